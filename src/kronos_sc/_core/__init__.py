@@ -1,0 +1,1 @@
+"""What every room shares: slot names, settings, wording of errors, logging, progress, provenance."""

@@ -1,0 +1,76 @@
+"""Wording of errors: what was found, what exists, what to call."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    import numpy as np
+
+
+def listed(items: Iterable[object], *, most: int = 10) -> str:
+    """Return up to `most` items in quotes, and how many more there are."""
+    every = list(items)
+    shown = ", ".join(repr(str(item)) for item in every[:most])
+    rest = f" and {len(every) - most} more" if len(every) > most else ""
+    return f"{shown}{rest}" if every else "none"
+
+
+def numbers(items: Iterable[object], *, most: int = 10) -> str:
+    """Return up to `most` numbers, unquoted, and how many more there are."""
+    every = list(items)
+    rest = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(str(item) for item in every[:most]) + rest if every else "none"
+
+
+def near(name: str, options: Iterable[str], *, most: int = 3) -> list[str]:
+    """Return the options spelt most like `name`, whatever the case."""
+    folded = {str(option).lower(): str(option) for option in options}
+    return [folded[hit] for hit in get_close_matches(str(name).lower(), list(folded), n=most, cutoff=0.6)]
+
+
+def known(name: str, options: Collection[str], *, what: str, fix: str) -> str:
+    """Return `name` if it is one of `options`, else raise a KeyError that names what exists and what to call."""
+    if name in options:
+        return name
+    close = near(name, options)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    msg = f"There is no {what} {name!r}; there are: {listed(options)}.{hint} {fix}"
+    raise KeyError(msg)
+
+
+def one_of(value: object, options: Collection[object], *, name: str) -> None:
+    """Raise a ValueError unless `value` is one of `options`."""
+    if value not in options:
+        msg = f"{name}={value!r} is not a choice; {name} can be {', '.join(repr(o) for o in options)}."
+        raise ValueError(msg)
+
+
+def positive_integer(value: object, *, name: str) -> int:
+    """Return `value` as an int if it is a whole number of at least 1."""
+    import operator
+
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = 0
+    if number < 1 or isinstance(value, bool):
+        msg = f"{name} must be a whole number of at least 1, got {value!r}."
+        raise ValueError(msg)
+    return number
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """Return the names that occur more than once, in order of first appearance."""
+    counts: dict[str, int] = {}
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+    return [name for name, count in counts.items() if count > 1]
+
+
+def rows_where(flags: np.ndarray, names: Iterable[object]) -> str:
+    """Return the names where `flags` is true, up to ten."""
+    return numbers(name for name, flag in zip(names, flags, strict=True) if flag)

@@ -1,0 +1,36 @@
+"""Every slot name that the package writes, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+UNS_SPATIALDATA = "spatialdata_attrs"
+MICROMETRE = "um"
+"""Coordinate system in which one unit is one micrometre; it is how a pixel size is recorded."""
+
+
+@dataclass(frozen=True)
+class EmbedKeys:
+    """Slots of one call of `tl.embed`.
+
+    Parameters
+    ----------
+    name
+        `key_added` of the call; every slot is derived from it.
+    """
+
+    name: str = "kronos"
+
+    @property
+    def uns(self) -> str:
+        """Provenance of the embedding."""
+        return self.name
+
+    @property
+    def edge(self) -> str:
+        """Flag of units whose window reaches beyond the image."""
+        return f"{self.name}_edge"
+
+    def obsm(self, kind: str, *, alone: bool) -> str:
+        """Features of one kind: the plain name for marker features or a single kind, the kind appended otherwise."""
+        return f"X_{self.name}" if alone or kind == "marker" else f"X_{self.name}_{kind}"

@@ -1,0 +1,29 @@
+"""One progress bar for the whole package."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kronos_sc._core.settings import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tqdm.std import tqdm
+
+T = TypeVar("T")
+
+
+def bar(*, total: int | None = None, description: str = "", unit: str = "it") -> tqdm[Any]:
+    """Return a tqdm bar (terminal or notebook) that stays silent for the first second and where `settings.progress` is off."""
+    from tqdm.auto import tqdm as auto
+
+    return auto(total=total, desc=description, unit=unit, disable=not settings.progress, delay=1.0, leave=False)
+
+
+def track(items: Iterable[T], *, total: int | None = None, description: str = "", unit: str = "it") -> Iterator[T]:
+    """Yield `items` under a progress bar."""
+    with bar(total=total if total is not None else getattr(items, "__len__", lambda: None)(), description=description, unit=unit) as shown:
+        for item in items:
+            yield item
+            shown.update()

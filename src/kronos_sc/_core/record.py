@@ -1,0 +1,54 @@
+"""What `uns` may hold: values that survive a round trip through h5ad and Zarr unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+def freeze(value: Any) -> Any:
+    """Return a value in a form that survives writing: scalars, arrays and dicts of them; frames become dicts of columns.
+
+    Sequences become arrays; None becomes the empty string, which every reader understands the same way.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, pd.DataFrame):
+        return {str(column): _column(value[column]) for column in value.columns}
+    if isinstance(value, Mapping):
+        return {str(key): freeze(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        array = np.asarray(value)
+        return array.astype(object) if array.dtype.kind in "US" else array
+    msg = f"A record cannot hold {type(value).__name__}; use text, numbers, arrays or dicts of them."
+    raise TypeError(msg)
+
+
+def _column(column: pd.Series) -> np.ndarray:
+    values = column.to_numpy()
+    return values if values.dtype.kind in "iufb" else np.asarray([str(v) for v in values], dtype=object)
+
+
+def thaw(value: Any) -> Any:
+    """Return a record as plain values: dicts of equally long arrays with a `channel` column become frames again."""
+    if isinstance(value, Mapping):
+        if "channel" in value and "marker" in value:
+            return pd.DataFrame({key: _plain(item) for key, item in value.items()})
+        return {key: thaw(item) for key, item in value.items()}
+    if isinstance(value, np.generic):
+        return value.item()
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return text arrays with one dtype, whichever file format they came through."""
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "iufb":
+        return np.asarray([str(v) for v in value], dtype=object)
+    return value

@@ -1,0 +1,97 @@
+"""From what the user has to what the call needs: the table, its regions, the only image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kronos_sc._core.checks import known, listed
+from kronos_sc._core.keys import UNS_SPATIALDATA
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anndata import AnnData
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """Which elements a table annotates.
+
+    Parameters
+    ----------
+    regions
+        Names of the annotated elements, in the table's order.
+    region_key
+        Column of `obs` that holds the element of each row.
+    instance_key
+        Column of `obs` that holds the label or shape index of each row.
+    """
+
+    regions: tuple[str, ...]
+    region_key: str
+    instance_key: str
+
+    def rows(self, table: AnnData, region: str) -> np.ndarray:
+        """Return the row numbers (int64) of one region."""
+        return np.flatnonzero(table.obs[self.region_key].astype(str).to_numpy() == region)
+
+
+def only(elements: Mapping[str, Any], name: str | None, *, what: str, argument: str, fix: str) -> str:
+    """Return `name` if it exists, or the only element when no name was given."""
+    if name is not None:
+        return known(name, elements, what=what, fix=fix)
+    if not elements:
+        msg = f"There is no {what} in this SpatialData. {fix}"
+        raise ValueError(msg)
+    if len(elements) > 1:
+        msg = (
+            f"There are {len(elements)} elements of the kind {what!r} ({listed(elements)}) and none was named. Choose one with {argument}=."
+        )
+        raise ValueError(msg)
+    return next(iter(elements))
+
+
+def table_key(sdata: Any, name: str | None) -> str:
+    """Return the key of the table to work on."""
+    fix = "Make one with pp.label_table(sdata, labels_key=...) for cells or pp.tile(sdata, size=...) for patches."
+    return only(sdata.tables, name, what="table", argument="table_key", fix=fix)
+
+
+def annotation(table: AnnData, *, name: str) -> Annotation:
+    """Return what a table annotates, read from its SpatialData attributes."""
+    attrs = table.uns.get(UNS_SPATIALDATA)
+    if not attrs:
+        msg = (
+            f"Table {name!r} has no region metadata, so its rows belong to no element (uns has: {listed(table.uns)}). "
+            "Link it with spatialdata.models.TableModel.parse(adata, region=..., region_key=..., instance_key=...)."
+        )
+        raise ValueError(msg)
+    key, instance = str(attrs["region_key"]), str(attrs["instance_key"])
+    for column in (key, instance):
+        known(column, list(table.obs.columns), what=f"column in obs of table {name!r}", fix="Link the table again with TableModel.parse.")
+    region = attrs["region"]
+    regions = (region,) if isinstance(region, str) else tuple(str(r) for r in region)
+    return Annotation(regions, key, instance)
+
+
+def as_table(data: Any, name: str | None) -> AnnData:
+    """Return the AnnData itself, or the named (or only) table of a SpatialData."""
+    if hasattr(data, "obs") and hasattr(data, "obsm"):
+        return data
+    if hasattr(data, "tables"):
+        return data.tables[table_key(data, name)]
+    msg = f"Expected AnnData or SpatialData, got {type(data).__name__}. Read images with io.read_tiff or spatialdata.read_zarr."
+    raise TypeError(msg)
+
+
+def require_spatialdata(sdata: Any) -> None:
+    """Raise a TypeError unless `sdata` is a SpatialData."""
+    if not (hasattr(sdata, "images") and hasattr(sdata, "tables")):
+        msg = (
+            f"Expected a SpatialData, got {type(sdata).__name__}; pixels are needed. "
+            "Read images with io.read_tiff(...) or spatialdata.read_zarr(...), or simulate them with datasets.tissue()."
+        )
+        raise TypeError(msg)

@@ -1,0 +1,43 @@
+"""Settings of the package, one object, changed by assignment."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_MIB = 2**20
+
+
+def _default_cache() -> Path:
+    root = os.environ.get("KRONOS_SC_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "kronos_sc"
+    return Path(root).expanduser()
+
+
+@dataclass
+class Settings:
+    """Package-wide settings; assign to an attribute to change one.
+
+    Attributes
+    ----------
+    progress
+        Show progress bars on whatever can take more than two seconds.
+    verbosity
+        0 errors, 1 warnings, 2 what was found and added (default), 3 details.
+    block_memory
+        Bytes of pixels one block may hold (decoded, selected channels). Larger blocks mean fewer, larger reads and more memory;
+        results do not depend on it.
+    read_threads
+        Threads that decode chunks of one block at the same time.
+    cache_dir
+        Where downloaded public data is kept; models stay in the Hugging Face cache.
+    """
+
+    progress: bool = True
+    verbosity: int = 2
+    block_memory: int = 192 * _MIB
+    read_threads: int = field(default_factory=lambda: min(8, os.cpu_count() or 1))
+    cache_dir: Path = field(default_factory=_default_cache)
+
+
+settings = Settings()

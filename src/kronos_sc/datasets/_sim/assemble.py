@@ -1,0 +1,98 @@
+"""The simulated images as one SpatialData."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from spatialdata import SpatialData
+from spatialdata.models import Image2DModel, Labels2DModel, TableModel
+from spatialdata.transformations import Identity, Scale
+
+from kronos_sc.datasets._sim.study import stain
+
+if TYPE_CHECKING:
+    from kronos_sc.datasets._sim.simulate import Settings, Simulated
+    from kronos_sc.datasets._sim.streams import Streams
+    from kronos_sc.datasets._sim.study import Sample
+
+CHUNK = 512
+
+
+def _transformations(mpp: float) -> dict[str, Any]:
+    """Return pixels as `global` and micrometres as `um`."""
+    return {"global": Identity(), "um": Scale([mpp, mpp], axes=("y", "x"))}
+
+
+def _image(pixels: np.ndarray, settings: Settings) -> Any:
+    """Return an image element, one channel to a chunk, so that a reader of few channels reads few bytes."""
+    chunks = (1, CHUNK, CHUNK)
+    lazy = da.from_array(pixels, chunks=chunks)
+    return Image2DModel.parse(lazy, dims=("c", "y", "x"), c_coords=list(settings.channels), transformations=_transformations(settings.mpp))
+
+
+def _labels(labels: np.ndarray, mpp: float) -> Any:
+    """Return a labels element."""
+    return Labels2DModel.parse(da.from_array(labels, chunks=(CHUNK, CHUNK)), dims=("y", "x"), transformations=_transformations(mpp))
+
+
+def _table(images: list[Simulated], elements: list[str], settings: Settings) -> AnnData:
+    """Return one table that annotates every labels element."""
+    frames = []
+    for image, element in zip(images, elements, strict=True):
+        frame = image.obs.copy()
+        frame.insert(1, "element", element)
+        frame.index = [f"{element}_{number}" for number in frame["cell_id"]]
+        frames.append(frame)
+    obs = pd.concat(frames)
+    for column in ("element", "donor", "batch"):
+        # In order of first appearance: the alphabet would put donor_10 before donor_2.
+        obs[column] = pd.Categorical(obs[column], categories=list(dict.fromkeys(obs[column])))
+    table = AnnData(
+        X=np.concatenate([image.observed for image in images]),
+        obs=obs,
+        var=pd.DataFrame(index=list(settings.channels)),
+        obsm={"spatial": np.concatenate([image.centres for image in images])},
+        layers={"truth": np.concatenate([image.truth for image in images])},
+    )
+    return TableModel.parse(table, region=elements if len(elements) > 1 else elements[0], region_key="element", instance_key="cell_id")
+
+
+def _record(settings: Settings, samples: list[Sample], *, group_effect: float, seed: object) -> dict[str, Any]:
+    """Return the arguments in types that survive writing."""
+    return {
+        "shape": np.array(settings.shape),
+        "bit_depth": settings.bit_depth,
+        "mpp": settings.mpp,
+        "n_images": len(samples),
+        "group_effect": group_effect,
+        "batch_effect": settings.batch_effect,
+        "artifacts": ", ".join(settings.artifacts),
+        "rng": seed if type(seed) is int and abs(seed) < 2**63 else str(seed),
+    }
+
+
+def assemble(
+    streams: Streams, settings: Settings, samples: list[Sample], images: list[Simulated], *, group_effect: float, seed: object
+) -> SpatialData:
+    """Put images, labels, artifact masks and the table together."""
+    suffixes = [""] if len(images) == 1 else [f"_{number}" for number in range(len(images))]
+    table = _table(images, [f"cells{suffix}" for suffix in suffixes], settings)
+    lots = [
+        [stain(streams, channel, batch, batch_effect=settings.batch_effect) for batch in table.obs["batch"].cat.categories]
+        for channel in settings.channels
+    ]
+    table.varm["gain"] = np.array([[lot.gain for lot in row] for row in lots])
+    table.varm["background"] = np.array([[lot.background for lot in row] for row in lots])
+    table.uns["tissue"] = _record(settings, samples, group_effect=group_effect, seed=seed)
+    labels = {f"cells{suffix}": _labels(image.labels, settings.mpp) for suffix, image in zip(suffixes, images, strict=True)}
+    if settings.artifacts:
+        labels |= {f"artifacts{suffix}": _labels(image.artifacts, settings.mpp) for suffix, image in zip(suffixes, images, strict=True)}
+    return SpatialData(
+        images={f"image{suffix}": _image(image.pixels, settings) for suffix, image in zip(suffixes, images, strict=True)},
+        labels=labels,
+        tables={"table": table},
+    )

@@ -1,0 +1,120 @@
+"""The pixels of chosen units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kronos_sc import patches as room
+from kronos_sc._core.checks import known, listed, positive_integer
+from kronos_sc._core.resolve import require_spatialdata
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from spatialdata import SpatialData
+
+
+def patches(
+    sdata: SpatialData,
+    ids: Sequence[str],
+    *,
+    channels: Sequence[str] | None = None,
+    image_key: str | Mapping[str, str] | None = None,
+    labels_key: str | None = None,
+    shapes_key: str | None = None,
+    table_key: str | None = None,
+    spatial_key: str | None = None,
+    patch_size: int | None = None,
+    scale: str | None = None,
+    nan: str = "error",
+) -> xr.DataArray:
+    """Read the windows of chosen units, as `tl.embed` sees them before scaling.
+
+    For montages, for checking what a model looks at, and for people's own networks.
+
+    Parameters
+    ----------
+    sdata
+        Holds image, labels or shapes, and a table that annotates them.
+    ids
+        Names of units (`obs_names` of the table), in the order wanted.
+    channels
+        Which channels, in order; all of the image if left out.
+    image_key, labels_key, shapes_key, table_key, spatial_key, patch_size, scale, nan
+        As in :func:`kronos_sc.tl.embed`.
+
+    Returns
+    -------
+    Array (`unit`, `c`, `y`, `x`) in the image's dtype, zero beyond the border, with coordinates `unit` (names), `c` (channel names) and
+    `mask` (`unit`, `y`, `x`; bool: the unit's own pixels), `top` and `left` (`unit`; first row and column on the image).
+
+    Raises
+    ------
+    KeyError
+        A unit or channel does not exist.
+    ValueError
+        The units lie in several regions whose windows or channels differ.
+    """
+    import xarray as xr
+
+    require_spatialdata(sdata)
+    if patch_size is not None:
+        positive_integer(patch_size, name="patch_size")
+    target = room.target(sdata, image_key=image_key, labels_key=labels_key, shapes_key=shapes_key, table=table_key, scale=scale)
+    rows = _rows(target, ids)
+    names = tuple(channels) if channels is not None else next(iter(target.images.values())).channels
+    pixels = masks = None
+    corners = np.zeros((2, len(rows)), np.int64)
+    for region, image in target.images.items():
+        units = room.units(sdata, target.table, target.annotation, region, image, size=patch_size, spatial_key=spatial_key)
+        wanted, at = _chosen(units.rows, rows)
+        if not len(wanted):
+            continue
+        units = units.subset(wanted)
+        positions = [
+            image.channels.index(known(c, image.channels, what="channel", fix="Name channels as the image spells them.")) for c in names
+        ]
+        if pixels is None:
+            pixels = np.zeros((len(rows), len(names), units.size, units.size), image.data.dtype)
+            masks = np.zeros((len(rows), units.size, units.size), bool)
+        elif pixels.shape[-1] != units.size or pixels.dtype != image.data.dtype:
+            msg = f"The chosen units have windows of different size or dtype ({listed(target.images)}). Read one region at a time, or pass patch_size=."
+            raise ValueError(msg)
+        for block in room.read(room.plan(image, positions, units), nan=nan):
+            pixels[at[block.units]] = room.crop(block)
+            masks[at[block.units]] = room.crop_masks(block)
+        corners[:, at] = units.y, units.x
+    coordinates = {
+        "unit": target.table.obs_names.to_numpy()[rows],
+        "c": list(names),
+        "mask": (("unit", "y", "x"), masks),
+        "top": ("unit", corners[0]),
+        "left": ("unit", corners[1]),
+    }
+    return xr.DataArray(pixels, dims=("unit", "c", "y", "x"), coords=coordinates)
+
+
+def _rows(target: room.Target, ids: Sequence[str]) -> np.ndarray:
+    """Return the row of each named unit."""
+    ids = [ids] if isinstance(ids, str) else list(ids)
+    if not ids:
+        msg = "No unit was named. Pass obs_names of the table, for instance list(table.obs_names[:16])."
+        raise ValueError(msg)
+    names = target.table.obs_names
+    if not names.is_unique:
+        msg = f"Table {target.key!r} has repeated obs_names. Make them unique with table.obs_names_make_unique()."
+        raise ValueError(msg)
+    rows = names.get_indexer([str(i) for i in ids])
+    if (rows < 0).any():
+        msg = f"Table {target.key!r} has no units {listed(i for i, row in zip(ids, rows, strict=True) if row < 0)}; its names look like {listed(names[:3])}."
+        raise KeyError(msg)
+    return rows
+
+
+def _chosen(region_rows: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions among a region's units, and where each goes in the answer."""
+    position = {int(row): i for i, row in enumerate(region_rows)}
+    at = np.asarray([i for i, row in enumerate(rows) if int(row) in position], np.int64)
+    return np.asarray([position[int(rows[i])] for i in at], np.int64), at

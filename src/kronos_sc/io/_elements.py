@@ -1,0 +1,91 @@
+"""Lazy arrays and measured cells → elements of a SpatialData."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from kronos_sc._core.keys import MICROMETRE
+from kronos_sc.io._pixel_size import micrometre_scale
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import dask.array as da
+    from anndata import AnnData
+    from spatialdata.transformations.transformations import BaseTransformation
+    from xarray import DataArray, DataTree
+
+
+def transformations(mpp: tuple[float, float] | None) -> dict[str, BaseTransformation]:
+    """Return what relates pixels to "global" (the same) and, where their size (y, x) is known, to micrometres."""
+    from spatialdata.transformations import Identity
+
+    return {"global": Identity()} | ({} if mpp is None else {MICROMETRE: micrometre_scale(mpp)})
+
+
+def image_element(levels: Sequence[da.Array], names: list[str], mpp: tuple[float, float] | None) -> DataArray | DataTree:
+    """Return an image of one level, or a multiscale image of several as they are stored.
+
+    Parameters
+    ----------
+    levels
+        (channel, row, column), full resolution first.
+    names
+        Of the channels.
+    mpp
+        Edges (y, x) of a full-resolution pixel in µm, if known.
+    """
+    from spatialdata.models import Image2DModel
+
+    if len(levels) == 1:
+        return Image2DModel.parse(levels[0], dims=("c", "y", "x"), c_coords=names, transformations=transformations(mpp))
+    return _multiscale(levels, names, mpp)
+
+
+def _multiscale(levels: Sequence[da.Array], names: list[str], mpp: tuple[float, float] | None) -> DataTree:
+    """Return a tree of the stored levels; Image2DModel.parse could only compute new ones from the first."""
+    from spatialdata.models import Image2DModel
+    from spatialdata.transformations import set_transformation
+    from xarray import Dataset, DataTree
+
+    full = levels[0].shape
+    scales = {}
+    for number, level in enumerate(levels):
+        array = Image2DModel.parse(level, dims=("c", "y", "x"), c_coords=names)
+        # pixel centres of every level in pixels of the first
+        centres = {axis: (np.arange(n) + 0.5) * (whole / n) for axis, n, whole in zip("yx", level.shape[1:], full[1:], strict=True)}
+        scales[f"scale{number}"] = Dataset({"image": array.assign_coords(centres)})
+    tree = DataTree.from_dict(scales)
+    set_transformation(tree, transformations(mpp), set_all=True)
+    Image2DModel().validate(tree)
+    return tree
+
+
+def labels_element(labels: da.Array, mpp: tuple[float, float] | None) -> DataArray:
+    """Return a labels element."""
+    from spatialdata.models import Labels2DModel
+
+    return Labels2DModel.parse(labels, dims=("y", "x"), transformations=transformations(mpp))
+
+
+def cell_table(cells: Mapping[str, pd.DataFrame]) -> AnnData:
+    """Return one table that annotates the labels of one or several elements.
+
+    Parameters
+    ----------
+    cells
+        By labels element: frames of `label`, `y`, `x`, `area`.
+    """
+    from anndata import AnnData
+    from spatialdata.models import TableModel
+
+    every = pd.concat(cells.values(), keys=cells, names=["region", None]).reset_index("region")
+    labels = every["label"].astype(str)
+    every.index = pd.Index(labels if len(cells) == 1 else every["region"] + "_" + labels, name=None)
+    region = pd.Categorical(every["region"], categories=list(cells))
+    obs = pd.DataFrame({"region": region, "cell_id": every["label"], "area": every["area"]}, index=every.index)
+    table = AnnData(X=np.zeros((len(obs), 0), np.float32), obs=obs, obsm={"spatial": every[["x", "y"]].to_numpy(np.float64)})
+    return TableModel.parse(table, region=list(cells), region_key="region", instance_key="cell_id")

@@ -1,0 +1,87 @@
+"""Channel names and pixel sizes of OME-XML, also where it is not valid."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from html import unescape
+from typing import Any
+
+from kronos_sc._core.log import detail
+from kronos_sc.io._units import micrometres
+
+
+@dataclass(frozen=True)
+class OmeImage:
+    """What OME-XML says of one image.
+
+    Parameters
+    ----------
+    size
+        Rows and columns.
+    names
+        Name of each channel, else its fluorophore, else None.
+    mpp
+        Edges (y, x) of a pixel in µm; None where not stated.
+    """
+
+    size: tuple[int, int]
+    names: tuple[str | None, ...]
+    mpp: tuple[float, float] | None
+
+
+def ome_image(xml: str, index: int, size: tuple[int, int]) -> OmeImage | None:
+    """Return what OME-XML says of the image of a series: the one at its position if sizes agree, else the first of that size."""
+    images = _images(xml)
+    if index < len(images) and images[index].size == size:
+        return images[index]
+    return next((image for image in images if image.size == size), images[0] if len(images) == 1 else None)
+
+
+def _images(xml: str) -> list[OmeImage]:
+    """Parse with ome-types; metadata that breaks the schema is read attribute by attribute."""
+    import ome_types
+
+    try:
+        return [_from_model(image.pixels) for image in ome_types.from_xml(xml).images]
+    # SyntaxError: malformed XML; the others: values that the schema does not allow
+    except (SyntaxError, ValueError, TypeError, KeyError, AttributeError, LookupError, NotImplementedError) as error:
+        detail(f"OME-XML is not valid ({type(error).__name__}); reading its attributes one by one")
+        return _by_attributes(xml)
+
+
+def _from_model(pixels: Any) -> OmeImage:
+    names = tuple(channel.name or channel.fluor for channel in pixels.channels)
+    y, x = (_length(getattr(pixels, f"physical_size_{axis}"), getattr(pixels, f"physical_size_{axis}_unit").value) for axis in "yx")
+    return OmeImage((pixels.size_y, pixels.size_x), names, _both(y, x))
+
+
+def _by_attributes(xml: str) -> list[OmeImage]:
+    """Read Pixels and Channel elements by their attributes, whatever surrounds them."""
+    found = []
+    for part in re.split(r"<(?:\w+:)?Pixels\b", xml)[1:]:
+        pixels = _attributes(part.split(">", 1)[0])
+        channels = [_attributes(text) for text in re.findall(r"<(?:\w+:)?Channel\b([^>]*)>", part)]
+        y, x = (_length(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "YX")
+        height, width = (int(pixels[f"Size{axis}"]) if pixels.get(f"Size{axis}", "").isdigit() else 0 for axis in "YX")
+        found.append(OmeImage((height, width), tuple(c.get("Name") or c.get("Fluor") for c in channels), _both(y, x)))
+    return found
+
+
+def _attributes(text: str) -> dict[str, str]:
+    return {name: unescape(a or b) for name, a, b in re.findall(r"""(\w+)\s*=\s*(?:"([^"]*)"|'([^']*)')""", text)}
+
+
+def _length(value: object, unit: str) -> float | None:
+    """Return a length in µm, or None if there is none or its unit is not a length."""
+    scale = micrometres(str(unit))
+    try:
+        return None if value is None or scale is None else float(value) * scale  # type: ignore[arg-type]
+    except ValueError:
+        return None
+
+
+def _both(y: float | None, x: float | None) -> tuple[float, float] | None:
+    """Return (y, x), taking the one for the other where only one is stated."""
+    y, x = (x if y is None else y), (y if x is None else x)
+    return None if y is None or x is None else (y, x)

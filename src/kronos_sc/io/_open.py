@@ -1,0 +1,238 @@
+"""TIFF files and folders of them → planes by channel and pyramid level, with what they say of themselves."""
+
+from __future__ import annotations
+
+import math
+import struct
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kronos_sc._core.checks import listed
+from kronos_sc._core.log import info
+from kronos_sc.io._axes import channel_count, has_samples, samples_error
+from kronos_sc.io._paths import stem, tiffs_in
+from kronos_sc.io._planes import Plane, PlaneStack, stamp
+from kronos_sc.io._stored import stored
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+    import tifffile
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image on disk, nothing of it decoded.
+
+    Parameters
+    ----------
+    path
+        File or folder.
+    levels
+        Planes by pyramid level, full resolution first.
+    names, names_from
+        Stored channel names, None where one is missing, empty where none are; where they stand.
+    mpp, mpp_from
+        Stored edges (y, x) of a full-resolution pixel in µm; where they stand.
+    """
+
+    path: Path
+    levels: tuple[PlaneStack, ...]
+    names: tuple[str | None, ...] = ()
+    names_from: str = ""
+    mpp: tuple[float, float] | None = None
+    mpp_from: str = ""
+
+
+def open_source(path: Path, *, series: int | None = None, named: int | None = None, without: Collection[Path] = ()) -> Source:
+    """Open a TIFF file, or a folder of one TIFF per channel.
+
+    Parameters
+    ----------
+    path
+        Exists.
+    series
+        Image of a file that holds several; None takes the largest.
+    named
+        How many channel names the user gave: planes along z or time are taken as channels where there are as many.
+    without
+        Files of a folder that are no channels.
+    """
+    return _open_folder(path, without) if path.is_dir() else _open_file(path, series, named)
+
+
+def _open_folder(folder: Path, without: Collection[Path]) -> Source:
+    """Put one single-plane TIFF per channel on top of each other."""
+    paths = tiffs_in(folder, without=without)
+    parts = [_open_file(path, None, None) for path in paths]
+    if many := [path.name for path, part in zip(paths, parts, strict=True) if part.levels[0].shape[0] != 1]:
+        msg = (
+            f"In the folder {str(folder)!r}, one TIFF per channel, {listed(many)} hold more than one plane. "
+            "Move them elsewhere, or read such a file on its own with io.read_tiff(file)."
+        )
+        raise ValueError(msg)
+    sizes = {path.name: part.levels[0].shape[1:] for path, part in zip(paths, parts, strict=True)}
+    if len(set(sizes.values())) > 1:
+        common = max(set(sizes.values()), key=list(sizes.values()).count)
+        odd = [f"{name} ({y} × {x})" for name, (y, x) in sizes.items() if (y, x) != common]
+        msg = (
+            f"The channels in {str(folder)!r} differ in size: most are {common[0]} × {common[1]} pixels, but not {listed(odd)}. "
+            "Move what is no channel of this image elsewhere, or register the channels to one grid."
+        )
+        raise ValueError(msg)
+    level_sizes = [[stack.shape[1:] for stack in part.levels] for part in parts]
+    depth = len(level_sizes[0]) if all(shapes == level_sizes[0] for shapes in level_sizes) else 1
+    levels = tuple(PlaneStack([part.levels[level].planes[0] for part in parts]) for level in range(depth))
+    return Source(folder, levels, tuple(stem(path) for path in paths), "file names", parts[0].mpp, parts[0].mpp_from)
+
+
+def _open_file(path: Path, series: int | None, named: int | None) -> Source:
+    with _opened(path) as (tif, every):
+        chosen = _chosen(every, series, path)
+        group = _siblings(chosen, every) if series is None else [chosen]
+        count = channel_count(chosen, path, named) if len(group) == 1 else len(group)
+        if (told := int((tif.imagej_metadata or {}).get("images", 1))) > count and chosen.kind != "imagej":
+            raise _cut_off(path, told, count)
+        levels = [PlaneStack([plane for one in group for plane in _planes(one, count // len(group), path)])]
+        levels += [stack for level in chosen.levels[1:] if len(group) == 1 and (stack := _level(level, levels[0], path)) is not None]
+        pages = [page for one in group for page in _pages(one, path)]
+        names, names_from, mpp, mpp_from = stored(tif, every.index(chosen), chosen, pages)
+        # names of another number of channels belong to something else
+        return Source(path, tuple(levels), names if len(names) == count else (), names_from, mpp, mpp_from)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, list[tifffile.TiffPageSeries]]]:
+    """Open a file and find the images in it."""
+    import tifffile
+
+    try:
+        tif = tifffile.TiffFile(path)
+    except (tifffile.TiffFileError, OSError, struct.error, ValueError, IndexError) as error:
+        size = path.stat().st_size
+        msg = (
+            f"{str(path)!r} ({size:,} bytes) cannot be opened as a TIFF ({type(error).__name__}: {error}). "
+            "It is damaged, cut off or another format. "
+            "io.read_tiff reads TIFF, OME-TIFF and QPTIFF: copy the file again, or export it as OME-TIFF."
+        )
+        raise OSError(msg) from error
+    with tif:
+        try:
+            every = list(tif.series)
+        except (AssertionError, AttributeError, IndexError, KeyError, OSError, RuntimeError, TypeError, ValueError, struct.error) as error:
+            msg = (
+                f"The pages of {str(path)!r} cannot be read ({type(error).__name__}: {error}): the file is damaged or cut off. "
+                "Copy or export it again."
+            )
+            raise OSError(msg) from error
+        if not every:
+            msg = f"{str(path)!r} holds no image that can be read: the file is damaged or cut off. Copy or export it again."
+            raise OSError(msg)
+        yield tif, every
+
+
+def _chosen(every: list[tifffile.TiffPageSeries], series: int | None, path: Path) -> tifffile.TiffPageSeries:
+    """Return the series asked for, or the largest that is no colour picture."""
+    described = [f"{i}: {one.axes} {' × '.join(map(str, one.shape))}" for i, one in enumerate(every)]
+    if series is not None:
+        if series not in range(len(every)):
+            msg = (
+                f"{path.name!r} has no series {series}; it has {listed(described)}. "
+                "Choose one with series=, or leave it out for the largest."
+            )
+            raise ValueError(msg)
+        return every[series]
+    usable = [one for one in every if not has_samples(one)]
+    if not usable:
+        raise samples_error(every[0], path)
+    chosen = max(usable, key=lambda one: math.prod(one.shape))
+    if len(every) > 1 and len(_siblings(chosen, every)) == 1:
+        rest = [text for one, text in zip(every, described, strict=True) if one is not chosen]
+        info(f"{path.name}: reading series {described[every.index(chosen)]}; also there (series=): {listed(rest)}")
+    return chosen
+
+
+def _siblings(chosen: tifffile.TiffPageSeries, every: list[tifffile.TiffPageSeries]) -> list[tifffile.TiffPageSeries]:
+    """Return the series to stack: files written one `TiffWriter.write` per channel hold as many single-plane series."""
+    if chosen.kind == "ome" or math.prod(chosen.shape) != math.prod(chosen.shape[-2:]):
+        return [chosen]
+    return [one for one in every if (one.kind, one.axes, one.shape, one.dtype) == (chosen.kind, chosen.axes, chosen.shape, chosen.dtype)]
+
+
+def _level(level: tifffile.TiffPageSeries, full: PlaneStack, path: Path) -> PlaneStack | None:
+    """Return the planes of a pyramid level, or None where it is not the same image at lower resolution."""
+    if (
+        math.prod(level.shape[:-2]) != full.shape[0]
+        or not level.axes.endswith("YX")
+        or 0 in level.shape
+        or level.shape[-1] >= full.shape[2]
+    ):
+        info(f"{path.name}: leaving out a pyramid level of axes {level.axes}, shape {level.shape}")
+        return None
+    return PlaneStack(_planes(level, full.shape[0], path))
+
+
+def _planes(series: tifffile.TiffPageSeries, count: int, path: Path) -> list[Plane]:
+    """Return where each plane of a series lies, none of it read."""
+    pages = _pages(series, path)
+    if len(pages) == 1 and count > 1 and pages[0] is not None:
+        page = series.keyframe
+        if page.is_final:
+            # one directory describes all planes (ImageJ above 4 GB, tifffile): their pixels follow each other
+            size = math.prod(series.shape[-2:]) * page.dtype.itemsize
+            return [_plane(page, path, number, at=page.dataoffsets[0] + number * size) for number in range(count)]
+        if page.planarconfig == 2 and page.samplesperpixel == count:
+            # channels as separate samples of one page: one run of tiles or strips after the other
+            step = len(page.dataoffsets) // count
+            return [_plane(page, path, number, first=number * step) for number in range(count)]
+    if len(pages) != count or any(one is None for one in pages):
+        raise _cut_off(path, count, sum(one is not None for one in pages))
+    return [_plane(page, path, number) for number, page in enumerate(pages)]
+
+
+def _pages(series: tifffile.TiffPageSeries, path: Path) -> list[Any]:
+    """Return the pages of a series, None where one is missing."""
+    try:
+        return list(series)
+    except (IndexError, OSError, RuntimeError, ValueError, struct.error) as error:
+        raise _cut_off(path, len(series), 0) from error
+
+
+def _cut_off(path: Path, told: int, there: int) -> OSError:
+    found = f"holds {there}" if there else "ends before they do"
+    return OSError(
+        f"{str(path)!r} describes {told} planes but {found}: it is cut off or damaged, or files that belong to it are missing beside it. "
+        "Copy or export it again."
+    )
+
+
+def _plane(page: Any, path: Path, number: int, *, at: int | None = None, first: int = 0) -> Plane:
+    """Return where a plane lies, or raise an OSError if the file ends before it does.
+
+    Parameters
+    ----------
+    page
+        Holds it; may be a frame, which has no tags.
+    path
+        For messages.
+    number
+        Of the plane.
+    at
+        Where its plain pixels start; None where the page says so.
+    first
+        Its first tile or strip among those of the page.
+    """
+    frame, owner = page.keyframe, page.parent.filehandle.path
+    shape, dtype = tuple(frame.shape[-2:]), frame.dtype.newbyteorder(page.parent.byteorder)
+    plain = at is not None or page.offset == 0 or (frame.is_final and page.dataoffsets[0] > 0)
+    begin = page.offset if not plain else page.dataoffsets[0] if at is None else at
+    tile = (1, 1) if plain else frame.chunks if frame.is_tiled else (min(frame.rowsperstrip, shape[0]), shape[1])
+    plane = Plane(owner, stamp(owner), number, begin, None if plain else frame.offset, first, shape, dtype.str, tile)
+    last = max(range(len(page.dataoffsets)), key=page.dataoffsets.__getitem__)
+    end = begin + math.prod(shape) * dtype.itemsize if plain else page.dataoffsets[last] + page.databytecounts[last]
+    if end > plane.stamp[0]:
+        msg = f"{str(path)!r} is cut off: plane {number} ends at byte {end:,}, the file at {plane.stamp[0]:,}. Copy or export it again."
+        raise OSError(msg)
+    return plane

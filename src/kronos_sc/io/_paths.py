@@ -1,0 +1,65 @@
+"""Paths given by a user: what is there, and what is near when it is not."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kronos_sc._core.checks import listed, near
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+_TIFF = {".tif", ".tiff", ".btf", ".tf8", ".tf2", ".qptiff"}
+
+
+def existing(path: str | Path, *, argument: str) -> Path:
+    """Return the path, its home expanded, or raise a FileNotFoundError that names files near it."""
+    try:
+        found = Path(path).expanduser()
+    except TypeError:
+        msg = (
+            f"{argument} must be a path, got {type(path).__name__}. Arrays already in memory need no reader: "
+            "see spatialdata.models.Image2DModel.parse."
+        )
+        raise TypeError(msg) from None
+    if found.exists():
+        return found
+    folder = found.parent
+    if not folder.is_dir():
+        exists = next(parent for parent in folder.parents if parent.is_dir())
+        msg = f"There is no {str(found)!r}: the folder {str(folder)!r} does not exist; {str(exists)!r} does. Correct {argument}=."
+        raise FileNotFoundError(msg)
+    names = sorted(entry.name for entry in folder.iterdir())
+    close = near(found.name, names)
+    there = f"close names there: {listed(close)}" if close else f"it holds: {listed(names)}"
+    msg = f"There is no {found.name!r} in {str(folder)!r}; {there}. Correct {argument}=."
+    raise FileNotFoundError(msg)
+
+
+def natural(name: str) -> list[tuple[bool, int, str]]:
+    """Return a sort key in which CD8 comes before CD20, whatever the case."""
+    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name.lower()) if part]
+
+
+def stem(path: Path) -> str:
+    """Return the file name without its TIFF endings, `.ome.tif` included."""
+    return re.sub(r"(\.ome)?\.(tiff?|btf|tf8|tf2|qptiff)$", "", path.name, flags=re.IGNORECASE)
+
+
+def tiffs_in(folder: Path, *, without: Collection[Path]) -> list[Path]:
+    """Return the TIFF files of a folder in natural order, except hidden ones and those of `without`."""
+    if folder.suffix == ".zarr" or any((folder / name).exists() for name in ("zarr.json", ".zgroup", ".zattrs")):
+        msg = f"{str(folder)!r} is a Zarr store, not a folder of TIFF files. Read it with spatialdata.read_zarr({str(folder)!r})."
+        raise ValueError(msg)
+    aside = {path.resolve() for path in without}
+    every = sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=lambda entry: natural(entry.name))
+    found = [entry for entry in every if entry.suffix.lower() in _TIFF and entry.is_file() and entry.resolve() not in aside]
+    if not found:
+        msg = (
+            f"The folder {str(folder)!r} holds no TIFF file; it holds: {listed(entry.name for entry in every)}. "
+            "Name the folder that holds one TIFF per marker."
+        )
+        raise ValueError(msg)
+    return found

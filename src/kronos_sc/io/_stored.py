@@ -1,0 +1,112 @@
+"""What a TIFF file itself says of its channels and its pixel size."""
+
+from __future__ import annotations
+
+import json
+import re
+from html import unescape
+from typing import TYPE_CHECKING, Any
+
+from kronos_sc.io._ome import ome_image
+from kronos_sc.io._units import micrometres
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import tifffile
+
+    from kronos_sc.io._ome import OmeImage
+
+Names = tuple[str | None, ...]
+
+
+def stored(
+    tif: tifffile.TiffFile, index: int, series: tifffile.TiffPageSeries, pages: Sequence[Any]
+) -> tuple[Names, str, tuple[float, float] | None, str]:
+    """Return channel names and where they stand, pixel size (y, x) in µm and where it stands.
+
+    Parameters
+    ----------
+    tif
+        The open file.
+    index, series
+        The image chosen in it, and its position.
+    pages
+        Its pages, one per channel; one in all where pixels follow each other without directories.
+    """
+    ome = ome_image(tif.ome_metadata, index, tuple(series.shape[-2:])) if tif.ome_metadata else None
+    names, origin = _names(tif, pages, ome)
+    return names, origin, *_size(tif, series.keyframe, ome)
+
+
+def _names(tif: tifffile.TiffFile, pages: Sequence[Any], ome: OmeImage | None) -> tuple[Names, str]:
+    """Return the first names that any convention gives."""
+    if ome is not None and any(ome.names):
+        return _clean(ome.names), "OME-XML"
+    labels = (tif.imagej_metadata or {}).get("Labels")
+    # Fiji numbers unnamed planes "c:1/3"; that is no name
+    if labels and not all(re.match(r"[czt]:\d+/\d+", label) for label in labels):
+        return _clean(labels), "ImageJ labels"
+    first = pages[0].keyframe
+    for origin, found in (("PerkinElmer-QPI pages", _qpi), ("MIBI pages", _mibi), ("page names", _page_name)):
+        if found(first):
+            # frames carry no tags of their own: only now is it worth reading them
+            return _clean([found(page if hasattr(page, "tags") else page.aspage()) for page in pages]), origin
+    return (), ""
+
+
+def _clean(names: Sequence[str | None]) -> Names:
+    return tuple(str(name).strip() or None if name is not None else None for name in names)
+
+
+def _qpi(page: Any) -> str | None:
+    """Return marker, else component, else filter of a PerkinElmer page."""
+    if "PerkinElmer-QPI" not in page.description[:400]:
+        return None
+    for tag in ("Biomarker", "Name"):
+        if match := re.search(rf"<{tag}>\s*([^<]*\S)\s*</{tag}>", page.description):
+            return unescape(match.group(1))
+    return None
+
+
+def _mibi(page: Any) -> str | None:
+    """Return the target of an IonPath page, else its mass."""
+    told = mibi(page)
+    return told.get("channel.target") or (str(told["channel.mass"]) if "channel.mass" in told else None)
+
+
+def mibi(page: Any) -> dict[str, Any]:
+    """Return the JSON of an IonPath MIBItiff page; empty for other files."""
+    if '"mibi.' not in page.description and '"channel.target"' not in page.description:
+        return {}
+    try:
+        told = json.loads(page.description)
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _page_name(page: Any) -> str | None:
+    return page.tags.valueof("PageName")
+
+
+def _size(tif: tifffile.TiffFile, page: tifffile.TiffPage, ome: OmeImage | None) -> tuple[tuple[float, float] | None, str]:
+    """Return the first pixel size that any convention states; a wrong one is not covered up by the next."""
+    if ome is not None and ome.mpp is not None:
+        return ome.mpp, "OME-XML"
+    width = mibi(page).get("mibi.size")
+    if isinstance(width, (int, float)):
+        return (width / page.imagewidth, width / page.imagewidth), "MIBI field of view"
+    imagej = micrometres(str((tif.imagej_metadata or {}).get("unit", "")))
+    unit = imagej or {2: 25400.0, 3: 10000.0}.get(int(page.tags.valueof("ResolutionUnit", default=1)))
+    edges = [_per_pixel(page.tags.valueof(name)) for name in ("YResolution", "XResolution")]
+    if unit is None or None in edges:
+        return None, ""
+    return (edges[0] * unit, edges[1] * unit), "ImageJ" if imagej else "resolution tags"  # type: ignore[operator]
+
+
+def _per_pixel(resolution: tuple[int, int] | None) -> float | None:
+    """Return units per pixel from a rational pixels per unit."""
+    if not resolution or 0 in resolution:
+        return None
+    return resolution[1] / resolution[0]

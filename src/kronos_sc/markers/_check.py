@@ -1,0 +1,96 @@
+"""Whether a matched panel can be embedded, before any work starts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kronos_sc._core.checks import listed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NEEDED = ("channel", "marker", "id", "mean", "std", "role", "how", "near")
+
+
+def check(panel: pd.DataFrame, *, require_nuclear: bool = True) -> None:
+    """Raise an error that names the fix, unless a panel of :func:`match` can be embedded.
+
+    Parameters
+    ----------
+    panel
+        What :func:`match` returned, with the statistics of unseen markers filled in.
+    require_nuclear
+        Whether a nuclear stain must be among the matched channels; the models were trained with one in every image.
+
+    Raises
+    ------
+    ValueError
+        A channel name may mean several markers; no channel has a marker; two channels have one id; no nuclear stain is matched; or a
+        matched channel has no finite mean and standard deviation.
+    """
+    _columns(panel)
+    _ambiguous(panel[panel["how"] == "ambiguous"])
+    found = panel[panel["id"] >= 0]
+    if not len(found):
+        msg = (
+            f"None of the {len(panel)} channels matches a marker of the model: {listed(panel['channel'])}. "
+            "If these are names of files or dyes, say what was stained with channels={'channel': 'CD3'}."
+        )
+        raise ValueError(msg)
+    _one_channel_each(found)
+    if require_nuclear and not (found["role"] == "nuclear").any():
+        msg = (
+            f"No matched channel is a nuclear stain; matched are {listed(found['marker'])}. "
+            "Name yours with channels={'channel': 'DAPI'}, or go without one with require_nuclear=False."
+        )
+        raise ValueError(msg)
+    _statistics(found)
+
+
+def _columns(panel: pd.DataFrame) -> None:
+    if missing := [column for column in NEEDED if column not in panel.columns]:
+        msg = f"The panel lacks the columns {listed(missing)}; it has {listed(panel.columns)}. Make it with markers.match(…)."
+        raise ValueError(msg)
+
+
+def _ambiguous(rows: pd.DataFrame) -> None:
+    if not len(rows):
+        return
+    each = "; ".join(f"{row.channel!r} may be {row.near}" for row in rows.itertuples())
+    fix = {row.channel: row.near.split(", ")[0] for row in rows.itertuples()}
+    drop = dict.fromkeys(rows["channel"])
+    msg = f"The name of {len(rows)} channel(s) means several markers: {each}. Choose with channels={fix!r} or drop with channels={drop!r}."
+    raise ValueError(msg)
+
+
+def _one_channel_each(found: pd.DataFrame) -> None:
+    again = found["id"].duplicated()
+    if not again.any():
+        return
+    every = found[found["id"].isin(found.loc[again, "id"])]
+    each = "; ".join(f"{rows['marker'].iloc[0]} is {listed(rows['channel'])}" for _, rows in every.groupby("id", sort=False))
+    drop = dict.fromkeys(found.loc[again, "channel"])
+    msg = (
+        f"Several channels match one marker, which can be read once: {each}. "
+        f"Keep the first of each with channels={drop!r}, or drop others, or map them to the markers that they are."
+    )
+    raise ValueError(msg)
+
+
+def _statistics(found: pd.DataFrame) -> None:
+    finite = np.isfinite(found["mean"]) & np.isfinite(found["std"])
+    if not finite.all():
+        lacking = found.loc[~finite, "channel"]
+        msg = (
+            f"{len(lacking)} of {len(found)} matched channels have no mean and standard deviation: {listed(lacking)}. "
+            "Measure them with pp.marker_stats and pass the result as statistics, or drop the channels."
+        )
+        raise ValueError(msg)
+    if not (found["std"] > 0).all():
+        msg = (
+            f"The standard deviation of {listed(found.loc[found['std'] <= 0, 'channel'])} is not positive; pixels are divided by it. "
+            "Measure it with pp.marker_stats on an image in which the channel is not constant, or drop the channel."
+        )
+        raise ValueError(msg)

@@ -1,0 +1,136 @@
+"""The table of proteins: which spellings mean the same one, which names are no marker, and which may be several.
+
+`concepts.csv` is curated by hand. One row is one concept: its canonical `name`; its `kind`; its `aliases` parted by "|" (antibody
+spellings, gene symbols, full names, names cut off by an instrument, typing errors of published panels); `near`, the concepts worth
+offering when it is not in a vocabulary; and a `comment` where a decision was taken. The kinds:
+
+- `nuclear` and `other`: a marker; nuclear ones show nuclei whatever the state of the cell
+- `nothing`: elements, totals, blanks, compartments and dyes, which are no marker
+- `ambiguous`: a name of several proteins, those of `near`; never resolved silently
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from kronos_sc.markers._spelling import fold, isotope, shorten, spellings
+
+MARKERS = ("nuclear", "other")
+_STAIN = "DAPI"  # the one concept whose cycles are numbered: DAPI-01, HOECHST1, DNA_6
+_BLANK = re.compile(r"(BG|BKG|BLANK|EMPTY|BACKGROUND|AF|AUTOFLUORESCENCE|CH|CHANNEL|C|CYCLE|CYC)\d{1,3}|\d+")
+_MIXED = re.compile(r"\s*[/+&,]\s*")
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A protein, or a name that means none or several.
+
+    Parameters
+    ----------
+    name
+        Canonical name.
+    kind
+        `"nuclear"`, `"other"`, `"nothing"` or `"ambiguous"`.
+    aliases
+        Other spellings.
+    near
+        Canonical names of the concepts to offer instead.
+    """
+
+    name: str
+    kind: str
+    aliases: tuple[str, ...] = ()
+    near: tuple[str, ...] = ()
+
+    @property
+    def is_marker(self) -> bool:
+        """Whether the concept is one protein or stain."""
+        return self.kind in MARKERS
+
+
+@cache
+def concepts() -> dict[str, Concept]:
+    """Return every concept by its canonical name, in the order of the table."""
+    text = files("kronos_sc.markers").joinpath("concepts.csv").read_text(encoding="utf-8")
+    return {
+        row["name"]: Concept(row["name"], row["kind"], _split(row["aliases"], "|"), _split(row["near"], ","))
+        for row in csv.DictReader(text.splitlines())
+    }
+
+
+def lookup(text: str) -> Concept | None:
+    """Return the concept of a name that carries neither cycle, metal, dye nor clone, or `None` if the table does not know it."""
+    folded = fold(text)
+    found = _index().get(folded) or _index().get(shorten(folded))
+    return found or _numbered_stain(folded) or _nothing(text, folded) or _mixture(text)
+
+
+def find(name: str) -> Concept | None:
+    """Return the concept of a channel name, whatever the instrument added to it."""
+    return next((concept for text in spellings(name) if (concept := lookup(text))), None)
+
+
+def recognise(name: str) -> str | None:
+    """Return the canonical name of the protein or stain that a channel name means.
+
+    Use it to ask whether two spellings are one protein, whatever a model knows. What a given model makes of a panel is the business of
+    :func:`match`.
+
+    Parameters
+    ----------
+    name
+        A channel name, with or without cycle, metal, dye, clone or remark.
+
+    Returns
+    -------
+    The canonical name, or `None` for elements and totals, names of several proteins, and names that the table does not hold.
+
+    Examples
+    --------
+    >>> from kronos_sc.markers import recognise
+    >>> recognise("CD20 - B cells:Cyc_8_ch_3"), recognise("MS4A1"), recognise("totalIon")
+    ('CD20', 'CD20', None)
+    """
+    concept = find(name)
+    return concept.name if concept and concept.is_marker else None
+
+
+@cache
+def _index() -> dict[str, Concept]:
+    """Every spelling, folded, of every concept; names before aliases, aliases before their Greek letters written short."""
+    found: dict[str, Concept] = {}
+    for every in concepts().values():
+        found.setdefault(fold(every.name), every)
+    for shortened in (False, True):
+        for every in concepts().values():
+            for alias in (every.name, *every.aliases):
+                found.setdefault(shorten(fold(alias)) if shortened else fold(alias), every)
+    return found
+
+
+def _numbered_stain(folded: str) -> Concept | None:
+    found = _index().get(re.sub(r"\.?\d{1,3}$", "", folded))
+    return found if found and found.name == _STAIN else None
+
+
+def _nothing(text: str, folded: str) -> Concept | None:
+    empty = not folded or isotope(text) or _BLANK.fullmatch(folded)
+    return Concept("", "nothing") if empty else None
+
+
+def _mixture(text: str) -> Concept | None:
+    """Return the concept of a name such as CD271/NGFR (one protein twice) or CD3/CD20 (several, hence ambiguous)."""
+    parts = [part for part in _MIXED.split(text) if part]
+    found = [_index().get(fold(part)) for part in parts]
+    if len(parts) < 2 or not all(concept and concept.is_marker for concept in found):
+        return None
+    names = tuple(dict.fromkeys(concept.name for concept in found if concept))
+    return concepts()[names[0]] if len(names) == 1 else Concept(text, "ambiguous", near=names)
+
+
+def _split(cell: str, mark: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in cell.split(mark) if part.strip())

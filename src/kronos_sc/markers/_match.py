@@ -1,0 +1,184 @@
+"""Which marker of a vocabulary each channel of an image is."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from kronos_sc._core.checks import known, listed, near, repeated
+from kronos_sc.markers._concepts import MARKERS, Concept, find, lookup
+from kronos_sc.markers._spelling import spellings
+from kronos_sc.markers._vocabulary import Marker, Vocabulary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+NO_ID = -1
+UNSEEN = "unseen"
+_COPY = re.compile(r"[ _.-]\d{1,2}$")  # CD3-1: the second channel of that name
+_CD = re.compile(r"CD[ -]?\d+\w?", re.I)  # a CD number is never a slip of the pen for another one
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row of the panel; the fields are its columns."""
+
+    channel: str
+    marker: str = ""
+    id: int = NO_ID
+    mean: float = math.nan
+    std: float = math.nan
+    role: str = ""
+    how: str = "dropped"
+    near: str = ""
+    note: str = ""
+
+
+COLUMNS = tuple(_Row.__dataclass_fields__)
+
+
+def match(channels: Iterable[str], vocabulary: Vocabulary, *, given: Mapping[str, str | None] | None = None) -> pd.DataFrame:
+    """Find the marker of each channel, and never guess.
+
+    Tried in this order, and for each until one is found: the name as it stands, then without cycle, metal and dye, then without lone
+    numbers, remark and clone. A spelling is looked for among the names of the vocabulary (whatever the case, then in letters and digits
+    alone) and in the table of proteins. A protein that the table knows and the vocabulary does not hold is never matched to a similar name.
+
+    Parameters
+    ----------
+    channels
+        Channel names, in the order of the image. They must differ.
+    vocabulary
+        The markers of the model.
+    given
+        What you know better, by channel name: the name of a marker (any spelling of it), `"unseen"` for a marker that the model has not
+        seen (it gets a free id of its role, in the order of the channels, and no statistics), or `None` to drop the channel.
+
+    Returns
+    -------
+    One row per channel, in order: `channel`, `marker` ("" if none), `id` (int64, -1 if none), `mean` and `std` (float64, NaN if unknown),
+    `role` ("nuclear", "other" or ""), `how` ("exact", "alias", "given", "unseen", "dropped" or "ambiguous"), `near` (markers to consider,
+    comma-separated) and `note` (why it has no marker). Nothing is raised for a panel that cannot be embedded: see :func:`check`.
+
+    Raises
+    ------
+    KeyError
+        A key of `given` is no channel, or a marker of `given` does not exist.
+    ValueError
+        Channel names are repeated, or no id is left for an unseen marker.
+
+    Examples
+    --------
+    >>> from kronos_sc.markers import match, paper_vocabulary
+    >>> panel = match(["DAPI-01", "CD8 - cytotoxic T cells:Cyc_3_ch_2", "Au"], paper_vocabulary())
+    >>> panel["marker"].tolist(), panel["how"].tolist()
+    (['DAPI', 'CD8', ''], ['alias', 'alias', 'dropped'])
+    """
+    names = _validated(channels)
+    given = _validated_given(given, names)
+    free = {role: iter(vocabulary.free_ids(role)) for role in MARKERS}
+    rows = []
+    for name in names:
+        if name not in given:
+            rows.append(_row(name, vocabulary))
+        elif given[name] is None:
+            rows.append(_Row(name, note="dropped by you"))
+        elif given[name] == UNSEEN:
+            rows.append(_unseen(name, free))
+        else:
+            rows.append(_filled(name, _given_marker(given[name], name, vocabulary), "given"))
+    frame = pd.DataFrame([astuple(row) for row in rows], columns=list(COLUMNS))
+    return frame.astype({"id": "int64", "mean": "float64", "std": "float64"})
+
+
+def _row(channel: str, vocabulary: Vocabulary) -> _Row:
+    marker, concept = _resolve(channel, vocabulary)
+    if marker is not None:
+        return _filled(channel, marker, "exact" if marker.name.upper() == channel.upper() else "alias")
+    note, offers = _why_not(channel, concept, vocabulary)
+    ambiguous = concept is not None and concept.kind == "ambiguous" and offers
+    return _Row(channel, how="ambiguous" if ambiguous else "dropped", near=", ".join(offers), note=note)
+
+
+def _why_not(name: str, concept: Concept | None, vocabulary: Vocabulary) -> tuple[str, list[str]]:
+    """Return why a name has no marker, and which markers to offer: never a protein for another one that is only spelt like it."""
+    if concept is None:
+        bare = spellings(name)[-1]
+        if copy_of := vocabulary.spelt(_COPY.sub("", bare)):
+            return "unknown name", [copy_of.name]
+        return "unknown name", [] if _CD.fullmatch(bare) else near(bare, vocabulary.names)
+    if concept.kind == "nothing":
+        return "not a marker", []
+    offers = list(dict.fromkeys(hit.name for each in concept.near if (hit := vocabulary.of_concept(each))))
+    if concept.is_marker:
+        return f"known protein {concept.name}, not in this vocabulary", offers
+    return "name of several proteins" + ("" if offers else f" ({', '.join(concept.near)}), none of them in this vocabulary"), offers
+
+
+def _resolve(channel: str, vocabulary: Vocabulary) -> tuple[Marker | None, Concept | None]:
+    """Return the marker of the first spelling that means anything, and the concept of that spelling."""
+    for text in spellings(channel):
+        concept = lookup(text)
+        marker = vocabulary.spelt(text) or (vocabulary.of_concept(concept.name) if concept else None)
+        if marker or concept:
+            return marker, concept
+    return None, None
+
+
+def _filled(channel: str, marker: Marker, how: str) -> _Row:
+    marker_id = NO_ID if marker.id is None else marker.id
+    return _Row(channel, marker.name, marker_id, marker.mean, marker.std, marker.role, how)
+
+
+def _unseen(channel: str, free: Mapping[str, object]) -> _Row:
+    concept = find(channel)
+    seen = concept if concept and concept.is_marker else None
+    role = seen.kind if seen else "other"
+    marker_id = next(free[role], None)  # type: ignore[call-overload]
+    if marker_id is None:
+        msg = (
+            f"No id is left for the unseen marker {channel!r}: every {role} id is taken. Drop channels with channels={{{channel!r}: None}}."
+        )
+        raise ValueError(msg)
+    return _Row(channel, seen.name if seen else channel, marker_id, role=role, how=UNSEEN)
+
+
+def _given_marker(wanted: str, channel: str, vocabulary: Vocabulary) -> Marker:
+    marker, concept = _resolve(wanted, vocabulary)
+    if marker is None:
+        why, offers = _why_not(wanted, concept, vocabulary)
+        msg = (
+            f"Channel {channel!r} cannot be {wanted!r}: {vocabulary.name!r} has no such marker ({why}). Close: {listed(offers)}. "
+            f"For a marker that the model has not seen: channels={{{channel!r}: {UNSEEN!r}}}; to drop it: channels={{{channel!r}: None}}."
+        )
+        raise KeyError(msg)
+    return marker
+
+
+def _validated(channels: Iterable[str]) -> list[str]:
+    if isinstance(channels, str):
+        msg = f"channels must be a list of names, got the single name {channels!r}. Pass [{channels!r}]."
+        raise TypeError(msg)
+    names = [str(channel) for channel in channels]
+    if twice := repeated(names):
+        msg = f"The channels {listed(twice)} occur more than once among {len(names)}; names must differ. Rename them in the image."
+        raise ValueError(msg)
+    return names
+
+
+def _validated_given(given: Mapping[str, str | None] | None, names: list[str]) -> Mapping[str, str | None]:
+    given = {} if given is None else given
+    if not isinstance(given, Mapping):
+        msg = f"channels must map channel names to markers, got {type(given).__name__}. Pass channels={{'channel': 'CD3'}}."
+        raise TypeError(msg)
+    for channel, wanted in given.items():
+        known(channel, names, what="channel", fix="Use a channel name of the image as the key of channels=.")
+        if wanted is not None and not isinstance(wanted, str):
+            msg = f"channels={{{channel!r}: {wanted!r}}} is no marker; it can be a marker's name, {UNSEEN!r} or None. Pass one of these."
+            raise TypeError(msg)
+    return given

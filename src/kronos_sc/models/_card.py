@@ -1,0 +1,72 @@
+"""Model cards: what a model is, where it comes from and what one may do with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Card:
+    """Facts about a model.
+
+    Parameters
+    ----------
+    name
+        The name that `models.load` takes.
+    title
+        One line.
+    licence
+        Of the weights.
+    features
+        Kinds of features it gives, the default one first: "marker" (one vector per marker) or "cls" (one vector per unit).
+    gated
+        Whether access must be asked for.
+    trained
+        Whether the weights were learned; False for demonstrations.
+    source
+        Where the weights come from.
+    architecture
+        Short form.
+    citation
+        Paper.
+    patch_multiple
+        Window sizes must be multiples of this (pixels).
+    notes
+        Whatever a user should know before trusting it.
+    diagnostic
+        What the LayerScale gammas of a checkpoint say about the blocks it was trained with.
+    """
+
+    name: str
+    title: str
+    licence: str
+    features: tuple[str, ...] = ("marker", "cls")
+    gated: bool = False
+    trained: bool = True
+    source: str = ""
+    architecture: str = ""
+    citation: str = ""
+    patch_multiple: int = 16
+    notes: str = ""
+    diagnostic: str = ""
+
+    @property
+    def label(self) -> str:
+        """Name for log lines; says so when the weights are untrained."""
+        return self.name if self.trained or "untrained" in self.name else f"{self.name} (untrained)"
+
+    def __str__(self) -> str:
+        state = "trained" if self.trained else "UNTRAINED: for demonstrations only"
+        rows = {
+            "name": f"{self.name} – {self.title}",
+            "weights": f"{state}; licence {self.licence}" + ("; gated: access must be granted by the owner" if self.gated else ""),
+            "source": self.source,
+            "architecture": self.architecture,
+            "features": ", ".join(self.features),
+            "citation": self.citation,
+            "notes": self.notes,
+            "blocks": self.diagnostic,
+        }
+        return "\n".join(f"{key:<13}{value}" for key, value in rows.items() if value)
+
+    __repr__ = __str__

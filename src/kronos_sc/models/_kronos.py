@@ -1,0 +1,66 @@
+"""KRONOS and its kin behind the interface of every encoder."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import torch
+
+from kronos_sc.models._model import Model
+
+if TYPE_CHECKING:
+    from kronos_sc.markers import Vocabulary
+    from kronos_sc.models._card import Card
+    from kronos_sc.models._vit import KronosViT
+
+
+class KronosModel(Model):
+    """A marker-aware vision transformer with its vocabulary and card.
+
+    Parameters
+    ----------
+    net
+        The network.
+    card
+        What it is.
+    vocabulary
+        Ids and statistics of its markers.
+    sha256
+        Of the weights file.
+    """
+
+    key = "kronos"
+
+    def __init__(self, net: KronosViT, card: Card, vocabulary: Vocabulary, sha256: str = "") -> None:
+        self.net, self.card, self.vocabulary, self.sha256 = net.eval().requires_grad_(False), card, vocabulary, sha256
+
+    def width(self, kind: str, markers: int) -> int:
+        """Return D for the class token and markers · D for marker features."""
+        return self.net.config.dim * (markers if kind == "marker" else 1)
+
+    def tokens(self, size: int, markers: int) -> int:
+        """Return 1 + registers + markers · tokens of one marker."""
+        per_axis = (size - self.net.config.patch) // self.net.stride + 1
+        return 1 + self.net.config.registers + markers * per_axis**2
+
+    def encode(
+        self, pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor, mask_bhw: torch.Tensor, kinds: tuple[str, ...]
+    ) -> dict[str, torch.Tensor]:
+        """Return marker features (b, m · d, blocks in panel order) and class features (b, d)."""
+        features = self.net(pixels_bmhw.to(self.net.cls_token.dtype), marker_ids_bm)
+        named = {"marker": features.markers.flatten(1), "cls": features.cls}
+        return {kind: named[kind] for kind in kinds}
+
+    def at(self, device: torch.device, dtype: torch.dtype) -> KronosModel:
+        """Return a copy on a device and in a number format; the model itself if it is there already."""
+        here = self.net.cls_token
+        if here.device == device and here.dtype == dtype:
+            return self
+        return KronosModel(copy.deepcopy(self.net).to(device=device, dtype=dtype), self.card, self.vocabulary, self.sha256)
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """Return what an embedding records of its model, the blocks that ran included."""
+        running = list(self.net.running)
+        return super().facts | {"blocks": self.net.blocks_mode, "blocks_run": running, "token_overlap": self.net.token_overlap}

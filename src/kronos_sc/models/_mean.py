@@ -1,0 +1,49 @@
+"""Mean marker expression: the baseline that every embedding is shown beside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from kronos_sc.markers import paper_vocabulary
+from kronos_sc.models._card import Card
+from kronos_sc.models._model import Model
+
+if TYPE_CHECKING:
+    import torch
+
+MEAN_MARKER = Card(
+    name="mean-marker",
+    title="mean marker expression inside the cell or box, one number per marker",
+    licence="none needed (no weights)",
+    features=("marker",),
+    source="computed",
+    architecture="mean over the unit's pixels",
+    patch_multiple=1,
+    notes="Intensities are scaled by the image's value range, so a feature is the mean intensity between 0 and 1.",
+)
+
+
+class MeanMarker(Model):
+    """Mean of each marker over the pixels of a unit; the part of a window beyond the image does not count."""
+
+    key = "mean_marker"
+    needs_statistics: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self.card, self.vocabulary = MEAN_MARKER, paper_vocabulary(mean=0.0, std=1.0)
+
+    def width(self, kind: str, markers: int) -> int:
+        """Return one number per marker."""
+        return markers
+
+    def tokens(self, size: int, markers: int) -> int:
+        """Return a cost in the unit of a transformer's tokens."""
+        return 1
+
+    def encode(
+        self, pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor, mask_bhw: torch.Tensor, kinds: tuple[str, ...]
+    ) -> dict[str, torch.Tensor]:
+        """Return the mean of each marker inside the mask (b, m)."""
+        inside = mask_bhw[:, None].to(pixels_bmhw.dtype)
+        total = (pixels_bmhw * inside).sum((2, 3))
+        return dict.fromkeys(kinds, total / inside.sum((2, 3)).clamp_min(1))

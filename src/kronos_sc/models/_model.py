@@ -1,0 +1,62 @@
+"""The one interface of every encoder: normalised pixels of some markers in, one vector per unit and kind out."""
+
+# Shapes: b units, m markers, h × w pixels, f features.
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+
+if TYPE_CHECKING:
+    from kronos_sc.markers import Vocabulary
+    from kronos_sc.models._card import Card
+
+
+class Model(ABC):
+    """A loaded encoder.
+
+    Attributes
+    ----------
+    card
+        What it is.
+    vocabulary
+        The markers it knows, with ids and statistics.
+    net
+        The network, or None where there are no weights.
+    sha256
+        Of the weights; empty where there are none.
+    key
+        Name of the slots that its embeddings go to.
+    """
+
+    card: Card
+    vocabulary: Vocabulary
+    net: torch.nn.Module | None = None
+    sha256: str = ""
+    key: str = "embedding"
+    needs_statistics: ClassVar[bool] = True
+
+    @abstractmethod
+    def width(self, kind: str, markers: int) -> int:
+        """Return the number of features of one unit."""
+
+    @abstractmethod
+    def tokens(self, size: int, markers: int) -> int:
+        """Return the length of one unit's sequence: what a pass costs."""
+
+    @abstractmethod
+    def encode(
+        self, pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor, mask_bhw: torch.Tensor, kinds: tuple[str, ...]
+    ) -> dict[str, torch.Tensor]:
+        """Return features (b, f) by kind; `mask_bhw` says which pixels belong to the unit."""
+
+    def at(self, device: torch.device, dtype: torch.dtype) -> Model:
+        """Return this model on a device and in a number format, sharing nothing that inference could change."""
+        return self
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """Return what an embedding records of its model."""
+        card = self.card
+        return {"name": card.name, "sha256": self.sha256, "licence": card.licence, "trained": card.trained, "source": card.source}

@@ -1,0 +1,206 @@
+"""Names → models: what is built in, what plug-ins bring, what lies in a folder or on a hub."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from warnings import warn
+
+import torch
+
+from kronos_sc._core.checks import listed, near
+from kronos_sc.markers import paper_vocabulary
+from kronos_sc.models import _weights
+from kronos_sc.models._card import Card
+from kronos_sc.models._kronos import KronosModel
+from kronos_sc.models._mean import MEAN_MARKER, MeanMarker
+from kronos_sc.models._vit import KronosViT
+
+if TYPE_CHECKING:
+    from kronos_sc.models._model import Model
+
+HUB = "hf-hub:"
+KRONOS_HUB = "MahmoodLab/kronos"
+_UNTRAINED_SEED = 0
+
+KRONOS = Card(
+    name="kronos",
+    title="KRONOS, the released ViT-S/16 for spatial proteomics",
+    licence="CC BY-NC-ND 4.0",
+    gated=True,
+    source=f"{HUB}{KRONOS_HUB}",
+    architecture="vits16, 21.5 M parameters; official blocks by default",
+    citation="Shaban et al. 2025, arXiv:2506.03373",
+    notes=f"Ask for access at https://huggingface.co/{KRONOS_HUB}, then log in once with `hf auth login`.",
+)
+UNTRAINED = Card(
+    name="kronos-untrained",
+    title="the architecture of KRONOS with random weights",
+    licence="BSD-3-Clause",
+    trained=False,
+    source=f"drawn from seed {_UNTRAINED_SEED}",
+    architecture="vits16, 21.5 M parameters; all blocks",
+    notes="For demonstrations and tests of the pipeline. Every marker has the same placeholder statistics (mean 0.05, std 0.1).",
+)
+
+
+class Loader(Protocol):
+    """Makes a model; options that do not apply to it are refused or ignored by the loader."""
+
+    def __call__(self, *, blocks: str | None, token_overlap: bool | None) -> Model:
+        """Return the model on the CPU in float32."""
+
+
+def _kronos(*, blocks: str | None, token_overlap: bool | None) -> Model:
+    from kronos_sc.models._hub import fetch
+
+    return _weights.from_folder(fetch(KRONOS_HUB), KRONOS, blocks=blocks, token_overlap=token_overlap)
+
+
+def _untrained(*, blocks: str | None, token_overlap: bool | None) -> Model:
+    net = KronosViT(blocks=blocks or "all", token_overlap=bool(token_overlap))
+    net.reset(torch.Generator().manual_seed(_UNTRAINED_SEED))
+    return KronosModel(net, UNTRAINED, paper_vocabulary(mean=0.05, std=0.1))
+
+
+def _mean_marker(*, blocks: str | None, token_overlap: bool | None) -> Model:
+    if blocks is not None or token_overlap is not None:
+        msg = "'mean-marker' has no network: blocks and token_overlap do not apply to it. Leave them out."
+        raise ValueError(msg)
+    return MeanMarker()
+
+
+_REGISTRY: dict[str, tuple[Card, Loader]] = {}
+_plugins_seen = False
+
+
+def register(card: Card, loader: Loader, *, overwrite: bool = False) -> None:
+    """Make a model known under its card's name.
+
+    Packages register theirs through the entry-point group `kronos_sc.models`: the entry point is a function without arguments
+    that returns `(card, loader)`.
+
+    Parameters
+    ----------
+    card
+        What the model is.
+    loader
+        Called as `loader(blocks=..., token_overlap=...)`; returns a :class:`Model`.
+    overwrite
+        Replace a model of the same name.
+    """
+    if card.name in _REGISTRY and not overwrite:
+        msg = f"A model named {card.name!r} is registered already. Choose another name, or pass overwrite=True."
+        raise ValueError(msg)
+    _REGISTRY[card.name] = (card, loader)
+
+
+for _card, _loader in ((KRONOS, _kronos), (UNTRAINED, _untrained), (MEAN_MARKER, _mean_marker)):
+    register(_card, _loader)
+
+
+def _registry() -> dict[str, tuple[Card, Loader]]:
+    """Return all models; plug-ins are asked once, a broken one warns and is skipped."""
+    global _plugins_seen
+    if not _plugins_seen:
+        _plugins_seen = True
+        for point in entry_points(group="kronos_sc.models"):
+            try:
+                register(*point.load()())
+            except Exception as error:  # noqa: BLE001 - a plug-in may fail in any way; the package must not
+                warn(f"The model plug-in {point.name!r} ({point.value}) was skipped: {type(error).__name__}: {error}", stacklevel=3)
+    return _REGISTRY
+
+
+def list_models() -> list[str]:
+    """Return the names that :func:`load` knows; folders and `hf-hub:` names can be loaded besides."""
+    return sorted(_registry())
+
+
+def load(
+    name_or_path: str | os.PathLike[str] | Model,
+    *,
+    blocks: str | None = None,
+    token_overlap: bool | None = None,
+    device: str | torch.device | None = None,
+) -> Model:
+    """Load an encoder.
+
+    Parameters
+    ----------
+    name_or_path
+        A registered name (see :func:`list_models`), a folder or file in the official layout (`config.json`, `kronos_*_model.pt`,
+        `marker_metadata.csv`), a folder written by :func:`save`, or `hf-hub:owner/name` (your own login and cache are used).
+        A loaded model is returned with the options applied.
+    blocks
+        `"official"` runs the first block of each chunk, as the released package does (default for official checkpoints);
+        `"all"` runs every block (default for everything else).
+    token_overlap
+        Cut tokens every half token: four times the tokens, finer features. Off by default.
+    device
+        Where to put the network, for instance `"cuda"`; `tl.embed` chooses by itself.
+
+    Returns
+    -------
+    An object with `.net`, `.card`, `.vocabulary` and `.sha256`.
+    """
+    model = _load(name_or_path, blocks, token_overlap)
+    return model if device is None or model.net is None else model.at(torch.device(device), model.net.cls_token.dtype)
+
+
+def _load(name: str | os.PathLike[str] | Model, blocks: str | None, token_overlap: bool | None) -> Model:
+    if not isinstance(name, str | os.PathLike):
+        return _with_options(name, blocks, token_overlap)
+    registry = _registry()
+    if name in registry:
+        return registry[name][1](blocks=blocks, token_overlap=token_overlap)
+    folder, card = _locate(os.fspath(name))
+    return _weights.from_folder(folder, card, blocks=blocks, token_overlap=token_overlap)
+
+
+def _with_options(model: Model, blocks: str | None, token_overlap: bool | None) -> Model:
+    """Return a loaded model, with other blocks or stride where asked for; the user's own object is not changed."""
+    if blocks is None and token_overlap is None:
+        return model
+    if not isinstance(model, KronosModel):
+        msg = f"{model.card.name!r} has no blocks or token overlap to choose. Leave blocks and token_overlap out."
+        raise ValueError(msg)
+    import copy
+
+    net = copy.copy(model.net)  # shares the weights
+    net.set_blocks(blocks or net.blocks_mode)
+    net.token_overlap = net.token_overlap if token_overlap is None else token_overlap
+    return KronosModel(net, model.card, model.vocabulary, model.sha256)
+
+
+def _locate(name: str) -> tuple[Path, Card]:
+    """Return the folder of a hub name or path, and the card of what lies there."""
+    if name.startswith(HUB):
+        from kronos_sc.models._hub import fetch
+
+        repository = name.removeprefix(HUB)
+        return fetch(repository), KRONOS if repository == KRONOS_HUB else Card(name, repository, "see the repository", source=name)
+    path = Path(name).expanduser()
+    folder = path if path.is_dir() else path.parent
+    if not path.exists():
+        close = near(name, _registry())
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        msg = f"{name!r} is neither a registered model ({listed(list_models())}) nor an existing path.{hint} Hub models are named 'hf-hub:owner/name'."
+        raise ValueError(msg)
+    # the folder's name, not its place: paths do not belong into results
+    return folder, Card(folder.name, "a checkpoint in a folder", "see its source", source=f"folder {folder.name}")
+
+
+def card(name_or_path: str | os.PathLike[str]) -> Card:
+    """Return the card of a model; for a checkpoint in a folder or on a hub it includes the diagnostic of its LayerScale gammas.
+
+    Registered names answer at once, without weights or network.
+    """
+    if name_or_path in _registry():
+        return _registry()[os.fspath(name_or_path)][0]
+    from dataclasses import replace
+
+    model = _load(name_or_path, None, None)
+    return replace(model.card, diagnostic=_weights.diagnose(model.net))

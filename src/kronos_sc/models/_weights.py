@@ -1,0 +1,197 @@
+"""Checkpoints: reading the official layout and our own, writing our own. No pickle is ever executed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from kronos_sc._core.checks import listed
+from kronos_sc.markers import Vocabulary
+from kronos_sc.models._card import Card
+from kronos_sc.models._config import ViTConfig, config
+from kronos_sc.models._kronos import KronosModel
+from kronos_sc.models._layers import LAYER_SCALE_INIT
+from kronos_sc.models._vit import KronosViT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FORMAT = "kronos-sc/1"
+OFFICIAL_FILES = ("config.json", "kronos_{model_type}_model.pt", "marker_metadata.csv")
+
+
+def sha256(path: Path) -> str:
+    """Return the checksum of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the `config.json` of a model folder."""
+    path = folder / "config.json"
+    if not path.is_file():
+        files = [p.name for p in sorted(folder.iterdir())]
+        msg = f"{folder} holds no config.json (it holds {listed(files)}). A model folder has config.json, the weights and, if official, marker_metadata.csv."
+        raise FileNotFoundError(msg)
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        msg = f"{path} is not valid JSON ({error}). Download the file again."
+        raise ValueError(msg) from error
+
+
+def from_folder(folder: Path, card: Card, *, blocks: str | None, token_overlap: bool | None) -> KronosModel:
+    """Load a model folder in the official layout or in ours."""
+    settings = read_config(folder)
+    own = settings.get("format") == FORMAT
+    shape = ViTConfig(**settings["architecture"]) if own else config(str(settings.get("model_type")))
+    overlap = bool(settings.get("token_overlap", False)) if token_overlap is None and own else bool(token_overlap)
+    net = KronosViT(shape, blocks=blocks or (settings["blocks"] if own else "official"), token_overlap=overlap)
+    path = folder / "model.safetensors" if own else _official_weights(folder, settings)
+    _fill(net, _own_state(path) if own else _official_state(path), path)
+    if own:
+        vocabulary, card = Vocabulary.from_dict(settings["vocabulary"]), Card(**_tuples(settings["card"]))
+    else:
+        vocabulary = Vocabulary.from_csv(folder / "marker_metadata.csv", name=card.name)
+    return KronosModel(net, card, vocabulary, sha256(path))
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
+def _official_weights(folder: Path, settings: Mapping[str, Any]) -> Path:
+    name = OFFICIAL_FILES[1].format(model_type=settings.get("model_type"))
+    found = sorted(folder.glob("*.pt"))
+    path = folder / name if (folder / name).is_file() else (found[0] if len(found) == 1 else None)
+    if path is None:
+        msg = f"{folder} holds no {name} (checkpoints there: {listed(p.name for p in found)}). Put the official checkpoint beside config.json."
+        raise FileNotFoundError(msg)
+    return path
+
+
+def _official_state(path: Path) -> dict[str, torch.Tensor]:
+    """Return the backbone of an official checkpoint: key `teacher`, prefix `backbone.`; the head is left out."""
+    from pickle import UnpicklingError
+
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        msg = (
+            f"{path} was refused: it holds objects other than tensors, which would run code when loaded. "
+            "Use a checkpoint from its owner; an official one is a dict of tensors under 'teacher'."
+        )
+        raise ValueError(msg) from error
+    except (RuntimeError, EOFError, OSError, KeyError) as error:
+        msg = f"{path} is not a readable checkpoint ({type(error).__name__}: {error}); it may be truncated. Download it again and compare its size."
+        raise ValueError(msg) from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("teacher"), dict):
+        keys = listed(checkpoint) if isinstance(checkpoint, dict) else type(checkpoint).__name__
+        msg = f"{path} is not a KRONOS checkpoint: a dict with the key 'teacher' is expected, found {keys}. For weights trained here use models.save."
+        raise ValueError(msg)
+    prefix = "backbone."
+    return {key.removeprefix(prefix): value for key, value in checkpoint["teacher"].items() if key.startswith(prefix)}
+
+
+def _own_state(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        msg = f"{path} is missing. A model folder of ours holds config.json and model.safetensors; write one with models.save."
+        raise FileNotFoundError(msg)
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        msg = f"{path} is not a readable safetensors file ({error}); it may be truncated. Copy it again."
+        raise ValueError(msg) from error
+
+
+def _fill(net: KronosViT, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Load weights strictly; name what is missing, unexpected or of another shape."""
+    wanted = net.state_dict()
+    missing, extra = (sorted(set(a) - set(b)) for a, b in ((wanted, state), (state, wanted)))
+    shapes = [
+        f"{key} {tuple(state[key].shape)} for {tuple(wanted[key].shape)}"
+        for key in wanted
+        if key in state and state[key].shape != wanted[key].shape
+    ]
+    if missing or extra or shapes:
+        msg = (
+            f"{path} does not fit its config.json: missing {listed(missing, most=3)}; unexpected {listed(extra, most=3)}; "
+            f"other shape: {listed(shapes, most=3)}. Check model_type, or that both files come from the same model."
+        )
+        raise ValueError(msg)
+    net.load_state_dict(dict(state), strict=True)
+
+
+def save(model: KronosModel, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Write a model as safetensors and JSON, whole or not at all.
+
+    Parameters
+    ----------
+    model
+        A marker-aware vision transformer.
+    folder
+        Where to; holds `model.safetensors` and `config.json` (architecture, blocks, vocabulary with statistics, card).
+    overwrite
+        Replace an existing folder.
+    """
+    from safetensors.torch import save_file
+
+    target = Path(folder)
+    if target.exists() and not overwrite:
+        msg = f"{target} exists already. Choose another folder, or pass overwrite=True to replace it."
+        raise FileExistsError(msg)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        save_file({key: value.contiguous() for key, value in model.net.state_dict().items()}, work / "model.safetensors")
+        settings = {
+            "format": FORMAT,
+            "architecture": model.net.config.to_dict(),
+            "blocks": model.net.blocks_mode,
+            "token_overlap": model.net.token_overlap,
+            "vocabulary": model.vocabulary.to_dict(),
+            "card": dict(model.card.__dict__),
+        }
+        (work / "config.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
+        if target.exists():
+            shutil.rmtree(target)
+        work.replace(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def diagnose(net: KronosViT) -> str:
+    """Say in one line what the LayerScale gammas imply about the blocks a checkpoint was trained with.
+
+    A block that never ran in training keeps its gammas at their initial 1e-5; running it changes almost nothing.
+    """
+    size = np.array(
+        [
+            (float(block.ls1.gamma.abs().mean()) + float(block.ls2.gamma.abs().mean())) / 2
+            for block in map(net.block, range(net.config.depth))
+        ]
+    )
+    moved = np.abs(size - LAYER_SCALE_INIT) > 0.5 * LAYER_SCALE_INIT
+    official = np.zeros(len(size), bool)
+    official[list(net.config.blocks_run("official"))] = True
+    table = ", ".join(f"{i}: {value:.1e}" for i, value in enumerate(size))
+    if not moved.any():
+        verdict = "no block has moved from its initial value: the weights are untrained"
+    elif (moved == official).all():
+        verdict = "only the blocks of the official forward were trained: blocks='official' and 'all' agree"
+    elif moved[~official].any():
+        verdict = "blocks that the official forward skips were trained: blocks='all' runs the network as trained, 'official' matches published embeddings"
+    else:
+        verdict = "some blocks of the official forward were not trained"
+    return f"{verdict} (mean |gamma| per block: {table})"

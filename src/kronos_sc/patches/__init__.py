@@ -1,0 +1,30 @@
+"""Which pixels belong to which unit: units → plan → blocks → reader; numpy and dask, no torch."""
+
+from kronos_sc.patches._crop import crop, crop_masks
+from kronos_sc.patches._grid import grid
+from kronos_sc.patches._labels import label_table
+from kronos_sc.patches._plan import Block, Plan, plan
+from kronos_sc.patches._raster import Raster, pixel_size, raster
+from kronos_sc.patches._reader import LoadedBlock, read, require_stored
+from kronos_sc.patches._target import Target, target
+from kronos_sc.patches._units import Units, units
+
+__all__ = [
+    "Block",
+    "LoadedBlock",
+    "Plan",
+    "Raster",
+    "Target",
+    "Units",
+    "crop",
+    "crop_masks",
+    "grid",
+    "label_table",
+    "pixel_size",
+    "plan",
+    "raster",
+    "read",
+    "require_stored",
+    "target",
+    "units",
+]

@@ -1,0 +1,152 @@
+"""Windows → blocks: each unit is owned by exactly one chunk-aligned block, each chunk is decoded for the first block that needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kronos_sc._core.settings import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kronos_sc.patches._raster import Raster
+    from kronos_sc.patches._units import Units
+
+
+@dataclass(frozen=True)
+class Rect:
+    """Rows `y0`–`y1` and columns `x0`–`x1`, ends excluded; may reach beyond the image."""
+
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+    def meet(self, other: Rect) -> Rect | None:
+        """Return the common part, or None."""
+        y0, y1, x0, x1 = max(self.y0, other.y0), min(self.y1, other.y1), max(self.x0, other.x0), min(self.x1, other.x1)
+        return Rect(y0, y1, x0, x1) if y0 < y1 and x0 < x1 else None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.y1 - self.y0, self.x1 - self.x0
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of the plan that is read at once.
+
+    Parameters
+    ----------
+    index
+        Position in reading order.
+    rect
+        Bounding box of its windows.
+    units
+        Positions of the units it owns (int64).
+    fresh
+        Chunks (row, column of the chunk grid) that no earlier block has decoded.
+    """
+
+    index: int
+    rect: Rect
+    units: np.ndarray
+    fresh: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is read, in which order, for whom.
+
+    Parameters
+    ----------
+    image
+        Where pixels come from.
+    channels
+        Positions of the channels to read, in panel order.
+    units
+        The windows.
+    blocks
+        In reading order.
+    chunks
+        Extent of each needed chunk.
+    takers
+        Blocks that need a chunk, in reading order.
+    """
+
+    image: Raster
+    channels: tuple[int, ...]
+    units: Units
+    blocks: tuple[Block, ...]
+    chunks: dict[tuple[int, int], Rect]
+    takers: dict[tuple[int, int], tuple[int, ...]]
+
+
+def plan(image: Raster, channels: Sequence[int], units: Units, *, block_memory: int | None = None) -> Plan:
+    """Divide units into blocks.
+
+    A unit belongs to the block that holds the centre of its window; blocks are unions of whole chunks, as many as `block_memory`
+    bytes hold (`settings.block_memory` by default), one at least.
+
+    Parameters
+    ----------
+    image
+        Where pixels come from.
+    channels
+        Positions of the channels to read, in panel order.
+    units
+        The windows.
+    block_memory
+        Bytes of decoded pixels per block.
+    """
+    edges = [np.concatenate([[0], np.cumsum(axis)]) for axis in image.data.chunks[1:]]
+    pixel_bytes = len(channels) * image.data.dtype.itemsize + 4  # labels included
+    strides = _chunks_per_block(image, pixel_bytes, settings.block_memory if block_memory is None else block_memory)
+    centre = np.stack([units.y, units.x], axis=1) + units.size // 2
+    cells = np.stack([np.searchsorted(edges[axis], centre[:, axis], side="right") - 1 for axis in (0, 1)], axis=1)
+    blocks_across = -(-(len(edges[1]) - 1) // strides[1])
+    owner = cells[:, 0] // strides[0] * blocks_across + cells[:, 1] // strides[1]
+    order = np.argsort(owner, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(owner[order])) + 1) if len(order) else []
+    return _with_chunks(image, tuple(channels), units, groups, edges)
+
+
+def _chunks_per_block(image: Raster, pixel_bytes: int, block_memory: int) -> tuple[int, int]:
+    """Return how many chunks (down, across) one block may span; wide first, so that fewer rows of halo are carried over."""
+    height, width = (max(axis) for axis in image.data.chunks[1:])
+    room = max(1, block_memory // (height * width * pixel_bytes))
+    side = int(np.sqrt(room))
+    across = min(len(image.data.chunks[2]), max(1, room // max(1, side)))
+    return max(1, room // across), across
+
+
+def _with_chunks(image: Raster, channels: tuple[int, ...], units: Units, groups: list[np.ndarray], edges: list[np.ndarray]) -> Plan:
+    """Find out which chunks each block needs and who decodes them."""
+    seen: dict[tuple[int, int], list[int]] = {}
+    chunks: dict[tuple[int, int], Rect] = {}
+    blocks = []
+    for index, members in enumerate(groups):
+        y, x = units.y[members], units.x[members]
+        rect = Rect(int(y.min()), int(y.max()) + units.size, int(x.min()), int(x.max()) + units.size)
+        fresh = []
+        for key, extent in _touched(rect, edges):
+            if key not in seen:
+                fresh.append(key)
+                chunks[key] = extent
+            seen.setdefault(key, []).append(index)
+        blocks.append(Block(index, rect, members, tuple(fresh)))
+    return Plan(image, channels, units, tuple(blocks), chunks, {key: tuple(takers) for key, takers in seen.items()})
+
+
+def _touched(rect: Rect, edges: list[np.ndarray]) -> list[tuple[tuple[int, int], Rect]]:
+    """Return the chunks that a rectangle meets."""
+    spans = []
+    for axis, (low, high) in zip(edges, ((rect.y0, rect.y1), (rect.x0, rect.x1)), strict=True):
+        first = max(0, int(np.searchsorted(axis, low, side="right")) - 1)
+        last = min(len(axis) - 1, int(np.searchsorted(axis, high, side="left")))
+        spans.append([(i, int(axis[i]), int(axis[i + 1])) for i in range(first, last)])
+    return [((i, j), Rect(y0, y1, x0, x1)) for i, y0, y1 in spans[0] for j, x0, x1 in spans[1]]

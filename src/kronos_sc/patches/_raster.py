@@ -1,0 +1,177 @@
+"""The boundary to SpatialData: elements become rasters (a lazy array with a name) and affine maps between pixel grids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kronos_sc._core.checks import listed, repeated
+from kronos_sc._core.keys import MICROMETRE
+from kronos_sc._core.resolve import only
+
+if TYPE_CHECKING:
+    import dask.array as da
+    import zarr
+    from spatialdata import SpatialData
+
+
+@dataclass(frozen=True)
+class Raster:
+    """An image as a lazy array.
+
+    Parameters
+    ----------
+    name
+        Of the element, for messages.
+    data
+        Dask array (channels, rows, columns).
+    channels
+        Names, one per channel.
+    element
+        The DataArray it came from; carries the transformations.
+    """
+
+    name: str
+    data: da.Array
+    channels: tuple[str, ...]
+    element: Any
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.data.shape[1], self.data.shape[2]
+
+
+def raster(sdata: SpatialData, image_key: str | None = None, *, scale: str | None = None) -> Raster:
+    """Return the named (or only) image of a SpatialData, at full resolution or at the pyramid level `scale`."""
+    name = only(sdata.images, image_key, what="image", argument="image_key", fix="Read one with io.read_tiff(path).")
+    element = _level(sdata.images[name], name, scale)
+    channels = tuple(str(c) for c in element.coords["c"].to_numpy()) if "c" in element.coords else ()
+    if element.dims != ("c", "y", "x") or not channels:
+        msg = (
+            f"Image {name!r} has axes {element.dims}; two-dimensional images with axes ('c', 'y', 'x') are embedded. Select a plane first."
+        )
+        raise ValueError(msg)
+    if twice := repeated(channels):
+        msg = f"Image {name!r} has repeated channel names: {listed(twice)}. Name channels uniquely with sdata.set_channel_names({name!r}, [...])."
+        raise ValueError(msg)
+    return Raster(name, _as_dask(element), channels, element)
+
+
+def _level(element: Any, name: str, scale: str | None) -> Any:
+    """Return one DataArray of a single- or multi-scale element; the largest by default."""
+    if hasattr(element, "dims") and not hasattr(element, "children"):
+        if scale is not None:
+            msg = f"{name!r} has a single scale, so scale={scale!r} does not exist. Leave scale out."
+            raise ValueError(msg)
+        return element
+    levels = {key: next(iter(child.values())) for key, child in element.children.items()}
+    if scale is None:
+        return max(levels.values(), key=lambda level: level.shape[-1] * level.shape[-2])
+    if scale not in levels:
+        sizes = ", ".join(f"{key} ({level.shape[-2]} × {level.shape[-1]})" for key, level in levels.items())
+        msg = f"{name!r} has no scale {scale!r}; there are: {sizes}. Choose one with scale=."
+        raise ValueError(msg)
+    return levels[scale]
+
+
+def _as_dask(element: Any) -> da.Array:
+    import dask.array as da
+
+    return element.data if isinstance(element.data, da.Array) else da.from_array(element.data, chunks=-1)
+
+
+def label_raster(sdata: SpatialData, labels_key: str) -> tuple[da.Array, Any]:
+    """Return the full-resolution labels of an element as a dask array (rows, columns), and the DataArray."""
+    element = _level(sdata.labels[labels_key], labels_key, None)
+    if not np.issubdtype(element.dtype, np.integer):
+        msg = f"Labels {labels_key!r} have dtype {element.dtype}; labels must be whole numbers. Convert them with .astype('uint32') and parse again."
+        raise ValueError(msg)
+    return _as_dask(element), element
+
+
+@dataclass(frozen=True)
+class Affine:
+    """Scale and shift per axis: image pixel = scale · element coordinate + shift.
+
+    Parameters
+    ----------
+    scale
+        (rows, columns), positive.
+    shift
+        (rows, columns), image pixels.
+    """
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    shift: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def identity(self) -> bool:
+        """Whether both grids are the same."""
+        return self.scale == (1.0, 1.0) and self.shift == (0.0, 0.0)
+
+    def apply(self, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Map element coordinates to image pixels."""
+        return y * self.scale[0] + self.shift[0], x * self.scale[1] + self.shift[1]
+
+
+def between(element: Any, image: Any, *, names: tuple[str, str]) -> Affine:
+    """Return the map from an element's intrinsic coordinates to an image's pixels, through a coordinate system they share."""
+    matrix = _matrix(element, image, names)
+    off_diagonal = np.abs([matrix[0, 1], matrix[1, 0]]).max()
+    if off_diagonal > 1e-9 * np.abs(matrix).max() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
+        msg = (
+            f"{names[0]!r} and {names[1]!r} are related by a rotation, shear or flip; scale and translation are honoured. "
+            f"Bring {names[0]!r} onto the image's axes first with spatialdata.transform(sdata[{names[0]!r}], to_coordinate_system=...)."
+        )
+        raise ValueError(msg)
+    return Affine(*(tuple(round(float(v), 9) for v in pair) for pair in ((matrix[0, 0], matrix[1, 1]), (matrix[0, 2], matrix[1, 2]))))
+
+
+def _matrix(element: Any, image: Any, names: tuple[str, str]) -> np.ndarray:
+    """Return the 3 × 3 matrix (y, x, 1) from one element to the other."""
+    from spatialdata.transformations import get_transformation
+
+    mine, theirs = get_transformation(element, get_all=True), get_transformation(image, get_all=True)
+    shared = [system for system in mine if system in theirs]
+    if not shared:
+        msg = (
+            f"{names[0]!r} (coordinate systems {listed(mine)}) and {names[1]!r} ({listed(theirs)}) share no coordinate system. "
+            "Align them with spatialdata.transformations.set_transformation(element, transformation, 'global')."
+        )
+        raise ValueError(msg)
+    system = "global" if "global" in shared else shared[0]
+    axes = ("y", "x")
+    forward, back = (t[system].to_affine_matrix(input_axes=axes, output_axes=axes) for t in (mine, theirs))
+    return np.linalg.inv(back) @ forward
+
+
+def shares_system(element: Any, image: Any) -> bool:
+    """Whether two elements can be brought onto each other."""
+    from spatialdata.transformations import get_transformation
+
+    return bool(set(get_transformation(element, get_all=True)) & set(get_transformation(image, get_all=True)))
+
+
+def pixel_size(image: Raster) -> float | None:
+    """Return the edge of a pixel in micrometres, or None where the image does not record it."""
+    from spatialdata.transformations import get_transformation
+
+    systems = get_transformation(image.element, get_all=True)
+    if MICROMETRE not in systems:
+        return None
+    matrix = systems[MICROMETRE].to_affine_matrix(input_axes=("y", "x"), output_axes=("y", "x"))
+    return float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
+
+
+def stored_array(data: da.Array) -> zarr.Array | None:
+    """Return the Zarr array that a dask array reads directly (chunk for chunk), if there is exactly one."""
+    import zarr
+
+    layers = data.dask.layers
+    if len(layers) > 2:
+        return None
+    found = [value for layer in layers.values() if len(layer) == 1 for value in layer.values() if isinstance(value, zarr.Array)]
+    return found[0] if len(found) == 1 and found[0].shape == data.shape else None

@@ -1,0 +1,241 @@
+"""Plan → pixels: each chunk decoded once, only the wanted channels, the next block read while this one is used."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from queue import Queue
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from kronos_sc._core.checks import numbers
+from kronos_sc._core.settings import settings
+from kronos_sc.patches._plan import Rect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from kronos_sc.patches._plan import Block, Plan
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LoadedBlock:
+    """Pixels of one block.
+
+    Parameters
+    ----------
+    index
+        Position of the block in the plan.
+    units
+        Positions of the units it owns (int64).
+    pixels
+        Selected channels (channels, rows, columns) of the bounding box of the windows, zero outside the image; the image's dtype.
+    labels
+        Labels on the same grid (rows, columns), or None.
+    y, x
+        First row and column of each unit's window within the block (int64).
+    inside
+        Part of the block that lies on the image, as (first row, last row, first column, last column), ends excluded.
+    size
+        Edge of the windows in pixels of the image.
+    ids
+        Label of each unit (int64), or None.
+    """
+
+    index: int
+    units: np.ndarray
+    pixels: np.ndarray
+    labels: np.ndarray | None
+    y: np.ndarray
+    x: np.ndarray
+    inside: tuple[int, int, int, int]
+    size: int
+    ids: np.ndarray | None
+
+
+def read(plan: Plan, *, nan: str = "error", ahead: int = 1) -> Iterator[LoadedBlock]:
+    """Yield the blocks of a plan in order, reading ahead in a thread.
+
+    Parameters
+    ----------
+    plan
+        What to read.
+    nan
+        What to do about pixels that are not finite: "error", or "zero" to replace them.
+    ahead
+        Blocks that may wait, already decoded, while the caller is busy.
+    """
+    return _in_thread(_blocks(plan, nan), ahead)
+
+
+def _blocks(plan: Plan, nan: str) -> Iterator[LoadedBlock]:
+    """Decode, assemble and check one block after the other."""
+    waiting: dict[int, list[tuple[Rect, np.ndarray]]] = {}
+    for block in plan.blocks:
+        pieces = waiting.pop(block.index, [])
+        pixels = np.zeros((len(plan.channels), *block.rect.shape), plan.image.data.dtype.newbyteorder("="))
+        for rect, piece in pieces:
+            _place(pixels, block.rect, rect, piece)
+        for rect, decoded, takers in _decode(plan, block):
+            for taker in takers:
+                common = rect.meet(plan.blocks[taker].rect)
+                part = decoded[:, common.y0 - rect.y0 : common.y1 - rect.y0, common.x0 - rect.x0 : common.x1 - rect.x0]
+                if taker == block.index:
+                    _place(pixels, block.rect, common, part)
+                else:  # a later block needs this strip: keep a copy of it, not the chunk
+                    waiting.setdefault(taker, []).append((common, part.copy()))
+        _check_finite(pixels, plan, block, nan)
+        yield _loaded(plan, block, pixels)
+
+
+def _place(pixels: np.ndarray, block: Rect, rect: Rect, piece: np.ndarray) -> None:
+    pixels[:, rect.y0 - block.y0 : rect.y1 - block.y0, rect.x0 - block.x0 : rect.x1 - block.x0] = piece
+
+
+def _loaded(plan: Plan, block: Block, pixels: np.ndarray) -> LoadedBlock:
+    units, rect = plan.units, block.rect
+    labels = units.labels.read(rect.y0, rect.y1, rect.x0, rect.x1) if units.labels is not None else None
+    height, width = plan.image.shape
+    inside = (max(0, -rect.y0), min(rect.y1, height) - rect.y0, max(0, -rect.x0), min(rect.x1, width) - rect.x0)
+    y, x = units.y[block.units] - rect.y0, units.x[block.units] - rect.x0
+    ids = None if units.ids is None else units.ids[block.units]
+    return LoadedBlock(block.index, block.units, pixels, labels, y, x, inside, units.size, ids)
+
+
+def _decode(plan: Plan, block: Block) -> Iterator[tuple[Rect, np.ndarray, tuple[int, ...]]]:
+    """Yield (extent, pixels, takers) of each chunk that this block is the first to need, cut to what its takers need."""
+    import dask
+
+    if not block.fresh:
+        return
+    rects = [_needed(plan, key) for key in block.fresh]
+    selected = plan.image.data[list(plan.channels)]
+    lazy = [selected[:, rect.y0 : rect.y1, rect.x0 : rect.x1] for rect in rects]
+    try:
+        with dask.config.set(scheduler="threads", num_workers=settings.read_threads):
+            decoded = dask.compute(*lazy)
+    except Exception as error:
+        raise _undecodable(plan, lazy, rects, error) from error
+    for key, rect, pixels in zip(block.fresh, rects, decoded, strict=True):
+        yield rect, np.asarray(pixels), plan.takers[key]
+
+
+def _needed(plan: Plan, key: tuple[int, int]) -> Rect:
+    """Return the bounding box of what the takers of a chunk need of it."""
+    parts = [plan.chunks[key].meet(plan.blocks[taker].rect) for taker in plan.takers[key]]
+    return Rect(min(p.y0 for p in parts), max(p.y1 for p in parts), min(p.x0 for p in parts), max(p.x1 for p in parts))
+
+
+def _undecodable(plan: Plan, lazy: list[Any], rects: list[Rect], error: Exception) -> OSError:
+    """Return an error that names the first channel and chunk that cannot be decoded."""
+    for array, rect in zip(lazy, rects, strict=True):
+        for position, channel in enumerate(plan.channels):
+            try:
+                array[position].compute(scheduler="synchronous")
+            except Exception:  # noqa: BLE001 - whatever the codec raises, this is the chunk to name
+                where = f"channel {plan.image.channels[channel]!r}, rows {rect.y0}–{rect.y1}, columns {rect.x0}–{rect.x1}"
+                return OSError(
+                    f"Image {plan.image.name!r} could not be decoded at {where}: {type(error).__name__}: {error}. "
+                    "Nothing was written. Restore that chunk, or write the image again from its source."
+                )
+    return OSError(f"Image {plan.image.name!r} could not be decoded: {type(error).__name__}: {error}. Nothing was written.")
+
+
+def _check_finite(pixels: np.ndarray, plan: Plan, block: Block, nan: str) -> None:
+    """Replace pixels that are not finite, or raise an error that names channel and block."""
+    if pixels.dtype.kind != "f":
+        return
+    broken = [c for c in range(len(pixels)) if not np.isfinite(pixels[c]).all()]
+    if not broken:
+        return
+    if nan == "zero":
+        np.nan_to_num(pixels, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+        return
+    names = ", ".join(repr(plan.image.channels[plan.channels[c]]) for c in broken[:10])
+    rect = block.rect
+    msg = (
+        f"Image {plan.image.name!r} has NaN or infinite pixels in channels {names}, in block {block.index} "
+        f"(rows {max(0, rect.y0)}–{rect.y1}, columns {max(0, rect.x0)}–{rect.x1}). Mend the image, or take such pixels as zero with nan='zero'."
+    )
+    raise ValueError(msg)
+
+
+def unstored(plan: Plan) -> list[str]:
+    """Name the chunks under the centre of a unit that a Zarr store on disk does not hold (Zarr reads them as fill value)."""
+    from zarr.storage import LocalStore
+
+    from kronos_sc.patches._raster import stored_array
+
+    array = stored_array(plan.image.data)
+    if array is None or not isinstance(array.store_path.store, LocalStore):
+        return []
+    root = array.store_path.store.root / array.store_path.path
+    shape = array.shards or array.chunks
+    y, x = (np.asarray(c) + plan.units.size // 2 for c in (plan.units.y, plan.units.x))
+    cells = np.unique(np.stack([y // shape[1], x // shape[2]], axis=1), axis=0)
+    names = []
+    for channel in plan.channels:
+        for row, column in cells.tolist():
+            if not (root / array.metadata.encode_chunk_key((channel // shape[0], row, column))).exists():
+                names.append(
+                    f"channel {plan.image.channels[channel]!r} rows {row * shape[1]}–{min((row + 1) * shape[1], array.shape[1])} "
+                    f"columns {column * shape[2]}–{min((column + 1) * shape[2], array.shape[2])}"
+                )
+    return names
+
+
+def require_stored(plan: Plan) -> None:
+    """Raise an OSError that names the chunks under units that are not in the store."""
+    if missing := unstored(plan):
+        msg = (
+            f"Image {plan.image.name!r} has no stored chunk under some units: {numbers(missing, most=5)}. Nothing was written. "
+            "Restore the chunks; or, if the store was written without its empty chunks, take them as zero with nan='zero'."
+        )
+        raise OSError(msg)
+
+
+def _in_thread(items: Iterable[T], ahead: int) -> Iterator[T]:
+    """Yield `items` while a thread makes the next ones; errors of the thread are raised here, and it ends when the caller stops."""
+    queue: Queue[tuple[bool, Any]] = Queue(maxsize=max(1, ahead))
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            for item in items:
+                _put(queue, (True, item), stop)
+                del item
+                if stop.is_set():
+                    return
+            _put(queue, (False, None), stop)
+        except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
+            _put(queue, (False, error), stop)
+
+    thread = threading.Thread(target=work, name="kronos_sc-reader", daemon=True)
+    thread.start()
+    try:
+        while True:
+            more, value = queue.get()
+            if not more:
+                if value is not None:
+                    raise value
+                return
+            yield value
+            del value
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _put(queue: Queue[Any], item: Any, stop: threading.Event) -> None:
+    """Put an item, giving up when the caller has stopped."""
+    from queue import Full
+
+    while not stop.is_set():
+        try:
+            queue.put(item, timeout=0.1)
+        except Full:
+            continue
+        return

@@ -1,0 +1,105 @@
+"""From a user's SpatialData to what is read: the table, its regions, the image of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kronos_sc._core.checks import known, listed
+from kronos_sc._core.keys import UNS_SPATIALDATA
+from kronos_sc._core.resolve import Annotation, annotation, only, table_key
+from kronos_sc.patches._raster import Raster, raster
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from spatialdata import SpatialData
+
+
+@dataclass(frozen=True)
+class Target:
+    """The table to work on, and which of its regions lies on which image.
+
+    Parameters
+    ----------
+    key
+        Name of the table.
+    table
+        The table.
+    annotation
+        What it annotates.
+    images
+        Image of each region, in order.
+    """
+
+    key: str
+    table: AnnData
+    annotation: Annotation
+    images: dict[str, Raster]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{region!r} on {image.name!r}" for region, image in self.images.items())
+
+
+def target(
+    sdata: SpatialData,
+    *,
+    image_key: str | Mapping[str, str] | None,
+    labels_key: str | None,
+    shapes_key: str | None,
+    table: str | None,
+    scale: str | None,
+) -> Target:
+    """Find the table, its regions and their images."""
+    if labels_key is not None and shapes_key is not None:
+        msg = (
+            f"Both labels_key={labels_key!r} and shapes_key={shapes_key!r} were given; a unit is either a cell or a box. Give one of them."
+        )
+        raise ValueError(msg)
+    region = _region(sdata, labels_key, shapes_key)
+    if not sdata.images:
+        raster(sdata)  # raises: there is no image
+    name = _table(sdata, table, region)
+    found = sdata.tables[name]
+    what = annotation(found, name=name)
+    if found.n_obs == 0:
+        msg = f"Table {name!r} has no rows, so there is nothing to read pixels for. Make one with pp.label_table(sdata) or pp.tile(sdata)."
+        raise ValueError(msg)
+    if region is not None and region not in what.regions:
+        msg = f"Table {name!r} annotates {listed(what.regions)}, not {region!r}. Choose the table with table_key=, or make one with pp.label_table(sdata, labels_key={region!r})."
+        raise ValueError(msg)
+    regions = [region] if region is not None else [r for r in what.regions if len(what.rows(found, r))]
+    return Target(name, found, what, {r: raster(sdata, _image(sdata, r, image_key), scale=scale) for r in regions})
+
+
+def _region(sdata: SpatialData, labels_key: str | None, shapes_key: str | None) -> str | None:
+    if labels_key is not None:
+        return known(labels_key, sdata.labels, what="labels", fix="Name an element of sdata.labels.")
+    if shapes_key is not None:
+        return known(shapes_key, sdata.shapes, what="shapes", fix="Make a grid of boxes with pp.tile(sdata, size=...).")
+    return None
+
+
+def _table(sdata: SpatialData, name: str | None, region: str | None) -> str:
+    """Return the named table, the one that annotates the chosen region, or the only one."""
+    if name is None and region is not None and len(sdata.tables) > 1:
+        fits = [
+            key for key, table in sdata.tables.items() if table.uns.get(UNS_SPATIALDATA) and region in annotation(table, name=key).regions
+        ]
+        if len(fits) == 1:
+            return fits[0]
+    return table_key(sdata, name)
+
+
+def _image(sdata: SpatialData, region: str, image_key: str | Mapping[str, str] | None) -> str:
+    """Return the image of a region: as told, the only one, or the one whose name has the same ending (cells_3, image_3)."""
+    if isinstance(image_key, Mapping):
+        if region not in image_key:
+            msg = f"image_key names no image for region {region!r}; it has {listed(image_key)}. Add {region!r}: one of {listed(sdata.images)}."
+            raise KeyError(msg)
+        return image_key[region]
+    if image_key is None and len(sdata.images) > 1:
+        endings = [name for name in sdata.images if "_" in region and name.rpartition("_")[2] == region.rpartition("_")[2]]
+        if len(endings) == 1:
+            return endings[0]
+    return only(sdata.images, image_key, what="image", argument="image_key", fix="Read one with io.read_tiff(path).")

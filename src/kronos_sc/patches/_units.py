@@ -1,0 +1,247 @@
+"""Units of a table: cells of a label image or boxes of a shapes element, as square windows in image pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from kronos_sc._core.checks import known, listed, numbers
+from kronos_sc._core.log import info
+from kronos_sc.patches._labels import LabelImage, scan
+from kronos_sc.patches._raster import Affine, Raster, between, label_raster
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from spatialdata import SpatialData
+
+    from kronos_sc._core.resolve import Annotation
+
+
+@dataclass(frozen=True)
+class LabelSource:
+    """Labels read on the pixel grid of an image, whatever their own scale and shift.
+
+    Parameters
+    ----------
+    image
+        The labels on their own grid.
+    affine
+        From label to image pixels.
+    """
+
+    image: LabelImage
+    affine: Affine
+
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """Return labels under image rows `y0`–`y1` and columns `x0`–`x1`; 0 where there are none."""
+        if self.affine.identity:
+            return self.image.read(y0, y1, x0, x1)
+        # the label pixel that holds the centre of each image pixel
+        rows, columns = (
+            np.floor((np.arange(start, stop) + 0.5 - shift) / scale).astype(np.int64)
+            for start, stop, shift, scale in zip((y0, x0), (y1, x1), self.affine.shift, self.affine.scale, strict=True)
+        )
+        corner = self.image.read(rows[0], rows[-1] + 1, columns[0], columns[-1] + 1)
+        return corner[rows - rows[0]][:, columns - columns[0]]
+
+
+@dataclass(frozen=True)
+class Units:
+    """Square windows of one region of a table on one image; arrays have one entry per unit.
+
+    Parameters
+    ----------
+    region
+        The element that the table's rows annotate.
+    rows
+        Row numbers of the table (int64).
+    y, x
+        First row and column of the window in image pixels (int64); negative where it reaches beyond the border.
+    size
+        Edge of the window in image pixels.
+    ids
+        Label of each cell (int64); None for boxes.
+    area
+        Pixels of each cell on the label grid (int64); None for boxes.
+    labels
+        Where masks are read from; None for boxes.
+    """
+
+    region: str
+    rows: np.ndarray
+    y: np.ndarray
+    x: np.ndarray
+    size: int
+    ids: np.ndarray | None = None
+    area: np.ndarray | None = None
+    labels: LabelSource | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def edge(self, shape: tuple[int, int]) -> np.ndarray:
+        """Return which windows reach beyond an image of this shape (bool)."""
+        return (self.y < 0) | (self.x < 0) | (self.y + self.size > shape[0]) | (self.x + self.size > shape[1])
+
+    def subset(self, keep: np.ndarray) -> Units:
+        """Return the chosen units (positions or flags), in the given order."""
+        ids, area = (None if a is None else a[keep] for a in (self.ids, self.area))
+        return Units(self.region, self.rows[keep], self.y[keep], self.x[keep], self.size, ids, area, self.labels)
+
+
+def units(
+    sdata: SpatialData,
+    table: AnnData,
+    annotation: Annotation,
+    region: str,
+    image: Raster,
+    *,
+    size: int | None,
+    spatial_key: str | None = None,
+) -> Units:
+    """Return the units that a table annotates in one region.
+
+    Parameters
+    ----------
+    sdata
+        Holds the region's element.
+    table
+        Annotates it.
+    annotation
+        What the table annotates.
+    region
+        A labels or shapes element.
+    image
+        The image to cut windows from.
+    size
+        Edge of the window in pixels of that image; None takes the boxes' own size (shapes only).
+    spatial_key
+        Column pair (x, y) of `obsm`, in pixels of the image, to centre cells on instead of the labels' centroids.
+    """
+    rows = annotation.rows(table, region)
+    instances = table.obs[annotation.instance_key].to_numpy()[rows]
+    if rows.size == 0:
+        msg = f"The table has no row for region {region!r}. Rows exist for: {listed(table.obs[annotation.region_key].unique())}."
+        raise ValueError(msg)
+    if region in sdata.labels:
+        found = _cells(sdata, region, image, rows, instances, size=64 if size is None else size)
+    elif region in sdata.shapes:
+        found = _boxes(sdata, region, image, rows, instances, size=size)
+    else:
+        msg = (
+            f"The table annotates {region!r}, which is neither labels ({listed(sdata.labels)}) nor shapes ({listed(sdata.shapes)}). "
+            "Link the table to an existing element with spatialdata.models.TableModel.parse."
+        )
+        raise KeyError(msg)
+    if spatial_key is not None:
+        found = _recentred(found, table, spatial_key)
+    return _inside(found, image, table)
+
+
+def _cells(sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, instances: np.ndarray, *, size: int) -> Units:
+    """Return windows around the pixel that holds each label's centroid."""
+    data, element = label_raster(sdata, region)
+    affine = between(element, image.element, names=(region, image.name))
+    if affine.identity and data.shape != image.shape:
+        msg = (
+            f"Labels {region!r} ({data.shape[0]} × {data.shape[1]} pixels) and image {image.name!r} ({image.shape[0]} × {image.shape[1]}) differ in size "
+            "and no transformation relates them. Give one of them its scale or translation with spatialdata.transformations.set_transformation."
+        )
+        raise ValueError(msg)
+    ids = _whole_ids(instances, region)
+    try:
+        table, copy = scan(data)
+    except (OSError, RuntimeError) as error:
+        msg = f"Labels {region!r} could not be decoded ({error}). Restore the element's chunks or write it again from the segmentation."
+        raise OSError(msg) from error
+    where = pd.Index(table["label"]).get_indexer(ids)
+    if (where < 0).any():
+        lost = ids[where < 0]
+        msg = (
+            f"{len(lost)} rows of the table have no pixels in labels {region!r}: {numbers(lost)}. "
+            f"The element holds {len(table)} labels. Drop those rows (sdata.filter_by_coordinate_system or adata[...]) or restore the labels."
+        )
+        raise ValueError(msg)
+    if len(table) > len(ids):
+        info(f"{len(table) - len(ids)} labels of {region!r} have no row in the table and are left out")
+    found = table.iloc[where]
+    y, x = affine.apply(found["y"].to_numpy(), found["x"].to_numpy())
+    top, left = (np.floor(c).astype(np.int64) - size // 2 for c in (y, x))
+    return Units(region, rows, top, left, size, ids, found["area"].to_numpy(), LabelSource(copy, affine))
+
+
+def _whole_ids(instances: np.ndarray, region: str) -> np.ndarray:
+    """Return the labels that the table's rows name, as int64, each once."""
+    ids = pd.to_numeric(pd.Series(instances), errors="coerce")
+    if ids.isna().any() or (ids % 1 != 0).any() or (ids <= 0).any():
+        bad = [value for value, ok in zip(instances, (ids > 0) & (ids % 1 == 0), strict=True) if not ok]
+        msg = f"Rows of labels {region!r} need whole, positive instance ids; found {listed(bad)} (0 is background). Correct the instance column of the table."
+        raise ValueError(msg)
+    whole = ids.astype(np.int64)
+    if whole.duplicated().any():
+        msg = f"Several rows name the same label of {region!r}: {numbers(whole[whole.duplicated()].unique())}. Each row must be one cell."
+        raise ValueError(msg)
+    return whole.to_numpy()
+
+
+def _boxes(sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, instances: np.ndarray, *, size: int | None) -> Units:
+    """Return windows around the centres of shapes (boxes, circles, polygons)."""
+    shapes = sdata.shapes[region]
+    where = shapes.index.get_indexer(instances)
+    if (where < 0).any():
+        msg = (
+            f"{int((where < 0).sum())} rows of the table name no shape of {region!r}: {listed(instances[where < 0])}. "
+            "The instance column must hold the index of the shapes."
+        )
+        raise ValueError(msg)
+    affine = between(shapes, image.element, names=(region, image.name))
+    bounds = shapes.geometry.bounds.to_numpy()[where]  # minx, miny, maxx, maxy
+    if "radius" in shapes.columns:
+        radius = shapes["radius"].to_numpy()[where]
+        bounds = bounds + np.stack([-radius, -radius, radius, radius], axis=1)
+    top, left = affine.apply(bounds[:, 1], bounds[:, 0])
+    bottom, right = affine.apply(bounds[:, 3], bounds[:, 2])
+    if size is None:
+        size = _common_size(np.concatenate([bottom - top, right - left]), region)
+    y, x = (np.floor((low + high) / 2).astype(np.int64) - size // 2 for low, high in ((top, bottom), (left, right)))
+    return Units(region, rows, y, x, size)
+
+
+def _common_size(edges: np.ndarray, region: str) -> int:
+    """Return the edge that all boxes share, in whole pixels."""
+    size = round(float(edges[0]))
+    if size < 1 or np.abs(edges - size).max() > 1e-3:
+        msg = (
+            f"Shapes {region!r} are boxes of different size ({edges.min():.1f} to {edges.max():.1f} pixels). "
+            "Choose one window for all of them with patch_size=."
+        )
+        raise ValueError(msg)
+    return size
+
+
+def _recentred(found: Units, table: AnnData, spatial_key: str) -> Units:
+    """Return the units with windows around the table's own coordinates (x, y)."""
+    known(spatial_key, list(table.obsm), what="entry of obsm", fix="Leave spatial_key out to use the labels' centroids.")
+    xy = np.asarray(table.obsm[spatial_key])[found.rows]
+    if xy.ndim != 2 or xy.shape[1] < 2 or not np.isfinite(xy[:, :2]).all():
+        msg = f"obsm[{spatial_key!r}] must hold finite x and y per row, got shape {xy.shape}. Leave spatial_key out to use the labels' centroids."
+        raise ValueError(msg)
+    y, x = (np.floor(xy[:, axis]).astype(np.int64) - found.size // 2 for axis in (1, 0))
+    return Units(found.region, found.rows, y, x, found.size, found.ids, found.area, found.labels)
+
+
+def _inside(found: Units, image: Raster, table: Any) -> Units:
+    """Return the units unchanged if each one's centre lies on the image."""
+    y, x = found.y + found.size // 2, found.x + found.size // 2
+    outside = (y < 0) | (x < 0) | (y >= image.shape[0]) | (x >= image.shape[1])
+    if outside.any():
+        names = table.obs_names[found.rows[outside]]
+        msg = (
+            f"{int(outside.sum())} units of {found.region!r} have their centre outside image {image.name!r} "
+            f"({image.shape[0]} × {image.shape[1]} pixels): {listed(names)}. Check the transformations with spatialdata.transformations.get_transformation."
+        )
+        raise ValueError(msg)
+    return found

@@ -1,0 +1,57 @@
+"""A table for a segmentation that has none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from kronos_sc._core.log import info
+from kronos_sc._core.resolve import only, require_spatialdata
+from kronos_sc.patches import label_table as measure
+from kronos_sc.patches._raster import label_raster
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+
+def label_table(sdata: SpatialData, *, labels_key: str | None = None, key_added: str = "table") -> None:
+    """Make a table with one row per label of a segmentation.
+
+    Parameters
+    ----------
+    sdata
+        Holds the labels; the table is added to it.
+    labels_key
+        Which labels; the only ones if left out.
+    key_added
+        Name of the table.
+
+    Returns
+    -------
+    `None`. Sets `tables[key_added]`, annotating the labels: `obs` has `region`, `cell_id` (the label) and `area` (pixels);
+    `obsm['spatial']` the centroids (x, y) in pixels, where pixel `i` covers [i, i + 1).
+    """
+    from anndata import AnnData
+    from spatialdata.models import TableModel
+
+    require_spatialdata(sdata)
+    name = only(
+        sdata.labels,
+        labels_key,
+        what="labels",
+        argument="labels_key",
+        fix="Segment the image first, or read a mask with io.read_tiff(mask=...).",
+    )
+    if key_added in sdata.tables:
+        msg = f"There is a table {key_added!r} already. Choose another name with key_added=."
+        raise ValueError(msg)
+    found = measure(label_raster(sdata, name)[0])
+    obs = pd.DataFrame(
+        {"region": pd.Categorical([name] * len(found)), "cell_id": found["label"].to_numpy(), "area": found["area"].to_numpy()},
+        index=found["label"].astype(str).to_numpy(),
+    )
+    table = AnnData(obs=obs, obsm={"spatial": np.ascontiguousarray(found[["x", "y"]].to_numpy())})
+    sdata.tables[key_added] = TableModel.parse(table, region=name, region_key="region", instance_key="cell_id")
+    info(f"added {len(found):,} cells of labels {name!r} to tables[{key_added!r}]")

@@ -1,0 +1,161 @@
+"""A grid of boxes over an image, with a table that annotates it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from kronos_sc._core.checks import known, positive_integer
+from kronos_sc._core.log import info
+from kronos_sc._core.resolve import require_spatialdata
+from kronos_sc.patches import Raster, grid, raster
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from geopandas import GeoDataFrame
+    from spatialdata import SpatialData
+
+_COARSE = 8  # tissue is found on the image shrunk by this factor
+
+
+def tile(
+    sdata: SpatialData,
+    *,
+    size: int = 256,
+    overlap: float = 0.0,
+    stride: int | None = None,
+    image_key: str | None = None,
+    tissue_channel: str | None = None,
+    min_tissue: float = 0.25,
+    key_added: str = "patches",
+    overwrite: bool = False,
+) -> None:
+    """Cover an image with a grid of square boxes, ready for `tl.embed(sdata, shapes_key="patches")`.
+
+    Origins are range(0, edge − size + 1, stride) on each axis; the remainder at the right and bottom is dropped, as in the paper's tutorials.
+
+    Parameters
+    ----------
+    sdata
+        Holds the image; boxes and table are added to it.
+    size
+        Edge of a box in pixels: 32 for segmentation-free phenotyping, 64 for tissue, 256 for cases (paper, Online Methods).
+    overlap
+        Share of a box that its neighbour repeats, 0 to below 1; 0.5 moves by half a box.
+    stride
+        Pixels from one box to the next; instead of `overlap`.
+    image_key
+        Which image; the only one if left out.
+    tissue_channel
+        Keep only boxes on tissue, found by Otsu's threshold on this channel (the nuclear stain, say). All boxes if left out.
+    min_tissue
+        Share of a box that must be tissue.
+    key_added
+        Name of the shapes and of the table.
+    overwrite
+        Replace elements of that name.
+
+    Returns
+    -------
+    `None`. Sets:
+
+    `shapes[key_added]` : boxes, with the transformations of the image.
+    `tables[key_added]` : annotates them; `obs` has `region`, `patch_id`, `row`, `column` (grid position) and, with `tissue_channel`,
+    `tissue` (share of tissue); `obsm['spatial']` holds the centres (x, y) in pixels of the image.
+
+    Raises
+    ------
+    ValueError
+        The image is smaller than a box, an element of that name exists, or no box holds enough tissue.
+    """
+    require_spatialdata(sdata)
+    image = raster(sdata, image_key)
+    size, step = positive_integer(size, name="size"), _stride(size, overlap, stride)
+    _require_free(sdata, key_added, overwrite)
+    origins = grid(image.shape, size, step)
+    if len(origins) == 0:
+        msg = f"Image {image.name!r} ({image.shape[0]} × {image.shape[1]} pixels) is smaller than one box of {size} pixels. Choose a smaller size."
+        raise ValueError(msg)
+    share = None
+    if tissue_channel is not None:
+        known(tissue_channel, image.channels, what="channel", fix="Name the channel as the image spells it.")
+        share = _tissue_share(image, tissue_channel, origins, size)
+        keep = share >= min_tissue
+        if not keep.any():
+            msg = f"No box has {min_tissue:.0%} tissue (the best has {share.max():.0%}). Lower min_tissue or choose another tissue_channel."
+            raise ValueError(msg)
+        origins, share = origins[keep], share[keep]
+    shapes, table = _boxes(origins, size, image), _table(origins, size, step, key_added, share)
+    sdata.shapes[key_added] = shapes
+    sdata.tables[key_added] = table
+    info(f"added {len(table):,} boxes of {size} px to shapes[{key_added!r}] and tables[{key_added!r}]")
+
+
+def _stride(size: int, overlap: float, stride: int | None) -> int:
+    if stride is not None:
+        return positive_integer(stride, name="stride")
+    if not 0 <= overlap < 1:
+        msg = f"overlap must be at least 0 and below 1 (a share of the box), got {overlap!r}. For a step in pixels use stride=."
+        raise ValueError(msg)
+    return max(1, round(size * (1 - overlap)))
+
+
+def _require_free(sdata: SpatialData, name: str, overwrite: bool) -> None:  # noqa: FBT001
+    taken = [kind for kind in ("images", "labels", "points", "shapes", "tables") if name in getattr(sdata, kind)]
+    if taken and not (overwrite and set(taken) <= {"shapes", "tables"}):
+        msg = f"The name {name!r} is taken ({', '.join(taken)}). Choose another with key_added=, or pass overwrite=True to replace boxes and table."
+        raise ValueError(msg)
+
+
+def _boxes(origins: np.ndarray, size: int, image: Raster) -> GeoDataFrame:
+    import geopandas
+    import shapely
+    from spatialdata.models import ShapesModel
+    from spatialdata.transformations import get_transformation
+
+    y, x = origins[:, 0], origins[:, 1]
+    frame = geopandas.GeoDataFrame(geometry=shapely.box(x, y, x + size, y + size))
+    return ShapesModel.parse(frame, transformations=get_transformation(image.element, get_all=True))
+
+
+def _table(origins: np.ndarray, size: int, step: int, region: str, share: np.ndarray | None) -> AnnData:
+    from anndata import AnnData
+    from spatialdata.models import TableModel
+
+    number = np.arange(len(origins))
+    obs = pd.DataFrame(
+        {
+            "region": pd.Categorical([region] * len(number)),
+            "patch_id": number,
+            "row": origins[:, 0] // step,
+            "column": origins[:, 1] // step,
+        },
+        index=[f"{region}_{i}" for i in number],
+    )
+    if share is not None:
+        obs["tissue"] = share.astype(np.float32)
+    table = AnnData(obs=obs, obsm={"spatial": origins[:, ::-1] + size / 2})
+    return TableModel.parse(table, region=region, region_key="region", instance_key="patch_id")
+
+
+def _tissue_share(image: Raster, channel: str, origins: np.ndarray, size: int) -> np.ndarray:
+    """Return the share of tissue in each box (float64), from the image shrunk by `_COARSE`."""
+    import dask.array as da
+    from skimage.filters import gaussian, threshold_otsu
+
+    plane = image.data[image.channels.index(channel)]
+    factor = min(_COARSE, *plane.shape)
+    coarse = np.asarray(da.coarsen(np.mean, plane, {0: factor, 1: factor}, trim_excess=True).compute(), np.float64)
+    smooth = gaussian(np.log1p(coarse), sigma=2)
+    tissue = smooth > threshold_otsu(smooth) if np.ptp(smooth) > 0 else np.zeros(smooth.shape, bool)
+    # summed-area table: the share of any box in four look-ups
+    total = np.pad(tissue.cumsum(0, dtype=np.int64).cumsum(1), ((1, 0), (1, 0)))
+    low = origins // factor
+    high = np.minimum(np.maximum(-(-(origins + size) // factor), low + 1), tissue.shape)
+    low = np.minimum(low, high - 1)
+    area = np.prod(high - low, axis=1)
+    return (
+        total[high[:, 0], high[:, 1]] - total[low[:, 0], high[:, 1]] - total[high[:, 0], low[:, 1]] + total[low[:, 0], low[:, 1]]
+    ) / area

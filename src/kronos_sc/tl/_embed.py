@@ -1,0 +1,296 @@
+"""Pixels of a SpatialData → features in the table that annotates them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kronos_sc import models, patches
+from kronos_sc._core.checks import one_of, positive_integer
+from kronos_sc._core.keys import EmbedKeys
+from kronos_sc._core.log import info
+from kronos_sc._core.progress import bar
+from kronos_sc._core.resolve import require_spatialdata
+from kronos_sc.models import _precision, _runner
+from kronos_sc.tl import _window
+from kronos_sc.tl._panel import panel_for
+from kronos_sc.tl._provenance import record
+from kronos_sc.tl._signal import warn_if_cut, watched
+from kronos_sc.tl._sink import MemorySink, Sink
+
+if TYPE_CHECKING:
+    import os
+
+    import pandas as pd
+    import torch
+    from anndata import AnnData
+    from spatialdata import SpatialData
+
+
+def embed(
+    sdata: SpatialData,
+    *,
+    model: str | os.PathLike[str] | models.Model = "kronos",
+    image_key: str | Mapping[str, str] | None = None,
+    labels_key: str | None = None,
+    shapes_key: str | None = None,
+    table_key: str | None = None,
+    spatial_key: str | None = None,
+    channels: Mapping[str, str | None] | Sequence[str] | pd.DataFrame | None = None,
+    features: str | Sequence[str] = "marker",
+    patch_size: int | None = None,
+    mask_fill: str | None = "mean",
+    token_overlap: bool | None = None,
+    scale: str | None = None,
+    mpp: float | None = None,
+    max_value: float | None = None,
+    nan: str = "error",
+    require_nuclear: bool = True,
+    precision: str = "auto",
+    dtype: str = "float32",
+    batch_size: int | None = None,
+    device: str | torch.device | None = None,
+    key_added: str | None = None,
+    inplace: bool = True,
+) -> AnnData | None:
+    """Embed the cells or patches of multiplexed images with a foundation model :cite:p:`Shaban2025`.
+
+    Units are what the table annotates: labels (a square window around each cell's centroid, everything outside the cell masked) or
+    shapes (boxes from :func:`kronos_sc.pp.tile`, or windows around circles and polygons; unmasked). Pixels are scaled by the image's
+    value range, z-scored with the model's statistics of each marker, then masked (paper, Online Methods). Features land in `.obsm`, where
+    scanpy and squidpy take over. Nothing of the SpatialData changes before all of it succeeded.
+
+    Parameters
+    ----------
+    sdata
+        Holds image, labels or shapes, and a table that annotates them.
+    model
+        A registered name (:func:`kronos_sc.models.list_models`), a folder, `hf-hub:owner/name`, or a loaded model.
+    image_key
+        Which image; a mapping from region to image where the table annotates several. The only image if left out, or the one whose name
+        ends like the region's (`cells_3`, `image_3`).
+    labels_key, shapes_key
+        Embed only this region of the table; rows of other regions become NaN. All regions if left out.
+    table_key
+        Which table; the only one if left out, or the one that annotates the region named.
+    spatial_key
+        Centre windows on these coordinates of `obsm` (x, y in pixels of the image, pixel `i` covers [i, i + 1)) instead of the labels'
+        centroids.
+    channels
+        Corrections to the matching of channels to markers: a mapping from channel to marker, to `"unseen"` (a marker the model has
+        not seen: free id, statistics of this image) or to None (leave out); a list of channels to use; or a panel from
+        :func:`kronos_sc.pp.match_markers`.
+    features
+        `"marker"`: one vector per marker, concatenated in panel order (M · D); `"cls"`: one vector per unit (D); or both.
+    patch_size
+        Edge of the window in pixels of the model's input, a multiple of 16. 64 for cells; the boxes' own size for boxes.
+        Larger windows hold more neighbourhood and cost quadratically more.
+    mask_fill
+        What pixels outside the cell become: `"mean"` of the marker (as in the paper), raw `"zero"`, or None to keep the neighbourhood.
+    token_overlap
+        Cut tokens every half token: about four times the cost, finer features. Off if left out.
+    scale
+        Pyramid level of the image to read (`"scale1"`); full resolution if left out.
+    mpp
+        Resample windows to this many µm per pixel; the image must record its pixel size (:func:`kronos_sc.io.set_pixel_size`).
+    max_value
+        Raw value that becomes 1; 255 for uint8, 65535 for uint16 and 1 for floats in [0, 1] if left out.
+    nan
+        `"error"`, or `"zero"` to take pixels without a value (NaN, infinite, chunk not stored) as zero.
+    require_nuclear
+        Insist on a nuclear stain among the matched channels; the model was never trained without one.
+    precision
+        `"float32"` reproduces the official numbers; `"bfloat16"` is faster on recent hardware; `"auto"` takes it where it is.
+    dtype
+        Of the features: `"float32"` or `"float16"`.
+    batch_size
+        Units per pass; chosen by the device if left out. Does not change results.
+    device
+        `"cuda"`, `"cpu"`, …; the fastest there is if left out.
+    key_added
+        Name that all slots are derived from; `"kronos"` for KRONOS and its kin if left out.
+    inplace
+        Write into the table (default), or return a copy of it with the slots added.
+
+    Returns
+    -------
+    `None`, or the table's copy with `inplace=False`. Sets, in `tables[table_key]`:
+
+    `obsm['X_kronos' | 'X_' + key_added]`
+        Features (rows × M · D for `"marker"`, rows × D for `"cls"`); with both kinds, class features are in `X_…_cls`.
+    `obs['kronos_edge' | key_added + '_edge']`
+        Whether the window reaches beyond the image and was padded with zeros.
+    `uns['kronos' | key_added]`
+        Model, panel, parameters, precision, software; read it with :func:`kronos_sc.get.record`.
+
+    Raises
+    ------
+    ValueError, KeyError
+        Before anything is computed: no or several images, tables or regions; rows without pixels; ambiguous or repeated markers; sizes
+        that differ; no statistics. While reading: values outside the scale, pixels that are not finite.
+    OSError
+        A chunk is corrupt or missing.
+    """
+    require_spatialdata(sdata)
+    options = _Options.checked(features, mask_fill, nan, precision, dtype, batch_size, patch_size)
+    target = patches.target(sdata, image_key=image_key, labels_key=labels_key, shapes_key=shapes_key, table=table_key, scale=scale)
+    where = _precision.choose_device(device)
+    encoder = models.load(model, token_overlap=token_overlap)
+    options.check_model(encoder)
+    panel = panel_for(list(target.images.values()), encoder, channels, max_value=max_value, require_nuclear=require_nuclear)
+    used = panel[panel["id"] >= 0]
+    jobs = [
+        _job(sdata, target, region, image, encoder, used, options, mpp=mpp, spatial_key=spatial_key, max_value=max_value)
+        for region, image in target.images.items()
+    ]
+    number_format = _precision.choose_dtype(precision, where)
+    _announce(target, encoder, panel, jobs)
+    start = time.perf_counter()
+    sink = MemorySink(target.table.n_obs, {kind: encoder.width(kind, len(used)) for kind in options.features}, dtype)
+    edge = np.zeros(target.table.n_obs, bool)
+    _compute(jobs, encoder, sink, edge, options, device=where, dtype=number_format)
+    seconds = time.perf_counter() - start
+    parameters = {
+        "patch_size": [job.recipe.patch_size for job in jobs],
+        "mask_fill": [str(job.recipe.mask_fill) for job in jobs],
+        "max_value": [job.recipe.max_value for job in jobs],
+        "regions": list(target.images),
+        "images": [image.name for image in target.images.values()],
+        "features": list(options.features),
+        "scale": scale,
+        "mpp": mpp,
+        "nan": nan,
+        "spatial_key": spatial_key,
+    }
+    entry = record(encoder, panel, parameters, precision=str(number_format).removeprefix("torch."), device=where.type, seconds=seconds)
+    keys = EmbedKeys(key_added or encoder.key)
+    table = target.table if inplace else target.table.copy()
+    _write(table, keys, sink, options.features, edge, entry)
+    units = sum(len(job.units) for job in jobs)
+    slots = ", ".join(f"obsm[{keys.obsm(kind, alone=len(options.features) == 1)!r}]" for kind in options.features)
+    info(
+        f"added {slots}, obs[{keys.edge!r}] and uns[{keys.uns!r}] to table {target.key!r}: {units:,} units in {seconds:.1f} s ({units / seconds:,.0f}/s)"
+    )
+    return None if inplace else table
+
+
+@dataclass(frozen=True)
+class _Options:
+    """Choices of the caller that can be checked without any data."""
+
+    features: tuple[str, ...]
+    mask_fill: str | None
+    nan: str
+    batch_size: int | None
+    patch_size: int | None
+
+    @classmethod
+    def checked(
+        cls,
+        features: str | Sequence[str],
+        mask_fill: str | None,
+        nan: str,
+        precision: str,
+        dtype: str,
+        batch_size: int | None,
+        patch_size: int | None,
+    ) -> _Options:
+        kinds = (features,) if isinstance(features, str) else tuple(features)
+        for kind in kinds or ("",):
+            one_of(kind, ("marker", "cls"), name="features")
+        one_of(mask_fill, ("mean", "zero", None), name="mask_fill")
+        one_of(nan, ("error", "zero"), name="nan")
+        one_of(precision, _precision.PRECISIONS, name="precision")
+        one_of(dtype, ("float32", "float16"), name="dtype")
+        for name, value in (("batch_size", batch_size), ("patch_size", patch_size)):
+            if value is not None:
+                positive_integer(value, name=name)
+        return cls(tuple(dict.fromkeys(kinds)), mask_fill, nan, batch_size, patch_size)
+
+    def check_model(self, model: models.Model) -> None:
+        for kind in self.features:
+            if kind not in model.card.features:
+                msg = f"{model.card.name!r} gives no {kind!r} features; it gives: {', '.join(model.card.features)}. Choose one with features=."
+                raise ValueError(msg)
+        if self.patch_size is not None:
+            _window.check_patch(self.patch_size, model)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One region on one image."""
+
+    units: patches.Units
+    plan: patches.Plan
+    recipe: _runner.Recipe
+    given_max: float | None
+
+
+def _job(
+    sdata: SpatialData,
+    target: patches.Target,
+    region: str,
+    image: patches.Raster,
+    model: models.Model,
+    used: pd.DataFrame,
+    options: _Options,
+    **how: Any,
+) -> _Job:
+    """Plan one region: windows, blocks, recipe."""
+    from kronos_sc._core.intensity import max_value as full_scale
+
+    boxes = region in sdata.shapes
+    size = _window.window(image, patch_size=options.patch_size, mpp=how["mpp"], boxes=boxes)
+    units = patches.units(sdata, target.table, target.annotation, region, image, size=size.source, spatial_key=how["spatial_key"])
+    patch = size.patch if size.patch is not None else _window.patch_for_boxes(units.size, image, model, how["mpp"])
+    _window.check_patch(patch, model)
+    plan = patches.plan(image, [image.channels.index(name) for name in used["channel"]], units)
+    if options.nan == "error":
+        patches.require_stored(plan)
+    recipe = _runner.Recipe(
+        ids=used["id"].to_numpy(np.int64),
+        mean=used["mean"].to_numpy(float),
+        std=used["std"].to_numpy(float),
+        max_value=full_scale(image.data.dtype, how["max_value"], image=image.name),
+        patch_size=patch,
+        mask_fill=None if boxes else options.mask_fill,
+        features=options.features,
+    )
+    return _Job(units, plan, recipe, how["max_value"])
+
+
+def _announce(target: patches.Target, model: models.Model, panel: pd.DataFrame, jobs: list[_Job]) -> None:
+    used, dropped = panel[panel["id"] >= 0], panel[panel["id"] < 0]
+    units = sum(len(job.units) for job in jobs)
+    info(f"embedding {units:,} units ({target}) × {len(used)} markers with {model.card.label!r}")
+    if len(dropped):
+        info(f"{len(dropped)} channels are not embedded: {', '.join(dropped['channel'])} (why: kronos_sc.pp.match_markers)")
+
+
+def _compute(
+    jobs: list[_Job], model: models.Model, sink: Sink, edge: np.ndarray, options: _Options, *, device: torch.device, dtype: torch.dtype
+) -> None:
+    """Read, encode and store one region after the other."""
+    with bar(total=sum(len(job.units) for job in jobs), description="embed", unit="unit") as shown:
+        for job in jobs:
+            edge[job.units.rows] = job.units.edge(job.plan.image.shape)
+            blocks = watched(patches.read(job.plan, nan=options.nan), job.plan, job.recipe.max_value, job.given_max)
+            inside = np.zeros(len(job.units), np.int64)
+            for part in _runner.run(model, blocks, job.recipe, device=device, dtype=dtype, batch_size=options.batch_size):
+                for kind, values in part.features.items():
+                    sink.write(kind, job.units.rows[part.units], values)
+                inside[part.units] = part.pixels
+                shown.update(len(part.units))
+            warn_if_cut(job.units, inside)
+
+
+def _write(table: AnnData, keys: EmbedKeys, sink: Sink, kinds: tuple[str, ...], edge: np.ndarray, entry: dict[str, Any]) -> None:
+    """Write all slots; nothing can fail between the first and the last."""
+    for kind in kinds:
+        table.obsm[keys.obsm(kind, alone=len(kinds) == 1)] = sink.result(kind)
+    table.obs[keys.edge] = edge
+    table.uns[keys.uns] = entry

@@ -1,0 +1,59 @@
+"""Sizes: which part of an image becomes one input of a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kronos_sc import patches
+
+if TYPE_CHECKING:
+    from kronos_sc.models import Model
+
+
+@dataclass(frozen=True)
+class Window:
+    """Size of the windows of one region.
+
+    Parameters
+    ----------
+    patch
+        Edge of the model's input in pixels.
+    source
+        Edge of the window on the image in pixels; None while the boxes' own size is to be taken.
+    """
+
+    patch: int | None
+    source: int | None
+
+
+def window(image: patches.Raster, *, patch_size: int | None, mpp: float | None, boxes: bool) -> Window:
+    """Return the window of a region; with `mpp` the image is resampled to that many micrometres per pixel."""
+    patch = patch_size if patch_size is not None or boxes else 64
+    if mpp is None:
+        return Window(patch, patch)
+    size = patches.pixel_size(image)
+    if size is None:
+        msg = f"mpp={mpp} was asked for, but image {image.name!r} does not record its pixel size. Record it with io.set_pixel_size(sdata, µm per pixel)."
+        raise ValueError(msg)
+    if not mpp > 0:
+        msg = f"mpp must be a positive number of micrometres per pixel, got {mpp!r}."
+        raise ValueError(msg)
+    return Window(patch, None if patch is None else max(1, round(patch * mpp / size)))
+
+
+def patch_for_boxes(source: int, image: patches.Raster, model: Model, mpp: float | None) -> int:
+    """Return the input size for boxes of `source` pixels whose size the user left open."""
+    if mpp is None:
+        return source
+    multiple = model.card.patch_multiple
+    return max(1, round(source * (patches.pixel_size(image) or mpp) / mpp / multiple)) * multiple
+
+
+def check_patch(size: int, model: Model) -> None:
+    """Raise a ValueError unless the model takes patches of this size."""
+    multiple = model.card.patch_multiple
+    if size < multiple or size % multiple:
+        lower = max(multiple, size // multiple * multiple)
+        msg = f"patch_size={size!r} does not fit {model.card.name!r}, which takes multiples of {multiple} pixels. Nearest: {lower} or {lower + multiple}."
+        raise ValueError(msg)
