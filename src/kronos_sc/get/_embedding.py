@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,8 @@ from kronos_sc._core.record import thaw
 from kronos_sc._core.resolve import as_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import xarray as xr
     from anndata import AnnData
     from spatialdata import SpatialData

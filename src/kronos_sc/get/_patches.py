@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,8 @@ from kronos_sc._core.checks import known, listed, positive_integer
 from kronos_sc._core.resolve import require_spatialdata
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import xarray as xr
     from spatialdata import SpatialData
 

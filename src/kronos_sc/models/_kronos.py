@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-import torch
-
 from kronos_sc.models._model import Model
 
 if TYPE_CHECKING:
+    import torch
+
     from kronos_sc.markers import Vocabulary
     from kronos_sc.models._card import Card
     from kronos_sc.models._vit import KronosViT
@@ -33,7 +33,7 @@ class KronosModel(Model):
     key = "kronos"
 
     def __init__(self, net: KronosViT, card: Card, vocabulary: Vocabulary, sha256: str = "") -> None:
-        self.net, self.card, self.vocabulary, self.sha256 = net.eval().requires_grad_(False), card, vocabulary, sha256
+        self.net, self.card, self.vocabulary, self.sha256 = net.eval().requires_grad_(requires_grad=False), card, vocabulary, sha256
 
     def width(self, kind: str, markers: int) -> int:
         """Return D for the class token and markers · D for marker features."""

@@ -88,7 +88,7 @@ class PatchEmbed(nn.Module):
 
     def forward(self, pixels_bmhw: torch.Tensor, stride: int) -> torch.Tensor:
         """Return tokens (b, m, rows, columns, d), one grid per marker."""
-        b, m, h, w = pixels_bmhw.shape
+        b, m, _h, _w = pixels_bmhw.shape
         patch = self.proj.kernel_size[0]
         # unfold + matrix product: the same sums as the convolution, at the speed of the matrix product for one input channel
         tiles = pixels_bmhw.unfold(2, patch, stride).unfold(3, patch, stride)

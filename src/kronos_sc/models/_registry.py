@@ -146,13 +146,13 @@ def load(
     -------
     An object with `.net`, `.card`, `.vocabulary` and `.sha256`.
     """
-    model = _load(name_or_path, blocks, token_overlap)
+    model = _load(name_or_path, blocks=blocks, token_overlap=token_overlap)
     return model if device is None or model.net is None else model.at(torch.device(device), model.net.cls_token.dtype)
 
 
-def _load(name: str | os.PathLike[str] | Model, blocks: str | None, token_overlap: bool | None) -> Model:
+def _load(name: str | os.PathLike[str] | Model, *, blocks: str | None, token_overlap: bool | None) -> Model:
     if not isinstance(name, str | os.PathLike):
-        return _with_options(name, blocks, token_overlap)
+        return _with_options(name, blocks=blocks, token_overlap=token_overlap)
     registry = _registry()
     if name in registry:
         return registry[name][1](blocks=blocks, token_overlap=token_overlap)
@@ -160,13 +160,13 @@ def _load(name: str | os.PathLike[str] | Model, blocks: str | None, token_overla
     return _weights.from_folder(folder, card, blocks=blocks, token_overlap=token_overlap)
 
 
-def _with_options(model: Model, blocks: str | None, token_overlap: bool | None) -> Model:
+def _with_options(model: Model, *, blocks: str | None, token_overlap: bool | None) -> Model:
     """Return a loaded model, with other blocks or stride where asked for; the user's own object is not changed."""
     if blocks is None and token_overlap is None:
         return model
     if not isinstance(model, KronosModel):
         msg = f"{model.card.name!r} has no blocks or token overlap to choose. Leave blocks and token_overlap out."
-        raise ValueError(msg)
+        raise ValueError(msg)  # noqa: TRY004 - the option is at fault, not the type of an argument
     import copy
 
     net = copy.copy(model.net)  # shares the weights
@@ -202,5 +202,5 @@ def card(name_or_path: str | os.PathLike[str]) -> Card:
         return _registry()[os.fspath(name_or_path)][0]
     from dataclasses import replace
 
-    model = _load(name_or_path, None, None)
+    model = _load(name_or_path, blocks=None, token_overlap=None)
     return replace(model.card, diagnostic=_weights.diagnose(model.net))

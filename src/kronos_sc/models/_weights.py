@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -22,6 +21,7 @@ from kronos_sc.models._layers import LAYER_SCALE_INIT
 from kronos_sc.models._vit import KronosViT
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
 FORMAT = "kronos-sc/1"
@@ -96,7 +96,7 @@ def _official_state(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("teacher"), dict):
         keys = listed(checkpoint) if isinstance(checkpoint, dict) else type(checkpoint).__name__
         msg = f"{path} is not a KRONOS checkpoint: a dict with the key 'teacher' is expected, found {keys}. For weights trained here use models.save."
-        raise ValueError(msg)
+        raise ValueError(msg)  # noqa: TRY004 - a file of another kind, not an argument of another type
     prefix = "backbone."
     return {key.removeprefix(prefix): value for key, value in checkpoint["teacher"].items() if key.startswith(prefix)}
 

@@ -66,7 +66,10 @@ def target(
         msg = f"Table {name!r} has no rows, so there is nothing to read pixels for. Make one with pp.label_table(sdata) or pp.tile(sdata)."
         raise ValueError(msg)
     if region is not None and region not in what.regions:
-        msg = f"Table {name!r} annotates {listed(what.regions)}, not {region!r}. Choose the table with table_key=, or make one with pp.label_table(sdata, labels_key={region!r})."
+        msg = (
+            f"Table {name!r} annotates {listed(what.regions)}, not {region!r}. "
+            f"Choose the table with table_key=, or make one with pp.label_table(sdata, labels_key={region!r})."
+        )
         raise ValueError(msg)
     regions = [region] if region is not None else [r for r in what.regions if len(what.rows(found, r))]
     return Target(name, found, what, {r: raster(sdata, _image(sdata, r, image_key), scale=scale) for r in regions})
