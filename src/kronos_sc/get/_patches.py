@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kronos_sc import patches as room
-from kronos_sc._core.checks import known, listed, positive_integer
+from kronos_sc._core.checks import known, listed, one_of, positive_integer
 from kronos_sc._core.resolve import require_spatialdata
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def patches(
     import xarray as xr
 
     require_spatialdata(sdata)
+    one_of(nan, ("error", "zero"), name="nan")
     if patch_size is not None:
         positive_integer(patch_size, name="patch_size")
     target = room.target(sdata, image_key=image_key, labels_key=labels_key, shapes_key=shapes_key, table=table_key, scale=scale)
@@ -83,9 +85,13 @@ def patches(
         elif pixels.shape[-1] != units.size or pixels.dtype != image.data.dtype:
             msg = f"The chosen units have windows of different size or dtype ({listed(target.images)}). Read one region at a time, or pass patch_size=."
             raise ValueError(msg)
-        for block in room.read(room.plan(image, positions, units), nan=nan):
-            pixels[at[block.units]] = room.crop(block)
-            masks[at[block.units]] = room.crop_masks(block)
+        plan = room.plan(image, positions, units)
+        if nan == "error":
+            room.require_stored(plan)
+        with closing(room.read(plan, nan=nan)) as blocks:
+            for block in blocks:
+                pixels[at[block.units]] = room.crop(block)
+                masks[at[block.units]] = room.crop_masks(block)
         corners[:, at] = units.y, units.x
     coordinates = {
         "unit": target.table.obs_names.to_numpy()[rows],

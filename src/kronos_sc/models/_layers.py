@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from kronos_sc.models._fused import linear
+
 if TYPE_CHECKING:
     from kronos_sc.models._config import ViTConfig
 
@@ -16,15 +18,15 @@ LAYER_SCALE_INIT = 1e-5
 
 
 class LayerScale(nn.Module):
-    """One learned gain per channel (Touvron et al. 2021)."""
+    """Adds a branch to its input with one learned gain per channel (Touvron et al. 2021)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.full((dim,), LAYER_SCALE_INIT))
 
-    def forward(self, x_btd: torch.Tensor) -> torch.Tensor:
-        """Scale each channel."""
-        return x_btd * self.gamma
+    def forward(self, x_btd: torch.Tensor, branch_btd: torch.Tensor) -> torch.Tensor:
+        """Return x + γ · branch, in one pass."""
+        return torch.addcmul(x_btd, branch_btd, self.gamma)
 
 
 class Attention(nn.Module):
@@ -39,13 +41,13 @@ class Attention(nn.Module):
     def split(self, x_btd: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return queries, keys and values, each (b, h, t, e)."""
         b, t, d = x_btd.shape
-        q, k, v = self.qkv(x_btd).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = linear(self.qkv, x_btd).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
         return q, k, v
 
     def forward(self, x_btd: torch.Tensor) -> torch.Tensor:
         """Attend."""
         out_bhte = F.scaled_dot_product_attention(*self.split(x_btd))
-        return self.proj(out_bhte.transpose(1, 2).flatten(2))
+        return linear(self.proj, out_bhte.transpose(1, 2).flatten(2))
 
 
 class Mlp(nn.Module):
@@ -58,7 +60,7 @@ class Mlp(nn.Module):
 
     def forward(self, x_btd: torch.Tensor) -> torch.Tensor:
         """Transform each token."""
-        return self.fc2(F.gelu(self.fc1(x_btd)))
+        return linear(self.fc2, linear(self.fc1, x_btd, gelu=True))
 
 
 class Block(nn.Module):
@@ -75,8 +77,8 @@ class Block(nn.Module):
 
     def forward(self, x_btd: torch.Tensor) -> torch.Tensor:
         """Run attention and MLP, each added to its input."""
-        x_btd = x_btd + self.ls1(self.attn(self.norm1(x_btd)))
-        return x_btd + self.ls2(self.mlp(self.norm2(x_btd)))
+        x_btd = self.ls1(x_btd, self.attn(self.norm1(x_btd)))
+        return self.ls2(x_btd, self.mlp(self.norm2(x_btd)))
 
 
 class PatchEmbed(nn.Module):

@@ -60,7 +60,8 @@ def _kronos(*, blocks: str | None, token_overlap: bool | None) -> Model:
 
 
 def _untrained(*, blocks: str | None, token_overlap: bool | None) -> Model:
-    net = KronosViT(blocks=blocks or "all", token_overlap=bool(token_overlap))
+    with torch.random.fork_rng(devices=[]):  # the user's random state stays as it is
+        net = KronosViT(blocks=blocks or "all", token_overlap=bool(token_overlap))
     net.reset(torch.Generator().manual_seed(_UNTRAINED_SEED))
     return KronosModel(net, UNTRAINED, paper_vocabulary(mean=0.05, std=0.1))
 
@@ -156,8 +157,8 @@ def _load(name: str | os.PathLike[str] | Model, *, blocks: str | None, token_ove
     registry = _registry()
     if name in registry:
         return registry[name][1](blocks=blocks, token_overlap=token_overlap)
-    folder, card = _locate(os.fspath(name))
-    return _weights.from_folder(folder, card, blocks=blocks, token_overlap=token_overlap)
+    place, card = _locate(os.fspath(name))
+    return _weights.from_folder(place, card, blocks=blocks, token_overlap=token_overlap)
 
 
 def _with_options(model: Model, *, blocks: str | None, token_overlap: bool | None) -> Model:
@@ -176,7 +177,7 @@ def _with_options(model: Model, *, blocks: str | None, token_overlap: bool | Non
 
 
 def _locate(name: str) -> tuple[Path, Card]:
-    """Return the folder of a hub name or path, and the card of what lies there."""
+    """Return the local place of a hub name or path, and a card for what lies there."""
     if name.startswith(HUB):
         from kronos_sc.models._hub import fetch
 
@@ -190,7 +191,7 @@ def _locate(name: str) -> tuple[Path, Card]:
         msg = f"{name!r} is neither a registered model ({listed(list_models())}) nor an existing path.{hint} Hub models are named 'hf-hub:owner/name'."
         raise ValueError(msg)
     # the folder's name, not its place: paths do not belong into results
-    return folder, Card(folder.name, "a checkpoint in a folder", "see its source", source=f"folder {folder.name}")
+    return path, Card(folder.name, "a checkpoint in a folder", "see its source", source=f"folder {folder.name}")
 
 
 def card(name_or_path: str | os.PathLike[str]) -> Card:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kronos_sc.models._model import Model
 
 # Tokens per pass. A processor is fastest while the activations stay in its cache; a GPU wants enough work to fill it.
-_TOKENS_PER_PASS = {"cpu": 2_500, "cuda": 160_000, "mps": 20_000}
+_TOKENS_PER_PASS = {"cpu": 5_000, "cuda": 160_000, "mps": 20_000}
 
 
 @dataclass(frozen=True)

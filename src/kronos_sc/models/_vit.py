@@ -145,7 +145,7 @@ class KronosViT(nn.Module):
             x_btd = self.block(index)(x_btd)
         x_btd = self.norm(x_btd)
         tokens = x_btd[:, 1 + self.config.registers :].unflatten(1, (marker_ids_bm.shape[1], rows, columns))
-        return Features(x_btd[:, 0], tokens.mean((2, 3)), tokens)
+        return Features(x_btd[:, 0], tokens.mean((2, 3), dtype=torch.float32), tokens)
 
     def cls_attention(self, pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor) -> torch.Tensor:
         """Return the class token's attention in the last block that runs (b, heads, t), from its query alone."""

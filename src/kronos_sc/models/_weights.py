@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FORMAT = "kronos-sc/1"
-OFFICIAL_FILES = ("config.json", "kronos_{model_type}_model.pt", "marker_metadata.csv")
 
 
 def sha256(path: Path) -> str:
@@ -48,14 +47,16 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(msg) from error
 
 
-def from_folder(folder: Path, card: Card, *, blocks: str | None, token_overlap: bool | None) -> KronosModel:
-    """Load a model folder in the official layout or in ours."""
+def from_folder(place: Path, card: Card, *, blocks: str | None, token_overlap: bool | None) -> KronosModel:
+    """Load a model folder, or one checkpoint of it, in the official layout or in ours."""
+    folder = place if place.is_dir() else place.parent
     settings = read_config(folder)
     own = settings.get("format") == FORMAT
     shape = ViTConfig(**settings["architecture"]) if own else config(str(settings.get("model_type")))
     overlap = bool(settings.get("token_overlap", False)) if token_overlap is None and own else bool(token_overlap)
-    net = KronosViT(shape, blocks=blocks or (settings["blocks"] if own else "official"), token_overlap=overlap)
-    path = folder / "model.safetensors" if own else _official_weights(folder, settings)
+    with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
+        net = KronosViT(shape, blocks=blocks or (settings["blocks"] if own else "official"), token_overlap=overlap)
+    path = folder / "model.safetensors" if own else _official_weights(place, settings)
     _fill(net, _own_state(path) if own else _official_state(path), path)
     if own:
         vocabulary, card = Vocabulary.from_dict(settings["vocabulary"]), Card(**_tuples(settings["card"]))
@@ -68,14 +69,17 @@ def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
-def _official_weights(folder: Path, settings: Mapping[str, Any]) -> Path:
-    name = OFFICIAL_FILES[1].format(model_type=settings.get("model_type"))
+def _official_weights(place: Path, settings: Mapping[str, Any]) -> Path:
+    """Return the checkpoint that was named, or the only one of a folder."""
+    if place.is_file() and place.suffix == ".pt":
+        return place
+    folder = place if place.is_dir() else place.parent
+    path = folder / f"kronos_{settings.get('model_type')}_model.pt"
     found = sorted(folder.glob("*.pt"))
-    path = folder / name if (folder / name).is_file() else (found[0] if len(found) == 1 else None)
-    if path is None:
-        msg = f"{folder} holds no {name} (checkpoints there: {listed(p.name for p in found)}). Put the official checkpoint beside config.json."
+    if not path.is_file() and len(found) != 1:
+        msg = f"{folder} holds no {path.name} (checkpoints there: {listed(p.name for p in found)}). Put the official checkpoint beside config.json."
         raise FileNotFoundError(msg)
-    return path
+    return path if path.is_file() else found[0]
 
 
 def _official_state(path: Path) -> dict[str, torch.Tensor]:
@@ -130,7 +134,7 @@ def _fill(net: KronosViT, state: Mapping[str, torch.Tensor], path: Path) -> None
             f"other shape: {listed(shapes, most=3)}. Check model_type, or that both files come from the same model."
         )
         raise ValueError(msg)
-    net.load_state_dict(dict(state), strict=True)
+    net.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
 
 
 def save(model: KronosModel, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -164,11 +168,18 @@ def save(model: KronosModel, folder: str | os.PathLike[str], *, overwrite: bool 
             "card": dict(model.card.__dict__),
         }
         (work / "config.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
-        if target.exists():
-            shutil.rmtree(target)
-        work.replace(target)
+        _swap(work, target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _swap(new: Path, target: Path) -> None:
+    """Put a finished folder in its place; an old one is removed only afterwards."""
+    old = new.with_name(f"{new.name}.old")
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def diagnose(net: KronosViT) -> str:

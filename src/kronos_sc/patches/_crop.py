@@ -19,6 +19,14 @@ def crop(block: LoadedBlock, *, start: int = 0, stop: int | None = None) -> np.n
     return out
 
 
+def covered(block: LoadedBlock) -> np.ndarray:
+    """Return which pixels of a block lie in a window of at least one of its units (rows, columns; bool)."""
+    out = np.zeros(block.pixels.shape[1:], bool)
+    for y, x in zip(block.y.tolist(), block.x.tolist(), strict=True):
+        out[y : y + block.size, x : x + block.size] = True
+    return out
+
+
 def crop_masks(block: LoadedBlock) -> np.ndarray:
     """Return which pixels of each window belong to its unit (units, size, size): the cell, or the part of a box on the image."""
     size = block.size

@@ -15,11 +15,10 @@ if TYPE_CHECKING:
 
     import dask.array as da
 
-# A bincount over the range of ids in one chunk is the fastest way to sum; beyond this range (64 M counters) sorting wins.
-_MOST_COUNTERS = 2**26
+_STRIP = 2**22  # pixels measured at once: working memory is some 30 bytes per pixel, whatever the size of the stored chunks
 
 
-def label_table(labels: da.Array | np.ndarray) -> pd.DataFrame:
+def label_table(labels: da.Array | np.ndarray, *, name: str | None = None) -> pd.DataFrame:
     """Measure every label of an image in one pass over its chunks.
 
     Sums are whole numbers, so the result does not depend on chunking.
@@ -28,37 +27,54 @@ def label_table(labels: da.Array | np.ndarray) -> pd.DataFrame:
     ----------
     labels
         Integer labels (rows, columns); 0 is background.
+    name
+        Of the element, for the error about a chunk that cannot be decoded; without it such errors pass as they are.
 
     Returns
     -------
     One row per label, sorted by label: `label` (int64), `y` and `x` (float64, centroid in continuous pixel coordinates, where pixel
     `i` covers [i, i + 1)), `area` (int64, pixels).
     """
-    return _merge([_sums(chunk, y0, x0) for y0, x0, chunk in _tracked(labels)])
+    return _merge([_sums(chunk, y0, x0) for y0, x0, chunk in _tracked(labels, name)])
 
 
-def scan(labels: da.Array | np.ndarray) -> tuple[pd.DataFrame, LabelImage]:
+def scan(labels: da.Array | np.ndarray, *, name: str | None = None) -> tuple[pd.DataFrame, LabelImage]:
     """Measure every label and hold the pixels compressed for later reading, in the same pass."""
     parts: list[np.ndarray] = []
     copy = LabelImage(labels.shape, labels.dtype)
-    for y0, x0, chunk in _tracked(labels):
+    for y0, x0, chunk in _tracked(labels, name):
         parts.append(_sums(chunk, y0, x0))
         copy.add(y0, x0, chunk)
     return _merge(parts), copy
 
 
-def _tracked(labels: da.Array | np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-    return track(_chunks(labels), total=int(np.prod(getattr(labels, "numblocks", 1))), description="labels", unit="chunk")
+def _tracked(labels: da.Array | np.ndarray, name: str | None) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Yield origin and pixels of strips of each chunk, in row-major order of the chunks; each chunk is decoded once."""
+    for y0, x0, chunk in track(
+        _chunks(labels, name), total=int(np.prod(getattr(labels, "numblocks", 1))), description="labels", unit="chunk"
+    ):
+        rows = max(1, _STRIP // max(1, chunk.shape[1]))
+        for start in range(0, len(chunk), rows):
+            yield y0 + start, x0, chunk[start : start + rows]
 
 
-def _chunks(labels: da.Array | np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yield origin and pixels of each chunk, in row-major order."""
+def _chunks(labels: da.Array | np.ndarray, name: str | None) -> Iterator[tuple[int, int, np.ndarray]]:
     if isinstance(labels, np.ndarray):
         yield 0, 0, labels
         return
     ys, xs = (np.concatenate([[0], np.cumsum(axis)]) for axis in labels.chunks)
     for i, j in product(range(len(ys) - 1), range(len(xs) - 1)):
-        yield int(ys[i]), int(xs[j]), np.asarray(labels.blocks[i, j].compute(scheduler="synchronous"))
+        try:
+            chunk = np.asarray(labels.blocks[i, j].compute(scheduler="synchronous"))
+        except Exception as error:
+            if name is None:
+                raise
+            msg = (
+                f"Labels {name!r} could not be decoded at rows {ys[i]}–{ys[i + 1]}, columns {xs[j]}–{xs[j + 1]}: {type(error).__name__}: {error}. "
+                "Nothing was written. Restore that chunk, or write the element again from the segmentation."
+            )
+            raise OSError(msg) from error
+        yield int(ys[i]), int(xs[j]), chunk
 
 
 def _sums(chunk: np.ndarray, y0: int, x0: int) -> np.ndarray:
@@ -71,7 +87,8 @@ def _sums(chunk: np.ndarray, y0: int, x0: int) -> np.ndarray:
     if low < 0:
         msg = f"Labels hold the negative value {low}; labels must be 0 (background) or positive. Relabel with skimage.measure.label."
         raise ValueError(msg)
-    if high - low < _MOST_COUNTERS:
+    # counting over the range of ids is the fastest way to sum, until most counters stay empty
+    if high - low < max(2**16, 4 * ids.size):
         names, local = None, ids - low
     else:
         names, local = np.unique(ids, return_inverse=True)

@@ -133,7 +133,7 @@ def _with_chunks(image: Raster, channels: tuple[int, ...], units: Units, groups:
         y, x = units.y[members], units.x[members]
         rect = Rect(int(y.min()), int(y.max()) + units.size, int(x.min()), int(x.max()) + units.size)
         fresh = []
-        for key, extent in _touched(rect, edges):
+        for key, extent in _touched(y, x, units.size, edges):
             if key not in seen:
                 fresh.append(key)
                 chunks[key] = extent
@@ -142,11 +142,16 @@ def _with_chunks(image: Raster, channels: tuple[int, ...], units: Units, groups:
     return Plan(image, channels, units, tuple(blocks), chunks, {key: tuple(takers) for key, takers in seen.items()})
 
 
-def _touched(rect: Rect, edges: list[np.ndarray]) -> list[tuple[tuple[int, int], Rect]]:
-    """Return the chunks that a rectangle meets."""
-    spans = []
-    for axis, (low, high) in zip(edges, ((rect.y0, rect.y1), (rect.x0, rect.x1)), strict=True):
-        first = max(0, int(np.searchsorted(axis, low, side="right")) - 1)
-        last = min(len(axis) - 1, int(np.searchsorted(axis, high, side="left")))
-        spans.append([(i, int(axis[i]), int(axis[i + 1])) for i in range(first, last)])
-    return [((i, j), Rect(y0, y1, x0, x1)) for i, y0, y1 in spans[0] for j, x0, x1 in spans[1]]
+def _touched(y: np.ndarray, x: np.ndarray, size: int, edges: list[np.ndarray]) -> list[tuple[tuple[int, int], Rect]]:
+    """Return the chunks that at least one window meets, in row-major order."""
+    first, last = [], []
+    for axis, low in zip(edges, (y, x), strict=True):
+        first.append(np.maximum(0, np.searchsorted(axis, low, side="right") - 1))
+        last.append(np.minimum(len(axis) - 1, np.searchsorted(axis, low + size, side="left")))
+    keys: set[tuple[int, int]] = set()
+    for down, across in np.ndindex(*(int((end - start).max()) for start, end in zip(first, last, strict=True))):
+        i, j = first[0] + down, first[1] + across
+        met = (i < last[0]) & (j < last[1])
+        keys.update(map(tuple, np.unique(np.stack([i[met], j[met]], axis=1), axis=0).tolist()))
+    ys, xs = edges
+    return [((i, j), Rect(int(ys[i]), int(ys[i + 1]), int(xs[j]), int(xs[j + 1]))) for i, j in sorted(keys)]

@@ -127,7 +127,12 @@ def between(element: Any, image: Any, *, names: tuple[str, str]) -> Affine:
             f"Bring {names[0]!r} onto the image's axes first with spatialdata.transform(sdata[{names[0]!r}], to_coordinate_system=...)."
         )
         raise ValueError(msg)
-    return Affine(*(tuple(round(float(v), 9) for v in pair) for pair in ((matrix[0, 0], matrix[1, 1]), (matrix[0, 2], matrix[1, 2]))))
+    return Affine(*(tuple(_snapped(float(v)) for v in pair) for pair in ((matrix[0, 0], matrix[1, 1]), (matrix[0, 2], matrix[1, 2]))))
+
+
+def _snapped(value: float) -> float:
+    """Return the whole number that a value differs from by rounding alone, else the value."""
+    return float(round(value)) if abs(value - round(value)) < 1e-9 * max(1.0, abs(value)) else value
 
 
 def _matrix(element: Any, image: Any, names: tuple[str, str]) -> np.ndarray:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from kronos_sc._core.checks import numbers
 from kronos_sc._core.settings import settings
+from kronos_sc.patches._crop import covered
 from kronos_sc.patches._plan import Rect
 
 if TYPE_CHECKING:
@@ -87,8 +87,10 @@ def _blocks(plan: Plan, nan: str) -> Iterator[LoadedBlock]:
                     _place(pixels, block.rect, common, part)
                 else:  # a later block needs this strip: keep a copy of it, not the chunk
                     waiting.setdefault(taker, []).append((common, part.copy()))
-        _check_finite(pixels, plan, block, nan)
-        yield _loaded(plan, block, pixels)
+        loaded = _loaded(plan, block, pixels)
+        _check_finite(loaded, plan, block, nan)
+        yield loaded
+        del pixels, loaded
 
 
 def _place(pixels: np.ndarray, block: Rect, rect: Rect, piece: np.ndarray) -> None:
@@ -144,14 +146,18 @@ def _undecodable(plan: Plan, lazy: list[Any], rects: list[Rect], error: Exceptio
     return OSError(f"Image {plan.image.name!r} could not be decoded: {type(error).__name__}: {error}. Nothing was written.")
 
 
-def _check_finite(pixels: np.ndarray, plan: Plan, block: Block, nan: str) -> None:
-    """Replace pixels that are not finite, or raise an error that names channel and block."""
+def _check_finite(loaded: LoadedBlock, plan: Plan, block: Block, nan: str) -> None:
+    """Replace pixels that are not finite, or raise an error that names channel and block if a window holds one."""
+    pixels = loaded.pixels
     if pixels.dtype.kind != "f":
         return
     broken = [c for c in range(len(pixels)) if not np.isfinite(pixels[c]).all()]
     if not broken:
         return
-    if nan == "zero":
+    if nan == "error":  # what lies between the windows depends on the size of blocks, and nobody sees it
+        seen = covered(loaded)
+        broken = [c for c in broken if not np.isfinite(pixels[c][seen]).all()]
+    if nan == "zero" or not broken:
         np.nan_to_num(pixels, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
         return
     names = ", ".join(repr(plan.image.channels[plan.channels[c]]) for c in broken[:10])
@@ -161,40 +167,6 @@ def _check_finite(pixels: np.ndarray, plan: Plan, block: Block, nan: str) -> Non
         f"(rows {max(0, rect.y0)}–{rect.y1}, columns {max(0, rect.x0)}–{rect.x1}). Mend the image, or take such pixels as zero with nan='zero'."
     )
     raise ValueError(msg)
-
-
-def unstored(plan: Plan) -> list[str]:
-    """Name the chunks under the centre of a unit that a Zarr store on disk does not hold (Zarr reads them as fill value)."""
-    from zarr.storage import LocalStore
-
-    from kronos_sc.patches._raster import stored_array
-
-    array = stored_array(plan.image.data)
-    if array is None or not isinstance(array.store_path.store, LocalStore):
-        return []
-    root = array.store_path.store.root / array.store_path.path
-    shape = array.shards or array.chunks
-    y, x = (np.asarray(c) + plan.units.size // 2 for c in (plan.units.y, plan.units.x))
-    cells = np.unique(np.stack([y // shape[1], x // shape[2]], axis=1), axis=0)
-    names = []
-    for channel in plan.channels:
-        for row, column in cells.tolist():
-            if not (root / array.metadata.encode_chunk_key((channel // shape[0], row, column))).exists():
-                names.append(
-                    f"channel {plan.image.channels[channel]!r} rows {row * shape[1]}–{min((row + 1) * shape[1], array.shape[1])} "
-                    f"columns {column * shape[2]}–{min((column + 1) * shape[2], array.shape[2])}"
-                )
-    return names
-
-
-def require_stored(plan: Plan) -> None:
-    """Raise an OSError that names the chunks under units that are not in the store."""
-    if missing := unstored(plan):
-        msg = (
-            f"Image {plan.image.name!r} has no stored chunk under some units: {numbers(missing, most=5)}. Nothing was written. "
-            "Restore the chunks; or, if the store was written without its empty chunks, take them as zero with nan='zero'."
-        )
-        raise OSError(msg)
 
 
 def _in_thread(items: Iterable[T], ahead: int) -> Iterator[T]:

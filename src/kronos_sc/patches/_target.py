@@ -72,6 +72,12 @@ def target(
         )
         raise ValueError(msg)
     regions = [region] if region is not None else [r for r in what.regions if len(what.rows(found, r))]
+    if not regions:
+        msg = (
+            f"No row of table {name!r} belongs to a region that it annotates ({listed(what.regions)}); obs[{what.region_key!r}] holds "
+            f"{listed(found.obs[what.region_key].unique())}. Link the table again with spatialdata.models.TableModel.parse."
+        )
+        raise ValueError(msg)
     return Target(name, found, what, {r: raster(sdata, _image(sdata, r, image_key), scale=scale) for r in regions})
 
 
@@ -102,7 +108,8 @@ def _image(sdata: SpatialData, region: str, image_key: str | Mapping[str, str] |
             raise KeyError(msg)
         return image_key[region]
     if image_key is None and len(sdata.images) > 1:
-        endings = [name for name in sdata.images if "_" in region and name.rpartition("_")[2] == region.rpartition("_")[2]]
-        if len(endings) == 1:
+        ending = region.rpartition("_")[2]
+        endings = [name for name in sdata.images if "_" in region and name.rpartition("_")[2] == ending]
+        if len(endings) == 1 and ending[-1:].isdigit():  # a number pairs elements; a word (tumour_cells) may be chance
             return endings[0]
     return only(sdata.images, image_key, what="image", argument="image_key", fix="Read one with io.read_tiff(path).")

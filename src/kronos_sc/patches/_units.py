@@ -12,6 +12,7 @@ from kronos_sc._core.checks import known, listed, numbers
 from kronos_sc._core.log import info
 from kronos_sc.patches._labels import LabelImage, scan
 from kronos_sc.patches._raster import Affine, Raster, between, label_raster
+from kronos_sc.patches._stored import unstored_labels
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -30,10 +31,13 @@ class LabelSource:
         The labels on their own grid.
     affine
         From label to image pixels.
+    cut
+        Chunks that the store does not hold and whose border cells of the table reach, in words.
     """
 
     image: LabelImage
     affine: Affine
+    cut: tuple[str, ...] = ()
 
     def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         """Return labels under image rows `y0`–`y1` and columns `x0`–`x1`; 0 where there are none."""
@@ -127,7 +131,7 @@ def units(
         msg = f"The table has no row for region {region!r}. Rows exist for: {listed(table.obs[annotation.region_key].unique())}."
         raise ValueError(msg)
     if region in sdata.labels:
-        found = _cells(sdata, region, image, rows, instances, size=64 if size is None else size)
+        found = _cells(sdata, region, image, rows, instances, size=64 if size is None else size, key=annotation.instance_key)
     elif region in sdata.shapes:
         found = _boxes(sdata, region, image, rows, instances, size=size)
     else:
@@ -141,7 +145,7 @@ def units(
     return _inside(found, image, table)
 
 
-def _cells(sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, instances: np.ndarray, *, size: int) -> Units:
+def _cells(sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, instances: np.ndarray, *, size: int, key: str) -> Units:
     """Return windows around the pixel that holds each label's centroid."""
     data, element = label_raster(sdata, region)
     affine = between(element, image.element, names=(region, image.name))
@@ -152,17 +156,15 @@ def _cells(sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, ins
         )
         raise ValueError(msg)
     ids = _whole_ids(instances, region)
-    try:
-        table, copy = scan(data)
-    except (OSError, RuntimeError) as error:
-        msg = f"Labels {region!r} could not be decoded ({error}). Restore the element's chunks or write it again from the segmentation."
-        raise OSError(msg) from error
+    table, copy = scan(data, name=region)
+    gaps = unstored_labels(data)
     where = pd.Index(table["label"]).get_indexer(ids)
     if (where < 0).any():
         lost = ids[where < 0]
+        holes = f" Its store has no chunk at {numbers(map(_in_words, gaps), most=5)}: restore it if it was lost." if gaps else ""
         msg = (
-            f"{len(lost)} rows of the table have no pixels in labels {region!r}: {numbers(lost)}. "
-            f"The element holds {len(table)} labels. Drop those rows (sdata.filter_by_coordinate_system or adata[...]) or restore the labels."
+            f"{len(lost)} rows of the table have no pixels in labels {region!r}: {numbers(lost)}. The element holds {len(table)} labels.{holes} "
+            f"Keep the other rows only (table[~table.obs[{key!r}].isin([...])]), or restore the labels."
         )
         raise ValueError(msg)
     if len(table) > len(ids):
@@ -170,7 +172,19 @@ def _cells(sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, ins
     found = table.iloc[where]
     y, x = affine.apply(found["y"].to_numpy(), found["x"].to_numpy())
     top, left = (np.floor(c).astype(np.int64) - size // 2 for c in (y, x))
-    return Units(region, rows, top, left, size, ids, found["area"].to_numpy(), LabelSource(copy, affine))
+    cut = tuple(_in_words(gap) for gap in gaps if np.isin(_around(copy, gap), ids).any())
+    return Units(region, rows, top, left, size, ids, found["area"].to_numpy(), LabelSource(copy, affine, cut))
+
+
+def _in_words(gap: tuple[int, int, int, int]) -> str:
+    return f"rows {gap[0]}–{gap[1]} columns {gap[2]}–{gap[3]}"
+
+
+def _around(labels: LabelImage, gap: tuple[int, int, int, int]) -> np.ndarray:
+    """Return the labels of the pixels that border on a rectangle (int64)."""
+    y0, y1, x0, x1 = gap
+    sides = ((y0 - 1, y0, x0, x1), (y1, y1 + 1, x0, x1), (y0, y1, x0 - 1, x0), (y0, y1, x1, x1 + 1))
+    return np.unique(np.concatenate([labels.read(*side).ravel() for side in sides])).astype(np.int64)
 
 
 def _whole_ids(instances: np.ndarray, region: str) -> np.ndarray:
@@ -206,7 +220,8 @@ def _boxes(sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, ins
     bottom, right = affine.apply(bounds[:, 3], bounds[:, 2])
     if size is None:
         size = _common_size(np.concatenate([bottom - top, right - left]), region)
-    y, x = (np.floor((low + high) / 2).astype(np.int64) - size // 2 for low, high in ((top, bottom), (left, right)))
+    # a centre that lies on the line between two pixels but for rounding belongs to the second
+    y, x = (np.floor((low + high) / 2 + 1e-6).astype(np.int64) - size // 2 for low, high in ((top, bottom), (left, right)))
     return Units(region, rows, y, x, size)
 
 

@@ -47,7 +47,7 @@ def label_table(sdata: SpatialData, *, labels_key: str | None = None, key_added:
     if key_added in sdata.tables:
         msg = f"There is a table {key_added!r} already. Choose another name with key_added=."
         raise ValueError(msg)
-    found = measure(label_raster(sdata, name)[0])
+    found = measure(label_raster(sdata, name)[0], name=name)
     obs = pd.DataFrame(
         {"region": pd.Categorical([name] * len(found)), "cell_id": found["label"].to_numpy(), "area": found["area"].to_numpy()},
         index=found["label"].astype(str).to_numpy(),

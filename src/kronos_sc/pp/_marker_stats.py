@@ -85,7 +85,7 @@ def marker_stats(
 def raster_stats(images: Sequence[Raster], channels: Sequence[str] | None, *, max_value: float | None) -> pd.DataFrame:
     """Measure channels over images given as rasters; see :func:`marker_stats`."""
     every = list(dict.fromkeys(name for image in images for name in image.channels))
-    wanted = every if channels is None else list(channels)
+    wanted = every if channels is None else [channels] if isinstance(channels, str) else list(channels)
     if unknown := [name for name in wanted if name not in every]:
         msg = f"No image has the channels {listed(unknown)}; there are: {listed(every, most=60)}."
         raise KeyError(msg)

@@ -59,6 +59,11 @@ def match_markers(
     require_spatialdata(sdata)
     names = raster(sdata, image_key).channels
     known = markers.paper_vocabulary() if vocabulary is None else getattr(vocabulary, "vocabulary", vocabulary)
+    if not isinstance(known, markers.Vocabulary):
+        msg = (
+            f"vocabulary must be a loaded model or a Vocabulary, got {vocabulary!r}. Load a model by name with models.load({vocabulary!r})."
+        )
+        raise TypeError(msg)
     panel = resolve_panel(names, known, channels)
     return panel if stats is None else with_statistics(panel, stats, replace=True)
 

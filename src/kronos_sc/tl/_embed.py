@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -278,13 +279,14 @@ def _compute(
     with bar(total=sum(len(job.units) for job in jobs), description="embed", unit="unit") as shown:
         for job in jobs:
             edge[job.units.rows] = job.units.edge(job.plan.image.shape)
-            blocks = watched(patches.read(job.plan, nan=options.nan), job.plan, job.recipe.max_value, job.given_max)
             inside = np.zeros(len(job.units), np.int64)
-            for part in _runner.run(model, blocks, job.recipe, device=device, dtype=dtype, batch_size=options.batch_size):
-                for kind, values in part.features.items():
-                    sink.write(kind, job.units.rows[part.units], values)
-                inside[part.units] = part.pixels
-                shown.update(len(part.units))
+            with closing(patches.read(job.plan, nan=options.nan)) as read:  # ends the reader's thread, whatever the model raises
+                blocks = watched(read, job.plan, job.recipe.max_value, job.given_max)
+                for part in _runner.run(model, blocks, job.recipe, device=device, dtype=dtype, batch_size=options.batch_size):
+                    for kind, values in part.features.items():
+                        sink.write(kind, job.units.rows[part.units], values)
+                    inside[part.units] = part.pixels
+                    shown.update(len(part.units))
             warn_if_cut(job.units, inside)
 
 

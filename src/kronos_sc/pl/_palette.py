@@ -1,0 +1,65 @@
+"""Colours of categories and numbers: `palette` → `uns["{key}_colors"]` → default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kronos_sc._core.checks import listed
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+MISSING = "#b8b8b8"
+NUMBERS = "viridis"
+# Neighbours in the list differ in lightness as well as in hue, so that the first eight survive a colour vision deficiency.
+_EIGHT = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#c2b200", "#7a3e9d")
+_MORE = ("#8c510a", "#66c2a5", "#b2182b", "#1b9e77", "#f4a582", "#5e4fa2", "#a6d854", "#e7298a", "#4d4d4d", "#80b1d3", "#fdb462", "#01665e")
+
+Palette = str | Sequence[Any] | Mapping[Any, Any] | None
+
+
+def category_colours(table: AnnData, key: str, categories: Sequence[Any], palette: Palette) -> dict[Any, Any]:
+    """Return the colour of each category of a column of `obs`."""
+    if isinstance(palette, Mapping):
+        if lost := [c for c in categories if c not in palette and str(c) not in palette]:
+            msg = f"palette has no colour for {listed(lost)} of {key!r}; it has {listed(palette)}. Add them, or leave palette out."
+            raise KeyError(msg)
+        return {c: palette[c] if c in palette else palette[str(c)] for c in categories}
+    if palette is None:
+        stored = table.uns.get(f"{key}_colors")
+        colours = list(stored) if stored is not None and len(stored) >= len(categories) else default_colours(len(categories))
+    else:
+        colours = _from_map(palette, len(categories)) if isinstance(palette, str) else list(palette)
+    if len(colours) < len(categories):
+        msg = f"palette has {len(colours)} colours, and {key!r} has {len(categories)} categories: {listed(categories)}. Add colours, or name a colormap."
+        raise ValueError(msg)
+    return dict(zip(categories, colours, strict=False))
+
+
+def default_colours(count: int) -> list[str]:
+    """Return colours for `count` categories."""
+    every = [*_EIGHT, *_MORE]
+    return every[:count] if count <= len(every) else _from_map("turbo", count)
+
+
+def _from_map(name: str, count: int) -> list[Any]:
+    """Return the colours of a qualitative map as listed, or those of a continuous one at even distances."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    colormap = number_map(name)
+    if getattr(colormaps[name], "N", 256) <= 20:
+        return [to_hex(colormap(i)) for i in range(colormap.N)]
+    return [to_hex(colormap(i / max(count - 1, 1))) for i in range(count)]
+
+
+def number_map(palette: Palette) -> Any:
+    """Return the colormap of a continuous value."""
+    from matplotlib import colormaps
+
+    name = palette if isinstance(palette, str) else NUMBERS
+    if name not in colormaps:
+        msg = f"palette={name!r} is no colormap of matplotlib. Choose 'viridis', 'magma' or 'coolwarm', say; for categories also a list of colours."
+        raise ValueError(msg)
+    return colormaps[name].with_extremes(bad=MISSING)

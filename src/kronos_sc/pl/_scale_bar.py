@@ -1,0 +1,67 @@
+"""Scale bars of a round length, with matplotlib's own means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kronos_sc._core.checks import one_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_ROUND = tuple(digit * 10**power for power in range(-1, 6) for digit in (1, 2, 5))
+
+
+def bar_length(span: float) -> float:
+    """Return the longest round length (1, 2 or 5 times a power of ten) within a quarter of `span`, in µm."""
+    fitting = [length for length in _ROUND if length <= span / 4]
+    return float(fitting[-1] if fitting else _ROUND[0])
+
+
+def label(length: float) -> str:
+    """Return a length in µm or mm."""
+    return f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} µm"
+
+
+def scale_bar(ax: Axes, *, mpp: float = 1.0, span: float | None = None, colour: str | None = None, where: str = "inside") -> None:
+    """Draw a scale bar.
+
+    Parameters
+    ----------
+    ax
+        Its limits must be set.
+    mpp
+        Micrometres per unit of the axes; 1 where the axes are in µm.
+    span
+        Width in units of the axes that the bar should suit; the axes' own if left out.
+    colour
+        Of bar and text; the text colour if left out.
+    where
+        `"inside"`, at the lower right, or `"below"` the axes.
+    """
+    from matplotlib import rcParams
+    from matplotlib.font_manager import FontProperties
+    from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
+
+    one_of(where, ("inside", "below"), name="where")
+    low, high = ax.get_xlim()
+    bottom, top = ax.get_ylim()
+    length = bar_length((abs(high - low) if span is None else span) * mpp)
+    below = {"bbox_to_anchor": (1, 0), "bbox_transform": ax.transAxes} if where == "below" else {}
+    bar = AnchoredSizeBar(
+        ax.transData,
+        length / mpp,
+        label(length),
+        loc="upper right" if below else "lower right",
+        color=colour or rcParams["text.color"],
+        size_vertical=abs(top - bottom) / 150 if span is None else span / 40,
+        frameon=False,
+        pad=0.4,
+        borderpad=0.3,
+        sep=3,
+        label_top=not below,
+        fontproperties=FontProperties(size="small", weight="bold" if colour else "normal"),
+        **below,
+    )
+    bar.set_label("scale bar")
+    ax.add_artist(bar)

@@ -1,0 +1,98 @@
+"""An image element → few enough pixels to draw, in pseudo-colour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kronos_sc._core.checks import listed
+from kronos_sc._core.resolve import only
+from kronos_sc._core.space import Placement, placement
+from kronos_sc.pl._colour import Channels, Limits, channel_colours, channel_limits, composite
+
+if TYPE_CHECKING:
+    import dask.array as da
+    from matplotlib.axes import Axes
+    from spatialdata import SpatialData
+
+MOST_PIXELS = 1600  # rows or columns drawn; more than a page or a screen can show
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """An image ready to draw.
+
+    Parameters
+    ----------
+    rgb
+        (y, x, 3), 0 to 1.
+    colours
+        By channel, in order.
+    place
+        Where its full-resolution pixels lie.
+    shape
+        Rows and columns of the full-resolution image.
+    """
+
+    rgb: np.ndarray
+    colours: dict[str, tuple[float, float, float]]
+    place: Placement
+    shape: tuple[int, int]
+
+    def draw(self, ax: Axes) -> None:
+        """Put the image on axes in the units of its placement."""
+        extent = self.place.extent(*self.shape)
+        ax.imshow(self.rgb, extent=extent, origin="upper", interpolation="antialiased", zorder=0)
+
+
+def tissue(sdata: SpatialData, channels: Channels, *, image_key: str | None, limits: Limits, mpp: float | None = None) -> Tissue:
+    """Read an image, shrunk to what can be seen, and colour its channels."""
+    name = only(sdata.images, image_key, what="image", argument="image_key", fix="Read one with io.read_tiff(path).")
+    element = sdata.images[name]
+    levels = _levels(element)
+    full = levels[0]
+    if full.dims != ("c", "y", "x"):
+        msg = f"Image {name!r} has axes {full.dims}; images with axes ('c', 'y', 'x') are drawn. Select a plane first."
+        raise ValueError(msg)
+    names = [str(channel) for channel in full.coords["c"].to_numpy()]
+    colours = channel_colours(channels, names, image=name)
+    planes = _read(levels, [names.index(channel) for channel in colours])
+    stretch = channel_limits(planes, list(colours), limits)
+    height, width = full.shape[-2:]
+    return Tissue(composite(planes, list(colours.values()), stretch), colours, placement(element, mpp=mpp), (height, width))
+
+
+def _levels(element: Any) -> list[Any]:
+    """Return the levels of a pyramid, the largest first; a single image is one level."""
+    if hasattr(element, "dims") and not hasattr(element, "children"):
+        return [element]
+    levels = [next(iter(child.values())) for child in element.children.values()]
+    return sorted(levels, key=lambda level: -level.shape[-1] * level.shape[-2])
+
+
+def _read(levels: list[Any], positions: list[int]) -> np.ndarray:
+    """Return the chosen channels (c, y, x) of the smallest level that is large enough, averaged down to `MOST_PIXELS`."""
+    import dask.array as da
+
+    enough = [level for level in levels if max(level.shape[-2:]) >= MOST_PIXELS] or levels[:1]
+    data = enough[-1].data
+    lazy: da.Array = data if isinstance(data, da.Array) else da.from_array(data, chunks=-1)
+    lazy = lazy[positions]
+    factor = -(-max(lazy.shape[-2:]) // MOST_PIXELS)
+    if factor > 1:
+        lazy = da.coarsen(np.mean, lazy, {1: factor, 2: factor}, trim_excess=True)
+    return np.asarray(lazy.compute())
+
+
+def image_of(sdata: SpatialData, region: str | None, image_key: str | None) -> str:
+    """Return the image that a region lies on: as told, the only one, or the one whose name has the same ending (cells_3, image_3)."""
+    if image_key is None and region is not None and len(sdata.images) > 1:
+        ending = region.rpartition("_")[2]
+        fits = [name for name in sdata.images if "_" in region and name.rpartition("_")[2] == ending]
+        if len(fits) == 1:
+            return fits[0]
+        msg = f"Which of {len(sdata.images)} images region {region!r} lies on is not clear from their names: {listed(sdata.images)}. Choose one with image_key=."
+        raise ValueError(msg)
+    return only(sdata.images, image_key, what="image", argument="image_key", fix="Read one with io.read_tiff(path).")

@@ -1,0 +1,62 @@
+"""What a colour key means: a column of `obs`, a variable, or one feature of an embedding."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from kronos_sc._core.checks import listed, near
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_FEATURE = re.compile(r"(?P<slot>.+)\[(?P<column>.+)\]")
+
+
+def values(table: AnnData, key: str) -> pd.Series:
+    """Return the values of one colour key, categorical or float64, one per row.
+
+    Looked for in this order: column of `obs`, name of a variable (values of `X`), `"X_kronos[12]"` for column 12 of `obsm["X_kronos"]`.
+    """
+    if key in table.obs:
+        return _clean(table.obs[key])
+    if key in table.var_names:
+        column = table[:, key].X
+        dense = column.toarray() if hasattr(column, "toarray") else np.asarray(column)
+        return pd.Series(dense.ravel().astype(float), index=table.obs_names)
+    found = _FEATURE.fullmatch(key)
+    if found and found["slot"] in table.obsm:
+        return pd.Series(_feature(table.obsm[found["slot"]], found["column"], found["slot"]), index=table.obs_names)
+    options = [*table.obs.columns, *table.var_names]
+    close = near(key, options)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    msg = (
+        f"There is no column {key!r} in obs and no variable of that name; obs has: {listed(table.obs.columns, most=30)}.{hint} "
+        f"A feature of an embedding is written 'X_kronos[0]'; obsm has: {listed(table.obsm)}."
+    )
+    raise KeyError(msg)
+
+
+def _clean(column: pd.Series) -> pd.Series:
+    """Return a column as categorical or as floats; truth values and text are categories."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column
+    if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
+        return column.astype("category")
+    return column.astype(float)
+
+
+def _feature(slot: Any, column: str, name: str) -> np.ndarray:
+    """Return one column of an embedding."""
+    if isinstance(slot, pd.DataFrame) and column in slot.columns:
+        return slot[column].to_numpy(float)
+    width = slot.shape[1]
+    if not column.lstrip("-").isdigit() or not -width <= int(column) < width:
+        msg = f"obsm[{name!r}] has {width} features, so {column!r} is none of them. Write {name + '[0]'!r} to {name + f'[{width - 1}]'!r}."
+        raise KeyError(msg)
+    dense = slot.to_numpy() if isinstance(slot, pd.DataFrame) else slot
+    chosen = dense[:, int(column)]
+    return np.asarray(chosen.toarray() if hasattr(chosen, "toarray") else chosen, float).ravel()

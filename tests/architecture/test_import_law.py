@@ -1,0 +1,129 @@
+"""Who may import whom (contributing guide, "The rooms").
+
+The law is about what happens when code runs: imports inside functions count, those under `if TYPE_CHECKING:` do not, because they only
+name types for readers and type checkers.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+
+DATA = {"_core", "markers", "patches"}
+MAY_IMPORT = {
+    "_core": set(),
+    "markers": {"_core"},
+    "patches": {"_core"},
+    "models": {"_core", "markers"},
+    "io": DATA,
+    "datasets": DATA,
+    "get": DATA,
+    "pp": DATA | {"get"},
+    "tl": DATA | {"models", "io", "datasets", "get", "pp"},
+    "pl": {"_core", "get"},
+}
+NEVER = {
+    "_core": {"torch", "spatialdata", "matplotlib"},
+    "markers": {"torch", "spatialdata", "matplotlib"},
+    "patches": {"torch"},
+    "models": {"anndata", "spatialdata", "matplotlib"},
+    "io": {"torch"},
+    "datasets": {"torch"},
+    "get": {"torch"},
+    "pp": {"torch"},
+    "tl": {"matplotlib"},
+    "pl": {"torch"},
+}
+PRETRAIN_MAY_IMPORT = {"models", "markers", "patches"}
+
+
+def _is_type_checking(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def runtime_imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield (line, dotted name) of what is imported when code runs; `from a import b` gives `a.b`."""
+    for node in ast.iter_child_nodes(tree):
+        if _is_type_checking(node):
+            for other in node.orelse:
+                yield from runtime_imports(ast.Module([other], []))
+        elif isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: imports are absolute in this project"
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+        else:
+            yield from runtime_imports(node)
+
+
+def rooms_of(source) -> str:
+    parts = source.module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def test_the_parser_sees_lazy_imports_and_skips_types() -> None:
+    code = "if TYPE_CHECKING:\n    import a\nelse:\n    import b\ndef f():\n    from c import d\n    import e.g\n"
+    assert [name for _, name in runtime_imports(ast.parse(code))] == ["b", "c.d", "e.g"]
+
+
+def test_every_room_has_a_law(sources) -> None:
+    rooms = {rooms_of(s) for s in sources if s.module.startswith("kronos_sc.") and s.module.count(".") > 1}
+    assert rooms <= set(MAY_IMPORT), f"rooms without a law: {rooms - set(MAY_IMPORT)}; add them to the table and to the contributing guide"
+
+
+def test_rooms_import_only_what_they_may(sources) -> None:
+    broken = []
+    for source in sources:
+        room = rooms_of(source)
+        if not source.module.startswith("kronos_sc.") or room not in MAY_IMPORT:
+            continue
+        for line, name in runtime_imports(source.tree):
+            parts = name.split(".")
+            if parts[0] == "kronos_sc" and parts[1] not in {room, *MAY_IMPORT[room]}:
+                broken.append(f"{source.name}:{line} {room} imports {parts[1]}")
+    assert not broken, "\n".join(broken)
+
+
+def test_rooms_keep_away_from_heavy_packages(sources) -> None:
+    broken = [
+        f"{source.name}:{line} {rooms_of(source)} imports {name}"
+        for source in sources
+        if source.module.startswith("kronos_sc.")
+        for line, name in runtime_imports(source.tree)
+        if name.split(".")[0] in NEVER.get(rooms_of(source), ())
+    ]
+    assert not broken, "\n".join(broken)
+
+
+def test_the_top_level_imports_namespaces_only_on_demand(sources) -> None:
+    top = next(s for s in sources if s.module == "kronos_sc")
+    assert {name.split(".")[1] for _, name in runtime_imports(top.tree) if name.startswith("kronos_sc.")} == {"_core"}
+
+
+def test_the_library_does_not_know_the_trainer(sources) -> None:
+    knowing = [s.name for s in sources if s.module.startswith("kronos_sc") for _, n in runtime_imports(s.tree) if "kronos_pretrain" in n]
+    assert not knowing
+
+
+def test_the_trainer_imports_models_markers_and_patches_alone(sources) -> None:
+    trainer = [s for s in sources if s.module.split(".")[0] == "kronos_pretrain"]
+    assert trainer
+    broken = [
+        f"{s.name}:{line} {name}"
+        for s in trainer
+        for line, name in runtime_imports(s.tree)
+        if name.split(".")[0] == "kronos_sc" and name.split(".")[1] not in PRETRAIN_MAY_IMPORT
+    ]
+    assert not broken, "\n".join(broken)
+
+
+@pytest.mark.parametrize("room", sorted(MAY_IMPORT))
+def test_the_law_has_no_circle(room: str) -> None:
+    seen, todo = set(), set(MAY_IMPORT[room])
+    while todo:
+        one = todo.pop()
+        seen.add(one)
+        todo |= MAY_IMPORT[one] - seen
+    assert room not in seen

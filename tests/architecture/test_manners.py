@@ -1,0 +1,115 @@
+"""What a library does not do to its user."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+
+import pytest
+
+COMMAND_LINE = "kronos_sc.__main__"
+TEXT = {".py", ".md", ".toml", ".txt", ".yaml", ".yml", ".cff", ".csv", ".json", ".ipynb", ".bib", ".css", ".rst", ".html", ".cfg", ""}
+
+
+def _calls(tree: ast.AST, name: str) -> list[ast.Call]:
+    """Calls of a plain or dotted name."""
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == name]
+
+
+def _at(source, nodes) -> list[str]:
+    return [f"{source.name}:{node.lineno}" for node in nodes]
+
+
+def test_only_the_command_line_prints(sources) -> None:
+    found = [
+        at
+        for s in sources
+        if not s.module.startswith(COMMAND_LINE) and not s.module.startswith("kronos_sc._cli")
+        for at in _at(s, _calls(s.tree, "print"))
+    ]
+    assert not found
+
+
+def test_no_assert(sources) -> None:
+    found = [at for s in sources for at in _at(s, [n for n in ast.walk(s.tree) if isinstance(n, ast.Assert)])]
+    assert not found, "asserts vanish under -O; raise an error that says what to do"
+
+
+def test_no_bare_except(sources) -> None:
+    found = [at for s in sources for at in _at(s, [n for n in ast.walk(s.tree) if isinstance(n, ast.ExceptHandler) and n.type is None])]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "torch.set_num_threads",
+        "torch.manual_seed",
+        "np.random.seed",
+        "random.seed",
+        "logging.basicConfig",
+        "warnings.simplefilter",
+        "warnings.filterwarnings",
+        "plt.show",
+        "exec",
+        "eval",
+        "locals",
+    ],
+)
+def test_no_global_state_is_touched(sources, call: str) -> None:
+    found = [at for s in sources if s.module.startswith("kronos_sc") for at in _at(s, _calls(s.tree, call))]
+    assert not found
+
+
+def test_no_pickle(sources) -> None:
+    modules = {"pickle", "cloudpickle", "dill", "joblib"}
+    found = []
+    for s in sources:
+        for node in ast.walk(s.tree):
+            names = (
+                [a.name for a in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+            found += [f"{s.name}:{node.lineno} {n}" for n in names if n.split(".")[0] in modules]
+        found += [at for call in ast.walk(s.tree) if isinstance(call, ast.Call) for at in _allows_pickle(s, call)]
+    assert not found
+
+
+def _allows_pickle(source, call: ast.Call) -> list[str]:
+    return [
+        f"{source.name}:{call.lineno} allow_pickle" for k in call.keywords if k.arg == "allow_pickle" and ast.unparse(k.value) != "False"
+    ]
+
+
+def test_checkpoints_are_loaded_as_weights_only(sources) -> None:
+    calls = [(s, call) for s in sources for call in _calls(s.tree, "torch.load")]
+    assert calls, "no torch.load found: is it called by another name?"
+    unsafe = [
+        f"{s.name}:{c.lineno}" for s, c in calls if not any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in c.keywords)
+    ]
+    assert not unsafe
+
+
+def _tracked(repository) -> list:
+    """Files that belong to the repository, new ones included."""
+    command = ["git", "-C", str(repository), "ls-files", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    return [path for name in listed if (path := repository / name).is_file() and path.suffix in TEXT]
+
+
+def test_no_path_of_any_machine(repository) -> None:
+    pattern = re.compile(r"(?<![\w.~$}/-])/(?:work|opt|tmp|root|home|Users)/\w")
+    found = [
+        f"{path.relative_to(repository)}:{number} {line.strip()[:100]}"
+        for path in _tracked(repository)
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="ignore").splitlines(), 1)
+        if pattern.search(line)
+    ]
+    assert not found, "\n".join(found)

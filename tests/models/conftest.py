@@ -1,0 +1,63 @@
+"""Networks and inputs that anyone can draw again; the golden numbers they give."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kronos_sc.models import KronosViT
+
+
+def _fill(net):
+    """Give every tensor of the state dict, in sorted order, the values of the golden recipe."""
+    state = net.state_dict()
+    for j, key in enumerate(sorted(state)):
+        z = np.random.RandomState(j).randn(state[key].numel()).reshape(state[key].shape)
+        if key.endswith("gamma"):
+            z = 0.5 + 0.1 * z
+        elif "norm" in key and key.endswith("weight"):
+            z = 1 + 0.1 * z
+        elif key in ("pos_embed", "cls_token", "register_tokens", "mask_token"):
+            z = 0.5 * z
+        else:
+            z = 0.05 * z
+        state[key] = torch.from_numpy(z.astype(np.float32))
+    net.load_state_dict(state)
+    return net.eval().requires_grad_(requires_grad=False)
+
+
+@pytest.fixture(scope="session")
+def fill():
+    """Return the function that gives a network the golden weights."""
+    return _fill
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Return the golden numbers."""
+    return json.loads((Path(__file__).parents[1] / "golden" / "kronos_forward.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def golden_net():
+    """Return vits16 with the golden weights; blocks and stride are set by the test."""
+    return _fill(KronosViT(blocks="official"))
+
+
+@pytest.fixture
+def draw():
+    """Return the function that draws the golden input."""
+
+    def pixels(height, width=None, *, batch=2, markers=3):
+        width = width or height
+        return torch.from_numpy(np.random.RandomState(1000 + height).randn(batch, markers, height, width).astype(np.float32))
+
+    return pixels
+
+
+@pytest.fixture
+def ids():
+    """Return the golden marker ids."""
+    return torch.tensor([[4, 248, 294], [4, 28, 322]])

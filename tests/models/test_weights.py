@@ -1,0 +1,156 @@
+"""Checkpoints: the official layout with synthetic weights, our own, and everything that must be refused."""
+
+import json
+import pickle
+
+import pytest
+import torch
+
+from kronos_sc import models
+from kronos_sc.markers import paper_vocabulary
+from kronos_sc.models import KronosViT, ViTConfig, _weights
+
+ROWS = "marker_name,marker_id,marker_mean,marker_std\nDAPI,4,0.11,0.09\nCD3,222,0.02,0.03\nLYVE-1,300,0.03,0.05\nLYVE1,302,0.03,0.05\n"
+
+
+@pytest.fixture
+def official(tmp_path, fill):
+    """Write a model folder in the layout of the released checkpoint, with synthetic weights."""
+    net = fill(KronosViT())
+    teacher = {f"backbone.{key}": value for key, value in net.state_dict().items()}
+    teacher["dino_head.last_layer.weight"] = torch.zeros(3)
+    torch.save({"teacher": teacher}, tmp_path / "kronos_vits16_model.pt")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "vits16", "token_overlap": True}))
+    (tmp_path / "marker_metadata.csv").write_text(ROWS)
+    return tmp_path
+
+
+@pytest.fixture
+def tiny(fill):
+    net = fill(KronosViT(ViTConfig(dim=48, depth=4, heads=3, chunks=2, registers=4), token_overlap=True))
+    card = models.Card("tiny", "a tiny network", "BSD-3-Clause")
+    return models.KronosModel(net, card, paper_vocabulary(mean=0.05, std=0.1))
+
+
+def test_official_layout(official, golden, draw, ids):
+    model = models.load(official)
+    assert model.net.running == (0, 3, 6, 9)
+    assert not model.net.token_overlap  # off unless asked for, whatever config.json says
+    assert model.vocabulary["CD3"].id == 222
+    assert model.sha256 == _weights.sha256(official / "kronos_vits16_model.pt")
+    got = model.encode(draw(64), ids, torch.ones(2, 64, 64, dtype=torch.bool), ("cls", "marker"))
+    assert torch.allclose(got["cls"][0, :8], torch.tensor(golden["vits16_overlapFalse_64"]["official4_cls_b0_first8"]), atol=1e-5)
+    assert got["marker"].shape == (2, 3 * 384)
+
+
+def test_options_and_the_file_itself(official):
+    model = models.load(official / "kronos_vits16_model.pt", blocks="all", token_overlap=True, device="cpu")
+    assert model.net.running == tuple(range(12))
+    assert model.net.stride == 8
+    again = models.load(model, blocks="official")
+    assert again.net.running == (0, 3, 6, 9)
+    assert model.net.running == tuple(range(12))  # the user's object is as it was
+    assert again.net.cls_token is model.net.cls_token
+
+
+def test_own_layout_round_trip(tiny, tmp_path, draw, ids):
+    models.save(tiny, tmp_path / "m")
+    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["config.json", "model.safetensors"]
+    again = models.load(tmp_path / "m")
+    assert again.card == tiny.card
+    assert again.vocabulary == tiny.vocabulary
+    assert again.net.token_overlap
+    assert again.net.blocks_mode == "all"
+    assert len(again.sha256) == 64
+    assert torch.equal(again.net(draw(32), ids).cls, tiny.net(draw(32), ids).cls)
+
+
+def test_saving_never_replaces_by_accident(tiny, tmp_path, monkeypatch):
+    models.save(tiny, tmp_path / "m")
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        models.save(tiny, tmp_path / "m")
+    before = (tmp_path / "m" / "model.safetensors").read_bytes()
+    monkeypatch.setattr(_weights, "json", None)  # fails half-way
+    with pytest.raises(AttributeError):
+        models.save(tiny, tmp_path / "m", overwrite=True)
+    assert (tmp_path / "m" / "model.safetensors").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+    monkeypatch.undo()
+    models.save(tiny, tmp_path / "m", overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+class _Payload:
+    def __reduce__(self):
+        return (print, ("this code ran",))
+
+
+def test_pickle_payload_is_refused_and_never_runs(official, capsys):
+    with (official / "kronos_vits16_model.pt").open("wb") as file:
+        torch.save({"teacher": _Payload()}, file)
+    with pytest.raises(ValueError, match="refused"):
+        models.load(official)
+    (official / "kronos_vits16_model.pt").write_bytes(pickle.dumps({"teacher": _Payload()}))
+    with pytest.raises(ValueError, match=r"refused|not a readable"):
+        models.load(official)
+    assert "this code ran" not in capsys.readouterr().out
+
+
+def test_truncated_checkpoint(official):
+    path = official / "kronos_vits16_model.pt"
+    path.write_bytes(path.read_bytes()[: 2**20])
+    with pytest.raises(ValueError, match="may be truncated"):
+        models.load(official)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"model": {}}, r"key 'teacher' is expected, found 'model'"),
+        ([1, 2], "found list"),
+        ({"teacher": {"backbone.cls_token": torch.zeros(1, 1, 384)}}, r"missing .* and \d+ more"),
+    ],
+)
+def test_foreign_checkpoint(official, content, message):
+    torch.save(content, official / "kronos_vits16_model.pt")
+    with pytest.raises(ValueError, match=message):
+        models.load(official)
+
+
+def test_weights_of_another_architecture(official):
+    (official / "config.json").write_text(json.dumps({"model_type": "vitl16"}))
+    with pytest.raises(ValueError, match="Check model_type"):
+        models.load(official)
+    (official / "config.json").write_text(json.dumps({"model_type": "vitz"}))
+    with pytest.raises(KeyError, match="no architecture 'vitz'"):
+        models.load(official)
+
+
+def test_incomplete_folders(official, tmp_path, tiny):
+    (official / "marker_metadata.csv").unlink()
+    with pytest.raises(FileNotFoundError, match="marker_metadata"):
+        models.load(official)
+    (official / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="not valid JSON"):
+        models.load(official)
+    (official / "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no config\.json"):
+        models.load(official)
+    models.save(tiny, tmp_path / "m")
+    path = tmp_path / "m" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="not a readable safetensors"):
+        models.load(tmp_path / "m")
+
+
+def test_checkpoint_diagnostic(official):
+    assert "were trained: blocks='all' runs" in models.card(official).diagnostic
+    path = official / "kronos_vits16_model.pt"
+    checkpoint = torch.load(path, weights_only=True)
+    for key, value in checkpoint["teacher"].items():
+        if "gamma" in key and int(key.split(".")[3]) % 3:
+            value.fill_(1e-5)
+    torch.save(checkpoint, path)
+    assert "agree" in models.card(official).diagnostic
+    assert "untrained" in _weights.diagnose(KronosViT())
+    assert "blocks" in str(models.card(official))
