@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-NAMESPACES = ("io", "datasets", "markers", "patches", "pp", "models", "tl", "get")
+NAMESPACES = ("io", "datasets", "markers", "patches", "pp", "models", "tl", "pl", "get")
 
 
 @dataclass(frozen=True)

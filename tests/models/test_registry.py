@@ -81,8 +81,6 @@ def _failing(error):
 
     return snapshot_download
 
-    return kind(message, response=httpx.Response(401, request=httpx.Request("GET", "https://huggingface.co")))
-
 
 @pytest.mark.parametrize(
     ("kind", "builtin", "message"),

@@ -138,7 +138,7 @@ def test_precision():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_missing_device_lists_what_exists():
-    with pytest.raises(ValueError, match="'cuda' cannot be used.*Available: cpu"):
+    with pytest.raises(ValueError, match=r"'cuda' cannot be used.*Available: cpu"):
         _precision.choose_device("cuda")
     assert _precision.choose_device("cpu") == CPU
 

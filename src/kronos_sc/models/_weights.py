@@ -189,7 +189,7 @@ def diagnose(net: KronosViT) -> str:
     """
     size = np.array(
         [
-            (float(block.ls1.gamma.abs().mean()) + float(block.ls2.gamma.abs().mean())) / 2
+            (block.ls1.gamma.abs().mean().item() + block.ls2.gamma.abs().mean().item()) / 2
             for block in map(net.block, range(net.config.depth))
         ]
     )
