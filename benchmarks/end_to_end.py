@@ -16,7 +16,7 @@ from kronos_sc.models._runner import auto_batch
 def bare(model: models.Model, dtype: torch.dtype, units: int, size: int) -> float:
     """Return units/s of the network alone."""
     net = model.at(torch.device("cpu"), dtype).net
-    batch = auto_batch(model, size, MARKERS, torch.device("cpu"))
+    batch = auto_batch(model, size, MARKERS, device=torch.device("cpu"), dtype=dtype)
     x, ids = torch.randn(batch, MARKERS, size, size).to(dtype), torch.arange(128, 128 + MARKERS).expand(batch, -1)
     with torch.inference_mode():
         net(x, ids)

@@ -6,8 +6,9 @@ import time
 
 import torch
 
+from kronos_sc import models
 from kronos_sc.models import KronosViT
-from kronos_sc.models._runner import _TOKENS_PER_PASS
+from kronos_sc.models._runner import auto_batch
 
 SIDE = 2048
 
@@ -39,24 +40,24 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; matrix product {SIDE}³; official blocks; best call of each round")
     with torch.inference_mode():
         for dtype in (torch.float32, torch.bfloat16):
-            net = KronosViT(blocks="official").eval().to(dtype)
+            model = models.load("kronos-untrained", blocks="official").at(torch.device("cpu"), dtype)
+            net = model.net
             a = torch.randn(SIDE, SIDE).to(dtype)
             for markers, size in ((18, 64), (10, 224)):
-                tokens = 17 + markers * (size // 16) ** 2
-                batch = max(1, _TOKENS_PER_PASS["cpu"] // tokens)
+                batch = auto_batch(model, size, markers, device=torch.device("cpu"), dtype=dtype)
                 x = torch.randn(batch, markers, size, size).to(dtype)
                 ids = torch.arange(128, 128 + markers).expand(batch, -1)
                 net(x, ids)
                 pairs = []
                 for _ in range(options.rounds):
                     matrix = rate(2 * SIDE**3, lambda a=a: a @ a, options.seconds / 2)
-                    model = rate(batch * flops(net, markers, size), lambda x=x, ids=ids, net=net: net(x, ids), options.seconds)
-                    pairs.append((model, matrix))
-                model, matrix = (statistics.median(p[i] for p in pairs) for i in (0, 1))
+                    forward = rate(batch * flops(net, markers, size), lambda x=x, ids=ids, net=net: net(x, ids), options.seconds)
+                    pairs.append((forward, matrix))
+                forward, matrix = (statistics.median(p[i] for p in pairs) for i in (0, 1))
                 share = statistics.median(p[0] / p[1] for p in pairs)
                 print(
                     f"{str(dtype).removeprefix('torch.'):9} {markers} markers × {size:3} px, batch {batch:2}: "
-                    f"{model:6.0f} GFLOP/s, matrix product {matrix:6.0f} GFLOP/s, share {share:.2f}, {model * 1e9 / flops(net, markers, size):.0f} units/s"
+                    f"{forward:6.0f} GFLOP/s, matrix product {matrix:6.0f} GFLOP/s, share {share:.2f}, {forward * 1e9 / flops(net, markers, size):.0f} units/s"
                 )
 
 

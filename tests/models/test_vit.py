@@ -10,8 +10,14 @@ from kronos_sc.models import KronosViT, ViTConfig
 CASES = [("False", 32), ("False", 64), ("False", 224), ("True", 32), ("True", 64)]
 
 
+@pytest.mark.parametrize("inference", [True, False], ids=["fused", "plain"])
 @pytest.mark.parametrize(("overlap", "size"), CASES)
-def test_forward_hits_the_golden_numbers(golden, golden_net, draw, ids, overlap, size):
+def test_forward_hits_the_golden_numbers(golden, golden_net, draw, ids, overlap, size, inference):
+    with torch.inference_mode(mode=inference):
+        _check_golden(golden, golden_net, draw, ids, overlap, size)
+
+
+def _check_golden(golden, golden_net, draw, ids, overlap, size):
     want = golden[f"vits16_overlap{overlap}_{size}"]
     golden_net.token_overlap = overlap == "True"
     golden_net.set_blocks("official")
