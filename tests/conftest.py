@@ -147,7 +147,9 @@ def state() -> Callable[[Any], dict[str, Any]]:
             kept = {"obs": table.obs.copy(), "obs_names": list(table.obs_names), "uns": repr(sorted(table.uns.items()))}
             kept["obsm"] = {key: np.array(value) for key, value in table.obsm.items()}
             tables[name] = kept
-        elements = {kind: {k: id(v) for k, v in getattr(sdata, kind).items()} for kind in ("images", "labels", "shapes", "points", "tables")}
+        elements = {
+            kind: {k: id(v) for k, v in getattr(sdata, kind).items()} for kind in ("images", "labels", "shapes", "points", "tables")
+        }
         return {"elements": elements, "tables": tables, "attrs": dict(sdata.attrs)}
 
     return describe

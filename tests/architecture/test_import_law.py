@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "pp": DATA | {"get"},
     "tl": DATA | {"models", "io", "datasets", "get", "pp"},
     "pl": {"_core", "get"},
+    "_cli": DATA | {"models", "io", "datasets", "get", "pp", "tl", "pl"},
 }
 NEVER = {
     "_core": {"torch", "spatialdata", "matplotlib"},
@@ -36,6 +37,7 @@ NEVER = {
     "tl": {"matplotlib"},
     "pl": {"torch"},
 }
+EVERYONE = {"__version__", "settings"}
 PRETRAIN_MAY_IMPORT = {"models", "markers", "patches"}
 
 
@@ -77,11 +79,11 @@ def test_rooms_import_only_what_they_may(sources) -> None:
     broken = []
     for source in sources:
         room = rooms_of(source)
-        if not source.module.startswith("kronos_sc.") or room not in MAY_IMPORT:
+        if not source.module.startswith("kronos_sc.") or room not in MAY_IMPORT:  # `__main__` stands outside the rooms
             continue
         for line, name in runtime_imports(source.tree):
             parts = name.split(".")
-            if parts[0] == "kronos_sc" and parts[1] not in {room, *MAY_IMPORT[room]}:
+            if parts[0] == "kronos_sc" and parts[1] not in {room, *MAY_IMPORT[room], *EVERYONE}:
                 broken.append(f"{source.name}:{line} {room} imports {parts[1]}")
     assert not broken, "\n".join(broken)
 
@@ -100,6 +102,11 @@ def test_rooms_keep_away_from_heavy_packages(sources) -> None:
 def test_the_top_level_imports_namespaces_only_on_demand(sources) -> None:
     top = next(s for s in sources if s.module == "kronos_sc")
     assert {name.split(".")[1] for _, name in runtime_imports(top.tree) if name.startswith("kronos_sc.")} == {"_core"}
+
+
+def test_only_the_entry_point_knows_the_command_line(sources) -> None:
+    knowing = {s.module for s in sources for _, n in runtime_imports(s.tree) if n.startswith("kronos_sc._cli") and rooms_of(s) != "_cli"}
+    assert knowing <= {"kronos_sc.__main__"}
 
 
 def test_the_library_does_not_know_the_trainer(sources) -> None:

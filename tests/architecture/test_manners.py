@@ -58,24 +58,36 @@ def test_no_bare_except(sources) -> None:
     ],
 )
 def test_no_global_state_is_touched(sources, call: str) -> None:
-    found = [at for s in sources if s.module.startswith("kronos_sc") for at in _at(s, _calls(s.tree, call))]
+    found = [at for s in sources if s.module.startswith("kronos_sc") for at in _at(s, _outside_catch_warnings(s.tree, call))]
     assert not found
 
 
+def _outside_catch_warnings(tree: ast.AST, name: str) -> list[ast.Call]:
+    """Calls that last: filters set under `with warnings.catch_warnings():` are taken back."""
+    guarded = [node for node in ast.walk(tree) if isinstance(node, ast.With) and "catch_warnings" in ast.unparse(node.items[0])]
+    inside = {id(call) for node in guarded for call in _calls(node, name)}
+    return [call for call in _calls(tree, name) if id(call) not in inside]
+
+
+def _imported(tree: ast.AST) -> list[tuple[int, str]]:
+    """Line and dotted name of every import."""
+    plain = [(node.lineno, alias.name) for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    parts = [
+        (node.lineno, f"{node.module}.{alias.name}") for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names
+    ]
+    return plain + parts
+
+
 def test_no_pickle(sources) -> None:
-    modules = {"pickle", "cloudpickle", "dill", "joblib"}
-    found = []
-    for s in sources:
-        for node in ast.walk(s.tree):
-            names = (
-                [a.name for a in node.names]
-                if isinstance(node, ast.Import)
-                else [node.module or ""]
-                if isinstance(node, ast.ImportFrom)
-                else []
-            )
-            found += [f"{s.name}:{node.lineno} {n}" for n in names if n.split(".")[0] in modules]
-        found += [at for call in ast.walk(s.tree) if isinstance(call, ast.Call) for at in _allows_pickle(s, call)]
+    """The error by which torch refuses a pickle may be named; nothing that loads or writes one."""
+    modules, harmless = {"pickle", "cloudpickle", "dill", "joblib"}, {"pickle.UnpicklingError"}
+    found = [
+        f"{s.name}:{line} {name}"
+        for s in sources
+        for line, name in _imported(s.tree)
+        if name.split(".")[0] in modules and name not in harmless
+    ]
+    found += [at for s in sources for call in ast.walk(s.tree) if isinstance(call, ast.Call) for at in _allows_pickle(s, call)]
     assert not found
 
 

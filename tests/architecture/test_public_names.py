@@ -19,9 +19,9 @@ def sections(text: str) -> dict[str, str]:
     """A numpydoc docstring by section; the part before the first is "Summary"."""
     text = inspect.cleandoc(text)
     marks = [m for m in SECTION.finditer(text) if m["title"] in NUMPYDOC]
-    ends = [m.start() for m in marks[1:]] + [len(text)]
+    ends = [*(m.start() for m in marks[1:]), len(text)]
     return {"Summary": text[: marks[0].start() if marks else None]} | {
-        m["title"]: text[m.end() : e] for m, e in zip(marks, ends, strict=True)
+        m["title"]: text[m.end() : e] for m, e in zip(marks, ends, strict=False)
     }
 
 

@@ -68,7 +68,10 @@ def test_corrupt_image_chunk_is_named(stored, tiny, tmp_path, state, unchanged):
     path = chunk_file(tmp_path / "a.zarr", "images", 2, 1, 1)
     path.write_bytes(path.read_bytes()[:20])
     before = state(sdata)
-    with pytest.raises(OSError, match=r"Image 'image' could not be decoded at channel 'CD8', rows \d+–\d+, columns \d+–\d+: .*Nothing was written. Restore that chunk"):
+    with pytest.raises(
+        OSError,
+        match=r"Image 'image' could not be decoded at channel 'CD8', rows \d+–\d+, columns \d+–\d+: .*Nothing was written. Restore that chunk",
+    ):
         ks.tl.embed(sdata, model=tiny)
     unchanged(before, state(sdata))
     ks.tl.embed(sdata, model=tiny, channels=["DAPI", "CD3"])  # other channels are unharmed
@@ -118,7 +121,9 @@ def test_missing_labels_chunk_that_held_parts_of_cells_is_named(stored, tiny, tm
     ks.tl.embed(sdata, model=tiny)  # empty chunks that nobody touches are no loss
     whole = np.array(sdata["table"].obsm["X_kronos"])
     chunk_file(tmp_path / "a.zarr", "labels", 0, 1).unlink()
-    with pytest.raises(OSError, match=r"Labels 'cells' have no stored chunk at rows 0–64 columns 64–128, where cells of the table reach its border"):
+    with pytest.raises(
+        OSError, match=r"Labels 'cells' have no stored chunk at rows 0–64 columns 64–128, where cells of the table reach its border"
+    ):
         ks.tl.embed(sdata, model=tiny)
     ks.tl.embed(sdata, model=tiny, nan="zero")
     assert not np.allclose(whole[1], sdata["table"].obsm["X_kronos"][1])

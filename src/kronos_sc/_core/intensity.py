@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 
 _FULL_SCALE = {"u1": 255.0, "u2": 65535.0}
@@ -11,7 +13,7 @@ def max_value(dtype: np.dtype, given: float | None, *, image: str) -> float:
     """Return the raw value that becomes 1: `given`, or the full scale of 8- and 16-bit images, or 1 for floats."""
     dtype = np.dtype(dtype)
     if given is not None:
-        if not np.isfinite(given) or given <= 0:
+        if not isinstance(given, Real) or not np.isfinite(given) or given <= 0:
             msg = f"max_value must be a positive number, got {given!r}."
             raise ValueError(msg)
         return float(given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 UNS_SPATIALDATA = "spatialdata_attrs"
@@ -20,6 +21,12 @@ class EmbedKeys:
     """
 
     name: str = "kronos"
+
+    def __post_init__(self) -> None:
+        # what SpatialData accepts in names; anything else would fail when the table is written
+        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z0-9_.-]+", self.name):
+            msg = f"key_added={self.name!r} is no name that can be stored; letters, digits, '_', '-' and '.' can be. Choose such a name."
+            raise ValueError(msg)
 
     @property
     def uns(self) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+_PANEL = ("channel", "marker", "id", "mean", "std", "how")
+
 
 def freeze(value: Any) -> Any:
     """Return a value in a form that survives writing: scalars, arrays and dicts of them; frames become dicts of columns.
@@ -26,7 +28,10 @@ def freeze(value: Any) -> Any:
         return {str(key): freeze(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | list | tuple):
         array = np.asarray(value)
-        return array.astype(object) if array.dtype.kind in "US" else array
+        if array.dtype.kind in "iufb":
+            return array
+        if all(isinstance(item, str) for item in array.ravel().tolist()):
+            return array.astype(object)
     msg = f"A record cannot hold {type(value).__name__}; use text, numbers, arrays or dicts of them."
     raise TypeError(msg)
 
@@ -40,7 +45,8 @@ def thaw(value: Any) -> Any:
     """Return a record as plain values: dicts of equally long arrays with a `channel` column become frames again."""
     if isinstance(value, Mapping):
         if "channel" in value and "marker" in value:
-            return pd.DataFrame({key: _plain(item) for key, item in value.items()})
+            order = [key for key in _PANEL if key in value] + [key for key in value if key not in _PANEL]  # files sort keys by name
+            return pd.DataFrame({key: _plain(value[key]) for key in order})
         return {key: thaw(item) for key, item in value.items()}
     if isinstance(value, np.generic):
         return value.item()

@@ -95,3 +95,15 @@ def require_spatialdata(sdata: Any) -> None:
             "Read images with io.read_tiff(...) or spatialdata.read_zarr(...), or simulate them with datasets.tissue()."
         )
         raise TypeError(msg)
+
+
+def require_free(sdata: Any, names: Mapping[str, str], *, overwrite: bool = False) -> None:
+    """Raise a ValueError if a name to be added (name → kind of element) is taken; `overwrite` allows the same name of the same kind."""
+    wanted = {name.lower(): name for name in names}  # SpatialData tells names apart without case, across all kinds
+    for kind in ("images", "labels", "points", "shapes", "tables"):
+        for other in getattr(sdata, kind):
+            name = wanted.get(other.lower())
+            if name is not None and not (overwrite and other == name and names[name] == kind):
+                hint = ", or pass overwrite=True to replace it" if other == name and names[name] == kind and len(names) > 1 else ""
+                msg = f"The name {other!r} is taken ({kind}). Choose another with key_added={hint}."
+                raise ValueError(msg)

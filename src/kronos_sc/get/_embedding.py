@@ -42,7 +42,7 @@ def record(data: AnnData | SpatialData, *, key: str = "kronos", table_key: str |
 
 
 def embedding(
-    data: AnnData | SpatialData, *, key: str = "kronos", markers: Sequence[str] | None = None, table_key: str | None = None
+    data: AnnData | SpatialData, *, key: str = "kronos", markers: str | Sequence[str] | None = None, table_key: str | None = None
 ) -> xr.DataArray:
     """Return marker features as an array with named axes.
 
@@ -78,7 +78,8 @@ def embedding(
     )
     if markers is None:
         return array
+    markers = [markers] if isinstance(markers, str) else list(markers)
     if unknown := [m for m in markers if m not in names]:
         msg = f"The embedding has no marker {listed(unknown)}; its panel is {listed(names, most=60)}."
         raise KeyError(msg)
-    return array.sel(marker=list(markers))
+    return array.sel(marker=markers)

@@ -35,7 +35,7 @@ def label_table(labels: da.Array | np.ndarray, *, name: str | None = None) -> pd
     One row per label, sorted by label: `label` (int64), `y` and `x` (float64, centroid in continuous pixel coordinates, where pixel
     `i` covers [i, i + 1)), `area` (int64, pixels).
     """
-    return _merge([_sums(chunk, y0, x0) for y0, x0, chunk in _tracked(labels, name)])
+    return _merge([_sums(chunk, y0, x0, name) for y0, x0, chunk in _tracked(labels, name)])
 
 
 def scan(labels: da.Array | np.ndarray, *, name: str | None = None) -> tuple[pd.DataFrame, LabelImage]:
@@ -43,7 +43,7 @@ def scan(labels: da.Array | np.ndarray, *, name: str | None = None) -> tuple[pd.
     parts: list[np.ndarray] = []
     copy = LabelImage(labels.shape, labels.dtype)
     for y0, x0, chunk in _tracked(labels, name):
-        parts.append(_sums(chunk, y0, x0))
+        parts.append(_sums(chunk, y0, x0, name))
         copy.add(y0, x0, chunk)
     return _merge(parts), copy
 
@@ -77,7 +77,7 @@ def _chunks(labels: da.Array | np.ndarray, name: str | None) -> Iterator[tuple[i
         yield int(ys[i]), int(xs[j]), chunk
 
 
-def _sums(chunk: np.ndarray, y0: int, x0: int) -> np.ndarray:
+def _sums(chunk: np.ndarray, y0: int, x0: int, name: str | None) -> np.ndarray:
     """Return (label, pixels, sum of rows, sum of columns) of each label of a chunk, int64 (labels × 4)."""
     rows, columns = np.nonzero(chunk)
     if rows.size == 0:
@@ -85,7 +85,8 @@ def _sums(chunk: np.ndarray, y0: int, x0: int) -> np.ndarray:
     ids = chunk[rows, columns].astype(np.int64)
     low, high = int(ids.min()), int(ids.max())
     if low < 0:
-        msg = f"Labels hold the negative value {low}; labels must be 0 (background) or positive. Relabel with skimage.measure.label."
+        what = "Labels" if name is None else f"Labels {name!r}"
+        msg = f"{what} hold the negative value {low}; labels must be 0 (background) or positive. Relabel with skimage.measure.label."
         raise ValueError(msg)
     # counting over the range of ids is the fastest way to sum, until most counters stay empty
     if high - low < max(2**16, 4 * ids.size):

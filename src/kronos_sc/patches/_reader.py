@@ -161,10 +161,11 @@ def _check_finite(loaded: LoadedBlock, plan: Plan, block: Block, nan: str) -> No
         np.nan_to_num(pixels, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
         return
     names = ", ".join(repr(plan.image.channels[plan.channels[c]]) for c in broken[:10])
-    rect = block.rect
+    rect, (height, width) = block.rect, plan.image.shape
+    rows, columns = (max(0, rect.y0), min(rect.y1, height)), (max(0, rect.x0), min(rect.x1, width))
     msg = (
         f"Image {plan.image.name!r} has NaN or infinite pixels in channels {names}, in block {block.index} "
-        f"(rows {max(0, rect.y0)}–{rect.y1}, columns {max(0, rect.x0)}–{rect.x1}). Mend the image, or take such pixels as zero with nan='zero'."
+        f"(rows {rows[0]}–{rows[1]}, columns {columns[0]}–{columns[1]}). Mend the image, or take such pixels as zero with nan='zero'."
     )
     raise ValueError(msg)
 

@@ -204,6 +204,10 @@ def _whole_ids(instances: np.ndarray, region: str) -> np.ndarray:
 def _boxes(sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, instances: np.ndarray, *, size: int | None) -> Units:
     """Return windows around the centres of shapes (boxes, circles, polygons)."""
     shapes = sdata.shapes[region]
+    if not shapes.index.is_unique:
+        again = shapes.index[shapes.index.duplicated()].unique()
+        msg = f"Shapes {region!r} repeat the index {listed(again)}, so rows of the table cannot name them. Number them with shapes.reset_index(drop=True)."
+        raise ValueError(msg)
     where = shapes.index.get_indexer(instances)
     if (where < 0).any():
         msg = (
@@ -213,6 +217,9 @@ def _boxes(sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, ins
         raise ValueError(msg)
     affine = between(shapes, image.element, names=(region, image.name))
     bounds = shapes.geometry.bounds.to_numpy()[where]  # minx, miny, maxx, maxy
+    if (empty := ~np.isfinite(bounds).all(axis=1)).any():
+        msg = f"{int(empty.sum())} shapes of {region!r} are empty or have no finite outline: {listed(instances[empty])}. Drop them and their rows."
+        raise ValueError(msg)
     if "radius" in shapes.columns:
         radius = shapes["radius"].to_numpy()[where]
         bounds = bounds + np.stack([-radius, -radius, radius, radius], axis=1)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
 
-    from kronos_sc._core.space import Placement
+    from kronos_sc.pl._space import Placement
 
 
 def axes_or_new(ax: Axes | None, *, size: tuple[float, float]) -> Axes:
@@ -20,10 +19,10 @@ def axes_or_new(ax: Axes | None, *, size: tuple[float, float]) -> Axes:
 
 
 def new_grid(rows: int, columns: int, *, size: tuple[float, float]) -> np.ndarray:
-    """Return an array (rows × columns) of axes in a new figure, each of about `size` inches."""
+    """Return an array (rows × columns) of axes in a new figure of `size` (width, height) in inches."""
     from matplotlib import pyplot as plt
 
-    _, grid = plt.subplots(rows, columns, figsize=(size[0] * columns, size[1] * rows), squeeze=False, layout="constrained")
+    _, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="compressed")
     return grid
 
 

@@ -110,10 +110,12 @@ def composite(planes: np.ndarray, colours: Sequence[tuple[float, float, float]],
 
 def channel_legend(ax: Axes, colours: Mapping[str, tuple[float, float, float]], *, columns: int | None = None) -> None:
     """Name the channels in their colours, on a dark strip above the axes: bright colours are unreadable on paper."""
+    from matplotlib.legend import Legend
     from matplotlib.patches import Patch
 
-    legend = ax.legend(
-        handles=[Patch(color=colour) for colour in colours.values()],
+    legend = Legend(
+        ax,
+        handles=[Patch(visible=False) for _ in colours],
         labels=list(colours),
         labelcolor=list(colours.values()),
         ncols=columns or len(colours),
@@ -128,10 +130,8 @@ def channel_legend(ax: Axes, colours: Mapping[str, tuple[float, float, float]], 
         edgecolor="none",
         framealpha=1,
     )
-    for handle in legend.legend_handles:
-        handle.set_visible(False)
     for text in legend.get_texts():
         text.set_fontweight("bold")
     legend.set_label("channels")
     ax.add_artist(legend)
-    ax.legend_ = None
+    legend.set_clip_on(False)  # it lies outside the axes; clipped artists get no room in the layout

@@ -68,7 +68,7 @@ def image(
     require_spatialdata(sdata)
     shown = tissue(sdata, channels, image_key=image_key, limits=limits, mpp=mpp)
     height, width = shown.shape
-    ax = axes_or_new(ax, size=(_INCHES, max(1.5, _INCHES * height / width)))
+    ax = axes_or_new(ax, size=(_INCHES + 0.7, max(1.5, _INCHES * height / width) + 0.7))
     shown.draw(ax)
     spatial_axes(ax, shown.place)
     if shown.place.unit == "µm":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,12 @@ import numpy as np
 from kronos_sc.pl._outline import outline
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
 
 _GAP, _TITLE = 0.07, 0.24  # of a patch's edge
+_BEYOND = (0.5, 0.5, 0.5, 0.15)  # a faint grey on light and on dark pages
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,23 @@ class Grid:
         return int(rows), int(columns)
 
 
-def draw(ax: Axes, grid: Grid, patches: Sequence[np.ndarray], masks: np.ndarray | None) -> None:
-    """Draw RGB patches (y, x, 3) as one image, transparent in between, and the outlines of their masks."""
+def cells(count: int, rows: Mapping[str, int] | None) -> np.ndarray:
+    """Return row and column of each patch (n × 2): row by row as counted in `rows`, or in a block about twice as wide as high."""
+    if rows is not None:
+        return np.array([(row, column) for row, length in enumerate(rows.values()) for column in range(length)])
+    columns = min(count, max(4, math.ceil(math.sqrt(2 * count))))
+    return np.stack(np.divmod(np.arange(count), columns), axis=1)
+
+
+def draw(ax: Axes, grid: Grid, patches: Sequence[np.ndarray], inside: np.ndarray, masks: np.ndarray | None) -> None:
+    """Draw RGB patches (y, x, 3) as one image, transparent in between and faint beyond the tissue image, and the outlines of their masks."""
     from matplotlib.collections import LineCollection
 
     height, width = grid.shape
     canvas = np.zeros((height, width, 4), np.float32)
-    for patch, (top, left) in zip(patches, grid.corners, strict=True):
-        canvas[top : top + grid.size, left : left + grid.size] = np.dstack([patch, np.ones(patch.shape[:2], np.float32)])
+    for patch, opaque, (top, left) in zip(patches, inside, grid.corners, strict=True):
+        window = np.where(opaque[..., None], np.dstack([patch, np.ones(opaque.shape)]), _BEYOND)
+        canvas[top : top + grid.size, left : left + grid.size] = window
     ax.imshow(canvas, extent=(0, width, height, 0), interpolation="nearest")
     if masks is not None:
         lines = [outline(mask) + corner[::-1] for mask, corner in zip(masks, grid.corners, strict=True)]
@@ -75,13 +86,15 @@ def draw(ax: Axes, grid: Grid, patches: Sequence[np.ndarray], masks: np.ndarray 
 
 def write_titles(ax: Axes, grid: Grid, titles: Sequence[str]) -> None:
     """Write a line above each patch, cut to its width."""
-    for title, (top, left) in zip(titles, grid.corners, strict=True):
+    for title, (top, left) in zip(titles, grid.corners, strict=False):
         shown = title if len(title) <= 16 else f"{title[:15]}…"
         ax.text(left, top - grid.size * 0.04, shown, fontsize="x-small", ha="left", va="bottom")
 
 
 def name_rows(ax: Axes, grid: Grid, names: Sequence[str]) -> None:
     """Write the name of each row to its left."""
+    if not names:
+        return
     middles = np.arange(len(names)) * grid.step[0] + grid.head + grid.size / 2
     ax.set_yticks(middles, list(names), fontsize="small")
     ax.tick_params(axis="y", length=0)

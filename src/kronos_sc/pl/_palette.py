@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 MISSING = "#b8b8b8"
 NUMBERS = "viridis"
-# Neighbours in the list differ in lightness as well as in hue, so that the first eight survive a colour vision deficiency.
+# The first eight follow Okabe & Ito (2008), for readers with a colour vision deficiency; the others are as far from all before as can be.
 _EIGHT = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#c2b200", "#7a3e9d")
-_MORE = ("#8c510a", "#66c2a5", "#b2182b", "#1b9e77", "#f4a582", "#5e4fa2", "#a6d854", "#e7298a", "#4d4d4d", "#80b1d3", "#fdb462", "#01665e")
+_MORE = ("#80701a", "#e0186a", "#86e08c", "#f47be0", "#3b7d80", "#a8484c", "#4aa51c", "#7472ff", "#5fe0d8", "#c58f66", "#cba0f8", "#ddcaab")
 
 Palette = str | Sequence[Any] | Mapping[Any, Any] | None
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-
-from kronos_sc import get
-from kronos_sc._core.checks import known, listed, positive_integer
-from kronos_sc._core.resolve import annotation, as_table, require_spatialdata
-from kronos_sc._core.space import placement
+from kronos_sc._core.checks import positive_integer
+from kronos_sc._core.resolve import as_table, require_spatialdata
 from kronos_sc.pl import _montage
 from kronos_sc.pl._axes import axes_or_new, hide_frame
-from kronos_sc.pl._colour import PERCENTILES, channel_colours, channel_legend, channel_limits, composite
+from kronos_sc.pl._choice import choose
+from kronos_sc.pl._colour import PERCENTILES, channel_legend
 from kronos_sc.pl._scale_bar import scale_bar
+from kronos_sc.pl._shown import from_array, from_spatialdata
 from kronos_sc.pl._values import values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     import xarray as xr
     from anndata import AnnData
     from matplotlib.axes import Axes
@@ -45,7 +43,7 @@ def patches(
     rng: int | np.random.Generator | None = 0,
     ax: Axes | None = None,
 ) -> Axes:
-    """Show units side by side, as a model sees them: what do the cells of a cluster have in common?
+    """Show units side by side, with their neighbourhood, to see what a cluster has in common.
 
     Parameters
     ----------
@@ -57,9 +55,9 @@ def patches(
     channels
         Names of up to six channels, or a mapping from name to colour; the first four if left out.
     groupby
-        Column of `obs`: one row per group, largest contrast between rows being the question. Rows follow the categories.
+        Column of `obs`: one row per group, in the order of the categories.
     n
-        Units per group, or in all without `groupby`; a group with fewer shows those it has. Not used with `ids` alone.
+        Units drawn per group, or in all without `groupby`; a group with fewer shows those it has. Not used with `ids`.
     title
         Column of `obs` to write above each unit, or `"name"` for the unit's own name.
     outline
@@ -94,15 +92,43 @@ def patches(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['nest', 'stroma']
     """
-    n = positive_integer(n, name="n")
-    if hasattr(data, "images"):
-        table = as_table(data, table_key)
-        chosen, rows = _choose(table, ids, groupby, n, rng)
-        names = list(_image(data, table).coords["c"].to_numpy().astype(str))
-        colours = channel_colours(channels, names, image="image")
-        array = get.patches(data, chosen, channels=list(colours), patch_size=patch_size, table_key=table_key, nan="zero")
-        titles, mpp = _titles(table, chosen, title), _pixel_size(data, table)
+    count = positive_integer(n, name="n")
+    if hasattr(data, "dims"):
+        _refuse(groupby=groupby, title=None if title == "name" else title)
+        shown, rows, table = from_array(data, ids, channels), None, None
     else:
-        array, colours, titles, rows = _given(data, ids, channels, groupby, title)
-        mpp = None
-    return _draw(array, colours, rows, titles, limits=limits, outline=outline, mpp=mpp, ax=ax)
+        require_spatialdata(data)
+        table = as_table(data, table_key)
+        chosen, rows = choose(table, ids, groupby=groupby, n=count, rng=rng)
+        shown = from_spatialdata(data, table, chosen, channels, patch_size=patch_size, table_key=table_key)
+    titles = _titles(table, shown.units, title)
+    grid = _montage.Grid(shown.size, _montage.cells(len(shown.units), rows), titled=titles is not None)
+    height, width = grid.shape
+    margin = 0.3 + 0.085 * max(map(len, rows or ()), default=0)
+    ax = axes_or_new(ax, size=(width * _INCHES / grid.size + margin, height * _INCHES / grid.size + 0.7))
+    hide_frame(ax)
+    _montage.draw(ax, grid, shown.rgb(limits), shown.inside, shown.masks if outline else None)
+    _montage.write_titles(ax, grid, titles or ())
+    _montage.name_rows(ax, grid, list(rows or ()))
+    if shown.mpp is not None:
+        scale_bar(ax, mpp=shown.mpp, span=grid.size * 2, where="below")
+    channel_legend(ax, shown.colours)
+    return ax
+
+
+def _refuse(**columns: str | None) -> None:
+    """Raise a ValueError where a column of `obs` was asked for and there is only an array."""
+    for argument, column in columns.items():
+        if column is not None:
+            msg = f"{argument}={column!r} is a column of obs, and an array of patches has none. Pass the SpatialData, or leave {argument} out."
+            raise ValueError(msg)
+
+
+def _titles(table: AnnData | None, units: Sequence[str], title: str | None) -> list[str] | None:
+    """Return one line per unit; numbers are rounded."""
+    if title is None:
+        return None
+    if title == "name" or table is None:
+        return list(units)
+    picked = values(table, title).iloc[table.obs_names.get_indexer(list(units))]
+    return [f"{value:.3g}" if isinstance(value, float) else str(value) for value in picked]

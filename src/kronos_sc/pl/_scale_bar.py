@@ -54,7 +54,7 @@ def scale_bar(ax: Axes, *, mpp: float = 1.0, span: float | None = None, colour: 
         label(length),
         loc="upper right" if below else "lower right",
         color=colour or rcParams["text.color"],
-        size_vertical=abs(top - bottom) / 150 if span is None else span / 40,
+        size_vertical=abs(top - bottom) / 150 if span is None else span / 60,
         frameon=False,
         pad=0.4,
         borderpad=0.3,

@@ -9,8 +9,8 @@ import numpy as np
 
 from kronos_sc._core.checks import listed
 from kronos_sc._core.resolve import only
-from kronos_sc._core.space import Placement, placement
 from kronos_sc.pl._colour import Channels, Limits, channel_colours, channel_limits, composite
+from kronos_sc.pl._space import Placement, placement
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -56,7 +56,7 @@ def tissue(sdata: SpatialData, channels: Channels, *, image_key: str | None, lim
     if full.dims != ("c", "y", "x"):
         msg = f"Image {name!r} has axes {full.dims}; images with axes ('c', 'y', 'x') are drawn. Select a plane first."
         raise ValueError(msg)
-    names = [str(channel) for channel in full.coords["c"].to_numpy()]
+    names = channel_names(element)
     colours = channel_colours(channels, names, image=name)
     planes = _read(levels, [names.index(channel) for channel in colours])
     stretch = channel_limits(planes, list(colours), limits)
@@ -70,6 +70,17 @@ def _levels(element: Any) -> list[Any]:
         return [element]
     levels = [next(iter(child.values())) for child in element.children.values()]
     return sorted(levels, key=lambda level: -level.shape[-1] * level.shape[-2])
+
+
+def channel_names(element: Any) -> list[str]:
+    """Return the channels of an image element."""
+    return [str(channel) for channel in _levels(element)[0].coords["c"].to_numpy()]
+
+
+def image_shape(element: Any) -> tuple[int, int]:
+    """Return rows and columns of the full-resolution image."""
+    height, width = _levels(element)[0].shape[-2:]
+    return height, width
 
 
 def _read(levels: list[Any], positions: list[int]) -> np.ndarray:
@@ -93,6 +104,9 @@ def image_of(sdata: SpatialData, region: str | None, image_key: str | None) -> s
         fits = [name for name in sdata.images if "_" in region and name.rpartition("_")[2] == ending]
         if len(fits) == 1:
             return fits[0]
-        msg = f"Which of {len(sdata.images)} images region {region!r} lies on is not clear from their names: {listed(sdata.images)}. Choose one with image_key=."
+        msg = (
+            f"Which of {len(sdata.images)} images region {region!r} lies on is not clear from their names: {listed(sdata.images)}. "
+            "Choose one with image_key=."
+        )
         raise ValueError(msg)
     return only(sdata.images, image_key, what="image", argument="image_key", fix="Read one with io.read_tiff(path).")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kronos_sc._core.log import info
-from kronos_sc._core.resolve import only, require_spatialdata
+from kronos_sc._core.resolve import only, require_free, require_spatialdata
 from kronos_sc.patches import label_table as measure
 from kronos_sc.patches._raster import label_raster
 
@@ -44,10 +44,11 @@ def label_table(sdata: SpatialData, *, labels_key: str | None = None, key_added:
         argument="labels_key",
         fix="Segment the image first, or read a mask with io.read_tiff(mask=...).",
     )
-    if key_added in sdata.tables:
-        msg = f"There is a table {key_added!r} already. Choose another name with key_added=."
-        raise ValueError(msg)
+    require_free(sdata, {key_added: "tables"})
     found = measure(label_raster(sdata, name)[0], name=name)
+    if found.empty:
+        msg = f"Labels {name!r} hold no cell: every pixel is 0 (background). Choose other labels with labels_key=, or segment the image again."
+        raise ValueError(msg)
     obs = pd.DataFrame(
         {"region": pd.Categorical([name] * len(found)), "cell_id": found["label"].to_numpy(), "area": found["area"].to_numpy()},
         index=found["label"].astype(str).to_numpy(),

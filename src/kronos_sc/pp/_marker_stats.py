@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from kronos_sc._core.checks import listed
+from kronos_sc._core.checks import listed, one_of
 from kronos_sc._core.intensity import check_range
 from kronos_sc._core.intensity import max_value as full_scale
 from kronos_sc._core.progress import bar
@@ -57,6 +57,7 @@ def marker_stats(
     image_key: str | Sequence[str] | None = None,
     channels: Sequence[str] | None = None,
     max_value: float | None = None,
+    nan: str = "error",
 ) -> pd.DataFrame:
     """Measure mean and standard deviation of each channel over all pixels of all given images.
 
@@ -73,16 +74,19 @@ def marker_stats(
         Which channels; all if left out. Images that lack one contribute to the others.
     max_value
         Raw value that becomes 1; the full scale of the image's dtype if left out.
+    nan
+        `"error"`, or `"zero"` to count pixels that are not finite as zero.
 
     Returns
     -------
     Indexed by channel: `mean`, `std` (population, of pixels scaled to [0, 1]; float64), `pixels` (int64) and `images` (int64).
     """
+    one_of(nan, ("error", "zero"), name="nan")
     images = [image for one in (sdata if isinstance(sdata, Sequence) else [sdata]) for image in _images(one, image_key)]
-    return raster_stats(images, channels, max_value=max_value)
+    return raster_stats(images, channels, max_value=max_value, nan=nan)
 
 
-def raster_stats(images: Sequence[Raster], channels: Sequence[str] | None, *, max_value: float | None) -> pd.DataFrame:
+def raster_stats(images: Sequence[Raster], channels: Sequence[str] | None, *, max_value: float | None, nan: str) -> pd.DataFrame:
     """Measure channels over images given as rasters; see :func:`marker_stats`."""
     every = list(dict.fromkeys(name for image in images for name in image.channels))
     wanted = every if channels is None else [channels] if isinstance(channels, str) else list(channels)
@@ -91,7 +95,7 @@ def raster_stats(images: Sequence[Raster], channels: Sequence[str] | None, *, ma
         raise KeyError(msg)
     moments = {name: Moments() for name in wanted}
     for image in images:
-        _measure(image, moments, max_value)
+        _measure(image, moments, max_value, nan)
     rows = {
         name: (m.mean, np.sqrt(m.squares / m.count), m.count, sum(name in image.channels for image in images))
         for name, m in moments.items()
@@ -108,7 +112,7 @@ def _images(sdata: SpatialData, image_key: str | Sequence[str] | None) -> list[R
     return [raster(sdata, key) for key in keys]
 
 
-def _measure(image: Raster, moments: dict[str, Moments], max_value: float | None) -> None:
+def _measure(image: Raster, moments: dict[str, Moments], max_value: float | None, nan: str) -> None:
     """Add one image, chunk by chunk; each chunk is decoded once."""
     scale = full_scale(image.data.dtype, max_value, image=image.name)
     positions = [i for i, name in enumerate(image.channels) if name in moments]
@@ -117,9 +121,9 @@ def _measure(image: Raster, moments: dict[str, Moments], max_value: float | None
         for first, pixels in _chunks(image, set(positions)):
             for offset, plane in enumerate(pixels):
                 if first + offset in local:
-                    _require_finite(plane, image, image.channels[first + offset])
-                    check_range(plane, given=max_value, image=image.name)
-                    local[first + offset].add(plane)
+                    finite = _finite(plane, nan, image, image.channels[first + offset])
+                    check_range(finite, given=max_value, image=image.name)
+                    local[first + offset].add(finite)
             shown.update()
     for position, found in local.items():
         _merge(moments[image.channels[position]], found, scale)
@@ -130,13 +134,24 @@ def _chunks(image: Raster, positions: set[int]) -> Iterator[tuple[int, np.ndarra
     starts = np.concatenate([[0], np.cumsum(image.data.chunks[0])])
     for c, y, x in product(*(range(n) for n in image.data.numblocks)):
         if positions & set(range(starts[c], starts[c + 1])):
-            yield int(starts[c]), np.asarray(image.data.blocks[c, y, x].compute(scheduler="synchronous"))
+            try:
+                pixels = np.asarray(image.data.blocks[c, y, x].compute(scheduler="synchronous"))
+            except Exception as error:
+                top, left = (sum(axis[:i]) for axis, i in zip(image.data.chunks[1:], (y, x), strict=True))
+                where = f"channel {image.channels[starts[c]]!r}, chunk at row {top}, column {left}"
+                msg = f"Image {image.name!r} could not be decoded at {where}: {type(error).__name__}: {error}. Restore that chunk, or write the image again."
+                raise OSError(msg) from error
+            yield int(starts[c]), pixels
 
 
-def _require_finite(plane: np.ndarray, image: Raster, channel: str) -> None:
-    if plane.dtype.kind == "f" and not np.isfinite(plane).all():
-        msg = f"Channel {channel!r} of image {image.name!r} has NaN or infinite pixels, so it has no mean. Replace them first, for instance with da.nan_to_num."
-        raise ValueError(msg)
+def _finite(plane: np.ndarray, nan: str, image: Raster, channel: str) -> np.ndarray:
+    """Return pixels that all have a value, or raise a ValueError."""
+    if plane.dtype.kind != "f" or np.isfinite(plane).all():
+        return plane
+    if nan == "zero":
+        return np.nan_to_num(plane, nan=0.0, posinf=0.0, neginf=0.0)
+    msg = f"Channel {channel!r} of image {image.name!r} has NaN or infinite pixels, so it has no mean. Mend the image, or count them as zero with nan='zero'."
+    raise ValueError(msg)
 
 
 def _merge(into: Moments, found: Moments, scale: float) -> None:

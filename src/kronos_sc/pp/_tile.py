@@ -9,7 +9,7 @@ import pandas as pd
 
 from kronos_sc._core.checks import known, positive_integer
 from kronos_sc._core.log import info
-from kronos_sc._core.resolve import require_spatialdata
+from kronos_sc._core.resolve import require_free, require_spatialdata
 from kronos_sc.patches import Raster, grid, raster
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def tile(
     min_tissue
         Share of a box that must be tissue.
     key_added
-        Name of the shapes and of the table.
+        Name of the shapes; the table's is `{key_added}_table` (a SpatialData has each name once).
     overwrite
         Replace elements of that name.
 
@@ -62,7 +62,7 @@ def tile(
     `None`. Sets:
 
     `shapes[key_added]` : boxes, with the transformations of the image.
-    `tables[key_added]` : annotates them; `obs` has `region`, `patch_id`, `row`, `column` (grid position) and, with `tissue_channel`,
+    `tables['{key_added}_table']` : annotates them; `obs` has `region`, `patch_id`, `row`, `column` (grid position) and, with `tissue_channel`,
     `tissue` (share of tissue); `obsm['spatial']` holds the centres (x, y) in pixels of the image.
 
     Raises
@@ -73,7 +73,7 @@ def tile(
     require_spatialdata(sdata)
     image = raster(sdata, image_key)
     size, step = positive_integer(size, name="size"), _stride(size, overlap, stride)
-    _require_free(sdata, key_added, overwrite)
+    require_free(sdata, {key_added: "shapes", _table_name(key_added): "tables"}, overwrite=overwrite)
     origins = grid(image.shape, size, step)
     if len(origins) == 0:
         msg = f"Image {image.name!r} ({image.shape[0]} × {image.shape[1]} pixels) is smaller than one box of {size} pixels. Choose a smaller size."
@@ -89,8 +89,12 @@ def tile(
         origins, share = origins[keep], share[keep]
     shapes, table = _boxes(origins, size, image), _table(origins, size, step, key_added, share)
     sdata.shapes[key_added] = shapes
-    sdata.tables[key_added] = table
-    info(f"added {len(table):,} boxes of {size} px to shapes[{key_added!r}] and tables[{key_added!r}]")
+    sdata.tables[_table_name(key_added)] = table
+    info(f"added {len(table):,} boxes of {size} px to shapes[{key_added!r}] and tables[{_table_name(key_added)!r}]")
+
+
+def _table_name(name: str) -> str:
+    return f"{name}_table"
 
 
 def _stride(size: int, overlap: float, stride: int | None) -> int:
@@ -100,13 +104,6 @@ def _stride(size: int, overlap: float, stride: int | None) -> int:
         msg = f"overlap must be at least 0 and below 1 (a share of the box), got {overlap!r}. For a step in pixels use stride=."
         raise ValueError(msg)
     return max(1, round(size * (1 - overlap)))
-
-
-def _require_free(sdata: SpatialData, name: str, overwrite: bool) -> None:  # noqa: FBT001
-    taken = [kind for kind in ("images", "labels", "points", "shapes", "tables") if name in getattr(sdata, kind)]
-    if taken and not (overwrite and set(taken) <= {"shapes", "tables"}):
-        msg = f"The name {name!r} is taken ({', '.join(taken)}). Choose another with key_added=, or pass overwrite=True to replace boxes and table."
-        raise ValueError(msg)
 
 
 def _boxes(origins: np.ndarray, size: int, image: Raster) -> GeoDataFrame:

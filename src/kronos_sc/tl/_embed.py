@@ -142,7 +142,8 @@ def embed(
     where = _precision.choose_device(device)
     encoder = models.load(model, token_overlap=token_overlap)
     options.check_model(encoder)
-    panel = panel_for(list(target.images.values()), encoder, channels, max_value=max_value, require_nuclear=require_nuclear)
+    keys = EmbedKeys(key_added or encoder.key)
+    panel = panel_for(list(target.images.values()), encoder, channels, max_value=max_value, nan=nan, require_nuclear=require_nuclear)
     used = panel[panel["id"] >= 0]
     jobs = [
         _job(sdata, target, region, image, encoder, used, options, mpp=mpp, spatial_key=spatial_key, max_value=max_value)
@@ -168,7 +169,6 @@ def embed(
         "spatial_key": spatial_key,
     }
     entry = record(encoder, panel, parameters, precision=str(number_format).removeprefix("torch."), device=where.type, seconds=seconds)
-    keys = EmbedKeys(key_added or encoder.key)
     table = target.table if inplace else target.table.copy()
     _write(table, keys, sink, options.features, edge, entry)
     units = sum(len(job.units) for job in jobs)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from kronos_sc.patches import Raster
 
 
-def panel_for(images: list[Raster], model: Model, channels: Any, *, max_value: float | None, require_nuclear: bool) -> pd.DataFrame:
+def panel_for(
+    images: list[Raster], model: Model, channels: Any, *, max_value: float | None, nan: str, require_nuclear: bool
+) -> pd.DataFrame:
     """Return the panel that every image of the call is read with, complete with statistics, or raise an error that says what to change."""
     images = list({image.name: image for image in images}.values())
     panel = resolve_panel(images[0].channels, model.vocabulary, channels)
@@ -32,7 +34,7 @@ def panel_for(images: list[Raster], model: Model, channels: Any, *, max_value: f
             raise ValueError(msg)
     unseen = used[(used["how"] == "unseen") & ~np.isfinite(used["std"].to_numpy(float))]
     if len(unseen) and model.needs_statistics:
-        panel = with_statistics(panel, raster_stats(images, list(unseen["channel"]), max_value=max_value), replace=False)
+        panel = with_statistics(panel, raster_stats(images, list(unseen["channel"]), max_value=max_value, nan=nan), replace=False)
     elif not model.needs_statistics:
         panel = panel.assign(mean=panel["mean"].where(panel["id"] < 0, 0.0), std=panel["std"].where(panel["id"] < 0, 1.0))
     markers.check(panel, require_nuclear=require_nuclear)

@@ -41,7 +41,7 @@ def _bright(block: LoadedBlock) -> float:
     some = np.linspace(0, len(block.units) - 1, min(_SAMPLES, len(block.units))).astype(int)
     corners = zip(block.y[some].tolist(), block.x[some].tolist(), strict=True)
     windows = [block.pixels[:, y : y + block.size, x : x + block.size].reshape(len(block.pixels), -1) for y, x in corners]
-    return float(np.percentile(np.concatenate(windows, axis=1), 99.9, axis=1).max())
+    return float(np.percentile(np.concatenate(windows, axis=1).astype(np.float32), 99.9, axis=1).max())
 
 
 def warn_if_cut(units: Units, inside: np.ndarray) -> None:

@@ -1,0 +1,136 @@
+"""What the demo computes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from spatialdata import SpatialData
+
+    from kronos_sc.models import Card, Model
+
+PANEL = (
+    "DAPI", "CD3", "CD4", "CD8", "FOXP3", "CD20", "CD21", "CD68", "CD163", "CD11C", "CD31", "A-SMA", "COLLAGEN", "CYTOKERATIN",
+)  # fmt: skip
+SHOWN = ("DAPI", "CD3", "CYTOKERATIN", "CD20", "COLLAGEN", "CD31")
+MODEL, BASELINE = "embedding", "mean marker"
+_COMPONENTS = 30
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything the page shows.
+
+    Parameters
+    ----------
+    sdata
+        Tissue, cells and table, with the embedding, UMAP and clusters in it.
+    card
+        Of the model.
+    key
+        Name of the embedding's slots.
+    shape
+        Rows and columns of the image.
+    clusters
+        Number of clusters asked for: that of the true cell types.
+    ari
+        Adjusted Rand index of clusters and true types, per representation.
+    seconds
+        Per step.
+    """
+
+    sdata: SpatialData
+    card: Card
+    key: str
+    shape: tuple[int, int]
+    clusters: int
+    ari: dict[str, float]
+    seconds: dict[str, float]
+
+    @property
+    def table(self) -> AnnData:
+        """The cells."""
+        return self.sdata.tables["table"]
+
+
+def run(model: Model, *, size: int, seed: int) -> Result:
+    """Simulate, embed, cluster and score."""
+    from kronos_sc import datasets, tl
+
+    seconds: dict[str, float] = {}
+    clock = time.perf_counter()
+
+    def lap(step: str) -> None:
+        nonlocal clock
+        seconds[step], clock = time.perf_counter() - clock, time.perf_counter()
+
+    sdata = datasets.tissue(shape=(size, size), channels=PANEL, rng=seed)
+    lap("simulate the tissue")
+    tl.embed(sdata, model=model)
+    lap("embed")
+    tl.embed(sdata, model="mean-marker")
+    lap("mean marker")
+    table = sdata.tables["table"]
+    types = table.obs["cell_type"].astype("category").cat.remove_unused_categories()
+    table.obs["cell_type"] = types
+    ari = {}
+    for name, slot, column in ((MODEL, f"X_{model.key}", "cluster"), (BASELINE, "X_mean_marker", "mean_marker_cluster")):
+        reduced = components(table.obsm[slot], seed)
+        table.obsm[f"{slot}_pca"] = reduced
+        labels = kmeans(reduced, len(types.cat.categories), seed)
+        table.obs[column] = named_after(labels, types)
+        ari[name] = rand_index(types.cat.codes.to_numpy(), labels)
+    lap("PCA and k-means")
+    umap(table, f"X_{model.key}_pca", seed)
+    lap("neighbours and UMAP")
+    return Result(sdata, model.card, model.key, (size, size), len(types.cat.categories), ari, seconds)
+
+
+def components(features: np.ndarray, seed: int) -> np.ndarray:
+    """Return principal components (float32) of standardised features."""
+    from sklearn.decomposition import PCA
+    from sklearn.preprocessing import StandardScaler
+
+    scaled = StandardScaler().fit_transform(np.asarray(features, np.float32))
+    return PCA(min(_COMPONENTS, *scaled.shape), random_state=seed).fit_transform(scaled).astype(np.float32)
+
+
+def kmeans(reduced: np.ndarray, clusters: int, seed: int) -> np.ndarray:
+    """Return the cluster of each row (int64)."""
+    from sklearn.cluster import KMeans
+
+    return KMeans(clusters, n_init=10, random_state=seed).fit_predict(reduced)
+
+
+def rand_index(truth: np.ndarray, labels: np.ndarray) -> float:
+    """Return the adjusted Rand index: 1 for the same partition, 0 for chance."""
+    from sklearn.metrics import adjusted_rand_score
+
+    return float(adjusted_rand_score(truth, labels))
+
+
+def named_after(labels: np.ndarray, types: pd.Series) -> pd.Categorical:
+    """Return clusters numbered in the order of the types that they share most cells with, one to one, so that colours can be compared."""
+    from scipy.optimize import linear_sum_assignment
+
+    table = pd.crosstab(labels, types.to_numpy())
+    rows, columns = linear_sum_assignment(-table.to_numpy())
+    order = {table.index[row]: int(column) for row, column in zip(rows, columns, strict=True)}
+    names = [f"c{i + 1}" for i in range(len(types.cat.categories))]
+    position = {str(name): i for i, name in enumerate(types.cat.categories)}
+    place = {label: position[str(table.columns[column])] for label, column in order.items()}
+    return pd.Categorical([names[place[label]] for label in labels], categories=names)
+
+
+def umap(table: AnnData, slot: str, seed: int) -> Any:
+    """Add a UMAP; neighbours go to a slot of their own."""
+    import scanpy as sc
+
+    sc.pp.neighbors(table, use_rep=slot, key_added="kronos_neighbors", random_state=seed)
+    sc.tl.umap(table, neighbors_key="kronos_neighbors", random_state=seed)

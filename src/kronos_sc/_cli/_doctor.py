@@ -1,0 +1,115 @@
+"""`doctor`: what is installed, what it can run on, which models are at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kronos_sc._cli._errors import Debug
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kronos_sc.models import Card
+
+_PACKAGES = ("kronos-sc", "torch", "spatialdata", "anndata", "scanpy", "squidpy", "zarr", "dask", "numpy", "huggingface-hub")
+
+
+def doctor(
+    checkpoint: Annotated[
+        str | None, typer.Argument(help="A model folder, hub name or registered name to describe; checkpoints are examined.")
+    ] = None,
+    *,
+    debug: Debug = False,
+) -> None:
+    """Show versions, devices and models; nothing is downloaded, and no secret is read out."""
+    sections = {"versions": _versions, "devices": _devices, "models": _models}
+    for title, lines in sections.items():
+        typer.echo(typer.style(title, bold=True))
+        for line in lines():
+            typer.echo(f"  {line}")
+        typer.echo()
+    if checkpoint is not None:
+        from kronos_sc import models
+
+        typer.echo(typer.style("checkpoint", bold=True))
+        for line in str(models.card(checkpoint)).splitlines():
+            typer.echo(f"  {line}")
+
+
+def _versions() -> Iterator[str]:
+    """Yield the versions of Python and of what results depend on."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    yield f"{'python':<17}{platform.python_version()} ({platform.system()} {platform.machine()})"
+    for name in _PACKAGES:
+        try:
+            yield f"{name:<17}{version(name)}"
+        except PackageNotFoundError:
+            yield f"{name:<17}not installed"
+
+
+def _devices() -> Iterator[str]:
+    """Yield processors and accelerators, with the number format that `precision="auto"` takes on each."""
+    import os
+
+    import torch
+
+    from kronos_sc.models._precision import choose_device, choose_dtype
+
+    def auto(device: torch.device) -> str:
+        return str(choose_dtype("auto", device)).removeprefix("torch.")
+
+    chosen = choose_device(None)
+    yield f"cpu      {_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; precision 'auto' is {auto(torch.device('cpu'))}"
+    for index in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(index)
+        yield f"cuda:{index}   {facts.name}, {facts.total_memory / 2**30:.0f} GiB; precision 'auto' is {auto(torch.device('cuda', index))}"
+    if torch.backends.mps.is_available():
+        yield f"mps      Apple GPU; precision 'auto' is {auto(torch.device('mps'))}"
+    if not torch.cuda.is_available():
+        yield f"cuda     none{'' if torch.version.cuda else ' (this torch was built without CUDA)'}"
+    yield f"device   {chosen.type} is taken unless you choose another"
+
+
+def _processor() -> str:
+    """Return the processor's name."""
+    import platform
+
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _models() -> Iterator[str]:
+    """Yield the registered models, and whether their weights are at hand."""
+    from kronos_sc import models
+
+    for name in models.list_models():
+        card = models.card(name)
+        yield f"{name:<17}{card.title}"
+        state = "trained" if card.trained else "UNTRAINED: for demonstrations only"
+        yield f"{'':<17}{state}; licence {card.licence}{'; gated' if card.gated else ''}; {_cached(card)}"
+    yield f"{'hub':<17}logged in: {'yes' if _logged_in() else 'no'} (log in with `hf auth login`)"
+
+
+def _cached(card: Card) -> str:
+    """Return whether weights from the hub are in the local cache; nothing is fetched."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if not card.source.startswith("hf-hub:"):
+        return "needs no download"
+    found = try_to_load_from_cache(card.source.removeprefix("hf-hub:"), "config.json")
+    return "downloaded" if isinstance(found, str) else "not downloaded yet"
+
+
+def _logged_in() -> bool:
+    from huggingface_hub import get_token
+
+    return get_token() is not None

@@ -1,0 +1,119 @@
+"""`embed`: a SpatialData store in, its table with an embedding out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kronos_sc._cli._errors import Debug
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from spatialdata import SpatialData
+
+_DATA, _MODEL, _RUN = "Data", "Model", "Run"
+
+
+def embed(
+    store: Annotated[Path, typer.Argument(help="A SpatialData store (.zarr).")],
+    *,
+    model: Annotated[str, typer.Option(help="Registered name, folder, or hf-hub:owner/name.", rich_help_panel=_MODEL)] = "kronos",
+    image: Annotated[str | None, typer.Option(help="Image; the only one if left out.", rich_help_panel=_DATA)] = None,
+    labels: Annotated[str | None, typer.Option(help="Embed the cells of these labels.", rich_help_panel=_DATA)] = None,
+    shapes: Annotated[str | None, typer.Option(help="Embed these boxes.", rich_help_panel=_DATA)] = None,
+    table: Annotated[str | None, typer.Option(help="Table; the only one if left out.", rich_help_panel=_DATA)] = None,
+    channels: Annotated[
+        str | None, typer.Option(help="Channels to use, comma-separated, or a .csv of pp.match_markers.", rich_help_panel=_DATA)
+    ] = None,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="CHANNEL=MARKER, CHANNEL=unseen, or CHANNEL= to leave it out; repeatable.", rich_help_panel=_DATA),
+    ] = None,
+    patch_size: Annotated[int | None, typer.Option(help="Edge of the window in pixels.", rich_help_panel=_MODEL)] = None,
+    features: Annotated[str, typer.Option(help="marker, cls, or marker,cls.", rich_help_panel=_MODEL)] = "marker",
+    max_value: Annotated[float | None, typer.Option(help="Raw value that becomes 1.", rich_help_panel=_DATA)] = None,
+    device: Annotated[str | None, typer.Option(help="cuda, cpu, …; the fastest if left out.", rich_help_panel=_RUN)] = None,
+    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.", rich_help_panel=_RUN)] = "auto",
+    batch_size: Annotated[int | None, typer.Option(help="Units per pass.", rich_help_panel=_RUN)] = None,
+    key_added: Annotated[str | None, typer.Option(help="Name that all slots are derived from.", rich_help_panel=_RUN)] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the table to this .h5ad or .zarr, not into the store.", rich_help_panel=_RUN)
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing --output.", rich_help_panel=_RUN)] = False,
+    debug: Debug = False,
+) -> None:
+    """Embed the cells or patches of a store; only its table is written, or a file beside it with --output."""
+    from kronos_sc._cli import _store
+
+    corrections = parse_map(mapping or [])
+    place = _store.OutputFile.checked(output, overwrite=overwrite) if output is not None else _store.StoreTable.checked(store)
+    sdata = _store.read(store)
+    from kronos_sc import patches, tl
+
+    where = {"image_key": image, "labels_key": labels, "shapes_key": shapes}
+    key = patches.target(sdata, **where, table=table, scale=None).key
+    tl.embed(
+        sdata,
+        model=model,
+        **where,
+        table_key=key,
+        channels=chosen_channels(sdata, image, channels, corrections),
+        features=[kind.strip() for kind in features.split(",")],
+        patch_size=patch_size,
+        max_value=max_value,
+        precision=precision,
+        batch_size=batch_size,
+        device=device,
+        key_added=key_added,
+    )
+    typer.echo(f"wrote table {key!r} to {place.write(sdata, key)}")
+
+
+def parse_map(items: Sequence[str]) -> dict[str, str | None]:
+    """Return corrections from CHANNEL=MARKER; nothing after the sign leaves the channel out."""
+    corrections: dict[str, str | None] = {}
+    for item in items:
+        channel, sign, marker = item.rpartition("=")
+        if not sign or not channel.strip():
+            msg = f"--map {item!r} is no correction; it is written CHANNEL=MARKER, CHANNEL=unseen, or CHANNEL= to leave the channel out."
+            raise ValueError(msg)
+        if channel.strip() in corrections:
+            msg = f"--map names channel {channel.strip()!r} twice. Name each channel once."
+            raise ValueError(msg)
+        corrections[channel.strip()] = marker.strip() or None
+    return corrections
+
+
+def chosen_channels(sdata: SpatialData, image: str | None, channels: str | None, corrections: dict[str, str | None]) -> Any:
+    """Return what `tl.embed` takes: a panel from a file, or the corrections, with every channel left out that was not listed."""
+    if channels is None:
+        return corrections or None
+    if channels.endswith(".csv"):
+        if corrections:
+            msg = f"--channels {channels} is a finished panel and --map corrects one. Correct the file, or leave one of them out."
+            raise ValueError(msg)
+        return _panel(Path(channels))
+    from kronos_sc._core.checks import known
+    from kronos_sc.patches import raster
+
+    there = raster(sdata, image or next(iter(sdata.images))).channels
+    listed = [name.strip() for name in channels.split(",") if name.strip()]
+    for name in listed:
+        known(name, there, what="channel", fix="Name channels as the image spells them.")
+    return {name: None for name in there if name not in listed} | corrections
+
+
+def _panel(path: Path) -> pd.DataFrame:
+    """Read a panel; empty cells are empty names, not numbers."""
+    import pandas as pd
+
+    if not path.is_file():
+        msg = f"There is no file {path}. Write one with pp.match_markers(sdata).to_csv({str(path)!r}, index=False)."
+        raise FileNotFoundError(msg)
+    panel = pd.read_csv(path)
+    texts = [column for column in ("channel", "marker", "how", "role", "near", "note") if column in panel]
+    return panel.assign(**{column: panel[column].fillna("").astype(str) for column in texts})

@@ -1,0 +1,172 @@
+"""The panel report: which channel is which marker, and how that was found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from kronos_sc import get
+from kronos_sc._core.checks import listed
+from kronos_sc.pl._axes import axes_or_new, hide_frame
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from spatialdata import SpatialData
+
+# By certainty: what needs a look is warm, what needs none is cool.
+HOW_COLOURS = {
+    "exact": "#1b8a6b",
+    "alias": "#2f74c0",
+    "given": "#7a4fbf",
+    "unseen": "#c98a00",
+    "ambiguous": "#d1495b",
+    "dropped": "#8a8f98",
+}
+_COLUMNS = {"channel": 0.0, "marker": 0.27, "id": 0.52, "mean": 0.61, "std": 0.70, "remark": 0.73}
+_ROW = 0.21  # inches
+_WIDTH = 9.0
+_LINES_OF_HEAD = 2.2
+
+
+def markers(
+    panel: pd.DataFrame | AnnData | SpatialData, *, key: str = "kronos", table_key: str | None = None, ax: Axes | None = None
+) -> Axes:
+    """Show the panel: which marker of the model each channel is, how it was matched, and what was left out.
+
+    Read it before trusting an embedding. Channels that need a look are in warm colours: ambiguous names, markers that the model has not
+    seen. The figure grows with the panel.
+
+    Parameters
+    ----------
+    panel
+        A frame of :func:`kronos_sc.pp.match_markers`, or a table (or the SpatialData that holds it) with an embedding.
+    key
+        `key_added` of the embedding.
+    table_key
+        Which table of a SpatialData; the only one if left out.
+    ax
+        Axes to draw on; a new figure if left out.
+
+    Returns
+    -------
+    The axes: one row per channel with channel, marker, id, mean and std (of pixels scaled to [0, 1]) and a remark.
+
+    Raises
+    ------
+    KeyError
+        The table has no record of an embedding.
+    ValueError
+        The frame is no panel, or it is empty.
+
+    Examples
+    --------
+    >>> import kronos_sc as ks
+    >>> sdata = ks.datasets.tissue(shape=(64, 64), channels=["DAPI", "CD8"])
+    >>> ks.pl.markers(ks.pp.match_markers(sdata)).get_title(loc="left")
+    '2 of 2 channels are markers'
+    """
+    rows, model = _rows(panel, key, table_key)
+    lines = len(rows) + _LINES_OF_HEAD
+    ax = axes_or_new(ax, size=(_WIDTH, lines * _ROW + 0.4))
+    hide_frame(ax)
+    ax.set(xlim=(0, 1), ylim=(len(rows), -_LINES_OF_HEAD))
+    used = int((rows["id"] >= 0).sum())
+    ax.set_title(f"{used} of {len(rows)} channels are markers" + (f" of {model}" if model else ""), loc="left", fontsize="medium")
+    _legend(ax, rows)
+    _head(ax)
+    for number, row in enumerate(rows.to_dict("records")):
+        _line(ax, number, row)
+    return ax
+
+
+def _rows(panel: Any, key: str, table_key: str | None) -> tuple[pd.DataFrame, str]:
+    """Return the panel with every column that is shown, and the model's name if it is recorded."""
+    model = ""
+    if not isinstance(panel, pd.DataFrame):
+        record = get.record(panel, key=key, table_key=table_key)
+        model = str(record["model"]["name"])
+        left_out = pd.DataFrame({"channel": [str(c) for c in record["left_out"]], "marker": "", "id": -1, "how": "dropped"})
+        panel = pd.concat([record["panel"], left_out], ignore_index=True) if len(left_out) else record["panel"]
+    needed = ("channel", "marker", "id", "mean", "std", "how")
+    if missing := [column for column in needed if column not in panel.columns]:
+        msg = f"A panel needs the columns {listed(needed)}; missing: {listed(missing)}. Make one with pp.match_markers(sdata)."
+        raise ValueError(msg)
+    if not len(panel):
+        msg = "The panel has no rows, so there is nothing to show. Make one with pp.match_markers(sdata)."
+        raise ValueError(msg)
+    texts = {column: panel[column].fillna("").astype(str) if column in panel else "" for column in ("near", "note")}
+    return panel.reset_index(drop=True).assign(
+        **{name: getattr(text, "to_numpy", lambda t=text: t)() for name, text in texts.items()}
+    ), model
+
+
+def _legend(ax: Axes, rows: pd.DataFrame) -> None:
+    """Count each way of matching, in its colour."""
+    from matplotlib.lines import Line2D
+
+    counts = rows["how"].value_counts()
+    present = [how for how in HOW_COLOURS if counts.get(how, 0)]
+    handles = [Line2D([], [], marker="o", linestyle="", color=HOW_COLOURS[how]) for how in present]
+    ax.legend(
+        handles,
+        [f"{counts[how]} {how}" for how in present],
+        loc="upper left",
+        bbox_to_anchor=(-0.01, 1.0),
+        ncols=len(present),
+        frameon=False,
+        fontsize="small",
+        handletextpad=0.1,
+        columnspacing=1.2,
+        borderaxespad=0,
+    )
+
+
+def _head(ax: Axes) -> None:
+    for name, x in _COLUMNS.items():
+        ax.text(x, -0.55, name, fontsize="small", fontweight="bold", va="center_baseline", ha=_align(name))
+    ax.axhline(0, color="0.55", linewidth=0.8)
+
+
+def _align(column: str) -> str:
+    return "right" if column in ("id", "mean", "std") else "left"
+
+
+def _line(ax: Axes, number: int, row: dict[str, Any]) -> None:
+    """Write one channel."""
+    colour = HOW_COLOURS.get(str(row["how"]), HOW_COLOURS["dropped"])
+    matched = row["id"] >= 0
+    if number % 2:
+        ax.axhspan(number, number + 1, color="0.5", alpha=0.09, linewidth=0)
+    ax.plot(_COLUMNS["marker"] - 0.015, number + 0.5, "o", color=colour, markersize=4.5, clip_on=False)
+    cells = {
+        "channel": _cut(str(row["channel"]), 32),
+        "marker": str(row["marker"]) if matched else str(row["how"]),
+        "id": str(row["id"]) if matched else "",
+        "mean": _number(row["mean"]) if matched else "",
+        "std": _number(row["std"]) if matched else "",
+        "remark": _remark(row),
+    }
+    for name, text in cells.items():
+        style = {"color": colour} if name == "marker" else {}
+        if name == "marker" and not matched:
+            style["fontstyle"] = "italic"
+        ax.text(_COLUMNS[name], number + 0.5, text, fontsize="small", va="center_baseline", ha=_align(name), **style)
+
+
+def _remark(row: dict[str, Any]) -> str:
+    """Return what to know or do about a channel."""
+    parts = [str(row["note"])] if row["note"] else []
+    if row["near"]:
+        parts.append(f"near: {row['near']}")
+    return _cut("; ".join(parts), 44)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _number(value: Any) -> str:
+    return "–" if value is None or not np.isfinite(float(value)) else f"{float(value):.4f}"

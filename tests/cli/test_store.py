@@ -1,0 +1,98 @@
+import os
+import shutil
+
+import numpy as np
+import pytest
+import spatialdata
+
+from kronos_sc import tl
+from kronos_sc._cli import _store
+
+
+@pytest.fixture
+def embedding(monkeypatch):
+    """Count how often anything is embedded."""
+    calls = []
+    monkeypatch.setattr(tl, "embed", lambda *args, **how: calls.append(how))
+    return calls
+
+
+@pytest.fixture
+def read_only(monkeypatch):
+    """Return a function that makes a folder read-only, also for a user who may write everywhere."""
+    plain = os.access
+    locked = []
+
+    def access(path, mode, **how):
+        return plain(path, mode, **how) and not (mode & os.W_OK and any(str(path) == str(other) for other in locked))
+
+    monkeypatch.setattr(os, "access", access)
+    return locked.append
+
+
+@pytest.mark.parametrize("part", ["", "tables"])
+def test_a_read_only_store_is_an_error_before_embedding(store, call, embedding, read_only, part):
+    read_only(store / part)
+    done = call("embed", store, "--model", "mean-marker")
+    assert done.exit_code == 1
+    assert "is read-only, and the embedding is written into its table" in done.stderr
+    assert "--output table.h5ad" in done.stderr
+    assert embedding == []
+
+
+def test_a_read_only_store_can_be_embedded_into_a_file(store, call, read_only, tmp_path):
+    read_only(store)
+    assert call("embed", store, "--model", "mean-marker", "--output", tmp_path / "cells.h5ad").exit_code == 0
+
+
+def test_a_read_only_place_for_the_output(store, call, embedding, read_only, tmp_path):
+    read_only(tmp_path)
+    done = call("embed", store, "--model", "mean-marker", "--output", tmp_path / "cells.h5ad")
+    assert "is read-only. Choose another place for --output" in done.stderr
+    assert embedding == []
+
+
+def test_what_is_no_store(tmp_path, call):
+    assert "does not exist. A store is a folder" in call("embed", tmp_path / "none.zarr").stderr
+    assert "is not a SpatialData store" in call("embed", tmp_path).stderr
+
+
+def test_the_older_format_is_refused_before_embedding(store, call, embedding):
+    (store / "zarr.json").rename(store / ".zgroup")
+    assert "is in the older format Zarr 2" in call("embed", store).stderr
+    assert embedding == []
+
+
+@pytest.mark.parametrize("moment", ["writing", "first rename", "second rename"])
+def test_a_failure_at_any_moment_keeps_the_old_table(store, contents, monkeypatch, moment):
+    before = contents(store)
+    sdata = spatialdata.read_zarr(store)
+    sdata["table"].obsm["X_new"] = np.zeros((sdata["table"].n_obs, 2))
+    renames = []
+    plain = _store.Path.rename
+
+    def rename(self, target):
+        renames.append(target)
+        if len(renames) == {"first rename": 1, "second rename": 2}.get(moment, 0):
+            raise OSError("the disk is gone")
+        return plain(self, target)
+
+    def full(self, *args, **how):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(_store.Path, "rename", rename)
+    if moment == "writing":
+        monkeypatch.setattr(spatialdata.SpatialData, "write", full)
+    with pytest.raises(OSError, match="the disk is"):
+        _store.StoreTable(store).write(sdata, "table")
+    assert contents(store) == before
+
+
+def test_a_table_set_aside_by_a_killed_run_is_put_back(store, contents):
+    before = contents(store)
+    aside = store / ".kronos_sc-killed" / "old"
+    aside.mkdir(parents=True)
+    shutil.move(store / "tables" / "table", aside / "table")
+    assert "table" in _store.read(store).tables
+    assert contents(store) == before
+    assert not list(store.glob(".kronos_sc-*"))
