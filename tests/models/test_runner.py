@@ -151,3 +151,31 @@ def test_threads_and_seeds_are_left_alone(tmp_path):
     _run([_block(np.random.default_rng(5))], _recipe())
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_masks_survive_resampling():
+    masks = torch.zeros(3, 32, 32, dtype=torch.bool)
+    masks[0, 4, 5] = True  # one pixel of a coarser pixel's four
+    masks[1, 8:24, 8:24] = True
+    small = _runner._resampled(masks, 16)
+    assert small[0].nonzero().tolist() == [[2, 2]]
+    assert int(small[1].sum()) == 64
+    assert not small[2].any()
+    assert torch.equal(_runner._resampled(masks, 64)[1, 16:48, 16:48], torch.ones(32, 32, dtype=torch.bool))
+
+
+def test_unsigned_32_bit_pixels_stay_positive():
+    block = _block(np.random.default_rng(6))
+    block.pixels = np.full(block.pixels.shape, 3_000_000_000, np.uint32)
+    got, _ = _run([block], _recipe(mask_fill=None, max_value=float(2**32 - 1), mean=np.zeros(3), std=np.ones(3)))
+    assert_allclose(got, 3e9 / (2**32 - 1), rtol=1e-6)
+
+
+def test_a_device_without_numbers_is_refused():
+    with pytest.raises(ValueError, match="'meta' cannot be used"):
+        _precision.choose_device("meta")
+
+
+def test_a_number_is_no_model():
+    with pytest.raises(TypeError, match="a path or a loaded model, got int"):
+        models.load(3)

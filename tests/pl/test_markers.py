@@ -52,6 +52,13 @@ def test_the_figure_grows_with_the_panel(count):
     assert "–" in texts(ax)
 
 
+def test_channels_that_share_a_marker_say_so(panel, ax):
+    panel.loc[panel["channel"] == "CD20", ["marker", "id"]] = ["CD8", panel.loc[panel["channel"] == "CD8", "id"].item()]
+    pl.markers(panel, ax=ax)
+    assert "same marker as 'CD20': drop one" in texts(ax)
+    assert "same marker as 'CD8': drop one" in texts(ax)
+
+
 def test_the_record_of_an_embedding(sdata, ax):
     pl.markers(sdata, key="mean_marker", ax=ax)
     assert ax.get_title(loc="left") == "6 of 6 channels are markers of mean-marker"

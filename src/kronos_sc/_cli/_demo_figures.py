@@ -78,7 +78,7 @@ def draw(result: Result, folder: Path) -> dict[str, Figure]:
     add(
         "panel",
         "The panel: which channel is which marker.",
-        (9.0, (used + 2.2) * 0.21 + 0.4),
+        (9.5, (used + 2.2) * 0.21 + 0.4),
         lambda ax: pl.markers(table, key=result.key, ax=ax),
     )
     return figures

@@ -28,7 +28,7 @@ def write(result: Result, figures: dict[str, Figure], path: Path, *, seconds: fl
         "scores": _scores(result),
         "clusters": str(result.clusters),
         "facts": _facts(result, record),
-        "steps": _rows({step: f"{time:.1f} s" for step, time in result.seconds.items()}),
+        "steps": _rows({step: f"{time:.1f} s" for step, time in result.seconds.items()} | dict(record["software"])),
         "key": escape(result.key),
     }
     template = Template(files("kronos_sc._cli").joinpath("demo.html").read_text(encoding="utf-8"))
@@ -95,7 +95,7 @@ def _facts(result: Result, record: dict) -> str:
         "blocks run": ", ".join(str(block) for block in model.get("blocks_run", ())) or "–",
         "precision": f"{record['precision']} on {record['device']}",
         "notes": card.notes,
-    } | dict(record["software"])
+    }
     return _rows({name: value for name, value in facts.items() if value})
 
 

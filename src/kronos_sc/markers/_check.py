@@ -85,7 +85,7 @@ def _statistics(found: pd.DataFrame) -> None:
         lacking = found.loc[~finite, "channel"]
         msg = (
             f"{len(lacking)} of {len(found)} matched channels have no mean and standard deviation: {listed(lacking)}. "
-            "Measure them with pp.marker_stats and pass the result as statistics, or drop the channels."
+            "Measure them: channels=pp.match_markers(sdata, vocabulary=model, stats=pp.marker_stats(sdata)); or drop the channels."
         )
         raise ValueError(msg)
     if not (found["std"] > 0).all():

@@ -17,8 +17,8 @@ def choose_device(device: str | torch.device | None) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=chosen).item()  # a device that cannot hold a number cannot run a model
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         there = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())] + (["mps"] if torch.backends.mps.is_available() else [])
         msg = f"Device {str(device)!r} cannot be used ({error}). Available: {', '.join(there)}. Leave device out to take the fastest."
         raise ValueError(msg) from error

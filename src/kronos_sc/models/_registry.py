@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 from warnings import warn
 
 import torch
@@ -16,10 +16,8 @@ from kronos_sc.models import _weights
 from kronos_sc.models._card import Card
 from kronos_sc.models._kronos import KronosModel
 from kronos_sc.models._mean import MEAN_MARKER, MeanMarker
+from kronos_sc.models._model import Model
 from kronos_sc.models._vit import KronosViT
-
-if TYPE_CHECKING:
-    from kronos_sc.models._model import Model
 
 HUB = "hf-hub:"
 KRONOS_HUB = "MahmoodLab/kronos"
@@ -152,7 +150,10 @@ def load(
 
 
 def _load(name: str | os.PathLike[str] | Model, *, blocks: str | None, token_overlap: bool | None) -> Model:
-    if not isinstance(name, str | os.PathLike):
+    if not isinstance(name, str | os.PathLike | Model):
+        msg = f"A model is a name ({listed(list_models())}), a path or a loaded model, got {type(name).__name__}. Load one with models.load(...)."
+        raise TypeError(msg)
+    if isinstance(name, Model):
         return _with_options(name, blocks=blocks, token_overlap=token_overlap)
     registry = _registry()
     if name in registry:

@@ -115,7 +115,7 @@ def _batches(blocks: Iterable[Any], size: int, device: torch.device) -> Iterator
     pending: list[tuple[np.ndarray, torch.Tensor, torch.Tensor]] = []
     count = 0
     for block in blocks:
-        pixels = _to_device(block.pixels, device)
+        pixels = _to_device(block.pixels.astype(np.int64) if block.pixels.dtype == np.uint32 else block.pixels, device)
         labels = None if block.labels is None else _to_device(block.labels, device)
         start = 0
         while start < len(block.units):
@@ -169,6 +169,12 @@ def _masks(labels: torch.Tensor | None, block: Any, part: slice, device: torch.d
     return ((rows >= top) & (rows < bottom))[:, :, None] & ((columns >= left) & (columns < right))[:, None, :]
 
 
+def _resampled(masks: torch.Tensor, size: int) -> torch.Tensor:
+    """Return masks (b, size, size): pixels that the unit covers by half, and the best covered ones of a unit smaller than a pixel."""
+    cover = F.adaptive_avg_pool2d(masks[:, None].float(), size)[:, 0]
+    return (cover > 0) & (cover >= cover.amax((1, 2), keepdim=True).clamp_max(0.5))
+
+
 class _Preparation:
     """Raw windows → normalised input (spec: pixel / max_value, z-score, then the mask)."""
 
@@ -185,7 +191,7 @@ class _Preparation:
         size = self.recipe.patch_size
         if x.shape[-1] != size:
             x = F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
-            masks = F.interpolate(masks[:, None].float(), (size, size), mode="nearest-exact")[:, 0] > 0
+            masks = _resampled(masks, size)
         x = torch.addcmul(self.zero, x, self.gain)
         if self.recipe.mask_fill == "mean":
             x = x * masks[:, None]

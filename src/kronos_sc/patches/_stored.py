@@ -28,10 +28,10 @@ def stored_chunks(data: da.Array) -> tuple[tuple[int, ...], Callable[[tuple[int,
     return array.shards or array.chunks, lambda key: (root / array.metadata.encode_chunk_key(key)).exists()
 
 
-def extent(key: tuple[int, int], chunk: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return first and last row, first and last column of a stored chunk, ends excluded."""
+def _in_words(key: tuple[int, int], chunk: tuple[int, int], shape: tuple[int, int]) -> str:
+    """Return the rows and columns of a stored chunk, ends excluded."""
     (y0, y1), (x0, x1) = ((i * edge, min((i + 1) * edge, whole)) for i, edge, whole in zip(key, chunk, shape, strict=True))
-    return y0, y1, x0, x1
+    return f"rows {y0}–{y1} columns {x0}–{x1}"
 
 
 def unstored(plan: Plan) -> list[str]:
@@ -45,18 +45,17 @@ def unstored(plan: Plan) -> list[str]:
     for channel in plan.channels:
         for row, column in cells:
             if not exists((channel // chunk[0], row, column)):
-                y0, y1, x0, x1 = extent((row, column), chunk[1:], plan.image.shape)
-                names.append(f"channel {plan.image.channels[channel]!r} rows {y0}–{y1} columns {x0}–{x1}")
+                names.append(f"channel {plan.image.channels[channel]!r} {_in_words((row, column), chunk[1:], plan.image.shape)}")
     return names
 
 
-def unstored_labels(data: da.Array) -> list[tuple[int, int, int, int]]:
-    """Return the extent (rows, columns) of each chunk of a label image that a Zarr store on disk does not hold."""
+def unstored_labels(data: da.Array) -> list[str]:
+    """Name the chunks of a label image that a Zarr store on disk does not hold."""
     if (stored := stored_chunks(data)) is None:
         return []
     chunk, exists = stored
     keys = np.ndindex(*(-(-whole // edge) for whole, edge in zip(data.shape, chunk, strict=True)))
-    return [extent(key, chunk, data.shape) for key in keys if not exists(key)]
+    return [_in_words(key, chunk, data.shape) for key in keys if not exists(key)]
 
 
 def require_stored(plan: Plan) -> None:
@@ -65,12 +64,5 @@ def require_stored(plan: Plan) -> None:
         msg = (
             f"Image {plan.image.name!r} has no stored chunk under some units: {numbers(missing, most=5)}. Nothing was written. "
             "Restore the chunks; or, if the store was written without its empty chunks, take them as zero with nan='zero'."
-        )
-        raise OSError(msg)
-    labels = plan.units.labels
-    if labels is not None and labels.cut:
-        msg = (
-            f"Labels {plan.units.region!r} have no stored chunk at {numbers(labels.cut, most=5)}, where cells of the table reach its border. "
-            "Nothing was written. Restore the chunks; or, if the segmentation is empty there, take them as background with nan='zero'."
         )
         raise OSError(msg)

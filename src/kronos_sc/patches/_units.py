@@ -31,13 +31,10 @@ class LabelSource:
         The labels on their own grid.
     affine
         From label to image pixels.
-    cut
-        Chunks that the store does not hold and whose border cells of the table reach, in words.
     """
 
     image: LabelImage
     affine: Affine
-    cut: tuple[str, ...] = ()
 
     def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         """Return labels under image rows `y0`–`y1` and columns `x0`–`x1`; 0 where there are none."""
@@ -157,11 +154,11 @@ def _cells(sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, ins
         raise ValueError(msg)
     ids = _whole_ids(instances, region)
     table, copy = scan(data, name=region)
-    gaps = unstored_labels(data)
     where = pd.Index(table["label"]).get_indexer(ids)
     if (where < 0).any():
         lost = ids[where < 0]
-        holes = f" Its store has no chunk at {numbers(map(_in_words, gaps), most=5)}: restore it if it was lost." if gaps else ""
+        gaps = unstored_labels(data)
+        holes = f" Its store has no chunk at {numbers(gaps, most=5)}: restore it if it was lost." if gaps else ""
         msg = (
             f"{len(lost)} rows of the table have no pixels in labels {region!r}: {numbers(lost)}. The element holds {len(table)} labels.{holes} "
             f"Keep the other rows only (table[~table.obs[{key!r}].isin([...])]), or restore the labels."
@@ -172,19 +169,7 @@ def _cells(sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, ins
     found = table.iloc[where]
     y, x = affine.apply(found["y"].to_numpy(), found["x"].to_numpy())
     top, left = (np.floor(c).astype(np.int64) - size // 2 for c in (y, x))
-    cut = tuple(_in_words(gap) for gap in gaps if np.isin(_around(copy, gap), ids).any())
-    return Units(region, rows, top, left, size, ids, found["area"].to_numpy(), LabelSource(copy, affine, cut))
-
-
-def _in_words(gap: tuple[int, int, int, int]) -> str:
-    return f"rows {gap[0]}–{gap[1]} columns {gap[2]}–{gap[3]}"
-
-
-def _around(labels: LabelImage, gap: tuple[int, int, int, int]) -> np.ndarray:
-    """Return the labels of the pixels that border on a rectangle (int64)."""
-    y0, y1, x0, x1 = gap
-    sides = ((y0 - 1, y0, x0, x1), (y1, y1 + 1, x0, x1), (y0, y1, x0 - 1, x0), (y0, y1, x1, x1 + 1))
-    return np.unique(np.concatenate([labels.read(*side).ravel() for side in sides])).astype(np.int64)
+    return Units(region, rows, top, left, size, ids, found["area"].to_numpy(), LabelSource(copy, affine))
 
 
 def _whole_ids(instances: np.ndarray, region: str) -> np.ndarray:

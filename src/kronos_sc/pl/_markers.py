@@ -25,9 +25,9 @@ HOW_COLOURS = {
     "ambiguous": "#d1495b",
     "dropped": "#8a8f98",
 }
-_COLUMNS = {"channel": 0.0, "marker": 0.27, "id": 0.52, "mean": 0.61, "std": 0.70, "remark": 0.73}
+_COLUMNS = {"channel": 0.0, "marker": 0.25, "id": 0.44, "mean": 0.52, "std": 0.6, "remark": 0.625}
 _ROW = 0.21  # inches
-_WIDTH = 9.0
+_WIDTH = 9.5
 _LINES_OF_HEAD = 2.2
 
 
@@ -97,10 +97,19 @@ def _rows(panel: Any, key: str, table_key: str | None) -> tuple[pd.DataFrame, st
     if not len(panel):
         msg = "The panel has no rows, so there is nothing to show. Make one with pp.match_markers(sdata)."
         raise ValueError(msg)
-    texts = {column: panel[column].fillna("").astype(str) if column in panel else "" for column in ("near", "note")}
-    return panel.reset_index(drop=True).assign(
-        **{name: getattr(text, "to_numpy", lambda t=text: t)() for name, text in texts.items()}
-    ), model
+    panel = panel.reset_index(drop=True)
+    for column in ("near", "note"):
+        panel[column] = panel[column].fillna("").astype(str) if column in panel else ""
+    return _with_doubles(panel), model
+
+
+def _with_doubles(panel: pd.DataFrame) -> pd.DataFrame:
+    """Return the panel with a note on channels that share a marker: a model takes each marker once."""
+    twice = (panel["id"] >= 0) & panel.duplicated("id", keep=False)
+    for i in panel.index[twice]:
+        others = panel.index[(panel["id"] == panel.loc[i, "id"]) & (panel.index != i)]
+        panel.loc[i, "note"] = f"same marker as {listed(panel.loc[others, 'channel'], most=2)}: drop one"
+    return panel
 
 
 def _legend(ax: Axes, rows: pd.DataFrame) -> None:
@@ -142,7 +151,7 @@ def _line(ax: Axes, number: int, row: dict[str, Any]) -> None:
         ax.axhspan(number, number + 1, color="0.5", alpha=0.09, linewidth=0)
     ax.plot(_COLUMNS["marker"] - 0.015, number + 0.5, "o", color=colour, markersize=4.5, clip_on=False)
     cells = {
-        "channel": _cut(str(row["channel"]), 32),
+        "channel": _cut(str(row["channel"]), 28),
         "marker": str(row["marker"]) if matched else str(row["how"]),
         "id": str(row["id"]) if matched else "",
         "mean": _number(row["mean"]) if matched else "",
@@ -161,7 +170,7 @@ def _remark(row: dict[str, Any]) -> str:
     parts = [str(row["note"])] if row["note"] else []
     if row["near"]:
         parts.append(f"near: {row['near']}")
-    return _cut("; ".join(parts), 44)
+    return _cut("; ".join(parts), 46)
 
 
 def _cut(text: str, most: int) -> str:
