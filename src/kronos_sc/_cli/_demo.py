@@ -32,6 +32,6 @@ def demo(
     page = _demo_page.write(result, figures, out / "index.html", seconds=time.perf_counter() - start)
     for name, score in result.ari.items():
         typer.echo(f"ARI of clusters and true cell types, {name}: {score:.3f}")
-    if not result.card.trained:
+    if result.card.trained is False:
         typer.echo(f"{result.card.name!r} has UNTRAINED weights: the figures show the pipeline, not what a trained model sees.")
     typer.echo(f"{time.perf_counter() - start:.0f} s; open {page}")

@@ -48,7 +48,7 @@ def _picture(figure: Figure) -> str:
 
 def _banner(result: Result) -> str:
     """Return the statement that nobody must overlook where weights are random."""
-    if result.card.trained:
+    if result.card.trained is not False:
         return ""
     return (
         '<aside class="banner"><strong>Untrained weights.</strong> '
@@ -76,7 +76,7 @@ def _scores(result: Result) -> str:
     rows = []
     for name, score in result.ari.items():
         who = result.card.name if name == "embedding" else "mean-marker"
-        state = "" if result.card.trained or name != "embedding" else " <em>untrained</em>"
+        state = "" if result.card.trained is not False or name != "embedding" else " <em>untrained</em>"
         rows.append(
             f'<div class="score"><span>{escape(name)}<small>{escape(who)}{state}</small></span>'
             f'<span class="bar"><i style="width:{max(0.0, score) * 100:.1f}%"></i></span><b>{score:.3f}</b></div>'
@@ -88,7 +88,7 @@ def _facts(result: Result, record: dict) -> str:
     card, model = result.card, record["model"]
     facts = {
         "model": f"{card.name} – {card.title}",
-        "weights": "trained" if card.trained else "UNTRAINED: for demonstrations only",
+        "weights": card.state,
         "licence": card.licence,
         "source": card.source,
         "architecture": card.architecture.partition(";")[0],

@@ -94,8 +94,7 @@ def _models() -> Iterator[str]:
     for name in models.list_models():
         card = models.card(name)
         yield f"{name:<17}{card.title}"
-        state = "trained" if card.trained else "UNTRAINED: for demonstrations only"
-        yield f"{'':<17}{state}; licence {card.licence}{'; gated' if card.gated else ''}; {_cached(card)}"
+        yield f"{'':<17}{card.state}; licence {card.licence}{'; gated' if card.gated else ''}; {_cached(card)}"
     yield f"{'hub':<17}logged in: {'yes' if _logged_in() else 'no'} (log in with `hf auth login`)"
 
 

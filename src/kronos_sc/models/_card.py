@@ -22,7 +22,7 @@ class Card:
     gated
         Whether access must be asked for.
     trained
-        Whether the weights were learned; False for demonstrations.
+        Whether the weights were learned; False for demonstrations, None where there are no weights.
     source
         Where the weights come from.
     architecture
@@ -42,7 +42,7 @@ class Card:
     licence: str
     features: tuple[str, ...] = ("marker", "cls")
     gated: bool = False
-    trained: bool = True
+    trained: bool | None = True
     source: str = ""
     architecture: str = ""
     citation: str = ""
@@ -53,13 +53,17 @@ class Card:
     @property
     def label(self) -> str:
         """Name for log lines; says so when the weights are untrained."""
-        return self.name if self.trained or "untrained" in self.name else f"{self.name} (untrained)"
+        return f"{self.name} (untrained)" if self.trained is False and "untrained" not in self.name else self.name
+
+    @property
+    def state(self) -> str:
+        """What the weights are worth, in words."""
+        return {True: "trained", False: "UNTRAINED: for demonstrations only", None: "none"}[self.trained]
 
     def __str__(self) -> str:
-        state = "trained" if self.trained else "UNTRAINED: for demonstrations only"
         rows = {
             "name": f"{self.name} – {self.title}",
-            "weights": f"{state}; licence {self.licence}" + ("; gated: access must be granted by the owner" if self.gated else ""),
+            "weights": f"{self.state}; licence {self.licence}" + ("; gated: access must be granted by the owner" if self.gated else ""),
             "source": self.source,
             "architecture": self.architecture,
             "features": ", ".join(self.features),

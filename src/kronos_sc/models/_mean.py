@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 MEAN_MARKER = Card(
     name="mean-marker",
     title="mean marker expression inside the cell or box, one number per marker",
-    licence="none needed (no weights)",
+    licence="none needed",
+    trained=None,
     features=("marker",),
     source="computed",
     architecture="mean over the unit's pixels",

@@ -39,7 +39,7 @@ UNTRAINED = Card(
     licence="BSD-3-Clause",
     trained=False,
     source=f"drawn from seed {_UNTRAINED_SEED}",
-    architecture="vits16, 21.5 M parameters; all blocks",
+    architecture="vits16, 21.5 M parameters",
     notes="For demonstrations and tests of the pipeline. Every marker has the same placeholder statistics (mean 0.05, std 0.1).",
 )
 
@@ -199,6 +199,11 @@ def card(name_or_path: str | os.PathLike[str]) -> Card:
     """Return the card of a model; for a checkpoint in a folder or on a hub it includes the diagnostic of its LayerScale gammas.
 
     Registered names answer at once, without weights or network.
+
+    Parameters
+    ----------
+    name_or_path
+        As for :func:`load`.
     """
     if name_or_path in _registry():
         return _registry()[os.fspath(name_or_path)][0]

@@ -90,7 +90,7 @@ def patches(
     >>> sdata = ks.datasets.tissue(shape=(128, 128), channels=["DAPI", "CD8", "CYTOKERATIN"])
     >>> ax = ks.pl.patches(sdata, groupby="region", n=4, patch_size=32)
     >>> [label.get_text() for label in ax.get_yticklabels()]
-    ['nest', 'stroma']
+    ['nest', 'stroma', 'follicle', 'vessel']
     """
     count = positive_integer(n, name="n")
     if hasattr(data, "dims"):
