@@ -3,10 +3,10 @@
 from kronos_sc.patches._crop import covered, crop, crop_masks
 from kronos_sc.patches._grid import grid
 from kronos_sc.patches._labels import label_table
+from kronos_sc.patches._loaded import LoadedBlock
 from kronos_sc.patches._plan import Block, Plan, plan
 from kronos_sc.patches._raster import Raster, pixel_size, raster
-from kronos_sc.patches._reader import LoadedBlock, read
-from kronos_sc.patches._stored import require_stored
+from kronos_sc.patches._reader import read, require_stored
 from kronos_sc.patches._target import Target, target
 from kronos_sc.patches._units import Units, units
 

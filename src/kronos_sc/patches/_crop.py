@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from kronos_sc.patches._reader import LoadedBlock
+    from kronos_sc.patches._loaded import LoadedBlock
 
 
 def crop(block: LoadedBlock, *, start: int = 0, stop: int | None = None) -> np.ndarray:

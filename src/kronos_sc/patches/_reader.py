@@ -2,58 +2,22 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass
-from queue import Queue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kronos_sc._core.checks import numbers
 from kronos_sc._core.settings import settings
+from kronos_sc.patches._ahead import in_thread
 from kronos_sc.patches._crop import covered
+from kronos_sc.patches._loaded import LoadedBlock
 from kronos_sc.patches._plan import Rect
+from kronos_sc.patches._stored import in_words, stored_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from kronos_sc.patches._plan import Block, Plan
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class LoadedBlock:
-    """Pixels of one block.
-
-    Parameters
-    ----------
-    index
-        Position of the block in the plan.
-    units
-        Positions of the units it owns (int64).
-    pixels
-        Selected channels (channels, rows, columns) of the bounding box of the windows, zero outside the image; the image's dtype.
-    labels
-        Labels on the same grid (rows, columns), or None.
-    y, x
-        First row and column of each unit's window within the block (int64).
-    inside
-        Part of the block that lies on the image, as (first row, last row, first column, last column), ends excluded.
-    size
-        Edge of the windows in pixels of the image.
-    ids
-        Label of each unit (int64), or None.
-    """
-
-    index: int
-    units: np.ndarray
-    pixels: np.ndarray
-    labels: np.ndarray | None
-    y: np.ndarray
-    x: np.ndarray
-    inside: tuple[int, int, int, int]
-    size: int
-    ids: np.ndarray | None
 
 
 def read(plan: Plan, *, nan: str = "error", ahead: int = 1) -> Iterator[LoadedBlock]:
@@ -68,7 +32,7 @@ def read(plan: Plan, *, nan: str = "error", ahead: int = 1) -> Iterator[LoadedBl
     ahead
         Blocks that may wait, already decoded, while the caller is busy.
     """
-    return _in_thread(_blocks(plan, nan), ahead)
+    return in_thread(_blocks(plan, nan), ahead)
 
 
 def _blocks(plan: Plan, nan: str) -> Iterator[LoadedBlock]:
@@ -170,45 +134,26 @@ def _check_finite(loaded: LoadedBlock, plan: Plan, block: Block, nan: str) -> No
     raise ValueError(msg)
 
 
-def _in_thread(items: Iterable[T], ahead: int) -> Iterator[T]:
-    """Yield `items` while a thread makes the next ones; errors of the thread are raised here, and it ends when the caller stops."""
-    queue: Queue[tuple[bool, Any]] = Queue(maxsize=max(1, ahead))
-    stop = threading.Event()
-
-    def work() -> None:
-        try:
-            for item in items:
-                _put(queue, (True, item), stop)
-                del item
-                if stop.is_set():
-                    return
-            _put(queue, (False, None), stop)
-        except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
-            _put(queue, (False, error), stop)
-
-    thread = threading.Thread(target=work, name="kronos_sc-reader", daemon=True)
-    thread.start()
-    try:
-        while True:
-            more, value = queue.get()
-            if not more:
-                if value is not None:
-                    raise value
-                return
-            yield value
-            del value
-    finally:
-        stop.set()
-        thread.join()
+def unstored(plan: Plan) -> list[str]:
+    """Name the chunks under the centre of a unit that a Zarr store on disk does not hold."""
+    if (stored := stored_chunks(plan.image.data)) is None:
+        return []
+    chunk, exists = stored
+    y, x = (np.asarray(c) + plan.units.size // 2 for c in (plan.units.y, plan.units.x))
+    cells = np.unique(np.stack([y // chunk[1], x // chunk[2]], axis=1), axis=0).tolist()
+    names = []
+    for channel in plan.channels:
+        for row, column in cells:
+            if not exists((channel // chunk[0], row, column)):
+                names.append(f"channel {plan.image.channels[channel]!r} {in_words((row, column), chunk[1:], plan.image.shape)}")
+    return names
 
 
-def _put(queue: Queue[Any], item: Any, stop: threading.Event) -> None:
-    """Put an item, giving up when the caller has stopped."""
-    from queue import Full
-
-    while not stop.is_set():
-        try:
-            queue.put(item, timeout=0.1)
-        except Full:
-            continue
-        return
+def require_stored(plan: Plan) -> None:
+    """Raise an OSError that names the chunks under units that are not in the store."""
+    if missing := unstored(plan):
+        msg = (
+            f"Image {plan.image.name!r} has no stored chunk under some units: {numbers(missing, most=5)}. Nothing was written. "
+            "Restore the chunks; or, if the store was written without its empty chunks, take them as zero with nan='zero'."
+        )
+        raise OSError(msg)
