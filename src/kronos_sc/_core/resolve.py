@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,6 @@ from kronos_sc._core.checks import known, listed
 from kronos_sc._core.keys import UNS_SPATIALDATA
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from anndata import AnnData
 
 
@@ -52,6 +51,22 @@ def only(elements: Mapping[str, Any], name: str | None, *, what: str, argument: 
         )
         raise ValueError(msg)
     return next(iter(elements))
+
+
+def image_of(sdata: Any, region: str | None, image_key: str | Mapping[str, str] | None = None) -> str:
+    """Return the image of a region: as told, the only one, or the one whose name ends in the same number (cells_3, image_3)."""
+    if isinstance(image_key, Mapping):
+        if region not in image_key:
+            msg = f"image_key names no image for region {region!r}; it has {listed(image_key)}. Add {region!r}: one of {listed(sdata.images)}."
+            raise KeyError(msg)
+        return image_key[region]
+    if image_key is None and region is not None and len(sdata.images) > 1:
+        # a number pairs elements; a word (tumour_cells, tumour_he) may be chance
+        ending = region.rpartition("_")[2]
+        fits = [name for name in sdata.images if "_" in region and ending[-1:].isdigit() and name.rpartition("_")[2] == ending]
+        if len(fits) == 1:
+            return fits[0]
+    return only(sdata.images, image_key, what="image", argument="image_key", fix="Read one with io.read_tiff(path).")
 
 
 def table_key(sdata: Any, name: str | None) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kronos_sc._core.checks import known, listed
 from kronos_sc._core.keys import UNS_SPATIALDATA
-from kronos_sc._core.resolve import Annotation, annotation, only, table_key
+from kronos_sc._core.resolve import Annotation, annotation, image_of, table_key
 from kronos_sc.patches._raster import Raster, raster
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
     from spatialdata import SpatialData
 
@@ -78,7 +79,7 @@ def target(
             f"{listed(found.obs[what.region_key].unique())}. Link the table again with spatialdata.models.TableModel.parse."
         )
         raise ValueError(msg)
-    return Target(name, found, what, {r: raster(sdata, _image(sdata, r, image_key), scale=scale) for r in regions})
+    return Target(name, found, what, {r: raster(sdata, image_of(sdata, r, image_key), scale=scale) for r in regions})
 
 
 def _region(sdata: SpatialData, labels_key: str | None, shapes_key: str | None) -> str | None:
@@ -98,18 +99,3 @@ def _table(sdata: SpatialData, name: str | None, region: str | None) -> str:
         if len(fits) == 1:
             return fits[0]
     return table_key(sdata, name)
-
-
-def _image(sdata: SpatialData, region: str, image_key: str | Mapping[str, str] | None) -> str:
-    """Return the image of a region: as told, the only one, or the one whose name has the same ending (cells_3, image_3)."""
-    if isinstance(image_key, Mapping):
-        if region not in image_key:
-            msg = f"image_key names no image for region {region!r}; it has {listed(image_key)}. Add {region!r}: one of {listed(sdata.images)}."
-            raise KeyError(msg)
-        return image_key[region]
-    if image_key is None and len(sdata.images) > 1:
-        ending = region.rpartition("_")[2]
-        endings = [name for name in sdata.images if "_" in region and name.rpartition("_")[2] == ending]
-        if len(endings) == 1 and ending[-1:].isdigit():  # a number pairs elements; a word (tumour_cells) may be chance
-            return endings[0]
-    return only(sdata.images, image_key, what="image", argument="image_key", fix="Read one with io.read_tiff(path).")

@@ -9,10 +9,10 @@ import numpy as np
 
 from kronos_sc import get
 from kronos_sc._core.checks import known
-from kronos_sc._core.resolve import annotation
+from kronos_sc._core.resolve import annotation, image_of
 from kronos_sc.pl._colour import Channels, Limits, channel_colours, channel_limits, composite
 from kronos_sc.pl._space import placement
-from kronos_sc.pl._tissue import channel_names, image_of, image_shape
+from kronos_sc.pl._tissue import channel_names, image_shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,13 +9,13 @@ import numpy as np
 
 from kronos_sc._core.checks import known
 from kronos_sc._core.keys import UNS_SPATIALDATA
-from kronos_sc._core.resolve import annotation, as_table
+from kronos_sc._core.resolve import annotation, as_table, image_of
 from kronos_sc.pl import _points
 from kronos_sc.pl._axes import new_grid, spatial_axes
 from kronos_sc.pl._colour import PERCENTILES, channel_legend
 from kronos_sc.pl._scale_bar import scale_bar
 from kronos_sc.pl._space import Placement, placement, scaled
-from kronos_sc.pl._tissue import Tissue, image_of, tissue
+from kronos_sc.pl._tissue import Tissue, tissue
 from kronos_sc.pl._values import values
 
 if TYPE_CHECKING:

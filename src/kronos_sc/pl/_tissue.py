@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kronos_sc._core.checks import listed
 from kronos_sc._core.resolve import only
 from kronos_sc.pl._colour import Channels, Limits, channel_colours, channel_limits, composite
 from kronos_sc.pl._space import Placement, placement
@@ -95,18 +94,3 @@ def _read(levels: list[Any], positions: list[int]) -> np.ndarray:
     if factor > 1:
         lazy = da.coarsen(np.mean, lazy, {1: factor, 2: factor}, trim_excess=True)
     return np.asarray(lazy.compute())
-
-
-def image_of(sdata: SpatialData, region: str | None, image_key: str | None) -> str:
-    """Return the image that a region lies on: as told, the only one, or the one whose name has the same ending (cells_3, image_3)."""
-    if image_key is None and region is not None and len(sdata.images) > 1:
-        ending = region.rpartition("_")[2]
-        fits = [name for name in sdata.images if "_" in region and name.rpartition("_")[2] == ending]
-        if len(fits) == 1:
-            return fits[0]
-        msg = (
-            f"Which of {len(sdata.images)} images region {region!r} lies on is not clear from their names: {listed(sdata.images)}. "
-            "Choose one with image_key=."
-        )
-        raise ValueError(msg)
-    return only(sdata.images, image_key, what="image", argument="image_key", fix="Read one with io.read_tiff(path).")

@@ -61,9 +61,11 @@ def tile(
     -------
     `None`. Sets:
 
-    `shapes[key_added]` : boxes, with the transformations of the image.
-    `tables['{key_added}_table']` : annotates them; `obs` has `region`, `patch_id`, `row`, `column` (grid position) and, with `tissue_channel`,
-    `tissue` (share of tissue); `obsm['spatial']` holds the centres (x, y) in pixels of the image.
+    `shapes['patches' | key_added]`
+        Boxes, with the transformations of the image.
+    `tables['patches_table' | key_added + '_table']`
+        Annotates them. `obs` has `region`, `patch_id`, `row` and `column` (grid position) and, with `tissue_channel`, `tissue` (share of
+        tissue); `obsm['spatial']` holds the centres (x, y) in pixels of the image.
 
     Raises
     ------
