@@ -43,13 +43,22 @@ def overview(sdata, path: Path) -> None:
     columns = clustered(sdata, "mean-marker", "mean_marker", 0.5), clustered(sdata, "kronos-untrained", "kronos", 0.5)
     figure, axes = plt.subplots(1, 3, figsize=(12.4, 4.3), layout="constrained", width_ratios=(1.08, 1.1, 1.1))
     ks.pl.image(sdata, channels=SHOWN, ax=axes[0])
+    bottom, top = axes[0].get_ylim()
+    view = {
+        "xlim": axes[0].get_xlim(),
+        "ylim": (bottom + 0.08 * (bottom - top), top),
+        "xlabel": "",
+        "ylabel": "",
+        "xticks": [],
+        "yticks": [],
+    }
+    axes[0].set(**view, facecolor="black")  # a strip below for the scale bars
     axes[0].set_title("simulated tissue", fontsize=11, pad=26)
     titles = ("clusters of mean-marker", "clusters of kronos-untrained (random weights)")
     for ax, column, title in zip(axes[1:], columns, titles, strict=True):
         ks.pl.spatial(sdata, column, ax=ax)
-        ax.set_title(title, fontsize=11, pad=8)
-        ax.set(xlim=axes[0].get_xlim(), ylim=axes[0].get_ylim(), xlabel="", ylabel="", xticks=[], yticks=[])
-    axes[0].set(xlabel="", ylabel="", xticks=[], yticks=[])
+        ax.set_title(title, fontsize=11, pad=26)
+        ax.set(**view)
     save(figure, path)
 
 
