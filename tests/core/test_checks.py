@@ -27,6 +27,5 @@ def test_numbers_are_checked():
             checks.positive_integer(bad, name="n")
 
 
-def test_repeated_and_rows():
+def test_repeated():
     assert checks.repeated("abcbca") == ["a", "b", "c"]
-    assert checks.rows_where(np.array([True, False, True]), "abc") == "a, c"

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import kronos_sc as ks
@@ -151,3 +152,16 @@ def test_errors(make):
     sdata["table"].obs_names = ["a"] * sdata["table"].n_obs
     with pytest.raises(ValueError, match=r"Table 'table' has repeated obs_names\. Make them unique with table\.obs_names_make_unique"):
         ks.get.patches(sdata, ["a"])
+
+
+def test_units_of_other_regions_are_refused(make):
+    sdata = make()
+    table = sdata["table"]
+    sdata.labels["more"] = sdata["cells"].copy()
+    region = np.where(np.arange(table.n_obs) % 2, "more", "cells")
+    table.obs["region"] = pd.Categorical(region)
+    table.uns["spatialdata_attrs"]["region"] = ["cells", "more"]
+    with pytest.raises(KeyError, match=r"belong to other regions than 'cells'. Name theirs with labels_key="):
+        ks.get.patches(sdata, list(table.obs_names[:2]), labels_key="cells")
+    both = ks.get.patches(sdata, list(table.obs_names[:2]))
+    assert (both.coords["mask"].sum(("y", "x")) > 0).all()

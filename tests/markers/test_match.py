@@ -42,11 +42,13 @@ def test_what_the_user_says_comes_first(vocabulary):
     assert panel.loc["CD3", ["marker", "id", "how", "note"]].tolist() == ["", -1, "dropped", "dropped by you"]
     assert panel.loc["vimentni", ["marker", "how", "mean"]].tolist() == ["VIMENTIN", "given", 0.1]
     assert panel.loc["IgA", ["marker", "how"]].tolist() == ["IGA2", "given"]
-    assert panel.loc["pd-1", ["marker", "id", "how", "role"]].tolist() == ["PD1", 129, "unseen", "other"]
-    assert panel.loc["Au", ["marker", "id", "how", "role"]].tolist() == ["Au", 131, "unseen", "other"]
-    assert panel.loc["CD79a", ["marker", "id", "how"]].tolist() == ["CD79A", 133, "unseen"]
+    assert panel.loc["pd-1", ["marker", "id", "how", "role"]].tolist() == ["PD1", 133, "unseen", "other"]
+    assert panel.loc["Au", ["marker", "id", "how", "role"]].tolist() == ["Au", 129, "unseen", "other"]
+    assert panel.loc["CD79a", ["marker", "id", "how"]].tolist() == ["CD79A", 131, "unseen"]
     assert panel.loc["DNA2", ["marker", "id", "how", "role"]].tolist() == ["DAPI", 1, "unseen", "nuclear"]
     assert np.isnan(panel.loc["CD79a", "mean"])
+    backwards = match(["DNA2", *CHANNELS[::-1]], vocabulary, given={**given, "DNA2": "unseen"}).set_index("channel")
+    assert backwards.loc[panel.index, "id"].tolist() == panel["id"].tolist()  # ids go by name, not by order
 
 
 def test_order_of_channels_does_not_matter(vocabulary):

@@ -80,6 +80,62 @@ def test_saving_never_replaces_by_accident(tiny, tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
 
 
+def test_saving_leaves_other_folders_alone(tiny, official, tmp_path):
+    for name, file in (("project", "precious.txt"), ("half", "config.json")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text("{}")
+        with pytest.raises(FileExistsError, match="something else than a model saved here"):
+            models.save(tiny, tmp_path / name, overwrite=True)
+        assert (tmp_path / name / file).exists()
+    with pytest.raises(FileExistsError, match="kronos_vits16_model"):
+        models.save(tiny, official, overwrite=True)
+    with pytest.raises(TypeError, match="got MeanMarker"):
+        models.save(models.load("mean-marker"), tmp_path / "mean")
+
+
+def test_saved_models_have_the_permissions_of_any_new_file(tiny, tmp_path):
+    models.save(tiny, tmp_path / "m")
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "file").write_text("")
+    assert (tmp_path / "m").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert (tmp_path / "m" / "model.safetensors").stat().st_mode == (tmp_path / "plain" / "file").stat().st_mode
+
+
+def test_a_failed_exchange_brings_the_old_model_back(tiny, tmp_path, monkeypatch):
+    from pathlib import Path
+
+    models.save(tiny, tmp_path / "m")
+    before = (tmp_path / "m" / "model.safetensors").read_bytes()
+    rename = Path.rename
+
+    def failing(self, target):
+        if self.name == "model":
+            raise OSError("no")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="no"):
+        models.save(tiny, tmp_path / "m", overwrite=True)
+    monkeypatch.undo()
+    assert (tmp_path / "m" / "model.safetensors").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+def test_the_file_that_was_named_or_none(tiny, tmp_path):
+    models.save(tiny, tmp_path / "m")
+    (tmp_path / "m" / "other.pt").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"other\.pt is not what config\.json beside it describes, which is model\.safetensors"):
+        models.load(tmp_path / "m" / "other.pt")
+    assert models.load(tmp_path / "m" / "model.safetensors").card == tiny.card
+
+
+@pytest.mark.parametrize("content", [b"<!doctype html><title>Log in</title>", b"version https://git-lfs.github.com/spec/v1", b""])
+def test_web_page_or_pointer_in_place_of_a_checkpoint(official, content):
+    (official / "kronos_vits16_model.pt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"is no checkpoint .it begins with"):
+        models.load(official)
+
+
 class _Payload:
     def __reduce__(self):
         return (print, ("this code ran",))

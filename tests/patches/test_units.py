@@ -279,3 +279,34 @@ def test_labels_of_a_pyramid(make):
     sdata.labels["cells"] = Labels2DModel.parse(labels, dims=("y", "x"), scale_factors=[2])
     for got, want in zip(crops(sdata), crops(make(labels=labels)), strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+def test_coordinates_are_pixels_of_the_annotated_element():
+    """Labels at half the resolution: the centroids that label_table writes mean the same windows as the labels themselves."""
+    labels = np.zeros((64, 64), np.uint32)
+    labels[10:20, 30:40], labels[44:50, 6:12] = 1, 2
+    image = np.random.default_rng(0).integers(0, 9000, (1, 128, 128)).astype(np.uint16)
+    sdata = SpatialData(
+        images={"image": Image2DModel.parse(image, dims=("c", "y", "x"), c_coords=["DAPI"])},
+        labels={"cells": Labels2DModel.parse(labels, dims=("y", "x"), transformations={"global": Scale([2.0, 2.0], axes=("y", "x"))})},
+    )
+    ks.pp.label_table(sdata)
+    found = [ks.get.patches(sdata, ["1", "2"], patch_size=16, spatial_key=key) for key in (None, "spatial")]
+    assert found[0].equals(found[1])
+    assert found[0].coords["top"].to_numpy().tolist() == [30 - 8, 94 - 8]
+
+
+def test_boxes_on_a_level_that_divides_them_unevenly():
+    image = np.random.default_rng(0).integers(0, 9000, (1, 1001, 1001)).astype(np.uint16)
+    sdata = SpatialData(images={"image": Image2DModel.parse(image, dims=("c", "y", "x"), c_coords=["DAPI"], scale_factors=[2])})
+    ks.pp.tile(sdata, size=256)
+    assert ks.get.patches(sdata, ["patches_0"], scale="scale1").shape[-1] == 128
+
+
+def test_labels_of_another_byte_order(make):
+    sdata = make()
+    before = ks.get.patches(sdata, list(sdata["table"].obs_names[:3])).coords["mask"]
+    swapped = np.asarray(sdata["cells"].data).astype(">u4")
+    sdata.labels["cells"] = Labels2DModel.parse(swapped, dims=("y", "x"))
+    ks.tl.embed(sdata, model="mean-marker")
+    assert before.equals(ks.get.patches(sdata, list(sdata["table"].obs_names[:3])).coords["mask"])

@@ -48,12 +48,16 @@ def test_a_panel_of_the_users(make, tiny):
         ks.tl.embed(sdata, model=tiny, channels=panel.drop(columns="std"))
     with pytest.raises(KeyError, match=r"The panel names channels that the image does not have: 'CD33'\. The image has: 'DAPI'"):
         ks.tl.embed(sdata, model=tiny, channels=panel.replace({"channel": {"CD3": "CD33"}}))
-    twice = panel.assign(id=[4, 9, 9, 11, 13])
+    twice = panel.copy()
+    twice.loc[2, ["marker", "id"]] = twice.loc[1, ["marker", "id"]].to_numpy()
     with pytest.raises(ValueError, match="Several channels match one marker"):
         ks.tl.embed(sdata, model=tiny, channels=twice)
-    beyond = panel.assign(id=[4, 9, 600, 11, 13])
-    with pytest.raises(ValueError, match=r"0 (and|…|to) 511"):
-        ks.tl.embed(sdata, model=tiny, channels=beyond)
+    for strange in (600, 300):
+        foreign = panel.assign(id=panel["id"].where(panel["channel"] != "CD8", strange))
+        with pytest.raises(ValueError, match=r"made for another vocabulary than 'paper': the ids of 'CD8' are not the model's"):
+            ks.tl.embed(sdata, model=tiny, channels=foreign)
+    with pytest.raises(ValueError, match=r"several rows for 'CD3'"):
+        ks.tl.embed(sdata, model=tiny, channels=pd.concat([panel, panel.iloc[[1]]]))
     assert "X_kronos" not in sdata["table"].obsm
 
 

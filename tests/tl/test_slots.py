@@ -212,3 +212,29 @@ def test_threads_end_when_the_model_fails(make, tiny, monkeypatch):
     # the traceback, which a notebook keeps, holds every frame; the reader must have ended all the same
     assert caught.tb is not None
     assert not [thread for thread in threading.enumerate() if thread.name == "kronos_sc-reader"]
+
+
+def test_slots_of_an_earlier_call_do_not_stay_behind(make, tiny):
+    sdata = make()
+    ks.tl.embed(sdata, model=tiny, features=("marker", "cls"))
+    ks.tl.embed(sdata, model=tiny)
+    assert "X_kronos_cls" not in sdata["table"].obsm
+    record = ks.get.record(sdata)
+    assert record["params"]["dtype"] == "float32"
+    assert record["left_out"].tolist() == []
+
+
+def test_mean_marker_says_that_it_computes_in_float32(make):
+    sdata = make()
+    ks.tl.embed(sdata, model="mean-marker", precision="bfloat16")
+    assert ks.get.record(sdata, key="mean_marker")["precision"] == "float32"
+
+
+def test_boxes_are_resampled_to_exactly_the_resolution_asked_for(make):
+    from spatialdata.transformations import Identity, Scale
+
+    sdata = make((150, 190), table=False, image_transformations={"global": Identity(), "um": Scale([0.5, 0.5], axes=("y", "x"))})
+    ks.pp.tile(sdata, size=24)
+    ks.tl.embed(sdata, model="kronos-untrained", mpp=0.5, features="cls")
+    params = ks.get.record(sdata["patches_table"])["params"]
+    assert (params["patch_size"][0], params["window"][0]) == (32, 32)

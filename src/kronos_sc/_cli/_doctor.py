@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from kronos_sc.models import Card
 
+_HUB = "hf-hub:"
 _PACKAGES = ("kronos-sc", "torch", "spatialdata", "anndata", "scanpy", "squidpy", "zarr", "dask", "numpy", "huggingface-hub")
 
 
@@ -32,10 +34,8 @@ def doctor(
             typer.echo(f"  {line}")
         typer.echo()
     if checkpoint is not None:
-        from kronos_sc import models
-
         typer.echo(typer.style("checkpoint", bold=True))
-        for line in str(models.card(checkpoint)).splitlines():
+        for line in _checkpoint(checkpoint):
             typer.echo(f"  {line}")
 
 
@@ -102,10 +102,48 @@ def _cached(card: Card) -> str:
     """Return whether weights from the hub are in the local cache; nothing is fetched."""
     from huggingface_hub import try_to_load_from_cache
 
-    if not card.source.startswith("hf-hub:"):
+    if not card.source.startswith(_HUB):
         return "needs no download"
-    found = try_to_load_from_cache(card.source.removeprefix("hf-hub:"), "config.json")
+    found = try_to_load_from_cache(card.source.removeprefix(_HUB), "config.json")
     return "downloaded" if isinstance(found, str) else "not downloaded yet"
+
+
+def _checkpoint(name: str) -> Iterator[str]:
+    """Yield the card of a model, with the diagnostic of its weights if they are on this machine."""
+    from kronos_sc import models
+
+    facts = _hub_card(name) if name.startswith(_HUB) else models.card(name)
+    # of registered models only the official one is known to lie on the hub in a layout that can be examined
+    if not name.startswith(_HUB) and facts != models.card("kronos"):
+        yield from str(facts).splitlines()
+        return
+    examined = _examined(facts)
+    yield from str(examined or facts).splitlines()
+    yield f"{'cache':<13}{'downloaded' if examined else 'not downloaded'}"
+
+
+def _hub_card(name: str) -> Card:
+    """Return the card of a hub repository, without its weights or the network."""
+    from kronos_sc import models
+
+    official = models.card("kronos")
+    if name == official.source:
+        return official
+    return models.Card(name, name.removeprefix(_HUB), "see the repository", source=name)
+
+
+def _examined(facts: Card) -> Card | None:
+    """Return the card with the diagnostic of the weights in the local cache; None where they are not all there."""
+    from kronos_sc import models
+    from kronos_sc.models import _hub
+
+    try:
+        folder = _hub.fetch(facts.source.removeprefix(_HUB), local_only=True)
+        found = models.card(folder)
+    except (ConnectionError, FileNotFoundError):
+        return None
+    # a folder of models.save brings a card of its own, any other is called after the folder
+    return replace(facts, diagnostic=found.diagnostic) if found.name == folder.name else replace(found, source=facts.source)
 
 
 def _logged_in() -> bool:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kronos_sc._cli._errors import Debug
+from kronos_sc._cli._output import OutputFile
+from kronos_sc._cli._store import StoreTable, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
-    from spatialdata import SpatialData
-
 _DATA, _MODEL, _RUN = "Data", "Model", "Run"
 
 
@@ -26,6 +26,9 @@ def embed(
     labels: Annotated[str | None, typer.Option(help="Embed the cells of these labels.", rich_help_panel=_DATA)] = None,
     shapes: Annotated[str | None, typer.Option(help="Embed these boxes.", rich_help_panel=_DATA)] = None,
     table: Annotated[str | None, typer.Option(help="Table; the only one if left out.", rich_help_panel=_DATA)] = None,
+    spatial_key: Annotated[
+        str | None, typer.Option(help="Centre windows on these coordinates of obsm, not on centroids.", rich_help_panel=_DATA)
+    ] = None,
     channels: Annotated[
         str | None, typer.Option(help="Channels to use, comma-separated, or a .csv of pp.match_markers.", rich_help_panel=_DATA)
     ] = None,
@@ -33,9 +36,22 @@ def embed(
         list[str] | None,
         typer.Option("--map", help="CHANNEL=MARKER, CHANNEL=unseen, or CHANNEL= to leave it out; repeatable.", rich_help_panel=_DATA),
     ] = None,
+    no_nuclear: Annotated[
+        bool, typer.Option("--no-nuclear", help="Do without a nuclear stain (require_nuclear=False).", rich_help_panel=_DATA)
+    ] = False,
+    max_value: Annotated[float | None, typer.Option(help="Raw value that becomes 1.", rich_help_panel=_DATA)] = None,
+    nan: Annotated[str, typer.Option(help="Pixels without a value: error, or zero.", rich_help_panel=_DATA)] = "error",
+    scale: Annotated[str | None, typer.Option(help="Pyramid level; full resolution if left out.", rich_help_panel=_DATA)] = None,
+    mpp: Annotated[float | None, typer.Option(help="Resample to this many µm per pixel.", rich_help_panel=_DATA)] = None,
     patch_size: Annotated[int | None, typer.Option(help="Edge of the window in pixels.", rich_help_panel=_MODEL)] = None,
     features: Annotated[str, typer.Option(help="marker, cls, or marker,cls.", rich_help_panel=_MODEL)] = "marker",
-    max_value: Annotated[float | None, typer.Option(help="Raw value that becomes 1.", rich_help_panel=_DATA)] = None,
+    mask_fill: Annotated[str, typer.Option(help="Outside the cell: mean, zero, or none to keep it.", rich_help_panel=_MODEL)] = "mean",
+    token_overlap: Annotated[
+        bool | None, typer.Option(help="Cut tokens every half token; four times the cost.", rich_help_panel=_MODEL)
+    ] = None,
+    blocks: Annotated[
+        str | None, typer.Option(help="Run the official blocks, or all; the model's own choice if left out.", rich_help_panel=_MODEL)
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cuda, cpu, …; the fastest if left out.", rich_help_panel=_RUN)] = None,
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.", rich_help_panel=_RUN)] = "auto",
     batch_size: Annotated[int | None, typer.Option(help="Units per pass.", rich_help_panel=_RUN)] = None,
@@ -47,30 +63,47 @@ def embed(
     debug: Debug = False,
 ) -> None:
     """Embed the cells or patches of a store; only its table is written, or a file beside it with --output."""
-    from kronos_sc._cli import _store
-
+    _require_choices(nan, mask_fill, blocks)
     corrections = parse_map(mapping or [])
-    place = _store.OutputFile.checked(output, overwrite=overwrite) if output is not None else _store.StoreTable.checked(store)
-    sdata = _store.read(store)
-    from kronos_sc import patches, tl
+    place = StoreTable.checked(store) if output is None else OutputFile.checked(output, store=store, overwrite=overwrite)
+    sdata = read(store)
+    from kronos_sc import models, patches, tl
 
     where = {"image_key": image, "labels_key": labels, "shapes_key": shapes}
-    key = patches.target(sdata, **where, table=table, scale=None).key
+    target = patches.target(sdata, **where, table=table, scale=scale)
+    there = next(iter(target.images.values())).channels  # the panel of a call is that of its first image
     tl.embed(
         sdata,
-        model=model,
+        model=model if blocks is None else models.load(model, blocks=blocks),
         **where,
-        table_key=key,
-        channels=chosen_channels(sdata, image, channels, corrections),
+        table_key=target.key,
+        spatial_key=spatial_key,
+        channels=chosen_channels(there, channels, corrections),
         features=[kind.strip() for kind in features.split(",")],
         patch_size=patch_size,
+        mask_fill=None if mask_fill == "none" else mask_fill,
+        token_overlap=token_overlap,
+        scale=scale,
+        mpp=mpp,
         max_value=max_value,
+        nan=nan,
+        require_nuclear=not no_nuclear,
         precision=precision,
         batch_size=batch_size,
         device=device,
         key_added=key_added,
     )
-    typer.echo(f"wrote table {key!r} to {place.write(sdata, key)}")
+    typer.echo(f"wrote table {target.key!r} to {place.write(sdata, target.key)}")
+
+
+def _require_choices(nan: str, mask_fill: str, blocks: str | None) -> None:
+    """Raise a ValueError in the shell's words, before anything is read or downloaded."""
+    from kronos_sc._core.checks import one_of
+
+    one_of(nan, ("error", "zero"), name="--nan")
+    one_of(mask_fill, ("mean", "zero", "none"), name="--mask-fill")
+    if blocks is not None:
+        one_of(blocks, ("official", "all"), name="--blocks")
 
 
 def parse_map(items: Sequence[str]) -> dict[str, str | None]:
@@ -88,8 +121,8 @@ def parse_map(items: Sequence[str]) -> dict[str, str | None]:
     return corrections
 
 
-def chosen_channels(sdata: SpatialData, image: str | None, channels: str | None, corrections: dict[str, str | None]) -> Any:
-    """Return what `tl.embed` takes: a panel from a file, or the corrections, with every channel left out that was not listed."""
+def chosen_channels(there: Sequence[str], channels: str | None, corrections: dict[str, str | None]) -> Any:
+    """Return what `tl.embed` takes: a panel from a file, a list, or corrections, with every channel left out that was not listed."""
     if channels is None:
         return corrections or None
     if channels.endswith(".csv"):
@@ -98,13 +131,11 @@ def chosen_channels(sdata: SpatialData, image: str | None, channels: str | None,
             raise ValueError(msg)
         return _panel(Path(channels))
     from kronos_sc._core.checks import known
-    from kronos_sc.patches import raster
 
-    there = raster(sdata, image or next(iter(sdata.images))).channels
     listed = [name.strip() for name in channels.split(",") if name.strip()]
     for name in listed:
         known(name, there, what="channel", fix="Name channels as the image spells them.")
-    return {name: None for name in there if name not in listed} | corrections
+    return {name: None for name in there if name not in listed} | corrections if corrections else listed
 
 
 def _panel(path: Path) -> pd.DataFrame:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from spatialdata import SpatialData
 
 _WORK = ".kronos_sc-"  # readers of the store skip hidden folders
@@ -35,11 +38,56 @@ def require_store(store: Path) -> None:
 
 
 def recover(store: Path) -> None:
-    """Put back tables that are set aside and missing from the store: a run was killed between two renames."""
-    for aside in store.glob(f"{_WORK}*/{_OLD}/*"):
-        if not (store / "tables" / aside.name).exists():
+    """Finish what a killed run left: a table set aside is put back, metadata list what is there, work folders go."""
+    left = sorted(store.glob(f"{_WORK}*"))
+    if not any(_missing(store, work) for work in left) and not os.access(store, os.W_OK | os.X_OK):
+        return  # whole, and only to be read
+    for work in left:
+        # under another name first: should its run still be alive, it fails before it moves a table, and nothing is lost
+        work = work.rename(Path(tempfile.mkdtemp(prefix=_WORK, dir=store)))
+        for aside in _missing(store, work):
             aside.rename(store / "tables" / aside.name)
-            shutil.rmtree(aside.parents[1], ignore_errors=True)
+        _consolidate(store)
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _missing(store: Path, work: Path) -> list[Path]:
+    """Return the tables that a work folder holds and the store lacks."""
+    return [aside for aside in (work / _OLD).glob("*") if not (store / "tables" / aside.name).exists()]
+
+
+def _consolidate(store: Path) -> None:
+    """Write consolidated metadata anew where there are some and the nodes of the tables are not those listed."""
+    import zarr
+
+    listed = (metadata(store).get("consolidated_metadata") or {}).get("metadata")
+    if listed is None or {name for name in listed if name.startswith("tables/")} == set(_nodes(store, store / "tables")):
+        return
+    with warnings.catch_warnings():
+        # the format is young, and the work folder is none of the store's
+        warnings.simplefilter("ignore", UserWarning)
+        zarr.consolidatemetadata(store)
+
+
+def _nodes(store: Path, group: Path) -> Iterator[str]:
+    """Yield the names of all groups and arrays below a group; chunks of arrays are not looked at."""
+    for place in group.iterdir():
+        if not (place / "zarr.json").is_file():
+            continue
+        yield place.relative_to(store).as_posix()
+        if metadata(place).get("node_type") == "group":
+            yield from _nodes(store, place)
+
+
+def metadata(node: Path) -> dict[str, Any]:
+    """Return the metadata of a node of format 3, or the attributes of one of format 2; empty for what is neither."""
+    for name, read_as in (("zarr.json", lambda values: values), (".zattrs", lambda values: {"attributes": values})):
+        if (node / name).is_file():
+            try:
+                return dict(read_as(json.loads((node / name).read_text(encoding="utf-8"))))
+            except (ValueError, TypeError):
+                return {}
+    return {}
 
 
 @dataclass(frozen=True)
@@ -82,60 +130,11 @@ class StoreTable:
                 Container(tables={key: sdata.tables[key]}).write(work / _NEW, consolidate_metadata=False)
             target.rename(work / _OLD / key)
             (work / _NEW / "tables" / key).rename(target)
-        finally:
-            if not target.exists() and (work / _OLD / key).exists():
-                (work / _OLD / key).rename(target)
+        except BaseException:
+            for aside in _missing(self.store, work):
+                aside.rename(target)
             shutil.rmtree(work, ignore_errors=True)
-        if sdata.has_consolidated_metadata():
-            sdata.write_consolidated_metadata()
+            raise
+        _consolidate(self.store)
+        shutil.rmtree(work, ignore_errors=True)  # last: while it is there, the next run looks after the store
         return target
-
-
-@dataclass(frozen=True)
-class OutputFile:
-    """A file or store of its own for the table.
-
-    Parameters
-    ----------
-    path
-        Ends with .h5ad or .zarr.
-    """
-
-    path: Path
-
-    @classmethod
-    def checked(cls, path: Path, *, overwrite: bool) -> OutputFile:
-        """Return the place, or raise an error while nothing has been computed yet."""
-        if path.suffix not in (".h5ad", ".zarr"):
-            msg = f"--output {path} ends with {path.suffix or 'nothing'!r}; a table is written as .h5ad or .zarr. Name it {path.with_suffix('.h5ad')}, say."
-            raise ValueError(msg)
-        if not path.parent.is_dir():
-            msg = f"The folder {path.parent} of --output {path.name} does not exist. Make it first."
-            raise FileNotFoundError(msg)
-        if not os.access(path.parent, os.W_OK | os.X_OK):
-            msg = f"The folder {path.parent} is read-only. Choose another place for --output."
-            raise PermissionError(msg)
-        if path.exists() and not overwrite:
-            msg = f"{path} exists already. Choose another --output, or pass --overwrite to replace it."
-            raise FileExistsError(msg)
-        return cls(path)
-
-    def write(self, sdata: SpatialData, key: str) -> Path:
-        """Write the table beside its place first, then move it there."""
-        import zarr
-        from anndata.io import write_elem
-
-        work = Path(tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=self.path.parent))
-        new = work / self.path.name
-        try:
-            table = sdata.tables[key]
-            if self.path.suffix == ".h5ad":
-                table.write_h5ad(new)
-            else:
-                write_elem(zarr.open_group(new, mode="w", zarr_format=3), "/", table)
-            if self.path.is_dir():
-                self.path.rename(work / "replaced")
-            new.replace(self.path)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-        return self.path

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    import numpy as np
-
 
 def listed(items: Iterable[object], *, most: int = 10) -> str:
     """Return up to `most` items in quotes, and how many more there are."""
@@ -69,8 +67,3 @@ def repeated(names: Iterable[str]) -> list[str]:
     for name in names:
         counts[name] = counts.get(name, 0) + 1
     return [name for name, count in counts.items() if count > 1]
-
-
-def rows_where(flags: np.ndarray, names: Iterable[object]) -> str:
-    """Return the names where `flags` is true, up to ten."""
-    return numbers(name for name, flag in zip(names, flags, strict=True) if flag)

@@ -28,7 +28,7 @@ def freeze(value: Any) -> Any:
         return {str(key): freeze(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | list | tuple):
         array = np.asarray(value)
-        if array.dtype.kind in "iufb":
+        if array.size and array.dtype.kind in "iufb":
             return array
         if all(isinstance(item, str) for item in array.ravel().tolist()):
             return array.astype(object)

@@ -35,7 +35,7 @@ class Settings:
 
     progress: bool = True
     verbosity: int = 2
-    block_memory: int = 192 * _MIB
+    block_memory: int = 64 * _MIB
     read_threads: int = field(default_factory=lambda: min(8, os.cpu_count() or 1))
     cache_dir: Path = field(default_factory=_default_cache)
 

@@ -67,14 +67,15 @@ def patches(
         positive_integer(patch_size, name="patch_size")
     target = room.target(sdata, image_key=image_key, labels_key=labels_key, shapes_key=shapes_key, table=table_key, scale=scale)
     rows = _rows(target, ids)
+    _require_readable(target, rows)
     names = tuple(channels) if channels is not None else next(iter(target.images.values())).channels
     pixels = masks = None
     corners = np.zeros((2, len(rows)), np.int64)
     for region, image in target.images.items():
+        if not np.isin(target.annotation.rows(target.table, region), rows).any():
+            continue
         units = room.units(sdata, target.table, target.annotation, region, image, size=patch_size, spatial_key=spatial_key)
         wanted, at = _chosen(units.rows, rows)
-        if not len(wanted):
-            continue
         units = units.subset(wanted)
         positions = [
             image.channels.index(known(c, image.channels, what="channel", fix="Name channels as the image spells them.")) for c in names
@@ -118,6 +119,17 @@ def _rows(target: room.Target, ids: Sequence[str]) -> np.ndarray:
         msg = f"Table {target.key!r} has no units {listed(i for i, row in zip(ids, rows, strict=True) if row < 0)}; its names look like {listed(names[:3])}."
         raise KeyError(msg)
     return rows
+
+
+def _require_readable(target: room.Target, rows: np.ndarray) -> None:
+    """Raise a KeyError for units of regions that are not read."""
+    region = target.table.obs[target.annotation.region_key].astype(str).to_numpy()[rows]
+    if strangers := [name for name, where in zip(target.table.obs_names[rows], region, strict=True) if where not in target.images]:
+        msg = (
+            f"The units {listed(strangers)} belong to other regions than {listed(target.images)}. "
+            "Name theirs with labels_key= or shapes_key=, or leave both out to read all regions."
+        )
+        raise KeyError(msg)
 
 
 def _chosen(region_rows: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 NEEDED = ("channel", "marker", "id", "mean", "std", "role", "how", "near")
 
 
-def check(panel: pd.DataFrame, *, require_nuclear: bool = True) -> None:
+def check(panel: pd.DataFrame, *, require_nuclear: bool = True, require_statistics: bool = True) -> None:
     """Raise an error that names the fix, unless a panel of :func:`match` can be embedded.
 
     Parameters
@@ -23,6 +23,8 @@ def check(panel: pd.DataFrame, *, require_nuclear: bool = True) -> None:
         What :func:`match` returned, with the statistics of unseen markers filled in.
     require_nuclear
         Whether a nuclear stain must be among the matched channels; the models were trained with one in every image.
+    require_statistics
+        Whether every matched channel must have a mean and a standard deviation.
 
     Raises
     ------
@@ -46,7 +48,8 @@ def check(panel: pd.DataFrame, *, require_nuclear: bool = True) -> None:
             "Name yours with channels={'channel': 'DAPI'}, or go without one with require_nuclear=False."
         )
         raise ValueError(msg)
-    _statistics(found)
+    if require_statistics:
+        _statistics(found)
 
 
 def _columns(panel: pd.DataFrame) -> None:

@@ -57,7 +57,7 @@ def match(channels: Iterable[str], vocabulary: Vocabulary, *, given: Mapping[str
         The markers of the model.
     given
         What you know better, by channel name: the name of a marker (any spelling of it), `"unseen"` for a marker that the model has not
-        seen (it gets a free id of its role, in the order of the channels, and no statistics), or `None` to drop the channel.
+        seen (it gets a free id of its role, in the order of their names, and no statistics), or `None` to drop the channel.
 
     Returns
     -------
@@ -82,6 +82,8 @@ def match(channels: Iterable[str], vocabulary: Vocabulary, *, given: Mapping[str
     names = _validated(channels)
     given = _validated_given(given, names)
     free = {role: iter(vocabulary.free_ids(role)) for role in MARKERS}
+    # by name, not by order: two images with one set of unseen markers agree on the ids
+    unseen = {name: _unseen(name, free) for name in sorted((n for n in names if given.get(n) == UNSEEN), key=_concept_name)}
     rows = []
     for name in names:
         if name not in given:
@@ -89,7 +91,7 @@ def match(channels: Iterable[str], vocabulary: Vocabulary, *, given: Mapping[str
         elif given[name] is None:
             rows.append(_Row(name, note="dropped by you"))
         elif given[name] == UNSEEN:
-            rows.append(_unseen(name, free))
+            rows.append(unseen[name])
         else:
             rows.append(_filled(name, _given_marker(given[name], name, vocabulary), "given"))
     frame = pd.DataFrame([astuple(row) for row in rows], columns=list(COLUMNS))
@@ -133,6 +135,11 @@ def _resolve(channel: str, vocabulary: Vocabulary) -> tuple[Marker | None, Conce
 def _filled(channel: str, marker: Marker, how: str) -> _Row:
     marker_id = NO_ID if marker.id is None else marker.id
     return _Row(channel, marker.name, marker_id, marker.mean, marker.std, marker.role, how)
+
+
+def _concept_name(channel: str) -> tuple[str, str]:
+    concept = find(channel)
+    return (concept.name if concept and concept.is_marker else channel, channel)
 
 
 def _unseen(channel: str, free: Mapping[str, object]) -> _Row:

@@ -13,10 +13,12 @@ def choose_device(device: str | torch.device | None) -> torch.device:
     """Return the device asked for, or the fastest one there is; an unavailable one is an error that lists what exists."""
     if device is None:
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return torch.device("cuda", torch.cuda.current_device())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         chosen = torch.device(device)
+        if chosen.type == "cuda" and chosen.index is None:
+            chosen = torch.device("cuda", torch.cuda.current_device())
         torch.zeros(1, device=chosen).item()  # a device that cannot hold a number cannot run a model
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         there = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())] + (["mps"] if torch.backends.mps.is_available() else [])

@@ -6,11 +6,11 @@ import os
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
-from warnings import warn
 
 import torch
 
 from kronos_sc._core.checks import listed, near
+from kronos_sc._core.warn import warn
 from kronos_sc.markers import paper_vocabulary
 from kronos_sc.models import _weights
 from kronos_sc.models._card import Card
@@ -109,7 +109,7 @@ def _registry() -> dict[str, tuple[Card, Loader]]:
             try:
                 register(*point.load()())
             except Exception as error:  # noqa: BLE001 - a plug-in may fail in any way; the package must not
-                warn(f"The model plug-in {point.name!r} ({point.value}) was skipped: {type(error).__name__}: {error}", stacklevel=3)
+                warn(f"The model plug-in {point.name!r} ({point.value}) was skipped: {type(error).__name__}: {error}")
     return _REGISTRY
 
 

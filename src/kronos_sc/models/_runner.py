@@ -142,13 +142,15 @@ def _to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
     """Move an array; unsigned numbers travel as signed ones of the same width, whose operations exist everywhere."""
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         array = array.view(array.dtype.str.replace("u", "i"))
+    if array.dtype == np.float64:  # half the bytes, and all that the network sees
+        array = array.astype(np.float32)
     return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
 
 def _cut(plane: torch.Tensor, block: Any, part: slice) -> torch.Tensor:
     """Return windows (b, m, s, s) of a block's pixels (m, h, w), or (b, s, s) of its labels."""
     size, ys, xs = block.size, block.y[part], block.x[part]
-    if plane.device.type == "cpu":
+    if plane.device.type != "cuda":
         return torch.stack([plane[..., y : y + size, x : x + size] for y, x in zip(ys.tolist(), xs.tolist(), strict=True)])
     # one gather for all windows: a view of every possible window, indexed by the corners
     height, width = plane.shape[-2:]
@@ -192,14 +194,15 @@ class _Preparation:
         if x.shape[-1] != size:
             x = F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
             masks = _resampled(masks, size)
-        x = torch.addcmul(self.zero, x, self.gain)
+        x = torch.addcmul(self.zero, x, self.gain, out=x)
         if self.recipe.mask_fill == "mean":
-            x = x * masks[:, None]
+            x.mul_(masks[:, None])
         elif self.recipe.mask_fill == "zero":
             x = torch.where(masks[:, None], x, self.zero)
         return x, masks
 
     @staticmethod
     def _as_float(windows: torch.Tensor) -> torch.Tensor:
-        # 16-bit pixels travel as signed numbers: take the low 16 bits back
-        return (windows.int() & 0xFFFF).float() if windows.dtype == torch.int16 else windows.float()
+        if windows.dtype == torch.int16:  # 16-bit pixels travel as signed numbers
+            windows = windows.view(torch.uint16)
+        return windows.to(torch.float32, copy=True)

@@ -57,6 +57,9 @@ def from_folder(place: Path, card: Card, *, blocks: str | None, token_overlap: b
     with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
         net = KronosViT(shape, blocks=blocks or (settings["blocks"] if own else "official"), token_overlap=overlap)
     path = folder / "model.safetensors" if own else _official_weights(place, settings)
+    if place.is_file() and place not in (path, folder / "config.json"):
+        msg = f"{place.name} is not what config.json beside it describes, which is {path.name}. Put it into a folder with its own config.json."
+        raise ValueError(msg)
     _fill(net, _own_state(path) if own else _official_state(path), path)
     if own:
         vocabulary, card = Vocabulary.from_dict(settings["vocabulary"]), Card(**_tuples(settings["card"]))
@@ -86,6 +89,11 @@ def _official_state(path: Path) -> dict[str, torch.Tensor]:
     """Return the backbone of an official checkpoint: key `teacher`, prefix `backbone.`; the head is left out."""
     from pickle import UnpicklingError
 
+    with path.open("rb") as file:
+        start = file.read(16)
+    if not start.startswith((b"PK", b"\x80")):  # a zip archive, or the pickle of old
+        msg = f"{path} is no checkpoint (it begins with {start!r}); a web page or a pointer may have been saved in its place. Download it again."
+        raise ValueError(msg)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
@@ -147,18 +155,29 @@ def save(model: KronosModel, folder: str | os.PathLike[str], *, overwrite: bool 
     folder
         Where to; holds `model.safetensors` and `config.json` (architecture, blocks, vocabulary with statistics, card).
     overwrite
-        Replace an existing folder.
-    """
-    from safetensors.torch import save_file
+        Replace a model that was saved there before; any other folder is left alone.
 
+    Raises
+    ------
+    FileExistsError
+        The folder exists, and `overwrite` is off or it holds something else than a saved model.
+    TypeError
+        The model has no weights to save.
+    """
+    from safetensors.torch import save
+
+    if not isinstance(model, KronosModel):
+        msg = f"A marker-aware vision transformer can be saved, got {type(model).__name__}. Make one with models.KronosModel(net, card, vocabulary)."
+        raise TypeError(msg)
     target = Path(folder)
-    if target.exists() and not overwrite:
-        msg = f"{target} exists already. Choose another folder, or pass overwrite=True to replace it."
-        raise FileExistsError(msg)
+    _require_replaceable(target, overwrite=overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    room = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    work = room / "model"  # a folder of its own, so that it has the permissions of any new folder
+    work.mkdir()
     try:
-        save_file({key: value.contiguous() for key, value in model.net.state_dict().items()}, work / "model.safetensors")
+        weights = save({key: value.contiguous() for key, value in model.net.state_dict().items()})
+        (work / "model.safetensors").write_bytes(weights)
         settings = {
             "format": FORMAT,
             "architecture": model.net.config.to_dict(),
@@ -168,18 +187,34 @@ def save(model: KronosModel, folder: str | os.PathLike[str], *, overwrite: bool 
             "card": dict(model.card.__dict__),
         }
         (work / "config.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
-        _swap(work, target)
+        _swap(work, target, aside=room / "old")
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(room, ignore_errors=True)
 
 
-def _swap(new: Path, target: Path) -> None:
-    """Put a finished folder in its place; an old one is removed only afterwards."""
-    old = new.with_name(f"{new.name}.old")
+def _require_replaceable(target: Path, *, overwrite: bool) -> None:
+    """Raise a FileExistsError unless nothing, or with `overwrite` nothing but a model of ours, stands at a path."""
+    if not target.exists():
+        return
+    if not overwrite:
+        msg = f"{target} exists already. Choose another folder, or pass overwrite=True to replace it."
+        raise FileExistsError(msg)
+    files = {path.name for path in target.iterdir()} if target.is_dir() else set()
+    if files != {"config.json", "model.safetensors"} or read_config(target).get("format") != FORMAT:
+        msg = f"{target} holds something else than a model saved here ({listed(sorted(files), most=4)}) and is not replaced. Choose another folder."
+        raise FileExistsError(msg)
+
+
+def _swap(new: Path, target: Path, *, aside: Path) -> None:
+    """Put a finished folder in its place; an old one goes only afterwards, and comes back if that fails."""
     if target.exists():
-        target.rename(old)
-    new.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+        target.rename(aside)
+    try:
+        new.rename(target)
+    except OSError:
+        if aside.exists():
+            aside.rename(target)
+        raise
 
 
 def diagnose(net: KronosViT) -> str:

@@ -127,7 +127,7 @@ class LabelImage:
     def __init__(self, shape: tuple[int, int], dtype: np.dtype) -> None:
         from numcodecs import Blosc
 
-        self.shape, self.dtype = shape, np.dtype(dtype)
+        self.shape, self.dtype = shape, np.dtype(dtype).newbyteorder("=")
         self._codec = Blosc(cname="lz4", clevel=1, shuffle=Blosc.SHUFFLE)
         self._chunks: list[tuple[int, int, int, int, bytes]] = []
 

@@ -153,13 +153,6 @@ def _matrix(element: Any, image: Any, names: tuple[str, str]) -> np.ndarray:
     return np.linalg.inv(back) @ forward
 
 
-def shares_system(element: Any, image: Any) -> bool:
-    """Whether two elements can be brought onto each other."""
-    from spatialdata.transformations import get_transformation
-
-    return bool(set(get_transformation(element, get_all=True)) & set(get_transformation(image, get_all=True)))
-
-
 def pixel_size(image: Raster) -> float | None:
     """Return the edge of a pixel in micrometres, or None where the image does not record it."""
     from spatialdata.transformations import get_transformation

@@ -81,8 +81,7 @@ def _decode(plan: Plan, block: Block) -> Iterator[tuple[Rect, np.ndarray, tuple[
     selected = plan.image.data[list(plan.channels)]
     lazy = [selected[:, rect.y0 : rect.y1, rect.x0 : rect.x1] for rect in rects]
     try:
-        with dask.config.set(scheduler="threads", num_workers=settings.read_threads):
-            decoded = dask.compute(*lazy)
+        decoded = dask.compute(*lazy, scheduler="threads", num_workers=settings.read_threads)
     except Exception as error:
         raise _undecodable(plan, lazy, rects, error) from error
     for key, rect, pixels in zip(block.fresh, rects, decoded, strict=True):

@@ -87,6 +87,11 @@ class Units:
         """Return which windows reach beyond an image of this shape (bool)."""
         return (self.y < 0) | (self.x < 0) | (self.y + self.size > shape[0]) | (self.x + self.size > shape[1])
 
+    def resized(self, size: int) -> Units:
+        """Return windows of another size around the same centres."""
+        y, x = (corner + self.size // 2 - size // 2 for corner in (self.y, self.x))
+        return Units(self.region, self.rows, y, x, size, self.ids, self.area, self.labels)
+
     def subset(self, keep: np.ndarray) -> Units:
         """Return the chosen units (positions or flags), in the given order."""
         ids, area = (None if a is None else a[keep] for a in (self.ids, self.area))
@@ -120,7 +125,7 @@ def units(
     size
         Edge of the window in pixels of that image; None takes the boxes' own size (shapes only).
     spatial_key
-        Column pair (x, y) of `obsm`, in pixels of the image, to centre cells on instead of the labels' centroids.
+        Column pair (x, y) of `obsm`, in pixels of the annotated element, to centre windows on instead of the labels' centroids.
     """
     rows = annotation.rows(table, region)
     instances = table.obs[annotation.instance_key].to_numpy()[rows]
@@ -138,7 +143,8 @@ def units(
         )
         raise KeyError(msg)
     if spatial_key is not None:
-        found = _recentred(found, table, spatial_key)
+        element = label_raster(sdata, region)[1] if region in sdata.labels else sdata.shapes[region]
+        found = _recentred(found, table, spatial_key, between(element, image.element, names=(region, image.name)))
     return _inside(found, image, table)
 
 
@@ -218,9 +224,9 @@ def _boxes(sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, ins
 
 
 def _common_size(edges: np.ndarray, region: str) -> int:
-    """Return the edge that all boxes share, in whole pixels."""
-    size = round(float(edges[0]))
-    if size < 1 or np.abs(edges - size).max() > 1e-3:
+    """Return the edge that all boxes share, in whole pixels; a coarser pyramid level may divide it unevenly."""
+    size = round(float(np.median(edges)))
+    if size < 1 or np.abs(edges - size).max() > 0.5 + 1e-6 or np.ptp(edges) > 0.5:
         msg = (
             f"Shapes {region!r} are boxes of different size ({edges.min():.1f} to {edges.max():.1f} pixels). "
             "Choose one window for all of them with patch_size=."
@@ -229,14 +235,14 @@ def _common_size(edges: np.ndarray, region: str) -> int:
     return size
 
 
-def _recentred(found: Units, table: AnnData, spatial_key: str) -> Units:
-    """Return the units with windows around the table's own coordinates (x, y)."""
+def _recentred(found: Units, table: AnnData, spatial_key: str, affine: Affine) -> Units:
+    """Return the units with windows around the table's own coordinates (x, y), in pixels of the annotated element."""
     known(spatial_key, list(table.obsm), what="entry of obsm", fix="Leave spatial_key out to use the labels' centroids.")
     xy = np.asarray(table.obsm[spatial_key])[found.rows]
     if xy.ndim != 2 or xy.shape[1] < 2 or not np.isfinite(xy[:, :2]).all():
         msg = f"obsm[{spatial_key!r}] must hold finite x and y per row, got shape {xy.shape}. Leave spatial_key out to use the labels' centroids."
         raise ValueError(msg)
-    y, x = (np.floor(xy[:, axis]).astype(np.int64) - found.size // 2 for axis in (1, 0))
+    y, x = (np.floor(c).astype(np.int64) - found.size // 2 for c in affine.apply(xy[:, 1], xy[:, 0]))
     return Units(found.region, found.rows, y, x, found.size, found.ids, found.area, found.labels)
 
 

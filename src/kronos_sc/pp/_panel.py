@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from kronos_sc import markers
-from kronos_sc._core.checks import listed
+from kronos_sc._core.checks import listed, repeated
 from kronos_sc._core.resolve import require_spatialdata
 from kronos_sc.patches import raster
 
@@ -71,7 +71,7 @@ def match_markers(
 def resolve_panel(names: Sequence[str], vocabulary: markers.Vocabulary, channels: Any) -> pd.DataFrame:
     """Return the panel of channels under a user's wishes: a mapping, a list of channels to keep, or a finished panel."""
     if isinstance(channels, pd.DataFrame):
-        return _finished(channels, names)
+        return _finished(channels, names, vocabulary)
     if channels is None or isinstance(channels, Mapping):
         return markers.match(names, vocabulary, given=dict(channels or {}))
     if isinstance(channels, str):
@@ -83,8 +83,8 @@ def resolve_panel(names: Sequence[str], vocabulary: markers.Vocabulary, channels
     return markers.match(names, vocabulary, given={name: None for name in names if name not in set(channels)})
 
 
-def _finished(panel: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Return a panel that the user brings, checked against the image."""
+def _finished(panel: pd.DataFrame, names: Sequence[str], vocabulary: markers.Vocabulary) -> pd.DataFrame:
+    """Return a panel that the user brings, checked against the image and the model."""
     missing = [column for column in PANEL_COLUMNS if column not in panel.columns]
     if missing:
         msg = f"A panel needs the columns {listed(PANEL_COLUMNS)}; missing: {listed(missing)}. Start from pp.match_markers(sdata)."
@@ -94,7 +94,24 @@ def _finished(panel: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     if strange:
         msg = f"The panel names channels that the image does not have: {listed(strange)}. The image has: {listed(names, most=60)}."
         raise KeyError(msg)
+    if twice := repeated(panel["channel"].astype(str)):
+        msg = f"The panel has several rows for {listed(twice)}; a channel is one marker. Keep one row of each."
+        raise ValueError(msg)
+    if foreign := [row.channel for row in used.itertuples() if not _fits(row, vocabulary)]:
+        msg = (
+            f"The panel was made for another vocabulary than {vocabulary.name!r}: the ids of {listed(foreign)} are not the model's. "
+            "Make it again with pp.match_markers(sdata, vocabulary=model)."
+        )
+        raise ValueError(msg)
     return panel.reset_index(drop=True)
+
+
+def _fits(row: Any, vocabulary: markers.Vocabulary) -> bool:
+    """Whether a row of a panel has the id that the model gives its marker, or a free one for a marker it has not seen."""
+    if row.how == "unseen":
+        return any(row.id in vocabulary.free_ids(role) for role in ("nuclear", "other"))
+    marker = vocabulary.spelt(str(row.marker))
+    return marker is not None and marker.id == row.id
 
 
 def with_statistics(panel: pd.DataFrame, stats: pd.DataFrame, *, replace: bool) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from kronos_sc import models, patches
 from kronos_sc._core.checks import one_of, positive_integer
@@ -17,7 +18,7 @@ from kronos_sc._core.progress import bar
 from kronos_sc._core.resolve import require_spatialdata
 from kronos_sc.models import _precision, _runner
 from kronos_sc.tl import _window
-from kronos_sc.tl._panel import panel_for
+from kronos_sc.tl._panel import complete, panel_for
 from kronos_sc.tl._provenance import record
 from kronos_sc.tl._signal import warn_if_cut, watched
 from kronos_sc.tl._sink import MemorySink, Sink
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
-    import torch
     from anndata import AnnData
     from spatialdata import SpatialData
 
@@ -79,8 +79,8 @@ def embed(
     table_key
         Which table; the only one if left out, or the one that annotates the region named.
     spatial_key
-        Centre windows on these coordinates of `obsm` (x, y in pixels of the image, pixel `i` covers [i, i + 1)) instead of the labels'
-        centroids.
+        Centre windows on these coordinates of `obsm` instead of the labels' centroids: x and y in pixels of the annotated element, as
+        :func:`kronos_sc.pp.label_table` writes them (pixel `i` covers [i, i + 1)).
     channels
         Corrections to the matching of channels to markers: a mapping from channel to marker, to `"unseen"` (a marker the model has
         not seen: free id, statistics of this image) or to None (leave out); a list of channels to use; or a panel from
@@ -143,23 +143,25 @@ def embed(
     encoder = models.load(model, token_overlap=token_overlap)
     options.check_model(encoder)
     keys = EmbedKeys(key_added or encoder.key)
-    panel = panel_for(list(target.images.values()), encoder, channels, max_value=max_value, nan=nan, require_nuclear=require_nuclear)
+    images = list(target.images.values())
+    panel = panel_for(images, encoder, channels, require_nuclear=require_nuclear)
+    names = list(panel.loc[panel["id"] >= 0, "channel"])
+    how = {"mpp": mpp, "spatial_key": spatial_key, "max_value": max_value}
+    jobs = [_job(sdata, target, region, image, encoder, names, options, **how) for region, image in target.images.items()]
+    panel = complete(panel, images, encoder, max_value=max_value, nan=nan)
     used = panel[panel["id"] >= 0]
-    jobs = [
-        _job(sdata, target, region, image, encoder, used, options, mpp=mpp, spatial_key=spatial_key, max_value=max_value)
-        for region, image in target.images.items()
-    ]
-    number_format = _precision.choose_dtype(precision, where)
+    number_format = _precision.choose_dtype(precision, where) if encoder.net is not None else torch.float32
     _announce(target, encoder, panel, jobs)
     start = time.perf_counter()
     sink = MemorySink(target.table.n_obs, {kind: encoder.width(kind, len(used)) for kind in options.features}, dtype)
     edge = np.zeros(target.table.n_obs, bool)
-    _compute(jobs, encoder, sink, edge, options, device=where, dtype=number_format)
+    _compute(jobs, encoder, used, sink, edge, options, device=where, dtype=number_format)
     seconds = time.perf_counter() - start
     parameters = {
-        "patch_size": [job.recipe.patch_size for job in jobs],
-        "mask_fill": [str(job.recipe.mask_fill) for job in jobs],
-        "max_value": [job.recipe.max_value for job in jobs],
+        "patch_size": [job.patch_size for job in jobs],
+        "window": [job.units.size for job in jobs],
+        "mask_fill": [job.mask_fill or "" for job in jobs],
+        "max_value": [job.max_value for job in jobs],
         "regions": list(target.images),
         "images": [image.name for image in target.images.values()],
         "features": list(options.features),
@@ -167,6 +169,9 @@ def embed(
         "mpp": mpp,
         "nan": nan,
         "spatial_key": spatial_key,
+        "require_nuclear": require_nuclear,
+        "batch_size": batch_size,
+        "dtype": dtype,
     }
     entry = record(encoder, panel, parameters, precision=str(number_format).removeprefix("torch."), device=where.type, seconds=seconds)
     table = target.table if inplace else target.table.copy()
@@ -227,8 +232,15 @@ class _Job:
 
     units: patches.Units
     plan: patches.Plan
-    recipe: _runner.Recipe
+    patch_size: int
+    mask_fill: str | None
+    max_value: float
     given_max: float | None
+
+    def recipe(self, used: pd.DataFrame, features: tuple[str, ...]) -> _runner.Recipe:
+        """Return how pixels of this region become input of the model."""
+        ids, mean, std = (used[column].to_numpy(kind) for column, kind in (("id", np.int64), ("mean", float), ("std", float)))
+        return _runner.Recipe(ids, mean, std, self.max_value, self.patch_size, self.mask_fill, features)
 
 
 def _job(
@@ -237,31 +249,25 @@ def _job(
     region: str,
     image: patches.Raster,
     model: models.Model,
-    used: pd.DataFrame,
+    channels: list[str],
     options: _Options,
     **how: Any,
 ) -> _Job:
-    """Plan one region: windows, blocks, recipe."""
+    """Plan one region: windows and blocks."""
     from kronos_sc._core.intensity import max_value as full_scale
 
     boxes = region in sdata.shapes
     size = _window.window(image, patch_size=options.patch_size, mpp=how["mpp"], boxes=boxes)
     units = patches.units(sdata, target.table, target.annotation, region, image, size=size.source, spatial_key=how["spatial_key"])
-    patch = size.patch if size.patch is not None else _window.patch_for_boxes(units.size, image, model, how["mpp"])
-    _window.check_patch(patch, model)
-    plan = patches.plan(image, [image.channels.index(name) for name in used["channel"]], units)
+    if size.patch is None:
+        size = _window.for_boxes(units.size, image, model, how["mpp"])
+        units = units.resized(size.source)
+    _window.check_patch(size.patch, model)
+    plan = patches.plan(image, [image.channels.index(name) for name in channels], units)
     if options.nan == "error":
         patches.require_stored(plan)
-    recipe = _runner.Recipe(
-        ids=used["id"].to_numpy(np.int64),
-        mean=used["mean"].to_numpy(float),
-        std=used["std"].to_numpy(float),
-        max_value=full_scale(image.data.dtype, how["max_value"], image=image.name),
-        patch_size=patch,
-        mask_fill=None if boxes else options.mask_fill,
-        features=options.features,
-    )
-    return _Job(units, plan, recipe, how["max_value"])
+    scale = full_scale(image.data.dtype, how["max_value"], image=image.name)
+    return _Job(units, plan, size.patch, None if boxes else options.mask_fill, scale, how["max_value"])
 
 
 def _announce(target: patches.Target, model: models.Model, panel: pd.DataFrame, jobs: list[_Job]) -> None:
@@ -273,16 +279,25 @@ def _announce(target: patches.Target, model: models.Model, panel: pd.DataFrame, 
 
 
 def _compute(
-    jobs: list[_Job], model: models.Model, sink: Sink, edge: np.ndarray, options: _Options, *, device: torch.device, dtype: torch.dtype
+    jobs: list[_Job],
+    model: models.Model,
+    used: pd.DataFrame,
+    sink: Sink,
+    edge: np.ndarray,
+    options: _Options,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> None:
     """Read, encode and store one region after the other."""
     with bar(total=sum(len(job.units) for job in jobs), description="embed", unit="unit") as shown:
         for job in jobs:
             edge[job.units.rows] = job.units.edge(job.plan.image.shape)
             inside = np.zeros(len(job.units), np.int64)
+            recipe = job.recipe(used, options.features)
             with closing(patches.read(job.plan, nan=options.nan)) as read:  # ends the reader's thread, whatever the model raises
-                blocks = watched(read, job.plan, job.recipe.max_value, job.given_max)
-                for part in _runner.run(model, blocks, job.recipe, device=device, dtype=dtype, batch_size=options.batch_size):
+                blocks = watched(read, job.plan, job.max_value, job.given_max)
+                for part in _runner.run(model, blocks, recipe, device=device, dtype=dtype, batch_size=options.batch_size):
                     for kind, values in part.features.items():
                         sink.write(kind, job.units.rows[part.units], values)
                     inside[part.units] = part.pixels
@@ -291,7 +306,8 @@ def _compute(
 
 
 def _write(table: AnnData, keys: EmbedKeys, sink: Sink, kinds: tuple[str, ...], edge: np.ndarray, entry: dict[str, Any]) -> None:
-    """Write all slots; nothing can fail between the first and the last."""
+    """Write all slots; nothing can fail between the first and the last. Kinds of an earlier call under this name do not stay behind."""
+    table.obsm.pop(keys.obsm("cls", alone=False), None)
     for kind in kinds:
         table.obsm[keys.obsm(kind, alone=len(kinds) == 1)] = sink.result(kind)
     table.obs[keys.edge] = edge

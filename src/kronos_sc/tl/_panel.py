@@ -8,6 +8,7 @@ import numpy as np
 
 from kronos_sc import markers
 from kronos_sc._core.checks import listed
+from kronos_sc._core.log import info
 from kronos_sc.pp._marker_stats import raster_stats
 from kronos_sc.pp._panel import resolve_panel, with_statistics
 
@@ -18,10 +19,8 @@ if TYPE_CHECKING:
     from kronos_sc.patches import Raster
 
 
-def panel_for(
-    images: list[Raster], model: Model, channels: Any, *, max_value: float | None, nan: str, require_nuclear: bool
-) -> pd.DataFrame:
-    """Return the panel that every image of the call is read with, complete with statistics, or raise an error that says what to change."""
+def panel_for(images: list[Raster], model: Model, channels: Any, *, require_nuclear: bool) -> pd.DataFrame:
+    """Return the panel that every image of the call is read with, or raise an error that says what to change; no pixel is read."""
     images = list({image.name: image for image in images}.values())
     panel = resolve_panel(images[0].channels, model.vocabulary, channels)
     used = panel[panel["id"] >= 0]
@@ -32,10 +31,21 @@ def panel_for(
                 "list the common channels with channels=[...], or embed the images one by one with image_key=."
             )
             raise ValueError(msg)
-    unseen = used[(used["how"] == "unseen") & ~np.isfinite(used["std"].to_numpy(float))]
-    if len(unseen) and model.needs_statistics:
-        panel = with_statistics(panel, raster_stats(images, list(unseen["channel"]), max_value=max_value, nan=nan), replace=False)
-    elif not model.needs_statistics:
-        panel = panel.assign(mean=panel["mean"].where(panel["id"] < 0, 0.0), std=panel["std"].where(panel["id"] < 0, 1.0))
-    markers.check(panel, require_nuclear=require_nuclear)
+        if surplus := [name for name in image.channels if name not in images[0].channels]:
+            info(f"image {image.name!r} has channels that {images[0].name!r} has not; they are left out: {listed(surplus, most=60)}")
+    markers.check(panel, require_nuclear=require_nuclear, require_statistics=False)
+    return panel
+
+
+def complete(panel: pd.DataFrame, images: list[Raster], model: Model, *, max_value: float | None, nan: str) -> pd.DataFrame:
+    """Return the panel with statistics for every marker: the model's own, those of the images for markers it has not seen."""
+    used = panel[panel["id"] >= 0]
+    if not model.needs_statistics:
+        here = panel["id"] >= 0
+        return panel.assign(mean=panel["mean"].where(~here, 0.0), std=panel["std"].where(~here, 1.0))
+    unseen = used.loc[(used["how"] == "unseen") & ~np.isfinite(used["std"].to_numpy(float)), "channel"]
+    if len(unseen):
+        images = list({image.name: image for image in images}.values())
+        panel = with_statistics(panel, raster_stats(images, list(unseen), max_value=max_value, nan=nan), replace=False)
+    markers.check(panel, require_nuclear=False)
     return panel

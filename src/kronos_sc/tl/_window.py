@@ -42,12 +42,14 @@ def window(image: patches.Raster, *, patch_size: int | None, mpp: float | None, 
     return Window(patch, None if patch is None else max(1, round(patch * mpp / size)))
 
 
-def patch_for_boxes(source: int, image: patches.Raster, model: Model, mpp: float | None) -> int:
-    """Return the input size for boxes of `source` pixels whose size the user left open."""
-    if mpp is None:
-        return source
+def for_boxes(source: int, image: patches.Raster, model: Model, mpp: float | None) -> Window:
+    """Return the window of boxes of `source` pixels whose size the user left open: their own, or the nearest the model takes at `mpp`."""
+    size = patches.pixel_size(image)
+    if mpp is None or size is None:
+        return Window(source, source)
     multiple = model.card.patch_multiple
-    return max(1, round(source * (patches.pixel_size(image) or mpp) / mpp / multiple)) * multiple
+    patch = max(1, round(source * size / mpp / multiple)) * multiple
+    return Window(patch, max(1, round(patch * mpp / size)))
 
 
 def check_patch(size: int, model: Model) -> None:
