@@ -48,3 +48,56 @@ def test_an_unknown_checkpoint(call):
     done = call("doctor", "nowhere")
     assert done.exit_code == 1
     assert "'nowhere' is neither a registered model" in done.stderr
+
+
+@pytest.fixture
+def cache(monkeypatch):
+    """Set what the local cache answers; anything but a look into it is an error."""
+    from kronos_sc.models import _hub
+
+    def answer(folder):
+        def fetch(repository, *, local_only=False):
+            assert local_only, "nothing is downloaded"
+            asked.append(repository)
+            if folder is None:
+                raise ConnectionError("not in the cache")
+            return folder
+
+        monkeypatch.setattr(_hub, "fetch", fetch)
+
+    asked = []
+    answer(None)
+    return answer, asked
+
+
+@pytest.mark.parametrize("name", ["kronos", "hf-hub:MahmoodLab/kronos", "hf-hub:somebody/model"])
+def test_models_that_are_not_downloaded_are_described_from_their_facts(call, cache, name):
+    done = call("doctor", name)
+    assert done.exit_code == 0, done.stderr
+    shown = done.stdout.partition("checkpoint")[2]
+    assert "cache        not downloaded" in shown
+    assert "blocks" not in shown.replace("official blocks", "")
+    assert ("CC BY-NC-ND 4.0; gated" in shown) == (name != "hf-hub:somebody/model")
+    assert cache[1] == ["somebody/model" if "somebody" in name else "MahmoodLab/kronos"]
+
+
+@pytest.mark.parametrize("name", ["kronos", "hf-hub:somebody/model"])
+def test_downloaded_models_are_examined(call, cache, checkpoint, name):
+    cache[0](checkpoint)
+    done = call("doctor", name)
+    assert done.exit_code == 0, done.stderr
+    assert "mean |gamma| per block" in done.stdout
+    assert "cache        downloaded" in done.stdout
+
+
+def test_a_download_that_was_cut_short_is_none(call, cache, tmp_path):
+    cache[0](tmp_path)
+    done = call("doctor", "kronos")
+    assert done.exit_code == 0, done.stderr
+    assert "cache        not downloaded" in done.stdout
+
+
+def test_built_in_models_ask_no_cache(call, cache):
+    done = call("doctor", "mean-marker")
+    assert done.exit_code == 0
+    assert cache[1] == []

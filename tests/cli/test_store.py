@@ -1,5 +1,6 @@
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,3 +97,72 @@ def test_a_table_set_aside_by_a_killed_run_is_put_back(store, contents):
     assert "table" in _store.read(store).tables
     assert contents(store) == before
     assert not list(store.glob(".kronos_sc-*"))
+
+
+@pytest.mark.parametrize("moment", ["writing", "before consolidating", "after consolidating"])
+def test_work_folders_of_killed_runs_go_and_metadata_list_the_new_slots(store, call, monkeypatch, moment):
+    import zarr
+
+    class Killed(BaseException):
+        """Leaves everything as it is: nothing is cleaned up either."""
+
+    def kill(*args, **how):
+        raise Killed
+
+    def kill_at_work(path, **how):
+        return kill() if Path(path).name.startswith(".kronos_sc-") else plain(path, **how)
+
+    plain = shutil.rmtree
+    with monkeypatch.context() as patched:
+        if moment == "writing":
+            patched.setattr(spatialdata.SpatialData, "write", kill)
+            patched.setattr(_store.shutil, "rmtree", lambda *args, **how: None)
+        elif moment == "before consolidating":
+            patched.setattr(_store, "_consolidate", kill)
+        else:
+            patched.setattr(_store.shutil, "rmtree", kill_at_work)
+        with pytest.raises(Killed):
+            call("embed", store, "--model", "mean-marker")
+    assert len(list(store.glob(".kronos_sc-*"))) == 1
+    done = moment != "writing"
+    assert ("X_mean_marker" in _store.read(store)["table"].obsm) == done
+    assert not list(store.glob(".kronos_sc-*"))
+    listed = zarr.open_group(store, mode="r", use_consolidated=True)
+    assert ("X_mean_marker" in listed["tables/table/obsm"]) == done
+    assert not [name for name in listed if name.startswith(".")]
+
+
+def test_metadata_are_not_consolidated_for_a_store_without(store, contents):
+    import json
+
+    root = store / "zarr.json"
+    values = json.loads(root.read_text())
+    values["consolidated_metadata"] = None
+    root.write_text(json.dumps(values))
+    before = contents(store)
+    (store / ".kronos_sc-killed" / "new.zarr").mkdir(parents=True)
+    _store.recover(store)
+    assert contents(store) == before
+    assert not list(store.glob(".kronos_sc-*"))
+
+
+def test_debris_in_a_read_only_store_is_no_error(store, read_only):
+    (store / ".kronos_sc-killed" / "old").mkdir(parents=True)
+    read_only(store)
+    assert "table" in _store.read(store).tables
+    assert (store / ".kronos_sc-killed").exists()
+
+
+def test_a_run_whose_work_is_cleared_away_by_another_loses_no_table(store, contents, monkeypatch):
+    before = contents(store)
+    sdata = spatialdata.read_zarr(store)
+    plain = spatialdata.SpatialData.write
+
+    def write(self, *args, **how):
+        plain(self, *args, **how)
+        _store.recover(store)
+
+    monkeypatch.setattr(spatialdata.SpatialData, "write", write)
+    with pytest.raises(FileNotFoundError):
+        _store.StoreTable(store).write(sdata, "table")
+    assert contents(store) == before

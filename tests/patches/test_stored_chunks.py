@@ -122,3 +122,14 @@ def test_chunks_without_any_label_are_sound(stored, tiny, tmp_path):
     assert list((tmp_path / "a.zarr" / "labels").rglob("c/0/0"))
     ks.tl.embed(sdata, model=tiny)
     assert np.isfinite(sdata["table"].obsm["X_kronos"]).all()
+
+
+def test_windows_may_reach_into_empty_chunks(stored, tiny, tmp_path):
+    labels = np.zeros((128, 128), np.int32)
+    labels[10:20, 50:60] = 1
+    image = np.zeros((1, 128, 128), np.uint16)
+    image[:, :, :64] = 900
+    sdata = stored(tmp_path / "a.zarr", image=image, labels=labels, channels=("DAPI",))
+    assert not list((tmp_path / "a.zarr" / "images").rglob("c/0/0/1"))
+    assert (ks.get.patches(sdata, ["1"]).to_numpy()[0, 0, :, -23:] == 0).all()
+    ks.tl.embed(sdata, model=tiny)

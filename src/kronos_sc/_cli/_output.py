@@ -99,7 +99,7 @@ def _require_replaceable(path: Path, *, overwrite: bool) -> None:
         raise FileExistsError(msg)
     if path.suffix == ".h5ad" and path.is_file():
         return
-    attributes = metadata(path).get("attributes") or {}
+    attributes = metadata(path / "zarr.json").get("attributes") or metadata(path / ".zattrs")
     if path.suffix == ".zarr" and path.is_dir() and attributes.get("encoding-type") == "anndata":
         return
     what = "a SpatialData store" if "spatialdata_attrs" in attributes else "a folder of another kind" if path.is_dir() else "a file"

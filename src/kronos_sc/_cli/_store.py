@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import tempfile
 import warnings
@@ -12,8 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from spatialdata import SpatialData
 
 _WORK = ".kronos_sc-"  # readers of the store skip hidden folders
@@ -43,12 +42,16 @@ def recover(store: Path) -> None:
     if not any(_missing(store, work) for work in left) and not os.access(store, os.W_OK | os.X_OK):
         return  # whole, and only to be read
     for work in left:
-        # under another name first: should its run still be alive, it fails before it moves a table, and nothing is lost
-        work = work.rename(Path(tempfile.mkdtemp(prefix=_WORK, dir=store)))
-        for aside in _missing(store, work):
+        claimed = work.with_name(f"{_WORK}{secrets.token_hex(4)}")
+        try:
+            # under another name first: should its run still be alive, that run fails before it moves a table, and nothing is lost
+            work.rename(claimed)
+        except FileNotFoundError:
+            continue  # another run looks after it
+        for aside in _missing(store, claimed):
             aside.rename(store / "tables" / aside.name)
         _consolidate(store)
-        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(claimed, ignore_errors=True)
 
 
 def _missing(store: Path, work: Path) -> list[Path]:
@@ -57,37 +60,22 @@ def _missing(store: Path, work: Path) -> list[Path]:
 
 
 def _consolidate(store: Path) -> None:
-    """Write consolidated metadata anew where there are some and the nodes of the tables are not those listed."""
+    """Write the consolidated metadata of a store anew, if it has any."""
     import zarr
 
-    listed = (metadata(store).get("consolidated_metadata") or {}).get("metadata")
-    if listed is None or {name for name in listed if name.startswith("tables/")} == set(_nodes(store, store / "tables")):
-        return
-    with warnings.catch_warnings():
-        # the format is young, and the work folder is none of the store's
-        warnings.simplefilter("ignore", UserWarning)
-        zarr.consolidatemetadata(store)
+    if metadata(store / "zarr.json").get("consolidated_metadata"):
+        with warnings.catch_warnings():
+            # of the work folder and of Parquet files, which are none of Zarr's; and of the young format
+            warnings.simplefilter("ignore", UserWarning)
+            zarr.consolidate_metadata(store)
 
 
-def _nodes(store: Path, group: Path) -> Iterator[str]:
-    """Yield the names of all groups and arrays below a group; chunks of arrays are not looked at."""
-    for place in group.iterdir():
-        if not (place / "zarr.json").is_file():
-            continue
-        yield place.relative_to(store).as_posix()
-        if metadata(place).get("node_type") == "group":
-            yield from _nodes(store, place)
-
-
-def metadata(node: Path) -> dict[str, Any]:
-    """Return the metadata of a node of format 3, or the attributes of one of format 2; empty for what is neither."""
-    for name, read_as in (("zarr.json", lambda values: values), (".zattrs", lambda values: {"attributes": values})):
-        if (node / name).is_file():
-            try:
-                return dict(read_as(json.loads((node / name).read_text(encoding="utf-8"))))
-            except (ValueError, TypeError):
-                return {}
-    return {}
+def metadata(path: Path) -> dict[str, Any]:
+    """Return what a JSON file of a Zarr store holds; nothing where it is missing or not readable as such."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from kronos_sc import models, patches
-from kronos_sc._core.checks import one_of, positive_integer
 from kronos_sc._core.keys import EmbedKeys
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.resolve import require_spatialdata
 from kronos_sc.models import _precision, _runner
-from kronos_sc.tl import _window
+from kronos_sc.tl._jobs import Job, Options, make_job
 from kronos_sc.tl._panel import complete, panel_for
 from kronos_sc.tl._provenance import record
 from kronos_sc.tl._signal import warn_if_cut, watched
@@ -137,7 +135,7 @@ def embed(
         A chunk is corrupt or missing.
     """
     require_spatialdata(sdata)
-    options = _Options.checked(features, mask_fill, nan, precision, dtype, batch_size, patch_size)
+    options = Options.checked(features, mask_fill, nan, precision, dtype, batch_size, patch_size)
     target = patches.target(sdata, image_key=image_key, labels_key=labels_key, shapes_key=shapes_key, table=table_key, scale=scale)
     where = _precision.choose_device(device)
     encoder = models.load(model, token_overlap=token_overlap)
@@ -147,7 +145,7 @@ def embed(
     panel = panel_for(images, encoder, channels, require_nuclear=require_nuclear)
     names = list(panel.loc[panel["id"] >= 0, "channel"])
     how = {"mpp": mpp, "spatial_key": spatial_key, "max_value": max_value}
-    jobs = [_job(sdata, target, region, image, encoder, names, options, **how) for region, image in target.images.items()]
+    jobs = [make_job(sdata, target, region, image, encoder, names, options, **how) for region, image in target.images.items()]
     panel = complete(panel, images, encoder, max_value=max_value, nan=nan)
     used = panel[panel["id"] >= 0]
     number_format = _precision.choose_dtype(precision, where) if encoder.net is not None else torch.float32
@@ -184,93 +182,7 @@ def embed(
     return None if inplace else table
 
 
-@dataclass(frozen=True)
-class _Options:
-    """Choices of the caller that can be checked without any data."""
-
-    features: tuple[str, ...]
-    mask_fill: str | None
-    nan: str
-    batch_size: int | None
-    patch_size: int | None
-
-    @classmethod
-    def checked(
-        cls,
-        features: str | Sequence[str],
-        mask_fill: str | None,
-        nan: str,
-        precision: str,
-        dtype: str,
-        batch_size: int | None,
-        patch_size: int | None,
-    ) -> _Options:
-        kinds = (features,) if isinstance(features, str) else tuple(features)
-        for kind in kinds or ("",):
-            one_of(kind, ("marker", "cls"), name="features")
-        one_of(mask_fill, ("mean", "zero", None), name="mask_fill")
-        one_of(nan, ("error", "zero"), name="nan")
-        one_of(precision, _precision.PRECISIONS, name="precision")
-        one_of(dtype, ("float32", "float16"), name="dtype")
-        for name, value in (("batch_size", batch_size), ("patch_size", patch_size)):
-            if value is not None:
-                positive_integer(value, name=name)
-        return cls(tuple(dict.fromkeys(kinds)), mask_fill, nan, batch_size, patch_size)
-
-    def check_model(self, model: models.Model) -> None:
-        for kind in self.features:
-            if kind not in model.card.features:
-                msg = f"{model.card.name!r} gives no {kind!r} features; it gives: {', '.join(model.card.features)}. Choose one with features=."
-                raise ValueError(msg)
-        if self.patch_size is not None:
-            _window.check_patch(self.patch_size, model)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One region on one image."""
-
-    units: patches.Units
-    plan: patches.Plan
-    patch_size: int
-    mask_fill: str | None
-    max_value: float
-    given_max: float | None
-
-    def recipe(self, used: pd.DataFrame, features: tuple[str, ...]) -> _runner.Recipe:
-        """Return how pixels of this region become input of the model."""
-        ids, mean, std = (used[column].to_numpy(kind) for column, kind in (("id", np.int64), ("mean", float), ("std", float)))
-        return _runner.Recipe(ids, mean, std, self.max_value, self.patch_size, self.mask_fill, features)
-
-
-def _job(
-    sdata: SpatialData,
-    target: patches.Target,
-    region: str,
-    image: patches.Raster,
-    model: models.Model,
-    channels: list[str],
-    options: _Options,
-    **how: Any,
-) -> _Job:
-    """Plan one region: windows and blocks."""
-    from kronos_sc._core.intensity import max_value as full_scale
-
-    boxes = region in sdata.shapes
-    size = _window.window(image, patch_size=options.patch_size, mpp=how["mpp"], boxes=boxes)
-    units = patches.units(sdata, target.table, target.annotation, region, image, size=size.source, spatial_key=how["spatial_key"])
-    if size.patch is None:
-        size = _window.for_boxes(units.size, image, model, how["mpp"])
-        units = units.resized(size.source)
-    _window.check_patch(size.patch, model)
-    plan = patches.plan(image, [image.channels.index(name) for name in channels], units)
-    if options.nan == "error":
-        patches.require_stored(plan)
-    scale = full_scale(image.data.dtype, how["max_value"], image=image.name)
-    return _Job(units, plan, size.patch, None if boxes else options.mask_fill, scale, how["max_value"])
-
-
-def _announce(target: patches.Target, model: models.Model, panel: pd.DataFrame, jobs: list[_Job]) -> None:
+def _announce(target: patches.Target, model: models.Model, panel: pd.DataFrame, jobs: list[Job]) -> None:
     used, dropped = panel[panel["id"] >= 0], panel[panel["id"] < 0]
     units = sum(len(job.units) for job in jobs)
     info(f"embedding {units:,} units ({target}) × {len(used)} markers with {model.card.label!r}")
@@ -279,12 +191,12 @@ def _announce(target: patches.Target, model: models.Model, panel: pd.DataFrame, 
 
 
 def _compute(
-    jobs: list[_Job],
+    jobs: list[Job],
     model: models.Model,
     used: pd.DataFrame,
     sink: Sink,
     edge: np.ndarray,
-    options: _Options,
+    options: Options,
     *,
     device: torch.device,
     dtype: torch.dtype,
