@@ -155,30 +155,12 @@ def embed(
     edge = np.zeros(target.table.n_obs, bool)
     _compute(jobs, encoder, used, sink, edge, options, device=where, dtype=number_format)
     seconds = time.perf_counter() - start
-    parameters = {
-        "patch_size": [job.patch_size for job in jobs],
-        "window": [job.units.size for job in jobs],
-        "mask_fill": [job.mask_fill or "" for job in jobs],
-        "max_value": [job.max_value for job in jobs],
-        "regions": list(target.images),
-        "images": [image.name for image in target.images.values()],
-        "features": list(options.features),
-        "scale": scale,
-        "mpp": mpp,
-        "nan": nan,
-        "spatial_key": spatial_key,
-        "require_nuclear": require_nuclear,
-        "batch_size": batch_size,
-        "dtype": dtype,
-    }
+    given = {"scale": scale, "mpp": mpp, "nan": nan, "spatial_key": spatial_key, "require_nuclear": require_nuclear}
+    parameters = _parameters(jobs, options, given | {"batch_size": batch_size, "dtype": dtype})
     entry = record(encoder, panel, parameters, precision=str(number_format).removeprefix("torch."), device=where.type, seconds=seconds)
     table = target.table if inplace else target.table.copy()
     _write(table, keys, sink, options.features, edge, entry)
-    units = sum(len(job.units) for job in jobs)
-    slots = ", ".join(f"obsm[{keys.obsm(kind, alone=len(options.features) == 1)!r}]" for kind in options.features)
-    info(
-        f"added {slots}, obs[{keys.edge!r}] and uns[{keys.uns!r}] to table {target.key!r}: {units:,} units in {seconds:.1f} s ({units / seconds:,.0f}/s)"
-    )
+    _report(target, keys, options, units=sum(len(job.units) for job in jobs), seconds=seconds)
     return None if inplace else table
 
 
@@ -188,6 +170,25 @@ def _announce(target: patches.Target, model: models.Model, panel: pd.DataFrame, 
     info(f"embedding {units:,} units ({target}) × {len(used)} markers with {model.card.label!r}")
     if len(dropped):
         info(f"{len(dropped)} channels are not embedded: {', '.join(dropped['channel'])} (why: kronos_sc.pp.match_markers)")
+
+
+def _parameters(jobs: list[Job], options: Options, given: dict[str, Any]) -> dict[str, Any]:
+    """Return what the record keeps of a call: one value per region, then what holds for all."""
+    per_region = {
+        "regions": [job.units.region for job in jobs],
+        "images": [job.plan.image.name for job in jobs],
+        "patch_size": [job.patch_size for job in jobs],
+        "window": [job.units.size for job in jobs],
+        "mask_fill": [job.mask_fill or "" for job in jobs],
+        "max_value": [job.max_value for job in jobs],
+    }
+    return per_region | {"features": list(options.features)} | given
+
+
+def _report(target: patches.Target, keys: EmbedKeys, options: Options, *, units: int, seconds: float) -> None:
+    slots = [f"obsm[{keys.obsm(kind, alone=len(options.features) == 1)!r}]" for kind in options.features]
+    added = ", ".join([*slots, f"obs[{keys.edge!r}]"])
+    info(f"added {added} and uns[{keys.uns!r}] to table {target.key!r}: {units:,} units in {seconds:.1f} s ({units / seconds:,.0f}/s)")
 
 
 def _compute(
