@@ -50,3 +50,13 @@ def contents():
         return {name: path.read_bytes() for name, path in names.items() if not name.startswith(without)}
 
     return read
+
+
+@pytest.fixture
+def embedding(monkeypatch):
+    """Count how often anything is embedded."""
+    from kronos_sc import tl
+
+    calls = []
+    monkeypatch.setattr(tl, "embed", lambda *args, **how: calls.append(how))
+    return calls

@@ -5,16 +5,7 @@ import pytest
 import spatialdata
 import zarr
 
-from kronos_sc import tl
 from kronos_sc._cli import _output
-
-
-@pytest.fixture
-def embedding(monkeypatch):
-    """Count how often anything is embedded."""
-    calls = []
-    monkeypatch.setattr(tl, "embed", lambda *args, **how: calls.append(how))
-    return calls
 
 
 @pytest.fixture

@@ -6,16 +6,7 @@ import numpy as np
 import pytest
 import spatialdata
 
-from kronos_sc import tl
 from kronos_sc._cli import _store
-
-
-@pytest.fixture
-def embedding(monkeypatch):
-    """Count how often anything is embedded."""
-    calls = []
-    monkeypatch.setattr(tl, "embed", lambda *args, **how: calls.append(how))
-    return calls
 
 
 @pytest.fixture
