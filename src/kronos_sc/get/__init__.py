@@ -2,5 +2,6 @@
 
 from kronos_sc.get._embedding import embedding, record
 from kronos_sc.get._patches import patches
+from kronos_sc.get._result import result
 
-__all__ = ["embedding", "patches", "record"]
+__all__ = ["embedding", "patches", "record", "result"]

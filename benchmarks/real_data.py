@@ -1,0 +1,95 @@
+"""Probe, retrieval and clusters on two real CODEX images: mean marker, mean and spread, and every embedding at hand; printed as they are.
+
+Takes the folder of real images (`KRONOS_SC_TEST_DATA`). `--model` adds a trained model by name or folder; the network with random weights
+is there in any case, as the floor that training has to leave behind.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import ndimage
+from spatialdata import SpatialData
+
+import kronos_sc as ks
+
+SETS = {
+    "codex_lymph_56ch_labelled": {
+        "files": ("crop512.image.ome.tif", "crop512.mask.tif"),
+        "target": "cell_type",
+        "channels": {"CD4 Cy7": None},
+    },
+    "codex_lymph_5ch_500px_labelled": {"files": ("image.ome.tif", "mask.tif"), "target": "cluster", "channels": None},
+}
+LEAST = 40  # cells of a class; rarer ones cannot be shared out to four quadrants
+
+
+def read(folder: Path, files: tuple[str, str], target: str) -> SpatialData:
+    """Return an image with its cells, those with a class that is common enough."""
+    sdata = ks.io.read_tiff(folder / files[0], mask=folder / files[1])
+    table = sdata["table"]
+    classes = pd.read_csv(folder / "cells.csv").set_index("label")[target].reindex(table.obs["cell_id"]).to_numpy()
+    classes = pd.Series(classes, index=table.obs_names).dropna().astype(str)
+    classes = classes[classes.map(classes.value_counts()) >= LEAST]
+    sdata.tables["table"] = table[classes.index].copy()
+    sdata["table"].obs[target] = classes.astype("category")
+    return sdata
+
+
+def add_spread(sdata: SpatialData) -> None:
+    """Add the mean and standard deviation of each embedded channel inside each cell as `obsm["X_mean_spread"]`."""
+    table, labels = sdata["table"], sdata["cells"].to_numpy()
+    image = sdata["image"].sel(c=list(ks.get.record(table, key="mean_marker")["panel"]["channel"])).to_numpy()
+    ids = table.obs["cell_id"].to_numpy()
+    table.obsm["X_mean_spread"] = np.stack(
+        [measure(plane, labels, ids) for plane in image.astype(np.float32) for measure in (ndimage.mean, ndimage.standard_deviation)],
+        axis=1,
+    )
+
+
+def compare(table: AnnData, target: str) -> pd.DataFrame:
+    """Return one row per representation."""
+    ks.pp.spatial_folds(table, n_folds=4, guard=16)
+    reps = [key for key in table.obsm if key.startswith("X_")]
+    ks.tl.linear_probe(table, target, use_rep=reps)
+    ks.tl.knn_probe(table, target, use_rep=reps, k=20)
+    ks.tl.retrieval_scores(table, target, use_rep=reps)
+    ks.tl.ari(table, target, use_rep=reps)
+    wanted = {
+        f"{target}_probe": ["balanced_accuracy", "macro_f1", "macro_ap"],
+        f"{target}_knn": ["balanced_accuracy"],
+        f"{target}_retrieval": ["accuracy@1", "accuracy@5"],
+        f"{target}_ari": ["ari"],
+    }
+    columns = {}
+    for key, metrics in wanted.items():
+        scores = ks.get.result(table, key)
+        for metric in metrics:
+            groups = scores.groupby("representation", sort=False)[metric]
+            spread = groups.std().map("{:.3f}".format)
+            columns[f"{key.removeprefix(target + '_')} {metric}"] = groups.mean().map("{:.3f}".format) + " ± " + spread
+    return pd.DataFrame(columns)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", action="append", default=[], help="a trained model, by name or folder")
+    models = ["kronos-untrained", *parser.parse_args().model]
+    ks.settings.progress, ks.settings.verbosity = False, 1
+    for name, how in SETS.items():
+        sdata = read(Path(os.environ["KRONOS_SC_TEST_DATA"]) / name, how["files"], how["target"])
+        table = sdata["table"]
+        ks.tl.embed(sdata, model="mean-marker", channels=how["channels"])
+        add_spread(sdata)
+        for model in models:
+            key = "untrained" if model == "kronos-untrained" else Path(model).name
+            ks.tl.embed(sdata, model=ks.models.load(model, blocks="official"), channels=how["channels"], key_added=key)
+        print(f"\n{name}: {table.n_obs:,} cells, {table.obs[how['target']].nunique()} classes, four quadrants, guard band 16 px")
+        print(compare(table, how["target"]).to_string())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Representations of units: any entry of `obsm` or `X`, in memory or not, read by rows or block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kronos_sc._core.checks import known, listed
+from kronos_sc._core.log import info
+from kronos_sc._core.settings import settings
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+BASELINE = "X_mean_marker"
+_FIX = "Name an entry of obsm, or 'X', with use_rep=; embed with tl.embed(sdata)."
+
+
+@dataclass(frozen=True)
+class Representation:
+    """One vector per unit, wherever it lies.
+
+    Parameters
+    ----------
+    name
+        Key of `obsm`, or `"X"`.
+    values
+        Array-like (units × features): numpy, frame, sparse, dask, Zarr or HDF5. Only :meth:`rows` and :meth:`blocks` read it.
+    """
+
+    name: str
+    values: Any
+
+    @property
+    def label(self) -> str:
+        """Name as people say it: without the `X_` of its slot."""
+        return self.name.removeprefix("X_") or self.name
+
+    @property
+    def n_units(self) -> int:
+        """Number of rows."""
+        return int(self.values.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        return int(self.values.shape[1])
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether all of it is a plain numpy array, so that slices cost nothing."""
+        return isinstance(self.values, np.ndarray)
+
+    def rows(self, index: np.ndarray | slice | None = None) -> np.ndarray:
+        """Return rows as float32 (n × features, C order), in the order of `index` (row numbers, a mask or a slice); all if left out."""
+        if index is None:
+            index = slice(None)
+        elif not isinstance(index, slice):
+            index = np.asarray(index)
+            index = np.flatnonzero(index) if index.dtype == bool else index
+        return np.ascontiguousarray(_dense(_take(self.values, index)), dtype=np.float32)
+
+    def blocks(self, index: np.ndarray | None = None, *, size: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (row numbers, rows as float32) until all of `index`, or all rows, were read.
+
+        A block holds `size` rows, or what `settings.block_memory` allows.
+        """
+        rows = np.arange(self.n_units) if index is None else np.asarray(index)
+        step = size or max(1, settings.block_memory // (4 * max(self.width, 1)))
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            # a run of rows is read as a slice: one contiguous read wherever the array lies
+            run = len(part) == part[-1] - part[0] + 1 and bool((np.diff(part) == 1).all())
+            yield part, self.rows(slice(int(part[0]), int(part[-1]) + 1) if run else part)
+
+    @cached_property
+    def finite(self) -> np.ndarray:
+        """Which rows hold numbers throughout (bool, one per unit); `tl.embed` leaves NaN in rows of regions it was not asked for."""
+        mask = np.zeros(self.n_units, bool)
+        for part, values in self.blocks():
+            mask[part] = np.isfinite(values.sum(axis=1, dtype=np.float64))
+        return mask
+
+
+def representation(adata: AnnData, name: str) -> Representation:
+    """Return one representation by the key of its slot."""
+    if name == "X":
+        if adata.X is None or adata.n_vars == 0:
+            msg = f"This table has no X (obsm has: {listed(adata.obsm)}). {_FIX}"
+            raise KeyError(msg)
+        return Representation("X", adata.X)
+    known(name, list(adata.obsm), what="representation in obsm", fix=_FIX)
+    values = adata.obsm[name]
+    if getattr(values, "ndim", 2) != 2:
+        msg = f"obsm[{name!r}] has the shape {values.shape}; one row of features per unit is needed. {_FIX}"
+        raise ValueError(msg)
+    return Representation(name, values)
+
+
+def representations(adata: AnnData, use_rep: str | Sequence[str] | None) -> list[Representation]:
+    """Return the representations to compare: those named, or all embeddings on record, and always mean marker expression.
+
+    Mean marker expression is `obsm["X_mean_marker"]` (`tl.embed(sdata, model="mean-marker")`) or else `X`. It comes last unless it was
+    named elsewhere: a claim about an embedding is a comparison with it.
+    """
+    named = [use_rep] if isinstance(use_rep, str) else list(use_rep) if use_rep is not None else _embedded(adata)
+    baseline = BASELINE if BASELINE in adata.obsm else "X" if adata.X is not None and adata.n_vars else None
+    if baseline is None:
+        info("no mean marker expression to compare with; tl.embed(sdata, model='mean-marker') adds it")
+    elif BASELINE not in named and baseline not in named:
+        named.append(baseline)
+    if not named:
+        msg = f"This table has no embedding on record and no X (obsm has: {listed(adata.obsm)}). {_FIX}"
+        raise KeyError(msg)
+    return [representation(adata, name) for name in dict.fromkeys(named)]
+
+
+def _embedded(adata: AnnData) -> list[str]:
+    """Return the entries of `obsm` that `tl.embed` has on record, in the order they were made."""
+    recorded = [key for key, entry in adata.uns.items() if isinstance(entry, Mapping) and {"model", "panel", "params"} <= set(entry)]
+    return [name for key in recorded for name in (f"X_{key}", f"X_{key}_cls") if name in adata.obsm]
+
+
+def _take(values: Any, index: np.ndarray | slice) -> Any:
+    """Return rows of an array-like in the order asked for, reading each once."""
+    if isinstance(values, np.ndarray) or isinstance(index, slice):
+        return values.iloc[index] if hasattr(values, "iloc") else values[index]
+    if hasattr(values, "iloc"):
+        return values.iloc[index]
+    # arrays on disk want increasing rows
+    unique, back = np.unique(index, return_inverse=True)
+    picked = values.oindex[unique] if hasattr(values, "oindex") else values[unique]
+    return _dense(picked)[back]
+
+
+def _dense(values: Any) -> np.ndarray:
+    if hasattr(values, "compute"):
+        values = values.compute()
+    if hasattr(values, "toarray"):
+        values = values.toarray()
+    return np.asarray(values)

@@ -1,0 +1,89 @@
+"""Results of an analysis in `uns`: what was run, and frames that hold what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from kronos_sc._core.checks import known, listed
+from kronos_sc._core.record import freeze, thaw
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_RESERVED = {"kind", "params", "main"}
+
+
+def store(adata: AnnData, key: str, *, kind: str, params: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], **arrays: Any) -> None:
+    """Write one result to `uns[key]`: `kind` (the function), `params`, frames by name, the first being the main one, and arrays by name."""
+    entry: dict[str, Any] = {"kind": kind, "params": freeze(params), "main": next(iter(tables), "")}
+    entry |= {name: _storable(table) for name, table in tables.items()}
+    adata.uns[key] = entry | {name: freeze(value) for name, value in arrays.items()}
+
+
+def _storable(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame that every file format takes: names and text as plain strings, rows by number."""
+    plain = table.reset_index(drop=True)
+    plain.columns = [str(column) for column in plain.columns]
+    for name in plain.columns:
+        column = plain[name]
+        if not pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+            plain[name] = column.map(lambda value: "" if value is None or value is pd.NA or value != value else str(value)).astype(object)
+    return plain
+
+
+def names(adata: AnnData) -> list[str]:
+    """Return the keys of all results in `uns`."""
+    return [key for key, entry in adata.uns.items() if isinstance(entry, Mapping) and set(entry) >= _RESERVED]
+
+
+def entry(adata: AnnData, key: str, *, kind: str | None = None) -> Mapping[str, Any]:
+    """Return a result as stored; with `kind`, only one that this function made."""
+    there = names(adata)
+    known(key, there, what="result in uns", fix=f"Run {kind or 'the analysis'} first, or name its key_added.")
+    found = adata.uns[key]
+    if kind is not None and str(found["kind"]) != kind:
+        fitting = [name for name in there if str(adata.uns[name]["kind"]) == kind]
+        msg = f"uns[{key!r}] was made by {found['kind']}, not by {kind}; results of {kind}: {listed(fitting)}. Name one of them."
+        raise ValueError(msg)
+    return found
+
+
+def frame(adata: AnnData, key: str, table: str | None = None, *, kind: str | None = None) -> pd.DataFrame:
+    """Return one table of a result, the main one if left out; text comes back as plain strings from every file format."""
+    found = entry(adata, key, kind=kind)
+    tables = [name for name, value in found.items() if isinstance(value, pd.DataFrame)]
+    name = known(table or str(found["main"]), tables, what=f"table of the result {key!r}", fix="Leave table out for the main one.")
+    copy = found[name].reset_index(drop=True)
+    for column in copy.columns:
+        if not pd.api.types.is_numeric_dtype(copy[column]) and not pd.api.types.is_bool_dtype(copy[column]):
+            copy[column] = copy[column].astype(str).astype(object)
+    return copy
+
+
+def params(adata: AnnData, key: str, *, kind: str | None = None) -> dict[str, Any]:
+    """Return the parameters of a result as plain values."""
+    return thaw(entry(adata, key, kind=kind)["params"])
+
+
+def array(adata: AnnData, key: str, name: str, *, kind: str | None = None) -> np.ndarray:
+    """Return one array of a result."""
+    found = entry(adata, key, kind=kind)
+    arrays = [k for k, value in found.items() if isinstance(value, np.ndarray)]
+    return found[known(name, arrays, what=f"array of the result {key!r}", fix="See get.result(adata, key) for the table.")]
+
+
+def summary(scores: pd.DataFrame, *, by: str | list[str], metrics: list[str]) -> pd.DataFrame:
+    """Return mean, standard deviation (n − 1), number and 95 % interval of the mean of each metric, one row per group and metric.
+
+    The interval is the normal one, mean ± 1.96 · sd / √n, as the paper reports it over repeated draws.
+    """
+    by = [by] if isinstance(by, str) else by
+    long = scores.melt(id_vars=by, value_vars=metrics, var_name="metric")
+    groups = long.groupby([*by, "metric"], sort=False, observed=True)["value"]
+    out = groups.agg(mean="mean", sd="std", n="count").reset_index()
+    half = 1.96 * out["sd"] / np.sqrt(out["n"].clip(lower=1))
+    return out.assign(low=out["mean"] - half, high=out["mean"] + half)

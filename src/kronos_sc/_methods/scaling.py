@@ -1,0 +1,40 @@
+"""Standardisation: mean 0 and standard deviation 1 per feature, fitted on some units and applied to others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Mean and standard deviation of features, as fitted.
+
+    Parameters
+    ----------
+    mean, scale
+        One value per feature (float32). Features without spread have scale 1 and become 0.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+
+    def apply(self, x: np.ndarray) -> np.ndarray:
+        """Return standardised rows (float32), a new array."""
+        out = np.subtract(x, self.mean, dtype=np.float32)
+        out /= self.scale
+        return out
+
+
+def fit_scaler(x: np.ndarray) -> Scaler:
+    """Fit on rows `x` (units × features), in float64 where it matters: the squared deviations are summed around the mean."""
+    mean = x.mean(axis=0, dtype=np.float64)
+    # one slab of rows at a time: no second copy of a large training set
+    squares = np.zeros(x.shape[1])
+    for start in range(0, len(x), 1024):
+        deviation = x[start : start + 1024] - mean
+        squares += np.einsum("ij,ij->j", deviation, deviation)
+    scale = np.sqrt(squares / max(len(x), 1))
+    scale[scale <= 1e-6 * np.maximum(np.abs(mean), 1e-30)] = 1.0
+    return Scaler(mean.astype(np.float32), scale.astype(np.float32))

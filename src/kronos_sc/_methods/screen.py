@@ -1,0 +1,125 @@
+"""Compiled inner loops of the neighbour search: prepare rows, pass over scores, settle candidates in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+CHUNK = 128  # scores tested at once, a few vector registers
+
+
+@njit(cache=True, nogil=True)
+def inverse_lengths(rows: np.ndarray, out: np.ndarray) -> None:
+    """Write one over the length of each row (float64) to `out`; 0 for a row of zeros."""
+    for i in range(rows.shape[0]):
+        square = 0.0
+        for j in range(rows.shape[1]):
+            square += np.float64(rows[i, j]) * np.float64(rows[i, j])
+        out[i] = 1.0 / np.sqrt(square) if square > 0 else 0.0
+
+
+@njit(cache=True, nogil=True)
+def prepare(rows: np.ndarray, weight: np.ndarray, centre: np.ndarray, out: np.ndarray, norm: np.ndarray) -> None:
+    """Write `rows · weight − centre` (n × d) to the first columns of `out`, and its squared length to `norm` (float64).
+
+    A weight of 0 stands for a row without direction: it gets a `norm` as if it stood at right angles to everything.
+    """
+    for i in range(rows.shape[0]):
+        total = 0.0
+        for j in range(rows.shape[1]):
+            value = np.float32(np.float64(rows[i, j]) * weight[i] - centre[j])
+            out[i, j] = value
+            total += np.float64(value) * np.float64(value)
+        norm[i] = total + (1.0 if weight[i] == 0.0 else 0.0)
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
+def squared_distance(a: np.ndarray, b: np.ndarray, wa: float, wb: float) -> float:
+    """Return ‖a·wa − b·wb‖² in float64; equal rows give exactly 0, and a weight of 0 gives 2, as right angles do."""
+    if wa == 0.0 or wb == 0.0:
+        return 2.0
+    total = 0.0
+    for j in range(a.size):
+        difference = np.float64(a[j]) * wa - np.float64(b[j]) * wb
+        total += difference * difference
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _range(level: float, cell: np.ndarray, shift: int) -> tuple[int, int]:
+    """Return (base, span): a score of at least `level` has a bit pattern with `0 <= pattern - base <= span`, counted without sign.
+
+    Patterns of floats grow with the number from 0 up, and with its size from the sign bit on. `shift` is 16 for bfloat16, the upper half
+    of a float32. One step is spare on either side, for the rounding of `level` and of the scores.
+    """
+    cell[0] = level
+    pattern = np.int64(cell.view(np.uint32)[0]) >> shift
+    sign = 0x80000000 >> shift
+    if 0 < pattern < sign:
+        return pattern - 1, sign - pattern
+    return 0, min(max(pattern, sign) + 1, 2 * sign - 1)
+
+
+@njit(cache=True, nogil=True)
+def _insert(distance: np.ndarray, index: np.ndarray, value: float, number: int) -> None:
+    """Put a candidate into its place in a list sorted by distance, then index; the last one drops out."""
+    place = distance.size - 1
+    while place > 0 and (value < distance[place - 1] or (value == distance[place - 1] and number < index[place - 1])):
+        distance[place] = distance[place - 1]
+        index[place] = index[place - 1]
+        place -= 1
+    distance[place] = value
+    index[place] = number
+
+
+@njit(cache=True, nogil=True)
+def settle(
+    scores: np.ndarray,
+    queries: np.ndarray,
+    query_weight: np.ndarray,
+    floor: np.ndarray,
+    level: np.ndarray,
+    references: np.ndarray,
+    reference_weight: np.ndarray,
+    numbers: np.ndarray,
+    distance: np.ndarray,
+    index: np.ndarray,
+) -> int:
+    """Pass over scores (queries × references; bit patterns of float32 or bfloat16, as uint32 or uint16) and update the lists of neighbours.
+
+    A reference whose score rules it out is passed over, `CHUNK` at a time; any other is measured in float64 and takes its place in
+    `distance` (queries × k, squared) and `index`. `floor` (queries) is what the bound leaves of the query's own squared length: a
+    reference can be nearer than `d` only if its score reaches `(floor − d²) / 2 − level`. `numbers` (int64) must increase from call to call.
+    Returns how many were measured.
+    """
+    n, width = scores.shape
+    last = distance.shape[1] - 1
+    kind = scores.dtype.type
+    shift = 32 - scores.itemsize * 8
+    cell = np.empty(1, np.float32)
+    measured = 0
+    for i in range(n):
+        if distance[i, last] == 0.0:  # later numbers lose a tie
+            continue
+        low, span = _range((floor[i] - distance[i, last] * (1 + 1e-12)) / 2 - level[i], cell, shift)
+        base, most = kind(low), kind(span)
+        for start in range(0, width, CHUNK):
+            part = scores[i, start : start + CHUNK]
+            least = kind(2 * (0x80000000 >> shift) - 1)
+            for j in range(part.size):
+                least = min(least, kind(part[j] - base))
+            if least > most:
+                continue
+            for j in range(part.size):
+                if kind(part[j] - base) > most:
+                    continue
+                measured += 1
+                at = start + j
+                value = squared_distance(queries[i], references[at], query_weight[i], reference_weight[at])
+                if value < distance[i, last] or (value == distance[i, last] and numbers[at] < index[i, last]):
+                    _insert(distance[i], index[i], value, numbers[at])
+                    low, span = _range((floor[i] - distance[i, last] * (1 + 1e-12)) / 2 - level[i], cell, shift)
+                    base, most = kind(low), kind(span)
+            if distance[i, last] == 0.0:
+                break
+    return measured

@@ -1,0 +1,45 @@
+"""Tables of an analysis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kronos_sc._core import results
+from kronos_sc._core.target import require_anndata
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+
+def result(adata: AnnData, key: str, *, table: str | None = None) -> pd.DataFrame:
+    """Return a table that a function of `tl` left in `uns`.
+
+    Parameters
+    ----------
+    adata
+        The table the function was run on.
+    key
+        Name of the result: `key_added` of the call, or its default.
+    table
+        Which of its tables (`"scores"`, `"summary"`, `"per_class"`, …); the main one if left out.
+
+    Returns
+    -------
+    A new frame; text as plain strings, the same from memory, h5ad and Zarr.
+
+    Raises
+    ------
+    KeyError
+        There is no such result or table; the message lists those that exist.
+
+    Examples
+    --------
+    >>> import kronos_sc as ks
+    >>> cells = ks.datasets.tissue(shape=(128, 128))["table"]
+    >>> ks.tl.ari(cells, "cell_type", use_rep="X", rng=0)
+    >>> list(ks.get.result(cells, "cell_type_ari")["representation"].unique())
+    ['X']
+    """
+    require_anndata(adata)
+    return results.frame(adata, key, table)

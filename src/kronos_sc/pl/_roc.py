@@ -1,0 +1,87 @@
+"""Receiver operating characteristic over splits of cases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kronos_sc._core import results
+from kronos_sc.pl._axes import axes_or_new
+from kronos_sc.pl._compared import plain, representation_colours, several, table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+_MAKE = "tl.stratify"
+
+
+def roc(
+    adata: AnnData,
+    key: str,
+    *,
+    representation: str | Sequence[str] | None = None,
+    palette: Mapping[str, Any] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Show the mean ROC curve of each representation over the splits of :func:`kronos_sc.tl.stratify`.
+
+    Curves of single splits are steps of a few cases; their mean at each false positive rate is shown, with the 95 % interval of that mean. The
+    band narrows with the number of splits and says nothing about other patients. Mean marker expression is grey.
+
+    Parameters
+    ----------
+    adata
+        Table with the result.
+    key
+        Name of the result in `uns`.
+    representation
+        Which representations, in which order; all of the result if left out.
+    palette
+        Colours by representation; the package's own if left out.
+    ax
+        Axes to draw on; a new figure if left out.
+
+    Returns
+    -------
+    The axes. The legend gives the mean AUROC and its 95 % interval. With two classes the curve is that of the second category, with more
+    the mean over classes, each against the rest.
+
+    Raises
+    ------
+    KeyError
+        There is no such result or representation.
+
+    Examples
+    --------
+    >>> import kronos_sc as ks
+    >>> cells = ks.datasets.tissue(shape=(128, 128), n_images=6, n_donors=6)["table"]
+    >>> ks.tl.stratify(cells, "group", case_key="donor", use_rep="X", n_splits=10)
+    >>> ks.pl.roc(cells, "group_stratify").get_ylabel()
+    'true positive rate'
+    """
+    needs = ("representation", "false_positive_rate", "true_positive_rate", "low", "high")
+    rows = several(table(adata, key, "roc", needs=needs, make=_MAKE), representation)
+    summary = results.frame(adata, key, "summary")
+    names = list(rows["representation"].unique())
+    colours = representation_colours(names, palette)
+    ax = axes_or_new(ax, size=(4.2, 4.0))
+    ax.plot([0, 1], [0, 1], color="0.75", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+    for name in names:
+        own = rows[rows["representation"] == name]
+        x = own["false_positive_rate"].to_numpy(float)
+        ax.fill_between(x, own["low"].to_numpy(float), own["high"].to_numpy(float), color=colours[name], alpha=0.18, linewidth=0)
+        # every curve begins in the corner, also where the mean rises from there at once
+        ax.plot([0, *x], [0, *own["true_positive_rate"]], color=colours[name], linewidth=1.6, label=f"{name}  {_auroc(summary, name)}")
+    ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
+    plain(ax)
+    ax.legend(loc="lower right", frameon=False, fontsize="small", title="AUROC, 95 % interval", title_fontsize="small", alignment="right")
+    return ax
+
+
+def _auroc(summary: pd.DataFrame, name: str) -> str:
+    """Return mean and half the interval as text."""
+    found = summary[(summary["representation"] == name) & (summary["metric"] == "auroc")].iloc[0]
+    return f"{found['mean']:.2f} ± {found['high'] - found['mean']:.2f}"

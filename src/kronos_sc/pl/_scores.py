@@ -1,0 +1,128 @@
+"""Scores of representations beside each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from kronos_sc._core.checks import known, listed, one_of
+from kronos_sc.pl._axes import axes_or_new
+from kronos_sc.pl._compared import legend, plain, representation_colours, several, table, words
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+STATISTICS = ("mean", "sd", "n", "low", "high")
+
+
+def scores(
+    adata: AnnData,
+    key: str,
+    *,
+    metrics: str | Sequence[str] | None = None,
+    representation: str | Sequence[str] | None = None,
+    error: Literal["sd", "interval"] = "sd",
+    palette: Mapping[str, Any] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    r"""Compare representations by their scores, with mean marker expression in grey beside them.
+
+    Parameters
+    ----------
+    adata
+        Table with a result that has a summary: of :func:`kronos_sc.tl.ari`, :func:`kronos_sc.tl.linear_probe` and so on.
+    key
+        Name of the result in `uns`.
+    metrics
+        Which scores, in which order; all of the summary if left out. Whether more is better depends on the score.
+    representation
+        Which representations, in which order; all of the result if left out.
+    error
+        What the lines on the bars show: `"sd"`, the standard deviation over folds or draws, or `"interval"`, the 95 % interval of the mean.
+    palette
+        Colours by representation; the package's own if left out, baselines grey.
+    ax
+        Axes to draw on; a new figure if left out.
+
+    Returns
+    -------
+    The axes: a group of bars per score. Scores that were not computed leave a gap.
+
+    Raises
+    ------
+    KeyError
+        There is no such result, score or representation, or the result has no summary.
+    ValueError
+        The result has several lines per score, one per number of shots, say.
+
+    Examples
+    --------
+    >>> import kronos_sc as ks
+    >>> cells = ks.datasets.tissue(shape=(128, 128))["table"]
+    >>> ks.tl.ari(cells, "cell_type", use_rep="X")
+    >>> ks.pl.scores(cells, "cell_type_ari", metrics=["ari", "nmi"]).get_ylabel()
+    'score'
+    """
+    one_of(error, ("sd", "interval"), name="error")
+    frame = table(adata, key, "summary", needs=("representation", "metric", "mean"), make="tl.ari, tl.linear_probe or another that scores")
+    rows = _of_metrics(several(frame, representation), metrics)
+    if rows.duplicated(["representation", "metric"]).any():
+        more = [column for column in rows.columns if column not in ("representation", "metric", *STATISTICS)]
+        msg = f"The summary of {key!r} has several lines per score, one for each {listed(more)}. Draw them with pl.curve(adata, {key!r}, x={str(more[0])!r})."
+        raise ValueError(msg)
+    names, shown = list(rows["representation"].unique()), list(rows["metric"].unique())
+    ax = axes_or_new(ax, size=(len(shown) * max(0.34 * len(names) + 0.5, 1.4) + 1.8, 3.2))
+    colours, step = representation_colours(names, palette), 0.8 / len(names)
+    for number, name in enumerate(names):
+        own = rows[rows["representation"] == name].set_index("metric").reindex(shown)
+        x = np.arange(len(shown)) + (number - (len(names) - 1) / 2) * step
+        ax.bar(
+            x,
+            own["mean"],
+            width=step * 0.9,
+            yerr=_error(own, error),
+            color=colours[name],
+            label=name,
+            error_kw={"elinewidth": 0.8, "ecolor": "0.25"},
+        )
+    ax.set_xticks(range(len(shown)), [_broken(words(metric)) for metric in shown], fontsize="small")
+    ax.set_ylabel("score")
+    ax.axhline(0, color="0.3", linewidth=0.6)
+    ax.yaxis.grid(visible=True, color="0.9", linewidth=0.6)
+    ax.set_axisbelow(True)
+    plain(ax)
+    legend(ax)
+    return ax
+
+
+def _of_metrics(rows: pd.DataFrame, metrics: str | Sequence[str] | None) -> pd.DataFrame:
+    """Return the rows of some scores, in the order named."""
+    if metrics is None:
+        return rows
+    import pandas as pd
+
+    wanted, there = [metrics] if isinstance(metrics, str) else list(metrics), list(rows["metric"].unique())
+    for metric in wanted:
+        known(metric, there, what="score in this result", fix="Name one of these with metrics=.")
+    return pd.concat([rows[rows["metric"] == metric] for metric in wanted], ignore_index=True)
+
+
+def _error(own: pd.DataFrame, error: str) -> np.ndarray:
+    """Return the lengths below and above each bar (2 × bars); 0 where there is one value."""
+    if error == "sd":
+        return np.nan_to_num(np.stack([own["sd"], own["sd"]]).astype(float))
+    return np.nan_to_num(np.stack([own["mean"] - own["low"], own["high"] - own["mean"]]).astype(float))
+
+
+def _broken(text: str) -> str:
+    """Return words on two lines of about the same length."""
+    if len(text) < 12 or " " not in text:
+        return text
+    spaces = [i for i, letter in enumerate(text) if letter == " "]
+    middle = min(spaces, key=lambda i: abs(i - len(text) / 2))
+    return f"{text[:middle]}\n{text[middle + 1 :]}"

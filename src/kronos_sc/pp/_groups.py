@@ -1,0 +1,123 @@
+"""Groups of units that stay in one fold: values of a column, equal parts of images, or square blocks of them; arrays in, arrays out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Which units stay together, and how near they are to others.
+
+    Parameters
+    ----------
+    what
+        The word for a group in messages.
+    names
+        One per group.
+    of_unit
+        Group of each unit (int64); -1 for none.
+    near
+        Of the fold of each group and a distance in pixels: which units (bool) lie closer than that to a group of another fold.
+    """
+
+    what: str
+    names: np.ndarray
+    of_unit: np.ndarray
+    near: Callable[[np.ndarray, float], np.ndarray]
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Units per group (int64)."""
+        return np.bincount(self.of_unit[self.of_unit >= 0], minlength=len(self.names))
+
+    def spread(self, of_group: np.ndarray) -> np.ndarray:
+        """Return a number per group (int64, at least 0) as one per unit; -1 where there is no group."""
+        return np.where(self.of_unit >= 0, of_group[self.of_unit], -1)
+
+
+def named(codes: np.ndarray, names: Sequence[str]) -> Groups:
+    """Return the values of a column as groups; whole groups have no border."""
+    return Groups("group", np.asarray(names, object), codes, lambda fold, guard: np.zeros(len(codes), bool))
+
+
+def near_square(n: int) -> tuple[int, int]:
+    """Return two factors of `n`, the smaller first, as equal as they can be: 4 → (2, 2), 6 → (2, 3), 7 → (1, 7)."""
+    small = next(f for f in range(int(np.sqrt(n)), 0, -1) if n % f == 0)
+    return small, n // small
+
+
+def parts(xy: np.ndarray, images: np.ndarray, n: int, *, names: Sequence[str]) -> Groups:
+    """Cut the extent of each image into `n` equal parts, most of them along its longer edge.
+
+    `xy` (units × 2), `images` (units, int) the image of each unit, `names` of the images. Group image · n + i is part i, counted row by row.
+    """
+    part, distance = np.empty(len(xy), np.int64), np.empty(len(xy))
+    for image in range(len(names)):
+        here = images == image
+        part[here], distance[here] = _cut(xy[here], n)
+    labels = [f"{prefix}part {i}" for prefix in _prefixes(names) for i in range(n)]
+    return Groups("part", np.asarray(labels, object), images * n + part, lambda fold, guard: distance < guard)
+
+
+def _cut(xy: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the part of each unit of one image, and its distance to the nearest cut (float64)."""
+    low, edge = xy.min(axis=0), np.ptp(xy, axis=0)
+    few, many = near_square(n)
+    columns, rows = (many, few) if edge[0] >= edge[1] else (few, many)
+    position, distance = [], np.full(len(xy), np.inf)
+    for axis, pieces in enumerate((columns, rows)):
+        cuts = low[axis] + edge[axis] * np.arange(1, pieces) / pieces
+        # a unit on the cut belongs to the part that begins there
+        position.append(np.searchsorted(cuts, xy[:, axis], side="right"))
+        for line in cuts:
+            distance = np.minimum(distance, np.abs(xy[:, axis] - line))
+    return position[1] * columns + position[0], distance
+
+
+def blocks(xy: np.ndarray, images: np.ndarray, size: float, *, names: Sequence[str]) -> Groups:
+    """Cut each image into squares of edge `size`, counted from its lowest coordinates; those without a unit are no groups."""
+    low = np.stack([xy[images == i].min(axis=0) for i in range(len(names))])[images]
+    place = np.floor((xy - low) / size).astype(np.int64)
+    inside = xy - low - place * size
+    where = (images, place[:, 1], place[:, 0])
+    shape = [int(axis.max()) + 1 for axis in where]
+    numbers, of_unit = np.unique(np.ravel_multi_index(where, shape), return_inverse=True)
+    keys = np.column_stack(np.unravel_index(numbers, shape))
+    prefixes = _prefixes(names)
+    labels = [f"{prefixes[image]}row {row} column {col}" for image, row, col in keys]
+    around = _neighbours(keys)
+
+    def near(fold: np.ndarray, guard: float) -> np.ndarray:
+        found = np.zeros(len(xy), bool)
+        for (down, right), neighbour in around.items():
+            # along both axes at once: windows are square
+            reach = _within(inside[:, 0], right, size, guard) & _within(inside[:, 1], down, size, guard)
+            other = np.where(neighbour >= 0, fold[neighbour], fold)
+            found |= reach & (other != fold)[of_unit]
+        return found
+
+    return Groups("block", np.asarray(labels, object), of_unit, near)
+
+
+def _neighbours(keys: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
+    """Return for each of the eight directions the group in the next block of the same image, -1 where there is none."""
+    index = pd.MultiIndex.from_arrays(keys.T)
+    steps = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (down, right) != (0, 0)]
+    return {step: index.get_indexer(pd.MultiIndex.from_arrays(np.add(keys, (0, *step)).T)) for step in steps}
+
+
+def _within(inside: np.ndarray, step: int, size: float, guard: float) -> np.ndarray:
+    """Return which positions inside a block lie closer than `guard` to the next block in this direction; all do where there is no step."""
+    return np.ones(len(inside), bool) if step == 0 else (inside if step < 0 else size - inside) < guard
+
+
+def _prefixes(names: Sequence[str]) -> list[str]:
+    return [""] if len(names) == 1 else [f"{name}: " for name in names]

@@ -1,0 +1,209 @@
+"""Features of two tables side by side: the blocks of the markers that both panels hold, in one order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kronos_sc._core.checks import listed, repeated
+from kronos_sc._core.log import info
+from kronos_sc._core.record import thaw
+from kronos_sc._core.representation import Representation, representation
+from kronos_sc._core.warn import warn
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Which columns of a representation of two tables mean the same.
+
+    Parameters
+    ----------
+    markers
+        Markers in common, in the order of the first table; empty where features do not belong to markers.
+    width
+        Number of features once aligned.
+    left, right
+        Columns of the first and second table (int64); None for all of them as they lie.
+    """
+
+    markers: tuple[str, ...]
+    width: int
+    left: np.ndarray | None = None
+    right: np.ndarray | None = None
+
+    def representations(self, left: AnnData, right: AnnData, name: str) -> tuple[Representation, Representation]:
+        """Return the representation `name` of both tables, with the common columns only."""
+        a, b = representation(left, name), representation(right, name)
+        return (
+            a if self.left is None else _Columns(a.name, a.values, self.left),
+            b if self.right is None else _Columns(b.name, b.values, self.right),
+        )
+
+    def take_left(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows of the first table (n × features) with the common columns only."""
+        return rows if self.left is None else np.ascontiguousarray(rows[:, self.left])
+
+    def take_right(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows of the second table (n × features) with the common columns only, in the order of the first."""
+        return rows if self.right is None else np.ascontiguousarray(rows[:, self.right])
+
+
+@dataclass(frozen=True)
+class _Columns(Representation):
+    """Some columns of a representation, in an order of their own."""
+
+    columns: np.ndarray
+
+    @property
+    def width(self) -> int:
+        return len(self.columns)
+
+    def rows(self, index: np.ndarray | slice | None = None) -> np.ndarray:
+        return np.ascontiguousarray(super().rows(index)[:, self.columns])
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What is known of the columns of a representation: names of the blocks (None without), width of a block, model and window."""
+
+    width: int
+    names: tuple[Any, ...] | None
+    block: int
+    kind: str = ""
+    model: Mapping[str, Any] | None = None
+    window: tuple[int, ...] = ()
+
+
+def align(left: AnnData, right: AnnData, name: str) -> Aligned:
+    """Return how the representation `name` of two tables lines up.
+
+    By marker where `tl.embed` left a record, by name in `X` and in frames of `obsm`, else by position, with a warning.
+
+    Raises an error if nothing lines up: models that differ, features of different kinds, no marker in common, different widths without
+    names.
+    """
+    a, b = _origin(left, name), _origin(right, name)
+    _check_models(a, b, name)
+    if a.names is None or b.names is None:
+        return _by_position(a, b, name)
+    if a.block != b.block:
+        msg = f"{_slot(name)} has {a.block} features per marker in the first table and {b.block} in the second. Embed both with the same model and features=."
+        raise ValueError(msg)
+    where = {key: i for i, key in enumerate(b.names)}
+    common = [(i, where[key]) for i, key in enumerate(a.names) if key in where]
+    if not common:
+        msg = (
+            f"{_slot(name)}: the two tables have no marker in common. First: {_shown(a.names)}; second: {_shown(b.names)}. "
+            "Names have to agree; tl.embed(sdata, channels={...}) and pp.match_markers(sdata) map channels to markers."
+        )
+        raise ValueError(msg)
+    if a.names != b.names:
+        info(
+            f"{name}: {len(common)} markers in common, of {len(a.names)} and {len(b.names)}: {', '.join(_text(a.names[i]) for i, _ in common)}"
+        )
+    columns = [_columns([pair[side] for pair in common], origin) for side, origin in enumerate((a, b))]
+    return Aligned(tuple(_text(a.names[i]) for i, _ in common), len(common) * a.block, *columns)
+
+
+def record_of(adata: AnnData, name: str) -> tuple[dict[str, Any], str] | None:
+    """Return the record of `tl.embed` that a representation belongs to, and its kind of features ("marker" or "cls"); None without."""
+    stem = name.removeprefix("X_")
+    if name == "X" or stem == name:
+        return None
+    for key, suffixed in ((stem, False), (stem.removesuffix("_cls"), True)):
+        entry = adata.uns.get(key)
+        if isinstance(entry, Mapping) and {"model", "panel", "params"} <= set(entry):
+            found = thaw(entry)
+            return found, "cls" if suffixed or "marker" not in list(found["params"]["features"]) else "marker"
+    return None
+
+
+def blocks_of(adata: AnnData, name: str) -> tuple[list[str], int] | None:
+    """Return the names of the blocks of a representation (markers, variables) and the width of a block; None where features are not named."""
+    origin = _origin(adata, name)
+    return None if origin.names is None else ([_text(key) for key in origin.names], origin.block)
+
+
+def _origin(adata: AnnData, name: str) -> _Origin:
+    rep = representation(adata, name)
+    if name == "X" or hasattr(rep.values, "columns"):
+        names = [str(column) for column in (adata.var_names if name == "X" else rep.values.columns)]
+        if twice := repeated(names):
+            msg = f"Columns of {_slot(name)} cannot be told apart, names occur more than once: {listed(twice)}. Rename them."
+            raise ValueError(msg)
+        return _Origin(rep.width, tuple(names), 1, kind="column")
+    if (found := record_of(adata, name)) is None:
+        return _Origin(rep.width, None, rep.width)
+    entry, kind = found
+    panel: pd.DataFrame = entry["panel"]
+    window = tuple(sorted({int(size) for size in np.atleast_1d(entry["params"].get("patch_size", ()))}))
+    if kind == "cls" or rep.width % len(panel):
+        return _Origin(rep.width, None, rep.width, "cls", entry["model"], window)
+    # a marker is its name and its id: the id is what the network was told
+    names = tuple((str(marker), int(number)) for marker, number in zip(panel["marker"], panel["id"], strict=True))
+    return _Origin(rep.width, names, rep.width // len(panel), "marker", entry["model"], window)
+
+
+def _check_models(a: _Origin, b: _Origin, name: str) -> None:
+    """Raise an error where features cannot be compared, and warn where they may not be."""
+    if a.model is None or b.model is None:
+        return
+    if a.kind != b.kind:
+        msg = f"{_slot(name)} holds {a.kind!r} features in the first table and {b.kind!r} features in the second. Embed both with the same features=."
+        raise ValueError(msg)
+    fields = ("sha256",) if a.model.get("sha256") and b.model.get("sha256") else ("name", "source")
+    for field in (*fields, "blocks_run", "token_overlap"):
+        ours, theirs = (np.atleast_1d(model.get(field, "")).tolist() for model in (a.model, b.model))
+        if ours != theirs:
+            msg = (
+                f"{_slot(name)} was made by different models: {a.model['name']!r} and {b.model['name']!r} differ in {field} "
+                f"({_brief(ours)} and {_brief(theirs)}), and features of two models cannot be compared. Embed both tables with one model."
+            )
+            raise ValueError(msg)
+    if a.window != b.window:
+        sizes = " and ".join(", ".join(map(str, origin.window)) for origin in (a, b))
+        warn(f"{_slot(name)} was made from windows of {sizes} pixels; features of other windows differ. Embed both with one patch_size=.")
+
+
+def _by_position(a: _Origin, b: _Origin, name: str) -> Aligned:
+    if a.width != b.width:
+        msg = (
+            f"{_slot(name)} has {a.width} features in the first table and {b.width} in the second, and no record says which belong together. "
+            "Embed both with tl.embed(sdata), whose marker features are aligned by the markers in common."
+        )
+        raise ValueError(msg)
+    if a.model is None or b.model is None:
+        warn(
+            f"{_slot(name)} has no record of tl.embed in both tables; features are compared by position. Features fitted to one table (a PCA, say) cannot be."
+        )
+    return Aligned((), a.width)
+
+
+def _columns(blocks: list[int], origin: _Origin) -> np.ndarray | None:
+    """Return the columns of some blocks; None if these are all, in order."""
+    if blocks == list(range(len(origin.names or ()))):
+        return None
+    return (np.asarray(blocks)[:, None] * origin.block + np.arange(origin.block)).ravel()
+
+
+def _text(name: Any) -> str:
+    return name[0] if isinstance(name, tuple) else name
+
+
+def _shown(names: tuple[Any, ...]) -> str:
+    return listed([_text(name) for name in names], most=60)
+
+
+def _brief(values: list[Any]) -> str:
+    return ", ".join(str(value)[:12] for value in values)
+
+
+def _slot(name: str) -> str:
+    return "X" if name == "X" else f"obsm[{name!r}]"

@@ -1,0 +1,196 @@
+"""Zero-shot evaluation: clusters of embeddings against known classes."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from kronos_sc._core import results
+from kronos_sc._core.checks import positive_integer
+from kronos_sc._core.log import info
+from kronos_sc._core.progress import track
+from kronos_sc._core.representation import Representation, representations
+from kronos_sc._core.rng import Seed, integer, seed, start
+from kronos_sc._core.target import Target, classes_of, column, require_anndata
+from kronos_sc._core.target import target as as_target
+from kronos_sc._methods.agreement import agreement, silhouette
+from kronos_sc.tl._partition import How, partition
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+_METRICS = ["ari", "nmi", "silhouette"]
+_FOLD = "fold"
+
+
+def ari(
+    adata: AnnData,
+    target: str,
+    *,
+    use_rep: str | Sequence[str] | None = None,
+    cluster_key: str | Sequence[str] | None = None,
+    n_clusters: int | None = None,
+    method: Literal["auto", "kmeans", "minibatch"] = "auto",
+    fold_key: str | None = _FOLD,
+    n_init: int = 10,
+    max_silhouette: int = 10_000,
+    rng: Seed = 0,
+    key_added: str | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Score clusters of embeddings against known classes: the zero-shot evaluation of :cite:p:`Shaban2025`.
+
+    The units are clustered by k-means with as many clusters as there are classes, and the clusters are compared with the classes. No label
+    is used for clustering, so nothing can leak. With folds, each fold is clustered on its own and the summary is the mean over folds.
+
+    Parameters
+    ----------
+    adata
+        Units with embeddings and a column of classes.
+    target
+        Column of `obs`; units without a value are left out.
+    use_rep
+        Entries of `obsm`, or `"X"`; all embeddings on record if left out. Mean marker expression is always scored beside them.
+    cluster_key
+        Columns of `obs` that hold clusters already (of :func:`cluster` or Leiden, say), to score as well, under the name of the column.
+    n_clusters
+        Number of clusters; the number of classes if left out.
+    method
+        `"kmeans"`, `"minibatch"` for units that do not fit into memory, or `"auto"`; see :func:`cluster`.
+    fold_key
+        Column of `obs` with folds; used if it exists, and units in no fold are left out. `None` clusters all units at once.
+    n_init
+        Starts of k-means, of which the best is kept.
+    max_silhouette
+        Units, drawn at random, for the silhouette, whose time grows with their square; the same units for every representation.
+    rng
+        Seed or generator.
+    key_added
+        Name of the result; `"{target}_ari"` if left out.
+    copy
+        Return a new AnnData instead of adding to this one.
+
+    Returns
+    -------
+    `None`, or a new `AnnData` if `copy=True`. Sets:
+
+    `uns['{target}_ari' | key_added]`
+        `scores`: one row per representation and fold (`"all"` without folds) with `n` units, `n_clusters`, `ari` (adjusted Rand index: 0 by
+        chance, 1 if clusters are the classes), `nmi` (normalised mutual information, 0 to 1) and `silhouette` (−1 to 1, of the
+        embedding with the *classes* as clusters; missing for `cluster_key`). `summary`: mean and standard deviation over folds. `params`.
+
+    Raises
+    ------
+    KeyError
+        There is no such column or representation.
+    ValueError
+        The target has fewer than two classes, or a fold fewer units than clusters.
+
+    Examples
+    --------
+    >>> import kronos_sc as ks
+    >>> cells = ks.datasets.tissue(shape=(128, 128))["table"]
+    >>> ks.tl.ari(cells, "cell_type", use_rep="X")
+    >>> list(ks.get.result(cells, "cell_type_ari", table="summary")["metric"])
+    ['ari', 'nmi', 'silhouette']
+    """
+    require_anndata(adata)
+    truth = as_target(adata, target)
+    reps = representations(adata, use_rep)
+    given = _given(adata, cluster_key)
+    k = len(truth.classes) if n_clusters is None else positive_integer(n_clusters, name="n_clusters")
+    how = How(method, k, n_init)
+    if method == "leiden":
+        msg = "method='leiden' does not take a number of clusters; run tl.cluster(adata, method='leiden') and score its column with cluster_key=."
+        raise ValueError(msg)
+    positive_integer(max_silhouette, name="max_silhouette")
+    folds = _folds(adata, fold_key, truth)
+    units = {rep.name: _units(rep, folds, how) for rep in reps}
+    began = perf_counter()
+    seeds = [(integer(child), integer(child)) for child in start(rng).spawn(len(folds))]
+    rows: list[dict[str, Any]] = []
+    with_rows = [(rep, name, *one) for rep in reps for (name, one) in zip(folds, zip(units[rep.name], seeds, strict=True), strict=True)]
+    for rep, name, members, (fit, drawn) in track(with_rows, description="zero-shot clusters", unit="fit"):
+        clusters = partition(rep, members, how, np.random.default_rng(fit)).labels
+        sample = _sample(folds[name], max_silhouette, drawn)
+        sample = sample[rep.finite[sample]]
+        scored = agreement(truth.codes[members], clusters) | {"silhouette": silhouette(rep.rows(sample), truth.codes[sample])}
+        rows.append({"representation": rep.label, "fold": name, "n": len(members), "n_clusters": int(clusters.max()) + 1} | scored)
+    scores = pd.DataFrame(rows + [row for name in given for row in _score_given(name, given[name], truth, folds)])
+    out = adata.copy() if copy else adata
+    key = key_added or f"{target}_ari"
+    params = {
+        "target": target,
+        "representations": [rep.label for rep in reps],
+        "cluster_key": list(given),
+        "n_clusters": k,
+        "method": method,
+    }
+    params |= {
+        "fold_key": fold_key if list(folds) != ["all"] else None,
+        "n_init": n_init,
+        "max_silhouette": max_silhouette,
+        "rng": seed(rng),
+    }
+    tables = {"scores": scores, "summary": results.summary(scores, by="representation", metrics=_METRICS)}
+    results.store(out, key, kind="ari", params=params, tables=tables)
+    info(f"added uns[{key!r}]: {_in_words(scores)} ({perf_counter() - began:.1f} s)")
+    return out if copy else None
+
+
+def _given(adata: AnnData, names: str | Sequence[str] | None) -> dict[str, Target]:
+    """Return existing columns of clusters."""
+    every = [names] if isinstance(names, str) else list(names or ())
+    return {name: classes_of(column(adata, name, argument="cluster_key"), name=name) for name in every}
+
+
+def _folds(adata: AnnData, fold_key: str | None, truth: Target) -> dict[str, np.ndarray]:
+    """Return the labelled units (row numbers) of each fold; all of them as `"all"` if there are no folds."""
+    if fold_key is None or (fold_key == _FOLD and _FOLD not in adata.obs):
+        return {"all": np.flatnonzero(truth.labelled)}
+    found = classes_of(column(adata, fold_key, argument="fold_key"), name=fold_key)
+    folds = {str(name): np.flatnonzero((found.codes == code) & truth.labelled) for code, name in enumerate(found.classes)}
+    if not any(len(rows) for rows in folds.values()):
+        msg = f"No unit with a value in obs[{truth.name!r}] is in a fold of obs[{fold_key!r}]. Make folds with pp.spatial_folds(adata), or pass fold_key=None."
+        raise ValueError(msg)
+    return folds
+
+
+def _units(rep: Representation, folds: dict[str, np.ndarray], how: How) -> list[np.ndarray]:
+    """Return the row numbers of each fold that hold numbers throughout."""
+    members = [rows[rep.finite[rows]] for rows in folds.values()]
+    if missing := sum(map(len, folds.values())) - sum(map(len, members)):
+        info(f"{missing:,} units have NaN in {rep.name!r} and are left out for it")
+    for name, rows in zip(folds, members, strict=True):
+        how.require(len(rows), what=f"Fold {name!r} of {rep.name!r}" if len(folds) > 1 else repr(rep.name))
+    return members
+
+
+def _sample(rows: np.ndarray, most: int, drawn: int) -> np.ndarray:
+    """Return at most `most` of the rows, in order."""
+    if len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(drawn).choice(rows, most, replace=False))
+
+
+def _score_given(name: str, clusters: Target, truth: Target, folds: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Return the scores of an existing column, fold by fold."""
+    out = []
+    for fold, rows in folds.items():
+        members = rows[clusters.labelled[rows]]
+        found = clusters.codes[members]
+        scored = agreement(truth.codes[members], found) if len(members) else dict.fromkeys(("ari", "nmi"), np.nan)
+        out.append(
+            {"representation": name, "fold": fold, "n": len(members), "n_clusters": len(np.unique(found)), **scored, "silhouette": np.nan}
+        )
+    return out
+
+
+def _in_words(scores: pd.DataFrame) -> str:
+    mean = scores.groupby("representation", sort=False)["ari"].mean()
+    return "ARI " + ", ".join(f"{name} {value:.3f}" for name, value in mean.items())

@@ -1,0 +1,133 @@
+"""How few labels a classifier needs."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from kronos_sc._core import results
+from kronos_sc._core import rng as chance
+from kronos_sc._core.checks import positive_integer
+from kronos_sc._core.log import info
+from kronos_sc._core.progress import bar
+from kronos_sc._core.warn import warn
+from kronos_sc._methods.metrics import SCORES
+from kronos_sc.tl import _probe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+
+def few_shot(
+    adata: AnnData,
+    target: str,
+    *,
+    use_rep: str | Sequence[str] | None = None,
+    shots: Sequence[int] = (100, 200, 500, 1000),
+    order_key: str | None = None,
+    fold_key: str = "fold",
+    C: float | Sequence[float] | None = None,
+    n_trials: int = 25,
+    device: str | None = None,
+    rng: int | np.random.Generator | None = 0,
+    key_added: str | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Repeat the linear probe with fewer and fewer labelled units per class: the paper's few-shot phenotyping :cite:p:`Shaban2025`.
+
+    Everything is as in :func:`kronos_sc.tl.linear_probe`, once per number of shots: scaling, search and fit anew on each training set, the
+    whole fold as the test. Training sets are nested: the 100 units of a class are among its 200.
+
+    Parameters
+    ----------
+    adata
+        Table of cells or patches.
+    target
+        Column of `obs` to predict; units without a value take no part.
+    use_rep
+        Entries of `obsm`, or `"X"`; all embeddings on record if left out. Mean marker expression is added.
+    shots
+        Training units per class. A class that has fewer in the other folds trains with all it has, and a warning says so.
+    order_key
+        Column of `obs` with the order in which units of a class are drawn (:func:`kronos_sc.pp.nested_subsets`); drawn here if left out.
+    fold_key
+        Column of `obs` with the folds.
+    C
+        Inverse strength of the penalty: a value, a grid, or None for Bayesian optimisation on the validation units.
+    n_trials
+        Fits of the optimisation.
+    device
+        Where to fit, `"cpu"` or `"cuda"`; CUDA if there is one.
+    rng
+        Seed or generator.
+    key_added
+        Name of the result; `{target}_few_shot` if left out.
+    copy
+        Return a new table instead of changing this one.
+
+    Returns
+    -------
+    `None`, or a new `AnnData` if `copy=True`. Sets:
+
+    `uns['{target}_few_shot' | key_added]`
+        Frames for :func:`kronos_sc.get.result`. `scores`: one row per representation, fold and number of shots. `summary`: mean and sd over
+        folds. `per_class`. `params`.
+
+    Raises
+    ------
+    KeyError
+        Unknown target, folds, order or representation.
+    ValueError
+        Fewer than two classes or folds, or a class that the other folds do not hold twice.
+
+    Examples
+    --------
+    >>> import kronos_sc as ks
+    >>> cells = ks.datasets.tissue(shape=(200, 200))["table"]
+    >>> cells.obs["follicle"] = (cells.obs["region"] == "follicle").astype(str)
+    >>> ks.pp.spatial_folds(cells, n_folds=2, block_size=50)
+    >>> ks.tl.few_shot(cells, "follicle", use_rep="X", shots=(2, 5), C=1)
+    >>> sorted(ks.get.result(cells, "follicle_few_shot")["shots"].unique().tolist())
+    [2, 5]
+    """
+    sizes = sorted({positive_integer(n, name="shots") for n in shots})
+    search, where, draw = _probe.Search(C, n_trials), _probe.device_of(device), chance.start(rng)
+    plan = _probe.plan(adata, target, use_rep, fold_key, draw, order_key)
+    _warn_if_short(plan, sizes)
+    seeds = draw.integers(2**63, size=len(plan.splits))
+    _probe.announce(f"few-shot probe ({', '.join(map(str, sizes))} per class)", plan, target)
+    began, scores, per_class = time.perf_counter(), [], []
+    with bar(total=len(plan.reps) * len(plan.splits) * len(sizes) * search.fits, description="few-shot", unit="fit") as shown:
+        for rep in plan.reps:
+            probes, probas = _probe.cross_validate(plan, rep, sizes=sizes, search=search, seeds=seeds, device=where, tell=shown.update)
+            for split, fitted in zip(plan.splits, probes, strict=True):
+                for size, probe, proba in zip(sizes, fitted, probas, strict=True):
+                    labels = {"representation": rep.label, "fold": split.name, "shots": size}
+                    row, classes = _probe.evaluate(plan, proba, labels, split)
+                    scores.append(row | {"n_train": probe.n_train, "n_validation": len(split.validation), "C": probe.C})
+                    per_class.append(classes)
+    frame = pd.DataFrame(scores)
+    summary = results.summary(frame, by=["representation", "shots"], metrics=list(SCORES))
+    given = {"target": target, "fold_key": fold_key, "order_key": order_key, "shots": sizes, "C": C, "n_trials": n_trials}
+    params = given | {"representations": [rep.label for rep in plan.reps], "rng": chance.seed(rng)}
+    table = adata.copy() if copy else adata
+    tables = {"scores": frame, "summary": summary, "per_class": pd.concat(per_class)}
+    key = key_added or f"{target}_few_shot"
+    results.store(table, key, kind="few_shot", params=params, tables=tables)
+    info(f"added uns[{key!r}] ({time.perf_counter() - began:.1f} s)")
+    return table if copy else None
+
+
+def _warn_if_short(plan: _probe.Plan, sizes: Sequence[int]) -> None:
+    """Warn about classes with fewer training units in some fold than asked for."""
+    counts = np.array([np.bincount(plan.target.codes[split.train], minlength=len(plan.target.classes)) for split in plan.splits])
+    least = np.where(counts.max(axis=0) > 0, counts.min(axis=0), np.inf)
+    if short := [f"{name} ({least[c]:.0f})" for c, name in enumerate(plan.target.classes) if least[c] < max(sizes)]:
+        warn(
+            f"{len(short)} classes have fewer than {max(sizes)} training units in some fold and train with what they have: {', '.join(short[:10])}."
+        )

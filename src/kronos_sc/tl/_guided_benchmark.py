@@ -1,0 +1,229 @@
+"""How far a handful of labels takes you within one image."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from kronos_sc._core import results
+from kronos_sc._core import rng as chance
+from kronos_sc._core.checks import listed, numbers, positive_integer
+from kronos_sc._core.log import info
+from kronos_sc._core.progress import bar
+from kronos_sc._core.representation import representations
+from kronos_sc._core.target import require_anndata
+from kronos_sc._core.target import target as target_of
+from kronos_sc._core.warn import warn
+from kronos_sc._methods.scaling import fit_scaler
+from kronos_sc.tl._groups import groups_of, positive, usable_in
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+    from kronos_sc._core.representation import Representation
+    from kronos_sc._core.target import Target
+
+
+def guided_benchmark(
+    adata: AnnData,
+    target: str,
+    *,
+    use_rep: str | Sequence[str] | None = None,
+    groupby: str | None = None,
+    shots: Sequence[int] = (1, 5, 10, 20),
+    n_repeats: int = 100,
+    least: int = 50,
+    C: float = 1.0,
+    rng: int | np.random.Generator | None = 0,
+    key_added: str | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Measure how well a few labelled cells per class phenotype the rest of their image: the paper's human-guided protocol :cite:p:`Shaban2025`.
+
+    In every image, classes with fewer than `least` cells are dropped; of each other class `max(shots)` cells are drawn, and smaller
+    numbers of shots are subsets of that draw. A logistic regression trained on them is tested on all other cells of these classes in the
+    image, the same ones for every number of shots. All models of an image are solved together; the table compares with "Image-wise
+    few-shot performance" of the paper (Table S14). To label an image of your own, use :func:`annotate`.
+
+    Features are standardised over all units of the image, labelled or not: the labels of the test cells are never seen. Models are solved to
+    their minimum. scikit-learn's default tolerance stops before it where features are many, at a lower accuracy.
+
+    Parameters
+    ----------
+    adata
+        Table of cells.
+    target
+        Column of `obs` with the cell type. Units without a value are neither drawn nor tested.
+    use_rep
+        Entries of `obsm`, or `"X"`; all embeddings on record if left out. Mean marker expression is added.
+    groupby
+        Column of `obs` that names the image of each unit; one model is trained per image. The whole table is one image if left out.
+    shots
+        Labelled cells per class.
+    n_repeats
+        Draws per image. More draws make the mean of an image more certain, not the spread between images.
+    least
+        Cells that a class needs in an image to be in its benchmark; more than `max(shots)`.
+    C
+        Inverse strength of the penalty, as in scikit-learn; 1 in the paper.
+    rng
+        Seed or generator of the draws. All representations meet the same draws.
+    key_added
+        Name of the result; `{target}_guided` if left out.
+    copy
+        Return a new table instead of changing this one.
+
+    Returns
+    -------
+    `None`, or a new `AnnData` if `copy=True`. Sets:
+
+    `uns['{target}_guided' | key_added]`
+        Frames for :func:`kronos_sc.get.result`. `scores`: balanced accuracy per representation, image, repeat and number of shots.
+        `summary`: mean and sd over images of each image's mean over repeats. `groups`: units and classes of each image, and which classes
+        were too rare. `params`.
+
+    Raises
+    ------
+    KeyError
+        Unknown target, image column or representation.
+    ValueError
+        `least` does not exceed `max(shots)`, or no image has two classes of that size.
+
+    Examples
+    --------
+    >>> import kronos_sc as ks
+    >>> cells = ks.datasets.tissue(shape=(200, 200))["table"]
+    >>> ks.tl.guided_benchmark(cells, "region", use_rep="X", shots=(1, 5), n_repeats=10, least=10)
+    >>> ks.get.result(cells, "region_guided", table="summary")[["shots", "n"]].to_numpy().tolist()
+    [[1, 1], [5, 1]]
+    """
+    from kronos_sc._methods.guided import benchmark
+
+    require_anndata(adata)
+    wanted = target_of(adata, target)
+    groups = groups_of(adata, groupby)
+    reps = representations(adata, use_rep)
+    shots = _shots(shots)
+    repeats, least, C = positive_integer(n_repeats, name="n_repeats"), _least(least, shots), positive(C, name="C")
+    usable = usable_in(reps, wanted)
+    images = _images(wanted.keep(usable), groups, usable, least, groupby)
+    # a seed of its own for each image, whichever others there are: every representation meets the same draws
+    seeds = chance.start(rng).integers(2**63, size=len(images))
+    _announce(images, reps, shots, repeats)
+    began, parts = time.perf_counter(), []
+    with bar(total=len(images) * len(reps), description="guided benchmark", unit="image") as shown:
+        for rep in reps:
+            for image, seed in zip(images, seeds, strict=True):
+                x = rep.rows(image.rows)
+                x = fit_scaler(x).apply(x)
+                accuracy = benchmark(x, image.codes, shots=shots, repeats=repeats, C=C, rng=np.random.default_rng(seed))
+                parts.append(_scores(rep.label, image, shots, accuracy))
+                shown.update()
+    scores = pd.concat(parts, ignore_index=True)
+    each = scores.groupby(["representation", "group", "shots"], sort=False)["balanced_accuracy"].mean().reset_index()
+    tables = {
+        "scores": scores,
+        "summary": results.summary(each, by=["representation", "shots"], metrics=["balanced_accuracy"]),
+        "groups": pd.DataFrame([image.row for image in images]),
+    }
+    key = key_added or f"{target}_guided"
+    params = {"target": target, "groupby": groupby, "shots": shots, "n_repeats": repeats, "least": least, "C": C}
+    params |= {"representations": [rep.label for rep in reps], "rng": chance.seed(rng)}
+    table = adata.copy() if copy else adata
+    results.store(table, key, kind="guided_benchmark", params=params, tables=tables)
+    models = len(images) * len(reps) * repeats * len(shots)
+    info(f"added uns[{key!r}]: {models:,} models in {time.perf_counter() - began:.1f} s; {_best(tables['summary'], shots[-1])}")
+    return table if copy else None
+
+
+@dataclass(frozen=True)
+class _Image:
+    """Units of one image: row numbers, and classes 0 … k − 1 among those large enough (−1 for all other units)."""
+
+    name: str
+    rows: np.ndarray
+    codes: np.ndarray
+    row: dict[str, object]
+
+
+def _shots(shots: Sequence[int]) -> list[int]:
+    wanted = sorted({positive_integer(shot, name="shots") for shot in np.atleast_1d(np.asarray(shots, object)).tolist()})
+    if not wanted:
+        msg = "shots names no number of cells. Give one or several, as in shots=(1, 5, 10, 20)."
+        raise ValueError(msg)
+    return wanted
+
+
+def _least(least: int, shots: list[int]) -> int:
+    if positive_integer(least, name="least") <= shots[-1]:
+        msg = f"least={least} leaves no unit to test where {shots[-1]} of a class are drawn. Raise least above {shots[-1]}, or lower shots."
+        raise ValueError(msg)
+    return least
+
+
+def _images(wanted: Target, groups: Target, usable: np.ndarray, least: int, groupby: str | None) -> list[_Image]:
+    """Return the images that have two classes large enough."""
+    images, poor = [], []
+    for number, name in enumerate(groups.classes):
+        rows = np.flatnonzero((groups.codes == number) & usable)
+        counts = np.bincount(wanted.codes[rows][wanted.codes[rows] >= 0], minlength=len(wanted.classes))
+        large = counts >= least
+        if large.sum() < 2:
+            poor.append(name)
+            continue
+        renumbered = np.append(np.where(large, np.cumsum(large) - 1, -1), -1)  # the last for units without a class
+        rare = wanted.classes[(counts > 0) & ~large]
+        facts = {
+            "group": name,
+            "n_units": len(rows),
+            "n_classes": int(large.sum()),
+            "classes": "; ".join(wanted.classes[large]),
+            "too_rare": "; ".join(rare),
+        }
+        images.append(_Image(str(name), rows, renumbered[wanted.codes[rows]], facts))
+    if not images:
+        most = np.sort(np.bincount(wanted.codes[wanted.labelled], minlength=2))[::-1]
+        msg = (
+            f"No image ({listed(groups.classes)} of groupby={groupby!r}) has two classes of {wanted.name!r} with at least {least} units; "
+            f"the largest classes of the whole table have {numbers(most)}. Lower least and shots, or group by a coarser column."
+        )
+        raise ValueError(msg)
+    if poor:
+        warn(
+            f"{len(poor)} of {len(groups.classes)} images have fewer than two classes with at least {least} units and are left out: {listed(poor)}."
+        )
+    return images
+
+
+def _scores(label: str, image: _Image, shots: list[int], accuracy: np.ndarray) -> pd.DataFrame:
+    repeats, n_classes = len(accuracy), int(image.row["n_classes"])
+    taken = np.tile(shots, repeats)
+    return pd.DataFrame(
+        {
+            "representation": label,
+            "group": image.name,
+            "repeat": np.repeat(np.arange(repeats), len(shots)),
+            "shots": taken,
+            "n_train": taken * n_classes,
+            "n_test": int((image.codes >= 0).sum()) - shots[-1] * n_classes,
+            "balanced_accuracy": accuracy.ravel(),
+        }
+    )
+
+
+def _announce(images: list[_Image], reps: list[Representation], shots: list[int], repeats: int) -> None:
+    names = ", ".join(f"{rep.label} ({rep.width:,} features)" for rep in reps)
+    units = sum(len(image.rows) for image in images)
+    info(f"guided benchmark: {len(images)} images, {units:,} units, {numbers(shots)} labelled per class, {repeats} draws; {names}")
+
+
+def _best(summary: pd.DataFrame, shots: int) -> str:
+    last = summary[summary["shots"] == shots]
+    means = ", ".join(f"{name} {mean:.3f}" for name, mean in zip(last["representation"], last["mean"], strict=True))
+    return f"balanced accuracy with {shots} labelled per class: {means}"

@@ -1,0 +1,59 @@
+"""A representation made narrower: standardised, projected on principal components, wherever its rows lie."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kronos_sc._core.representation import Representation
+from kronos_sc._core.rng import integer
+from kronos_sc._methods.clustering import VALUES_HELD
+from kronos_sc._methods.scaling import Scaler
+
+if TYPE_CHECKING:
+    from sklearn.decomposition import PCA
+
+_SAMPLE_VALUES = 2**26  # numbers that components are fitted on: 256 MiB as float32, 175,000 rows of 384 features
+
+
+def held(rep: Representation) -> int:
+    """Return how many rows to hold at a time."""
+    return max(1, VALUES_HELD // max(rep.width, 1))
+
+
+def streamed_scaler(rep: Representation, rows: np.ndarray) -> Scaler:
+    """Return mean and standard deviation of features, from one pass over some rows."""
+    from sklearn.preprocessing import StandardScaler
+
+    fitted = StandardScaler()
+    for _, block in rep.blocks(rows, size=held(rep)):
+        fitted.partial_fit(block.astype(np.float64))
+    return Scaler(fitted.mean_.astype(np.float32), fitted.scale_.astype(np.float32))
+
+
+def reduced(rep: Representation, n_pcs: int, *, scale: bool, rng: np.random.Generator) -> Representation:
+    """Return the first principal components (float32, in memory) of a representation, fitted on a sample where it is large; rows with NaN stay NaN.
+
+    With fewer features or units than components there are as many components as there can be.
+    """
+    rows = np.flatnonzero(rep.finite)
+    scaler = streamed_scaler(rep, rows) if scale else None
+    most = max(_SAMPLE_VALUES // rep.width, n_pcs)
+    sample = rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
+    count = min(n_pcs, rep.width, len(sample))
+    fitted = _fit(_scaled(rep.rows(sample), scaler), count, rng)
+    out = np.full((rep.n_units, count), np.nan, np.float32)
+    for part, block in rep.blocks(rows, size=held(rep)):
+        out[part] = fitted.transform(_scaled(block, scaler))
+    return Representation(rep.name, out)
+
+
+def _scaled(x: np.ndarray, scaler: Scaler | None) -> np.ndarray:
+    return x if scaler is None else scaler.apply(x)
+
+
+def _fit(x: np.ndarray, count: int, rng: np.random.Generator) -> PCA:
+    from sklearn.decomposition import PCA
+
+    return PCA(count, random_state=integer(rng)).fit(x)

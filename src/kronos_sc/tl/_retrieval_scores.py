@@ -1,0 +1,266 @@
+"""How often a search finds units of the query's kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from kronos_sc._core import results
+from kronos_sc._core import rng as chance
+from kronos_sc._core.checks import known, listed, one_of, positive_integer
+from kronos_sc._core.log import info
+from kronos_sc._core.progress import track
+from kronos_sc._core.representation import Representation, representations
+from kronos_sc._core.target import Target, require_anndata
+from kronos_sc._core.target import target as as_target
+from kronos_sc._core.warn import warn
+from kronos_sc._methods import retrieval_metrics as metrics
+from kronos_sc._methods.scaling import fit_scaler
+from kronos_sc.tl._probe import folds_of
+from kronos_sc.tl._search import Side, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+METRICS = ("euclidean", "cosine")
+_FITTED = 20_000  # references that the scaling is fitted on, at most
+
+
+def retrieval_scores(
+    adata: AnnData,
+    target: str | None = None,
+    *,
+    use_rep: str | Sequence[str] | None = None,
+    fold_key: str = "fold",
+    k: int | Sequence[int] = (1, 3, 5),
+    metric: str = "euclidean",
+    scale: bool = False,
+    max_per_class: int | None = None,
+    composition_key: str | None = None,
+    rng: chance.Seed = 0,
+    key_added: str | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Score a search, fold by fold: whether what it finds has the query's type, or its composition :cite:p:`Shaban2025`.
+
+    The paper's cell retrieval (`target`) and patch retrieval (`composition_key`). Every unit of a fold is a query, the units of all other
+    folds are searched. All representations see the same units, mean marker expression among them.
+
+    Common types are found easily: read `accuracy@k` beside `chance@k`, what answers drawn at random would reach, or the table `per_class`.
+
+    Parameters
+    ----------
+    adata
+        Table of cells or patches.
+    target
+        Column of `obs`: an answer is right if it has the query's value. Left out, only compositions are scored.
+    use_rep
+        Entries of `obsm`, or `"X"`; all embeddings on record if left out. Mean marker expression is added.
+    fold_key
+        Column of `obs` with the folds (:func:`kronos_sc.pp.spatial_folds`). Units without a fold, as in a guard band, take no part.
+    k
+        Numbers of answers to score.
+    metric
+        `"euclidean"` as in the paper, or `"cosine"`.
+    scale
+        Standardise features on the units searched (on 20,000 of them at most): bright markers no longer outweigh dim ones. Off in the
+        paper.
+    max_per_class
+        Most units per class to search, drawn at random: makes all types equally easy to hit. All if left out.
+    composition_key
+        Entry of `obsm` with shares of classes per patch, 0 to 1 (:func:`kronos_sc.pp.majority_labels` writes `"composition"`).
+    rng
+        Seed or generator of the draws of `max_per_class` and `scale`.
+    key_added
+        Name of the result; `{target}_retrieval`, or `{composition_key}_retrieval` without a target, if left out.
+    copy
+        Return a new AnnData instead of adding to this one.
+
+    Returns
+    -------
+    `None`, or a new `AnnData` if `copy=True`. Sets:
+
+    `uns['{target}_retrieval' | key_added]`
+        `scores`: one row per representation and fold with `n_reference`, `n_query` and, for each k, means over the queries of
+        `accuracy@k` (any of the first k answers is right), `precision@k` (share of right ones), `map@k` (mean average precision:
+        Σᵢ P(i) · rel(i) / min(k, right ones there are), 1 if all right answers come first) and `chance@k` (accuracy of random answers);
+        with compositions `rmse@k`: root mean squared difference of the shares in percent, of the best of the first k answers (smaller is
+        better). `summary`: mean and sd over folds. `per_class`: `n_query`, `accuracy@k` and `chance@k` by representation, fold and class.
+        `params`.
+
+    Raises
+    ------
+    KeyError
+        A column, composition or representation does not exist.
+    ValueError
+        Neither target nor compositions were given, shares are not between 0 and 1, or a fold leaves fewer than `k` units to search.
+
+    Examples
+    --------
+    >>> import kronos_sc as ks
+    >>> cells = ks.datasets.tissue(shape=(128, 128))["table"]
+    >>> ks.pp.spatial_folds(cells, n_folds=2)
+    >>> ks.tl.retrieval_scores(cells, "cell_type", use_rep="X", k=1)
+    >>> ks.get.result(cells, "cell_type_retrieval", table="summary")["metric"].tolist()
+    ['accuracy@1', 'precision@1', 'map@1', 'chance@1']
+    """
+    require_anndata(adata)
+    one_of(metric, METRICS, name="metric")
+    ks = sorted({positive_integer(one, name="k") for one in (k if np.iterable(k) else [k])})
+    most = None if max_per_class is None else positive_integer(max_per_class, name="max_per_class")
+    truth = _truth(adata, target, composition_key, most)
+    folds = folds_of(adata, fold_key)
+    reps = representations(adata, use_rep)
+    usable = _usable(reps, truth, folds)
+    children = chance.start(rng).spawn(len(folds.classes))
+    plans = [_plan(truth, folds, i, usable, child, most) for i, child in enumerate(children)]
+    _require_enough(plans, ks[-1])
+    info(f"retrieval in {len(plans)} folds of {usable.sum():,} units: {listed(rep.label for rep in reps)}")
+    began, rows, per_class = perf_counter(), [], []
+    work = [(rep, plan) for rep in reps for plan in plans]
+    for rep, plan in track(work, description="retrieval", unit="fold"):
+        labels = {"representation": rep.label, "fold": plan.name}
+        scored = _scored(truth, plan, _answers(rep, plan, ks[-1], metric=metric, scale=scale), ks)
+        rows.append(
+            labels | {"n_reference": len(plan.reference), "n_query": len(plan.query)} | {name: v.mean() for name, v in scored.items()}
+        )
+        per_class.append(_per_class(labels, truth, plan, scored))
+    scores = pd.DataFrame(rows)
+    tables = {"scores": scores, "summary": results.summary(scores, by="representation", metrics=list(scores.columns[4:]))}
+    if target is not None:
+        tables["per_class"] = pd.concat(per_class)
+    key = key_added or f"{target or composition_key}_retrieval"
+    params = {"target": target, "composition_key": composition_key, "representations": [rep.label for rep in reps], "fold_key": fold_key}
+    params |= {"k": ks, "metric": metric, "scale": scale, "max_per_class": most, "rng": chance.seed(rng)}
+    out = adata.copy() if copy else adata
+    results.store(out, key, kind="retrieval_scores", params=params, tables=tables)
+    info(f"added uns[{key!r}]: {_in_words(scores)} ({perf_counter() - began:.1f} s)")
+    return out if copy else None
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """What makes an answer good: the same class, a like composition (units × classes, float64), or both."""
+
+    target: Target | None
+    composition: np.ndarray | None
+
+    @property
+    def there(self) -> np.ndarray:
+        """Units of which it is known (bool)."""
+        parts = [] if self.target is None else [self.target.labelled]
+        return np.logical_and.reduce([*parts, *([] if self.composition is None else [np.isfinite(self.composition).all(axis=1)])])
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """One fold: row numbers of queries, of what is searched, and of what a scaling is fitted on."""
+
+    name: str
+    query: np.ndarray
+    reference: np.ndarray
+    fitted: np.ndarray
+
+
+def _truth(adata: AnnData, target: str | None, composition_key: str | None, most: int | None) -> _Truth:
+    if target is None and composition_key is None:
+        msg = "Nothing says which answers are good. Name a column of obs (target) or an entry of obsm with shares (composition_key='composition')."
+        raise ValueError(msg)
+    if target is None and most is not None:
+        msg = f"max_per_class={most} needs classes. Name a column of obs with target=, or leave max_per_class out."
+        raise ValueError(msg)
+    return _Truth(None if target is None else as_target(adata, target), _composition(adata, composition_key))
+
+
+def _composition(adata: AnnData, key: str | None) -> np.ndarray | None:
+    """Return shares (units × classes, float64); NaN where unknown."""
+    if key is None:
+        return None
+    known(
+        key,
+        list(adata.obsm),
+        what="composition in obsm",
+        fix="Make it with pp.majority_labels(sdata, target), or name it with composition_key=.",
+    )
+    shares = np.asarray(adata.obsm[key], dtype=np.float64)
+    if shares.ndim != 2 or np.nanmin(shares, initial=0) < 0 or np.nanmax(np.nansum(shares, axis=1), initial=0) > 1 + 1e-3:
+        msg = f"obsm[{key!r}] must hold shares (units × classes) between 0 and 1 that add up to at most 1 per unit. Divide counts by their sum."
+        raise ValueError(msg)
+    return shares
+
+
+def _usable(reps: Sequence[Representation], truth: _Truth, folds: Target) -> np.ndarray:
+    """Return the units that take part (bool)."""
+    finite = np.logical_and.reduce([rep.finite for rep in reps])
+    wanted = truth.there & folds.labelled
+    if lost := int((wanted & ~finite).sum()):
+        warn(f"{lost:,} units have NaN in one of {listed(rep.name for rep in reps)} and are left out.")
+    return wanted & finite
+
+
+def _plan(truth: _Truth, folds: Target, fold: int, usable: np.ndarray, rng: np.random.Generator, most: int | None) -> _Plan:
+    reference = np.flatnonzero(usable & (folds.codes != fold))
+    if most is not None and truth.target is not None:
+        codes = truth.target.codes[reference]
+        parts = [rng.permutation(np.flatnonzero(codes == code))[:most] for code in range(len(truth.target.classes))]
+        reference = np.sort(reference[np.concatenate(parts)])
+    fitted = np.sort(rng.permutation(reference)[:_FITTED])
+    return _Plan(str(folds.classes[fold]), np.flatnonzero(usable & (folds.codes == fold)), reference, fitted)
+
+
+def _require_enough(plans: Sequence[_Plan], k: int) -> None:
+    for plan in plans:
+        if len(plan.query) == 0 or len(plan.reference) < k:
+            msg = (
+                f"Fold {plan.name!r} has {len(plan.query):,} queries and {len(plan.reference):,} units to search, and k={k} answers are wanted. "
+                "Lower k, or make other folds with pp.spatial_folds(adata)."
+            )
+            raise ValueError(msg)
+
+
+def _answers(rep: Representation, plan: _Plan, k: int, *, metric: str, scale: bool) -> np.ndarray:
+    """Return rows of the answers (queries × k, int64)."""
+    how = {"change": fit_scaler(rep.rows(plan.fitted)).apply} if scale else {}
+    return nearest(Side(rep, plan.reference, **how), Side(rep, plan.query, **how), k, metric=metric)[1]
+
+
+def _scored(truth: _Truth, plan: _Plan, index: np.ndarray, ks: Sequence[int]) -> dict[str, np.ndarray]:
+    """Return every score of every query."""
+    out: dict[str, np.ndarray] = {}
+    if truth.target is not None:
+        codes = truth.target.codes
+        relevant = codes[index] == codes[plan.query][:, None]
+        there = np.bincount(codes[plan.reference], minlength=len(truth.target.classes))[codes[plan.query]]
+        for name, score in (("accuracy", metrics.accuracy_at), ("precision", metrics.precision_at)):
+            out |= {f"{name}@{k}": score(relevant, k) for k in ks}
+        # a query whose class is nowhere to be found scores 0, as in its accuracy
+        out |= {f"map@{k}": np.nan_to_num(metrics.average_precision_at(relevant, there, k)) for k in ks}
+        out |= {f"chance@{k}": metrics.chance_at(there, len(plan.reference), k) for k in ks}
+    if truth.composition is not None:
+        error = metrics.composition_error(truth.composition[plan.query], [truth.composition[column] for column in index.T])
+        out |= {f"rmse@{k}": metrics.best_at(error, k) for k in ks}
+    return out
+
+
+def _per_class(labels: dict[str, str], truth: _Truth, plan: _Plan, scored: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Return accuracy and chance by the query's class."""
+    if truth.target is None:
+        return pd.DataFrame()
+    shown = pd.DataFrame({name: values for name, values in scored.items() if name.startswith(("accuracy", "chance"))})
+    classes = truth.target.classes
+    groups = shown.groupby(pd.Categorical(classes[truth.target.codes[plan.query]], categories=classes), observed=True)
+    means = groups.mean()
+    front = pd.DataFrame(labels | {"class": means.index.astype(str), "n_query": groups.size().to_numpy()})
+    return pd.concat([front, means.reset_index(drop=True)], axis=1)
+
+
+def _in_words(scores: pd.DataFrame) -> str:
+    name = next(column for column in scores.columns if column.startswith(("accuracy", "rmse")))
+    means = scores.groupby("representation", sort=False)[name].mean()
+    return f"{name} " + ", ".join(f"{rep} {value:.3g}" for rep, value in means.items())

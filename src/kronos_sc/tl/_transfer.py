@@ -1,0 +1,279 @@
+"""Labels of one cohort for another."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from kronos_sc._core import results
+from kronos_sc._core import rng as chance
+from kronos_sc._core.checks import listed, positive_integer
+from kronos_sc._core.log import info
+from kronos_sc._core.progress import bar
+from kronos_sc._core.representation import BASELINE, representations
+from kronos_sc._core.target import Target, require_anndata
+from kronos_sc._core.target import target as target_of
+from kronos_sc._core.warn import warn
+from kronos_sc._methods import metrics
+from kronos_sc._methods.splits import Split, cross_validation
+from kronos_sc.tl import _probe
+from kronos_sc.tl._aligned import align
+from kronos_sc.tl._groups import usable_in
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+    from kronos_sc._core.representation import Representation
+
+WHOLE = "all"
+"""Name in the column `fold` where one model is trained on the whole reference."""
+
+
+def transfer(
+    adata: AnnData,
+    reference: AnnData,
+    *,
+    target: str,
+    use_rep: str | Sequence[str] | None = None,
+    fold_key: str | None = None,
+    max_per_class: int | None = 1000,
+    C: float | Sequence[float] | None = None,
+    n_trials: int = 25,
+    device: str | None = None,
+    rng: int | np.random.Generator | None = 0,
+    key_added: str | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Train a linear classifier on one cohort and predict another: the paper's cross-dataset transfer :cite:p:`Shaban2025`.
+
+    The panels may differ: features of the markers in common are used, block by block, in one order. Standardisation, search and fit are
+    those of :func:`linear_probe` and see the reference only. Where `adata` has the target as well, predictions are scored against it;
+    call it again with the tables exchanged for the way back.
+
+    Parameters
+    ----------
+    adata
+        Table to predict.
+    reference
+        Table with labels, embedded by the same model.
+    target
+        Column of `obs` of the reference; if `adata` has a column of this name it is compared with, never trained on.
+    use_rep
+        Entries of `obsm`, or `"X"`, of both tables; all embeddings on record in both if left out. Mean marker expression is added where
+        both have it.
+    fold_key
+        Column of `obs` of the reference with folds: one model per fold, trained on the others as in the paper, so that scores have a
+        spread; predictions are of their mean probabilities. One model, trained on the whole reference, if left out.
+    max_per_class
+        Most training units per class. None for all.
+    C
+        Inverse strength of the penalty: a value, a grid to choose from, or None for Bayesian optimisation over 1e-10 to 1e5, judged on a
+        fifth of the reference.
+    n_trials
+        Fits of the optimisation. Irrelevant if `C` is given.
+    device
+        Where to fit, `"cpu"` or `"cuda"`; CUDA if there is one.
+    rng
+        Seed or generator of splits and search.
+    key_added
+        Name that all slots are derived from; `{target}_transfer` if left out.
+    copy
+        Return a new table instead of changing this one. The reference is never changed.
+
+    Returns
+    -------
+    `None`, or a new `AnnData` if `copy=True`. Sets, in `adata`:
+
+    `obs['{target}_transfer' | key_added]`
+        Predicted class (first representation; others have their name appended).
+    `obs['{target}_transfer_confidence' | key_added + '_confidence']`
+        Its probability (float32).
+    `obsm['{target}_transfer_proba' | key_added + '_proba']`
+        Probabilities (units × classes of the reference, float32); NaN for units without features.
+    `uns['{target}_transfer' | key_added]`
+        Frames for :func:`kronos_sc.get.result`. `scores`: one row per representation and fold; balanced accuracy, macro F1, macro average
+        precision (AP) and AUROC if `adata` has the target. Then also `summary`, `per_class` and `confusion` (of the mean probabilities),
+        as of :func:`linear_probe`. `markers`: those in common. `trials`: the search. `params`.
+
+    Raises
+    ------
+    KeyError
+        Unknown target, folds or representation.
+    ValueError
+        No marker in common, features of two models or of different kinds, fewer than two classes.
+
+    Warns
+    -----
+    UserWarning
+        Units to be scored have classes that the reference has not: they are counted and left out of the scores.
+
+    Examples
+    --------
+    >>> import kronos_sc as ks
+    >>> one, two = (ks.datasets.tissue(shape=(160, 160), rng=i)["table"] for i in range(2))
+    >>> ks.tl.transfer(two[:, 5:], one, target="region", use_rep="X", C=1.0, copy=True).obs["region_transfer"].notna().all()
+    np.True_
+    """
+    require_anndata(adata)
+    require_anndata(reference)
+    most = None if max_per_class is None else positive_integer(max_per_class, name="max_per_class")
+    search, where, draw = _probe.Search(C, n_trials), _probe.device_of(device), chance.start(rng)
+    wanted = target_of(reference, target)
+    pairs = _pairs(adata, reference, use_rep)
+    wanted = wanted.keep(usable_in([pair.reference for pair in pairs], wanted))
+    splits = _splits(reference, wanted, fold_key, draw)
+    usable = np.logical_and.reduce([pair.adata.finite for pair in pairs])
+    truth = _truth(adata, target, wanted.classes, usable)
+    seeds = draw.integers(2**63, size=len(splits))
+    _announce(pairs, wanted, splits, int(usable.sum()))
+    began, parts, probas = time.perf_counter(), [], []
+    with bar(total=len(pairs) * len(splits) * search.fits, description="transfer", unit="fit") as shown:
+        for pair in pairs:
+            fitted, proba = [], np.full((len(splits), adata.n_obs, len(wanted.classes)), np.nan, np.float32)
+            for split, seed in zip(splits, seeds, strict=True):
+                child = np.random.default_rng(seed)
+                fitted += _probe.train(
+                    pair.reference, wanted, split, sizes=[most], search=search, rng=child, device=where, tell=shown.update
+                )
+            for rows, values in pair.adata.blocks(np.flatnonzero(usable)):
+                for i, probe in enumerate(fitted):
+                    proba[i, rows] = probe.proba(values)
+            probas.append(proba.mean(axis=0))
+            parts.append(_tables(pair, splits, fitted, proba, truth, wanted.classes))
+    tables = {name: pd.concat([part[name] for part in parts]) for name in parts[0]}
+    if truth is not None:
+        tables["summary"] = results.summary(tables["scores"], by="representation", metrics=list(metrics.SCORES))
+    key = key_added or f"{target}_transfer"
+    params = {"target": target, "fold_key": fold_key, "max_per_class": most, "C": C, "n_trials": n_trials, "rng": chance.seed(rng)}
+    params |= {"representations": [pair.adata.label for pair in pairs], "classes": list(wanted.classes), "n_reference": reference.n_obs}
+    table = adata.copy() if copy else adata
+    for name, proba in zip(_probe.keys_of(key, [pair.adata for pair in pairs]), probas, strict=True):
+        _probe.write_predictions(table, name, proba, wanted.classes)
+        table.obs[f"{name}_confidence"] = proba.max(axis=1)
+    results.store(table, key, kind="transfer", params=params, tables=tables)
+    _report(tables["scores"], key, int(usable.sum()), time.perf_counter() - began)
+    return table if copy else None
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A representation of both tables, its columns aligned."""
+
+    adata: Representation
+    reference: Representation
+    markers: tuple[str, ...]
+
+
+def _pairs(adata: AnnData, reference: AnnData, use_rep: str | Sequence[str] | None) -> list[_Pair]:
+    """Return the representations to compare: what was asked for must line up, a baseline that was not is left out where it does not."""
+    named = [use_rep] if isinstance(use_rep, str) else list(use_rep or ())
+    names = [rep.name for rep in representations(adata, use_rep)]
+    if BASELINE not in (*named, *reference.obsm) and adata.n_vars and reference.n_vars:
+        names = list(dict.fromkeys("X" if name == BASELINE else name for name in names))
+    pairs, reason = [], None
+    for name in names:
+        if use_rep is None and name not in ("X", *reference.obsm):
+            info(f"{name} is left out: the reference has no obsm[{name!r}]")
+            continue
+        try:
+            pairs.append(_pair(adata, reference, name))
+        except (KeyError, ValueError) as error:
+            if name in named or name not in (BASELINE, "X"):
+                raise
+            reason = error
+            info(f"{name} is left out: {error.args[0]}")
+    if not pairs:
+        msg = (
+            f"The two tables have no representation in common: adata has {listed(names)}, obsm of the reference {listed(reference.obsm)}. "
+            "Embed both with tl.embed(sdata) and the same model."
+        )
+        raise ValueError(msg) from reason
+    return pairs
+
+
+def _pair(adata: AnnData, reference: AnnData, name: str) -> _Pair:
+    found = align(reference, adata, name)
+    theirs, ours = found.representations(reference, adata, name)
+    return _Pair(ours, theirs, found.markers)
+
+
+def _splits(reference: AnnData, wanted: Target, fold_key: str | None, rng: np.random.Generator) -> list[Split]:
+    """Return training and validation units of the reference, per fold or once."""
+    order = rng.permutation(reference.n_obs)
+    if fold_key is not None:
+        folds = _probe.folds_of(reference, fold_key)
+        splits = cross_validation(wanted.codes, folds.codes, folds.classes, order)
+    else:
+        # no unit is in fold 0: all of them train
+        splits = cross_validation(wanted.codes, np.ones(reference.n_obs, np.int64), np.array([WHOLE]), order)
+    for split in splits:
+        if len(np.unique(wanted.codes[split.validation])) < 2:
+            where = "The reference" if fold_key is None else f"The reference without fold {split.name!r}"
+            msg = f"{where} has fewer than two classes of {wanted.name!r} with two units each. Choose another target=, or other folds."
+            raise ValueError(msg)
+    return splits
+
+
+def _truth(adata: AnnData, name: str, classes: np.ndarray, usable: np.ndarray) -> np.ndarray | None:
+    """Return the class of each unit in terms of the reference (-1: none, or unknown to it); None if there is nothing to score."""
+    if name not in adata.obs:
+        info(f"adata has no obs[{name!r}]: predictions are written, not scored")
+        return None
+    own = target_of(adata, name, least=0)
+    number = {label: i for i, label in enumerate(classes)}
+    codes = np.array([number.get(label, -1) for label in own.classes] + [-1])[own.codes]
+    codes[~usable] = -1
+    if unseen := [label for label in own.classes if label not in number]:
+        lost = int(np.isin(own.codes, np.flatnonzero(np.isin(own.classes, unseen))).sum())
+        warn(
+            f"{lost:,} units have classes that the reference has not ({listed(unseen)}); they are left out of the scores. The reference has {listed(classes)}."
+        )
+    if not (codes >= 0).any():
+        info(f"no unit of adata has a class of the reference in obs[{name!r}]: predictions are written, not scored")
+        return None
+    return codes
+
+
+def _tables(
+    pair: _Pair, splits: list[Split], probes: list[_probe.Probe], proba: np.ndarray, truth: np.ndarray | None, classes: np.ndarray
+) -> dict[str, pd.DataFrame]:
+    """Return what there is to say about one representation."""
+    scores, per_class, trials, label = [], [], [], pair.adata.label
+    for split, probe, shares in zip(splits, probes, proba, strict=True):
+        names = {"representation": label, "fold": split.name}
+        row: dict[str, Any] = names | {"n_train": probe.n_train, "n_validation": len(split.validation), "C": probe.C}
+        trials.append(probe.trials.assign(**names))
+        if truth is not None:
+            known = truth >= 0
+            row |= {"n_test": int(known.sum()), **metrics.scores(truth[known], shares[known])}
+            by_class = metrics.per_class(truth[known], shares[known])
+            per_class.append(by_class.assign(**{"class": classes[by_class["class"]]}, **names))
+        scores.append(row)
+    markers = pd.DataFrame({"representation": label, "marker": pd.Series(pair.markers, dtype=object)})
+    tables = {"scores": pd.DataFrame(scores), "markers": markers, "trials": pd.concat(trials)}
+    if truth is None:
+        return tables
+    counts = metrics.confusion(truth[known], proba.mean(axis=0)[known].argmax(axis=1), len(classes))
+    true, predicted = (grid.ravel() for grid in np.meshgrid(classes, classes, indexing="ij"))
+    confusion = pd.DataFrame({"representation": label, "true": true, "predicted": predicted, "count": counts.ravel()})
+    return tables | {"per_class": pd.concat(per_class), "confusion": confusion}
+
+
+def _announce(pairs: list[_Pair], wanted: Target, splits: list[Split], n_units: int) -> None:
+    names = ", ".join(f"{pair.adata.label} ({pair.adata.width:,} features, {len(pair.markers) or 'no'} markers)" for pair in pairs)
+    units = f"{wanted.labelled.sum():,} reference units, {len(wanted.classes)} classes, {len(splits)} models"
+    info(f"transfer of {wanted.name!r} from {units} to {n_units:,} units; {names}")
+
+
+def _report(scores: pd.DataFrame, key: str, n_units: int, seconds: float) -> None:
+    done = f"added obs[{key!r}], obs['{key}_confidence'], obsm['{key}_proba'] and uns[{key!r}]: {n_units:,} units predicted"
+    if "balanced_accuracy" in scores:
+        means = scores.groupby("representation", sort=False)["balanced_accuracy"].mean()
+        done += ", balanced accuracy " + ", ".join(f"{name} {value:.3f}" for name, value in means.items())
+    info(f"{done} ({seconds:.1f} s)")
