@@ -7,7 +7,7 @@ import pytest
 
 from kronos_sc._methods import neighbours
 from kronos_sc._methods.neighbours import top_k
-from kronos_sc._methods.screen import _range
+from kronos_sc._methods.screen import _range, bfloat16_shift
 
 
 @pytest.fixture
@@ -68,6 +68,19 @@ def test_euclidean_is_that_of_a_double_loop(kind, precision, rng):
     np.testing.assert_allclose(distance, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("spread", [0.3, 0.05, 0.003])
+def test_bfloat16_loses_no_neighbour_of_many(spread, rng):
+    """Enough references for the scores to be counted from a level that moves, at several distances relative to the lengths."""
+    centres = 3 + rng.normal(size=(5, 48))
+    rows = (centres[rng.integers(0, 5, 9200)] + spread * rng.normal(size=(9200, 48))).astype(np.float32)
+    expected = top_k(rows[:9000], rows[9000:], 6, precision="float32")
+    for got, wanted in zip(top_k(rows[:9000], rows[9000:], 6, precision="bfloat16"), expected, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    some = rows[9000:9010].astype(float)
+    squares = ((some[:, None] - rows[None, :9000]) ** 2).sum(axis=2)
+    np.testing.assert_array_equal(expected[1][:10], np.argsort(squares, axis=1)[:, :6])
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("kind", ["random", "clustered", "far from zero"])
 def test_cosine_is_that_of_a_double_loop(kind, precision, rng):
@@ -117,6 +130,7 @@ def test_blocks_do_not_matter(sizes, rng, monkeypatch):
     expected = top_k(references, queries, 9)
     monkeypatch.setattr(neighbours, "_QUERIES", sizes[0])
     monkeypatch.setattr(neighbours, "_REFERENCES", sizes[1])
+    monkeypatch.setattr(neighbours, "_FIRST", sizes[1] // 4)
     for got, wanted in zip(top_k(references, queries, 9), expected, strict=True):
         np.testing.assert_array_equal(got, wanted)
     parts = ((np.arange(s, min(s + sizes[1], 401)), references[s : s + sizes[1]]) for s in range(0, 401, sizes[1]))
@@ -154,7 +168,8 @@ def test_bfloat16_gives_way_where_it_cannot_tell(rng, monkeypatch):
     product = neighbours._product
     monkeypatch.setattr(neighbours, "_product", lambda query, *rest: (kinds.append(type(query).__name__), product(query, *rest))[1])
     _, index = top_k(references, references[1:65], 3, precision="bfloat16")
-    assert kinds == ["Tensor"] + ["ndarray"] * 3
+    assert kinds == sorted(kinds)  # "Tensor" first, then "ndarray" to the end
+    assert set(kinds) == {"Tensor", "ndarray"}
     np.testing.assert_array_equal(index, by_loop(references, references[1:65], 3)[1])
 
 
@@ -172,6 +187,17 @@ def test_no_rounding_escapes_the_bound():
             inside = (patterns - base) % (1 << (32 - shift)) <= span
             assert inside[values >= level].all()
             assert not inside[values < level - spare * max(abs(level), 1e-6) - 1e-35].any()
+
+
+def test_shift_of_bfloat16_is_that_of_torch(rng):
+    import torch
+
+    rows = (rng.normal(size=(300, 9)) * 10.0 ** rng.integers(-8, 8, size=(300, 9))).astype(np.float32)
+    rows[7] = 0
+    moved = np.linalg.norm(rows[:, :6] - torch.from_numpy(rows[:, :6]).bfloat16().float().numpy(), axis=1)
+    shares = moved / np.maximum(np.linalg.norm(rows[:, :6], axis=1), 1e-30)
+    assert bfloat16_shift(rows, 6) == pytest.approx(1.001 * shares.max(), rel=1e-4)
+    assert shares.max() <= 2.0**-8
 
 
 def test_errors_name_what_to_change(rng):

@@ -150,7 +150,9 @@ def test_copy_and_files(cells: AnnData, tmp_path) -> None:
     assert list(cells.obs) == ["kind", "image", "mine"]
     new.write_h5ad(tmp_path / "a.h5ad")
     back = anndata.read_h5ad(tmp_path / "a.h5ad")
-    pd.testing.assert_frame_equal(ks.get.result(new, "mine_annotated", table="counts"), ks.get.result(back, "mine_annotated", table="counts"))
+    pd.testing.assert_frame_equal(
+        ks.get.result(new, "mine_annotated", table="counts"), ks.get.result(back, "mine_annotated", table="counts")
+    )
     assert back.obs["mine_annotated"].equals(new.obs["mine_annotated"])
 
 

@@ -129,7 +129,9 @@ def test_results_survive_a_file(table, tmp_path, form, keep):
     getattr(table, f"write_{form}")(tmp_path / "t")
     back = getattr(anndata, f"read_{form}")(tmp_path / "t")
     for name in ("scores", "summary", "coordinates"):
-        pd.testing.assert_frame_equal(ks.get.result(table, "condition_silhouette", table=name), ks.get.result(back, "condition_silhouette", table=name))
+        pd.testing.assert_frame_equal(
+            ks.get.result(table, "condition_silhouette", table=name), ks.get.result(back, "condition_silhouette", table=name)
+        )
 
 
 def test_a_lazy_embedding_gives_the_same_and_is_announced(table, caplog):

@@ -87,7 +87,9 @@ def test_copy_and_round_trip(tmp_path):
     out.write_zarr(tmp_path / "a.zarr")
     for back in (read_h5ad(tmp_path / "a.h5ad"), read_zarr(tmp_path / "a.zarr")):
         for table in ("enrichment", "composition"):
-            pd.testing.assert_frame_equal(get.result(back, "cluster_enrichment", table=table), get.result(out, "cluster_enrichment", table=table))
+            pd.testing.assert_frame_equal(
+                get.result(back, "cluster_enrichment", table=table), get.result(out, "cluster_enrichment", table=table)
+            )
 
 
 @pytest.mark.parametrize(

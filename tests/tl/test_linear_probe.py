@@ -127,7 +127,9 @@ def test_the_tested_fold_touches_nothing(cells) -> None:
     other.obsm["X_kronos"][fold] = np.random.default_rng(5).normal(100, 50, (fold.sum(), 30))
     for adata in (cells, other):
         ks.tl.linear_probe(adata, "cell_type", use_rep="X_kronos", n_trials=4)
-    trials = [ks.get.result(a, "cell_type_probe", table="trials").query("representation == 'kronos' and fold == '2'") for a in (cells, other)]
+    trials = [
+        ks.get.result(a, "cell_type_probe", table="trials").query("representation == 'kronos' and fold == '2'") for a in (cells, other)
+    ]
     pd.testing.assert_frame_equal(*trials)
 
 

@@ -142,6 +142,7 @@ def test_copy_and_files(cells, tmp_path):
         ({"hops": (0.5,)}, ValueError, "are no rings"),
         ({"stats": ("median",)}, ValueError, "stats can be 'mean', 'var'"),
         ({"n_pcs": 0}, ValueError, "n_pcs must be"),
+        ({"key_added": "kronos"}, ValueError, "would replace obsm"),
     ],
 )
 def test_bad_input_is_named_and_nothing_changes(cells, how, error, message):

@@ -92,3 +92,22 @@ def test_bad_input_is_named_and_nothing_changes(cells, how, error, message):
         tl.niches(cells, **how)
     assert "kronos_niche" not in cells.obs
     assert "kronos_niche" not in cells.uns
+
+
+def test_in_a_real_lung_niches_hang_together(real):
+    import anndata
+    from sklearn.neighbors import kneighbors_graph
+
+    cells = anndata.read_h5ad(real / "cell_tables" / "scimap_exemplar001.h5ad")
+    cells.obsp["spatial_connectivities"] = kneighbors_graph(cells.obs[["X_centroid", "Y_centroid"]].to_numpy(), 10)
+    tl.nhood_aggregate(cells, use_rep="X")
+    tl.niches(cells, use_rep="X_X_nhood", n_niches=6)
+    tl.cluster(cells, use_rep="X", n_clusters=6)
+    edges = cells.obsp["spatial_connectivities"].tocoo()
+    same = {
+        key: (cells.obs[key].cat.codes.to_numpy()[edges.row] == cells.obs[key].cat.codes.to_numpy()[edges.col]).mean()
+        for key in ("X_niche", "X_cluster")
+    }
+    assert same["X_niche"] > 0.7 > same["X_cluster"]
+    tl.ari(cells, "phenotype", use_rep="X")  # the types were gated on these markers
+    assert get.result(cells, "phenotype_ari")["ari"].item() > 0.25

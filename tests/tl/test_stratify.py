@@ -108,7 +108,9 @@ def test_scores_are_those_of_the_predictions(study):
 
 def test_splits_are_shared_and_do_not_depend_on_their_number(study):
     arguments = {"case_key": "donor", "method": FAST["composition"]}
-    few = get.result(tl.stratify(study, "group", use_rep="X_kronos", n_splits=2, **arguments, copy=True), "group_stratify", table="predictions")
+    few = get.result(
+        tl.stratify(study, "group", use_rep="X_kronos", n_splits=2, **arguments, copy=True), "group_stratify", table="predictions"
+    )
     more = tl.stratify(study, "group", use_rep=["X", "X_kronos"], n_splits=4, **arguments, copy=True)
     more = get.result(more, "group_stratify", table="predictions")
     for name in ("X", "kronos"):
@@ -147,7 +149,9 @@ def test_the_order_of_units_and_laziness_change_nothing(study):
     shuffled = study[np.random.default_rng(1).permutation(study.n_obs)].copy()
     shuffled.obsm["X_kronos"] = da.from_array(shuffled.obsm["X_kronos"], chunks=(70, 12))
     one, other = (
-        get.result(tl.stratify(a, "group", case_key="donor", use_rep="X_kronos", n_splits=3, copy=True), "group_stratify", table="predictions")
+        get.result(
+            tl.stratify(a, "group", case_key="donor", use_rep="X_kronos", n_splits=3, copy=True), "group_stratify", table="predictions"
+        )
         for a in (study, shuffled)
     )
     names = [name for name in one if name.startswith("probability")]

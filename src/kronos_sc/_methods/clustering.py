@@ -108,6 +108,7 @@ def minibatch(
     model = MiniBatchKMeans(
         n_clusters, init=start.cluster_centers_, n_init=1, reassignment_ratio=0, batch_size=size, random_state=integer(rng)
     )
+    model.partial_fit(sample)  # gives the centres weight: the first batch, which may lack whole images, moves them a little only
     run = max(held // _RUNS, 1)
     draws = [draw for _ in range(_EPOCHS) for draw in _draws(rows, run=run, held=held, rng=rng)]
     for draw in track(draws, description="mini-batch k-means", unit="block"):

@@ -1,10 +1,10 @@
 """Multinomial logistic regression with an L2 penalty, for many features and many values of C.
 
-Minimises scikit-learn's objective, C · Σ wᵢ · CEᵢ + ½‖W‖² with a free intercept, here divided by C · Σ wᵢ; for two classes, too. Three things make it fast where the
-same data are fitted again and again: an iteration touches the data twice and no more (scores along the search direction are kept, so the
-line search costs nothing), L-BFGS starts from a low-rank picture of the curvature that is made once for all values of C, and a fit can
-start from its neighbour's solution. With fewer units than features the problem moves to the space that the units span, where it is
-exactly the same and smaller.
+Minimises scikit-learn's objective, C · Σ wᵢ · CEᵢ + ½‖W‖² with a free intercept (that of two classes, too), divided by C · Σ wᵢ. Three
+things make it fast where the same data are fitted again and again: an iteration touches the data twice and no more (scores along the
+search direction are kept, so the line search costs nothing), L-BFGS starts from a low-rank picture of the curvature that is made once for
+all values of C, and a fit can start from its neighbour's solution. With fewer units than features the problem moves to the space that the
+units span, where it is exactly the same and smaller.
 
 Shapes: n units, d features, k classes, r rank of the preconditioner.
 """
@@ -119,6 +119,11 @@ class Problem:
         prior = np.bincount(y, weights=share / self._total)
         self._null = float(-(prior[prior > 0] * np.log(prior[prior > 0])).sum())  # cross-entropy of the best constant prediction
 
+    @property
+    def size(self) -> int:
+        """Numbers that an iteration reads twice."""
+        return self._x.numel()
+
     def fit(self, C: float, *, start: Linear | None = None, tol: float = 1e-6, max_iter: int = 500) -> Linear:
         """Return the minimum for one C (a smaller C is a stronger penalty).
 
@@ -129,7 +134,7 @@ class Problem:
         state = self._start(start, penalty)
         pairs: deque[tuple[torch.Tensor, torch.Tensor, float]] = deque(maxlen=_MEMORY)
         gradient, spread = self._gradient(state, penalty)
-        iteration, damping = 0, 0.0
+        iteration, damping, mark = 0, 0.0, np.inf
         for iteration in range(1, max_iter + 1):
             apply = self._preconditioner(penalty, spread, damping)
             step = _two_loops(gradient, pairs, apply)
@@ -153,7 +158,9 @@ class Problem:
                 continue
             state = _State(state.w + length * step[:-1], state.b + length * step[-1], state.z.add_(along, alpha=length), value)
             if iteration % _REFRESH == 0:
-                state.z = self._scores(torch.cat([state.w, state.b[None]]))
+                if mark - state.value <= tol * max(state.value, _SMALL):  # rounding hides what is left to gain
+                    break
+                mark, state.z = state.value, self._scores(torch.cat([state.w, state.b[None]]))
             before, (gradient, spread) = gradient, self._gradient(state, penalty)
             moved, turned = step * length, gradient - before
             curvature = _dot(moved, turned)

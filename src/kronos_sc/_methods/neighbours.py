@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,16 @@ from numba import get_num_threads
 
 from kronos_sc._core.checks import one_of, positive_integer
 from kronos_sc._core.progress import bar
-from kronos_sc._methods.screen import inverse_lengths, prepare, settle
+from kronos_sc._methods.screen import bfloat16_shift, inverse_lengths, prepare, settle
 
 METRICS = ("euclidean", "cosine")
 PRECISIONS = ("auto", "float32", "bfloat16")
 Blocks = Iterable[tuple[np.ndarray, np.ndarray]]
 
 _QUERIES, _REFERENCES = 1024, 4096  # scores at once: 16 MB of float32
+_FIRST = 256
 _HELD = 2**25  # numbers of a block of references (134 MB)
-_WORTH, _LOADED = 2e11, 1e10  # multiplications from which bfloat16 pays for loading torch, and where torch is loaded anyway
+_WORTH, _LOADED = 3e11, 2e10  # multiplications from which bfloat16 pays for loading torch, and where torch is loaded anyway
 _PARTS = 3  # columns that hold a float32 as a sum of bfloat16
 
 
@@ -126,7 +128,7 @@ class _Search:
         )
         self.buffer = np.empty(_QUERIES * _REFERENCES, np.uint32)
         starts = range(0, len(queries), _QUERIES) if half else ()
-        self.rounding = max((_rounding(self._prepared(queries[start : start + _QUERIES])[0]) for start in starts), default=0.0)
+        self.rounding = max((self._rounding(self._prepared(queries[start : start + _QUERIES])[0]) for start in starts), default=0.0)
 
     def against(self, numbers: np.ndarray, rows: np.ndarray) -> Iterator[None]:
         """Compare all queries with a block of references; yields after each block of queries."""
@@ -136,15 +138,14 @@ class _Search:
         for start in range(0, len(self.queries), _QUERIES):
             if half != self.half:
                 half = self.half
-                rounding = (self.rounding, _rounding(ready)) if half else (0.0, 0.0)
+                rounding = (self.rounding, self._rounding(ready)) if half else (0.0, 0.0)
                 slack = _slack(ready.shape[1], *rounding)
                 reference = _reference_side(ready, norm * (1 - slack), half=half)
             chosen = slice(start, start + _QUERIES)
             query, query_weight, query_norm = self._prepared(self.queries[chosen])
             query = _query_side(query, half=half)
             measured = 0
-            for first in range(0, len(rows), _REFERENCES):
-                part = slice(first, first + _REFERENCES)
+            for part in self._steps(chosen, len(rows)):
                 floor, level = self._levels(chosen, query_norm * (1 - slack), query.shape[1])
                 _shift(query, level)
                 scores = _product(query, reference[part], self.buffer)
@@ -153,6 +154,12 @@ class _Search:
             if measured > len(query) * (50 * self.index.shape[1] + len(rows) // 50):
                 self.half = False
             yield
+
+    def _steps(self, chosen: slice, count: int) -> list[slice]:
+        """Return parts of the references; the very first is small, because nothing is known yet that could rule out any."""
+        first = _FIRST if np.isinf(self.distance[chosen]).any() else _REFERENCES
+        edges = [0, *range(first, count, _REFERENCES), count]
+        return [slice(a, b) for a, b in pairwise(edges)]
 
     def _levels(self, chosen: slice, floor: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Return `floor`, lowered by what one more summand may round, and that summand: the score (float32) a new neighbour has to reach now.
@@ -172,6 +179,11 @@ class _Search:
             inverse_lengths(rows, weight)
         self._share(len(rows), lambda s: prepare(rows[s], weight[s], self.centre, out[s], norm[s]))
         return out, weight, norm
+
+    def _rounding(self, ready: np.ndarray) -> float:
+        """Return the largest share of its length by which bfloat16 moves a row: at most 2⁻⁸, and less than half of that as a rule."""
+        width = ready.shape[1] - 2 * _PARTS
+        return max(self._share(len(ready), lambda s: bfloat16_shift(ready[s], width)), default=0.0)
 
     def _settle(self, scores: np.ndarray, chosen: slice, query: tuple[np.ndarray, ...], reference: tuple[np.ndarray, ...]) -> int:
         """Pass over one block of scores; returns how many pairs were measured."""
@@ -193,17 +205,6 @@ def _slack(width: int, query: float, reference: float) -> float:
     r by shares `query` and `reference` of their lengths. |q·r| ≤ (‖q‖² + ‖r‖²) / 2.
     """
     return 2 * (width + 32) * 2.0**-24 + query + (1 + query) * reference
-
-
-def _rounding(ready: np.ndarray) -> float:
-    """Return the largest share of its length by which bfloat16 moves a row: at most 2⁻⁹, and less than half of that as a rule."""
-    worst = 0.0
-    for start in range(0, len(ready), _REFERENCES):
-        part = ready[start : start + _REFERENCES, : -2 * _PARTS]
-        change = _bfloat16(part).float().numpy() - part
-        moved, square = (np.einsum("ij,ij->i", x, x) for x in (change, part))
-        worst = max(worst, float(np.max(moved / np.where(square > 0, square, 1), initial=0)))
-    return 1.001 * worst**0.5  # the sums are in float32
 
 
 def _reference_side(ready: np.ndarray, norm: np.ndarray, *, half: bool) -> Any:

@@ -34,6 +34,28 @@ def prepare(rows: np.ndarray, weight: np.ndarray, centre: np.ndarray, out: np.nd
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
+def bfloat16_shift(rows: np.ndarray, width: int) -> float:
+    """Return the largest share of its length by which rounding to bfloat16 moves a row, of its first `width` features (float32)."""
+    rounded = np.empty(width, np.uint32)
+    back = rounded.view(np.float32)
+    worst = 0.0
+    for i in range(rows.shape[0]):
+        row = rows[i]
+        bits = row.view(np.uint32)
+        for j in range(width):
+            # to the nearest upper half, ties to even
+            rounded[j] = (bits[j] + np.uint32(0x7FFF) + ((bits[j] >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
+        moved = square = np.float32(0)
+        for j in range(width):
+            change = row[j] - back[j]
+            moved += change * change
+            square += row[j] * row[j]
+        if square > 0:
+            worst = max(worst, moved / square)
+    return 1.001 * np.sqrt(worst)  # the sums are in float32
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
 def squared_distance(a: np.ndarray, b: np.ndarray, wa: float, wb: float) -> float:
     """Return ‖a·wa − b·wb‖² in float64; equal rows give exactly 0, and a weight of 0 gives 2, as right angles do."""
     if wa == 0.0 or wb == 0.0:

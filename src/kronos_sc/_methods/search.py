@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,12 +10,14 @@ import numpy as np
 import pandas as pd
 
 from kronos_sc._methods.metrics import macro_f1
+from kronos_sc._methods.threads import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kronos_sc._methods.logistic import Linear, Problem
 
+_SMALL = 2**21  # numbers of a training set below which threads cost more than they bring
 LOW, HIGH = 1e-10, 1e5
 """Range of C in the paper (Online Methods, cell phenotyping)."""
 
@@ -70,11 +73,12 @@ def choose(
         tell()
         return score
 
-    if C is None:
-        _optimise(judge, n_trials, rng, low, high)
-    else:
-        for value in np.sort(np.atleast_1d(np.asarray(C, float))).tolist():
-            judge(value)
+    with one_thread() if problem.size < _SMALL else nullcontext():
+        if C is None:
+            _optimise(judge, n_trials, rng, low, high)
+        else:
+            for value in np.sort(np.atleast_1d(np.asarray(C, float))).tolist():
+                judge(value)
     best = min(fitted, key=lambda value: (-fitted[value][0][0], fitted[value][0][1], value))
     return Choice(best, fitted[best][1], pd.DataFrame(rows, columns=["trial", "C", "macro_f1", "iterations"]))
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from kronos_sc._core import results
 from kronos_sc._core.checks import known, listed, one_of
+from kronos_sc._core.free_key import free_key
 from kronos_sc._core.keys import UNS_SPATIALDATA
 from kronos_sc._core.log import info
 from kronos_sc._core.resolve import annotation, only, require_spatialdata
@@ -18,7 +19,6 @@ from kronos_sc._core.target import target as as_target
 from kronos_sc.patches._labels import _tracked as strips_of
 from kronos_sc.patches._raster import between, label_raster
 from kronos_sc.pp._class_pixels import Lookup, class_pixels
-from kronos_sc._core.columns import require_free_column
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -105,7 +105,7 @@ def majority_labels(
     table_key = _annotating(sdata, table_key, list(sdata.labels), what="labels", argument="table_key")
     labels_key = _labels_of(sdata, table_key, labels_key, shapes_key)
     cells, table = sdata.tables[table_key], sdata.tables[patches_table]
-    require_free_column(table, key_added)
+    free_key(table, key_added)
     classes = as_target(cells, target, least=1)
     if background == "vote" and _BACKGROUND in classes.classes:
         msg = f"obs[{target!r}] has a class 'background' already, which background='vote' would add. Rename it, or leave background='own'."

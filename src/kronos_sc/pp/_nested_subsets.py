@@ -10,10 +10,9 @@ import pandas as pd
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import positive_integer
+from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
-from kronos_sc._core.target import require_anndata
 from kronos_sc._core.target import target as as_target
-from kronos_sc._core.columns import require_free_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,10 +74,8 @@ def nested_subsets(
     >>> int((cells.obs["cell_type_order"] == 0).sum()) == cells.obs["cell_type"].nunique()
     True
     """
-    require_anndata(adata)
+    key = free_key(adata, key_added or f"{target}_order")
     classes = as_target(adata, target)
-    key = key_added or f"{target}_order"
-    require_free_column(adata, key)
     wanted = sorted({positive_integer(size, name="each of sizes") for size in sizes})
     order = _ranks(classes.codes, len(classes.classes), chance.start(rng))
     subsets = pd.DataFrame(

@@ -10,11 +10,11 @@ import pandas as pd
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import known, listed, positive_integer
+from kronos_sc._core.free_key import free_key
 from kronos_sc._core.keys import UNS_SPATIALDATA
 from kronos_sc._core.log import info
-from kronos_sc._core.target import classes_of, column, require_anndata
+from kronos_sc._core.target import classes_of, column
 from kronos_sc._core.warn import warn
-from kronos_sc._core.columns import require_free_column
 from kronos_sc.pp._deal import deal, deal_by_value, deal_mixed
 from kronos_sc.pp._groups import Groups, blocks, named, parts
 
@@ -105,9 +105,8 @@ def spatial_folds(
     >>> ks.get.result(cells, "fold")["fold"].tolist()
     ['0', '1', '2', '3']
     """
-    require_anndata(adata)
+    free_key(adata, key_added)
     n_folds = _checked(n_folds, groupby=groupby, stratify=stratify, library_key=library_key, block_size=block_size, guard=guard)
-    require_free_column(adata, key_added)
     values = None if stratify is None else classes_of(column(adata, stratify, argument="stratify"), name=stratify)
     library_key = _library_key(adata, library_key) if groupby is None else None
     groups = _named(adata, groupby) if groupby is not None else _cut(adata, spatial_key, library_key, n_folds, block_size)

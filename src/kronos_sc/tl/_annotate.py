@@ -12,10 +12,11 @@ import pandas as pd
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import listed, positive_integer
+from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import track
 from kronos_sc._core.representation import representation
-from kronos_sc._core.target import Target, classes_of, column, require_anndata
+from kronos_sc._core.target import Target, classes_of, column
 from kronos_sc._core.warn import warn
 from kronos_sc.tl._groups import groups_of, positive
 from kronos_sc.tl._probe import device_of
@@ -112,7 +113,7 @@ def annotate(
     >>> bool(cells.obs["mine_annotated"].notna().all())
     True
     """
-    require_anndata(adata)
+    key = free_key(adata, key_added or f"{target}_annotated")
     labels = _labels(adata, target)
     groups = groups_of(adata, groupby)
     rep = representation(adata, use_rep)
@@ -130,7 +131,6 @@ def annotate(
     for task in track(tasks, description="annotate", unit="group"):
         _fill(proba, rep, labels, task, most=most, C=C, device=where, rng=children[task.number])
     codes, confidence = _decide(proba, labels, threshold)
-    key = key_added or f"{target}_annotated"
     params = {
         "target": target,
         "representation": rep.label,

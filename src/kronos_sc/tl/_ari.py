@@ -10,11 +10,12 @@ import pandas as pd
 
 from kronos_sc._core import results
 from kronos_sc._core.checks import positive_integer
+from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import track
 from kronos_sc._core.representation import Representation, representations
 from kronos_sc._core.rng import Seed, integer, seed, start
-from kronos_sc._core.target import Target, classes_of, column, require_anndata
+from kronos_sc._core.target import Target, classes_of, column
 from kronos_sc._core.target import target as as_target
 from kronos_sc._methods.agreement import agreement, silhouette
 from kronos_sc.tl._partition import How, partition
@@ -99,7 +100,7 @@ def ari(
     >>> list(ks.get.result(cells, "cell_type_ari", table="summary")["metric"])
     ['ari', 'nmi', 'silhouette']
     """
-    require_anndata(adata)
+    key = free_key(adata, key_added or f"{target}_ari")
     truth = as_target(adata, target)
     reps = representations(adata, use_rep)
     given = _given(adata, cluster_key)
@@ -123,7 +124,6 @@ def ari(
         rows.append({"representation": rep.label, "fold": name, "n": len(members), "n_clusters": int(clusters.max()) + 1} | scored)
     scores = pd.DataFrame(rows + [row for name in given for row in _score_given(name, given[name], truth, folds)])
     out = adata.copy() if copy else adata
-    key = key_added or f"{target}_ari"
     params = {
         "target": target,
         "representations": [rep.label for rep in reps],

@@ -13,11 +13,12 @@ import pandas as pd
 
 from kronos_sc._core import results
 from kronos_sc._core.checks import listed, one_of, positive_integer
+from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.representation import Representation, representations
 from kronos_sc._core.rng import Seed, seed, start
-from kronos_sc._core.target import Target, require_anndata, target
+from kronos_sc._core.target import Target, target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,7 +101,7 @@ def batch_metrics(
     >>> list(ks.get.result(cells, "batch_metrics").columns)
     ['representation', 'metric', 'value', 'better']
     """
-    require_anndata(adata)
+    key = free_key(adata, key_added or f"{batch_key}_metrics")
     chosen = _chosen(metrics, label_key)
     most = None if max_units is None else positive_integer(max_units, name="max_units")
     batch = target(adata, batch_key, argument="batch_key")
@@ -122,7 +123,6 @@ def batch_metrics(
                 lines.append({"representation": rep.label, "metric": name, "value": value, "better": _METRICS[name].better})
                 shown.update()
     out = adata.copy() if copy else adata
-    key = key_added or f"{batch_key}_metrics"
     params = {"batch_key": batch_key, "label_key": label_key, "use_rep": [rep.name for rep in reps], "metrics": chosen}
     params |= {"max_units": most, "n_units": len(units), "rng": seed(rng)}
     results.store(out, key, kind="batch_metrics", params=params, tables={"scores": pd.DataFrame(lines)})

@@ -12,11 +12,12 @@ import pandas as pd
 
 from kronos_sc._core import results
 from kronos_sc._core.checks import listed, positive_integer
+from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.representation import Representation, representations
 from kronos_sc._core.rng import Seed, integer, seed, start
-from kronos_sc._core.target import Target, require_anndata, target
+from kronos_sc._core.target import Target, target
 from kronos_sc._core.warn import warn
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def batch_silhouette(
     >>> list(ks.get.result(cells, "batch_silhouette", table="summary")["metric"])
     ['silhouette', 'ari']
     """
-    require_anndata(adata)
+    key = free_key(adata, key_added or f"{batch_key}_silhouette")
     n_components, n_clusters = positive_integer(n_components, name="n_components"), positive_integer(n_clusters, name="n_clusters")
     positive_integer(n_init, name="n_init")
     most = None if max_per_batch is None else positive_integer(max_per_batch, name="max_per_batch")
@@ -141,7 +142,6 @@ def batch_silhouette(
     summary = results.summary(every, by="representation", metrics=["silhouette", "ari"])
     kept = pd.concat(coordinates, ignore_index=True) if coordinates else _no_coordinates(n_components)
     out = adata.copy() if copy else adata
-    key = key_added or f"{batch_key}_silhouette"
     params = {"batch_key": batch_key, "use_rep": [rep.name for rep in reps], "n_components": n_components, "n_clusters": n_clusters}
     params |= {"max_per_batch": most, "n_init": n_init, "rng": seed(rng)}
     results.store(out, key, kind="batch_silhouette", params=params, tables={"scores": every, "summary": summary, "coordinates": kept})

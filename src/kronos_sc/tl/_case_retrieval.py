@@ -11,10 +11,10 @@ import pandas as pd
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import listed, one_of, positive_integer
+from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import track
 from kronos_sc._core.representation import representations
-from kronos_sc._core.target import require_anndata
 from kronos_sc._methods.case_splits import draw_split
 from kronos_sc._methods.cases import case_means
 from kronos_sc._methods.metrics import macro_f1
@@ -98,7 +98,7 @@ def case_retrieval(
     >>> ks.get.result(cells, "group_case_retrieval", table="summary")["metric"].tolist()
     ['accuracy', 'macro_f1', 'balanced_accuracy']
     """
-    require_anndata(adata)
+    key = free_key(adata, key_added or f"{target}_case_retrieval")
     one_of(metric, METRICS, name="metric")
     n_reference, n_repeats = positive_integer(n_reference, name="n_reference"), positive_integer(n_repeats, name="n_repeats")
     reps = representations(adata, use_rep)
@@ -115,7 +115,6 @@ def case_retrieval(
     tables = {name: pd.concat([part[name] for part in parts]) for name in parts[0]}
     tables = {name: table[["representation", *table.columns[:-1]]] for name, table in tables.items()}
     tables |= {"summary": results.summary(tables["scores"], by="representation", metrics=list(SCORES))}
-    key = key_added or f"{target}_case_retrieval"
     params = {"target": target, "case_key": case_key, "representations": [rep.label for rep in reps], "n_reference": n_reference}
     params |= {"n_repeats": n_repeats, "metric": metric, "rng": chance.seed(rng)}
     out = adata.copy() if copy else adata

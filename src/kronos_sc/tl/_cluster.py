@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from kronos_sc._core import results
+from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.representation import Representation, representation
 from kronos_sc._core.rng import Seed, integer, seed, start
@@ -105,7 +106,7 @@ def cluster(
         msg = "use_rep is an empty list; name one or several entries of obsm, or 'X'."
         raise ValueError(msg)
     groups = _groups(adata, groupby)
-    columns = _columns(reps, key_added)
+    columns = [free_key(adata, name) for name in _columns(reps, key_added)]
     units = {rep.name: _units(rep, groups, how) for rep in reps}
     began = perf_counter()
     # the same seed for each representation: what one gives does not depend on which others were named

@@ -9,8 +9,9 @@ import pandas as pd
 
 from kronos_sc._core import results
 from kronos_sc._core.checks import listed
+from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
-from kronos_sc._core.target import require_anndata, target
+from kronos_sc._core.target import target
 from kronos_sc._core.warn import warn
 from kronos_sc._methods.cases import case_shares
 from kronos_sc._methods.enrichment import compare_shares, smallest_p
@@ -79,7 +80,7 @@ def enrichment(
     >>> ks.get.result(cells, "cell_type_enrichment")["n_a"].unique().tolist()
     [4]
     """
-    require_anndata(adata)
+    key = free_key(adata, key_added or f"{cluster_key}_enrichment")
     clusters = target(adata, cluster_key, argument="cluster_key")
     cases = labelled_cases(adata, case_key, group_key, argument="group_key")
     a, b = _two(cases, groups, group_key)
@@ -92,7 +93,6 @@ def enrichment(
     for place, (column, values) in enumerate({"cluster": clusters.classes, "group_a": names[0], "group_b": names[1]}.items()):
         table.insert(place, column, values)
     adata = adata.copy() if copy else adata
-    key = key_added or f"{cluster_key}_enrichment"
     params = {"cluster_key": cluster_key, "group_key": group_key, "case_key": case_key, "groups": names}
     tables = {"enrichment": table, "composition": _composition(cases, clusters.classes, shares, np.concatenate(members))}
     results.store(adata, key, kind="enrichment", params=params, tables=tables)

@@ -11,6 +11,7 @@ import pandas as pd
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import positive_integer
+from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.warn import warn
@@ -95,6 +96,7 @@ def few_shot(
     >>> sorted(ks.get.result(cells, "follicle_few_shot")["shots"].unique().tolist())
     [2, 5]
     """
+    key = free_key(adata, key_added or f"{target}_few_shot")
     sizes = sorted({positive_integer(n, name="shots") for n in shots})
     search, where, draw = _probe.Search(C, n_trials), _probe.device_of(device), chance.start(rng)
     plan = _probe.plan(adata, target, use_rep, fold_key, draw, order_key)
@@ -117,7 +119,6 @@ def few_shot(
     params = given | {"representations": [rep.label for rep in plan.reps], "rng": chance.seed(rng)}
     table = adata.copy() if copy else adata
     tables = {"scores": frame, "summary": summary, "per_class": pd.concat(per_class)}
-    key = key_added or f"{target}_few_shot"
     results.store(table, key, kind="few_shot", params=params, tables=tables)
     info(f"added uns[{key!r}] ({time.perf_counter() - began:.1f} s)")
     return table if copy else None

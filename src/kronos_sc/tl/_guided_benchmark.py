@@ -12,6 +12,7 @@ import pandas as pd
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import listed, numbers, positive_integer
+from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.representation import representations
@@ -103,6 +104,7 @@ def guided_benchmark(
     >>> ks.get.result(cells, "region_guided", table="summary")[["shots", "n"]].to_numpy().tolist()
     [[1, 1], [5, 1]]
     """
+    key = free_key(adata, key_added or f"{target}_guided")
     from kronos_sc._methods.guided import benchmark
 
     require_anndata(adata)
@@ -132,7 +134,6 @@ def guided_benchmark(
         "summary": results.summary(each, by=["representation", "shots"], metrics=["balanced_accuracy"]),
         "groups": pd.DataFrame([image.row for image in images]),
     }
-    key = key_added or f"{target}_guided"
     params = {"target": target, "groupby": groupby, "shots": shots, "n_repeats": repeats, "least": least, "C": C}
     params |= {"representations": [rep.label for rep in reps], "rng": chance.seed(rng)}
     table = adata.copy() if copy else adata

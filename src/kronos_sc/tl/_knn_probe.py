@@ -11,6 +11,7 @@ import pandas as pd
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import one_of, positive_integer
+from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._methods.metrics import SCORES
@@ -105,7 +106,8 @@ def knn_probe(
     ks = list(dict.fromkeys(positive_integer(value, name="k") for value in np.atleast_1d(np.asarray(k, object)).tolist()))
     one_of(metric, METRICS, name="metric")
     most = None if max_per_class is None else positive_integer(max_per_class, name="max_per_class")
-    plan, key = _probe.plan(adata, target, use_rep, fold_key, chance.start(rng)), key_added or f"{target}_knn"
+    key = free_key(adata, key_added or f"{target}_knn")
+    plan = _probe.plan(adata, target, use_rep, fold_key, chance.start(rng))
     voters = [_voters(plan, split, most) for split in plan.splits]
     _check(ks, voters, plan)
     _probe.announce("nearest neighbours", plan, target)

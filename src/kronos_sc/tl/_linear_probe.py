@@ -11,7 +11,7 @@ import pandas as pd
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import one_of, positive_integer
-from kronos_sc._core.columns import require_free_column
+from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._methods.metrics import SCORES
@@ -115,9 +115,9 @@ def linear_probe(
     one_of(protocol, PROTOCOLS, name="protocol")
     most = None if max_per_class is None else positive_integer(max_per_class, name="max_per_class")
     search = _probe.Search(C, n_trials, *((1e-5, 1e10) if protocol == "tutorial" else ()))
-    where, draw, key = _probe.device_of(device), chance.start(rng), key_added or f"{target}_probe"
+    key = free_key(adata, key_added or f"{target}_probe")
+    where, draw = _probe.device_of(device), chance.start(rng)
     plan = _probe.plan(adata, target, use_rep, fold_key, draw)
-    require_free_column(adata, key)
     blocks = [blocks_of(adata, rep.name) for rep in plan.reps]
     seeds = draw.integers(2**63, size=len(plan.splits))
     _probe.announce("linear probe", plan, target)

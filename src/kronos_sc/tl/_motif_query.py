@@ -10,6 +10,7 @@ import pandas as pd
 
 from kronos_sc._core import results
 from kronos_sc._core.checks import known, listed, positive_integer
+from kronos_sc._core.free_key import free_key
 from kronos_sc._core.keys import UNS_SPATIALDATA
 from kronos_sc._core.log import info
 from kronos_sc._core.target import Target, classes_of, column, require_anndata
@@ -104,7 +105,7 @@ def motif_query(
     needed = _needed(types, cell_types)
     reach = _positive(radius, "radius") / (1 if mpp is None else _positive(mpp, "mpp"))
     marked = adata if patches is None else patches
-    require_anndata(marked)
+    free_key(marked, key_added)
     edge = _edge(patches, patch_size)
     xy, where = _positions(adata, spatial_key), _positions(marked, spatial_key)
     images = _images(adata, patches, library_key)

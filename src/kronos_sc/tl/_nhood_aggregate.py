@@ -11,6 +11,7 @@ from scipy import sparse
 
 from kronos_sc._core import results
 from kronos_sc._core.checks import known, one_of, positive_integer
+from kronos_sc._core.free_key import free_key
 from kronos_sc._core.keys import UNS_SPATIALDATA
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import track
@@ -84,7 +85,7 @@ def nhood_aggregate(
     KeyError
         There is no such representation or graph.
     ValueError
-        `hops` or `stats` are no choice.
+        `hops` or `stats` are no choice, the graph has no edges, or `key_added` is the name of the representation itself.
 
     Warns
     -----
@@ -105,7 +106,12 @@ def nhood_aggregate(
     rep = representation(adata, use_rep)
     hops, stats = _choices(hops, stats)
     graph = _graph(adata, connectivity_key)
-    key = key_added or f"{rep.label}_nhood"
+    key = free_key(adata, key_added or f"{rep.label}_nhood")
+    if f"X_{key}" == use_rep:
+        msg = (
+            f"key_added={key!r} would replace obsm[{use_rep!r}], which the result is made of. Choose another name, {key + '_nhood'!r} say."
+        )
+        raise ValueError(msg)
     if n_pcs is not None:
         positive_integer(n_pcs, name="n_pcs")
     _warn_of_edges_between_elements(adata, graph, connectivity_key)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from kronos_sc._core import results
 from kronos_sc._core.checks import positive_integer
+from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.representation import representation
 from kronos_sc._core.rng import Seed, seed, start
@@ -94,6 +95,7 @@ def niches(
     """
     require_anndata(adata)
     rep = representation(adata, use_rep)
+    key = free_key(adata, key_added or f"{rep.label.removesuffix('_nhood')}_niche")
     if n_pcs is not None:
         positive_integer(n_pcs, name="n_pcs")
     how = How(method, n_niches, n_init, resolution, scale=scale and n_pcs is None, noun="niches")
@@ -105,7 +107,6 @@ def niches(
     for_components, for_clusters = start(rng).spawn(2)
     narrow = rep if n_pcs is None else reduced(rep, n_pcs, scale=scale, rng=for_components)
     found = partition(narrow, rows, how, for_clusters)
-    key = key_added or f"{rep.label.removesuffix('_nhood')}_niche"
     names = [str(i) for i in range(len(found.sizes))]
     codes = np.full(rep.n_units, -1, np.int64)
     codes[rows] = found.labels

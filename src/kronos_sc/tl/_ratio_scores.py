@@ -9,8 +9,9 @@ import pandas as pd
 
 from kronos_sc._core import results
 from kronos_sc._core.checks import known, listed
+from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
-from kronos_sc._core.target import column, require_anndata
+from kronos_sc._core.target import column
 from kronos_sc._methods import metrics
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def ratio_scores(
     >>> ks.get.result(patches, "majority_probe_ratio")["threshold"].unique().tolist()
     [0.2, 0.6]
     """
-    require_anndata(adata)
+    added = free_key(adata, key_added or f"{key}_ratio")
     probe = results.params(adata, key, kind="linear_probe")
     labels = [str(label) for label in probe["representations"]]
     truth = _codes(adata, probe["target"], argument="key", categories=[str(name) for name in probe["classes"]])
@@ -110,10 +111,9 @@ def ratio_scores(
     sets = pd.DataFrame([_set(threshold, truth[tested & (ratio >= threshold - _ROUNDING)]) for threshold in least])
     params = {"key": key, "ratio_key": ratio_key, "thresholds": least, "target": probe["target"], "fold_key": probe["fold_key"]}
     out = adata.copy() if copy else adata
-    name = key_added or f"{key}_ratio"
-    results.store(out, name, kind="ratio_scores", params=params, tables={"scores": scores, "summary": summary, "sets": sets})
+    results.store(out, added, kind="ratio_scores", params=params, tables={"scores": scores, "summary": summary, "sets": sets})
     counts = "; ".join(f"at {row.threshold:g} {row.n_test:,} patches of {row.n_classes} classes" for row in sets.itertuples())
-    info(f"added uns[{name!r}]: scores of {listed(labels)} by least {ratio_key!r}: {counts}")
+    info(f"added uns[{added!r}]: scores of {listed(labels)} by least {ratio_key!r}: {counts}")
     return out if copy else None
 
 

@@ -12,10 +12,11 @@ import pandas as pd
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import known, listed, one_of, positive_integer
+from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import track
 from kronos_sc._core.representation import Representation, representations
-from kronos_sc._core.target import Target, require_anndata
+from kronos_sc._core.target import Target
 from kronos_sc._core.target import target as as_target
 from kronos_sc._core.warn import warn
 from kronos_sc._methods import retrieval_metrics as metrics
@@ -110,7 +111,7 @@ def retrieval_scores(
     >>> ks.get.result(cells, "cell_type_retrieval", table="summary")["metric"].tolist()
     ['accuracy@1', 'precision@1', 'map@1', 'chance@1']
     """
-    require_anndata(adata)
+    key = free_key(adata, key_added or f"{target or composition_key}_retrieval")
     one_of(metric, METRICS, name="metric")
     ks = sorted({positive_integer(one, name="k") for one in (k if np.iterable(k) else [k])})
     most = None if max_per_class is None else positive_integer(max_per_class, name="max_per_class")
@@ -135,7 +136,6 @@ def retrieval_scores(
     tables = {"scores": scores, "summary": results.summary(scores, by="representation", metrics=list(scores.columns[4:]))}
     if target is not None:
         tables["per_class"] = pd.concat(per_class)
-    key = key_added or f"{target or composition_key}_retrieval"
     params = {"target": target, "composition_key": composition_key, "representations": [rep.label for rep in reps], "fold_key": fold_key}
     params |= {"k": ks, "metric": metric, "scale": scale, "max_per_class": most, "rng": chance.seed(rng)}
     out = adata.copy() if copy else adata

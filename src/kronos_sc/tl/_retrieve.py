@@ -11,6 +11,7 @@ import pandas as pd
 
 from kronos_sc._core import results
 from kronos_sc._core.checks import listed, one_of, positive_integer
+from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.representation import representation
 from kronos_sc._core.target import Target, classes_of, column, require_anndata
@@ -101,7 +102,7 @@ def retrieve(
     >>> ks.get.result(cells, "retrieval")["rank"].tolist()
     [1, 2, 3]
     """
-    require_anndata(adata)
+    free_key(adata, key_added)
     own = reference is None or reference is adata
     searched = adata if own else reference
     require_anndata(searched)

@@ -12,10 +12,10 @@ import pandas as pd
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import listed, one_of, positive_integer
+from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.representation import Representation, representations
-from kronos_sc._core.target import require_anndata
 from kronos_sc._methods.case_options import BY_NAME, AttentionMIL, CaseMethod, Composition, Logistic, MeanMLP
 from kronos_sc._methods.case_scores import case_scores
 from kronos_sc._methods.case_splits import draw_split, training_counts
@@ -107,7 +107,7 @@ def stratify(
     >>> ks.get.result(cells, "group_stratify", table="summary")["metric"].tolist()
     ['auroc', 'balanced_accuracy', 'macro_f1']
     """
-    require_anndata(adata)
+    key = free_key(adata, key_added or f"{target}_stratify")
     options = _options(method)
     n_splits = positive_integer(n_splits, name="n_splits")
     size = _train_size(train_size, options)
@@ -135,7 +135,6 @@ def stratify(
         "rng": chance.seed(rng),
     }
     adata = adata.copy() if copy else adata
-    key = key_added or f"{target}_stratify"
     results.store(adata, key, kind="stratify", params=params, tables=tables, classes=cases.classes)
     info(f"added uns[{key!r}] ({n_splits} splits × {len(reps)} representations, {perf_counter() - started:.1f} s)")
     return adata if copy else None

@@ -12,6 +12,7 @@ import pandas as pd
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import listed, positive_integer
+from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.representation import BASELINE, representations
@@ -120,7 +121,7 @@ def transfer(
     >>> ks.tl.transfer(two[:, 5:], one, target="region", use_rep="X", C=1.0, copy=True).obs["region_transfer"].notna().all()
     np.True_
     """
-    require_anndata(adata)
+    key = free_key(adata, key_added or f"{target}_transfer")
     require_anndata(reference)
     most = None if max_per_class is None else positive_integer(max_per_class, name="max_per_class")
     search, where, draw = _probe.Search(C, n_trials), _probe.device_of(device), chance.start(rng)
@@ -149,7 +150,6 @@ def transfer(
     tables = {name: pd.concat([part[name] for part in parts]) for name in parts[0]}
     if truth is not None:
         tables["summary"] = results.summary(tables["scores"], by="representation", metrics=list(metrics.SCORES))
-    key = key_added or f"{target}_transfer"
     params = {"target": target, "fold_key": fold_key, "max_per_class": most, "C": C, "n_trials": n_trials, "rng": chance.seed(rng)}
     params |= {"representations": [pair.adata.label for pair in pairs], "classes": list(wanted.classes), "n_reference": reference.n_obs}
     table = adata.copy() if copy else adata
