@@ -25,6 +25,13 @@ def test_numbers_are_checked():
     for bad in (0, -1, 2.0, "3", None, True):
         with pytest.raises(ValueError, match="n must be a whole number of at least 1, got"):
             checks.positive_integer(bad, name="n")
+    for good in (3, 0.5, np.float32(0.5), np.int64(3)):
+        found = checks.positive_number(good, name="C")
+        assert type(found) is float
+        assert found == good
+    for bad in (0, -1.0, np.inf, np.nan, "3", None, True, np.bool_(True), [1.0], np.array(1.0), 1j):
+        with pytest.raises(ValueError, match="C must be a positive number, got"):
+            checks.positive_number(bad, name="C")
 
 
 def test_repeated():

@@ -51,7 +51,7 @@ def test_errors_list_what_exists(adata) -> None:
         ks.get.result(adata, "two")
     with pytest.raises(KeyError, match="'scores', 'summary'"):
         ks.get.result(adata, "one", table="sores")
-    with pytest.raises(ValueError, match=r"made by ari, not by retrieve"):
+    with pytest.raises(ValueError, match=r"made by tl\.ari, not by tl\.retrieve"):
         results.entry(adata, "one", kind="retrieve")
     with pytest.raises(KeyError, match="array of the result"):
         results.array(adata, "one", "distance")

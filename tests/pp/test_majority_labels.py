@@ -83,11 +83,12 @@ def test_by_hand(make):
     assert "tutorial_composition" in sdata["patches_table"].obsm
 
 
-@pytest.mark.parametrize(("size", "stride"), [(32, 16), (32, 32), (48, 20), (17, 50), (40, 1), (150, 7)])
-@pytest.mark.parametrize("chunks", [(64, 64), (37, 190), (150, 11)])
+GRIDS = [(32, 16), (32, 32), (48, 20), (17, 50), (150, 7)]
+CHUNKS = [(64, 64), (37, 190), (150, 11)]
+
+
+@pytest.mark.parametrize(("size", "stride", "chunks"), [(*grid, chunks) for grid in GRIDS for chunks in CHUNKS] + [(40, 1, (64, 64))])
 def test_against_looking_at_every_box(typed, size, stride, chunks):
-    if stride == 1 and chunks != (64, 64):
-        pytest.skip("one is enough")
     sdata = typed(size, stride, label_chunks=chunks)
     ks.pp.majority_labels(sdata, "cell_type")
     check(sdata, expected(sdata, pixels(sdata)))

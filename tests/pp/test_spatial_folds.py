@@ -209,7 +209,7 @@ def test_a_value_that_a_fold_lacks_is_a_warning(scattered):
         ({"groupby": "donor", "guard": 5}, ValueError, "keeps whole groups together and cuts no image, so 'guard' does not apply"),
         ({"groupby": "donor", "block_size": 5}, ValueError, "'block_size' does not apply"),
         ({"stratify": "cell_type"}, ValueError, "Add groupby= or block_size="),
-        ({"block_size": 0}, ValueError, "block_size must be a number of pixels above 0"),
+        ({"block_size": 0}, ValueError, "block_size must be a positive number"),
         ({"block_size": 5000}, ValueError, "1 blocks .* cannot fill 4 folds"),
         ({"guard": -1}, ValueError, "guard must be a number of pixels from 0 up"),
         ({"guard": 10_000}, ValueError, "With guard=10000 nothing is left of the folds '0', '1', '2', '3'"),

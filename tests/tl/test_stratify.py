@@ -243,7 +243,7 @@ def test_error(study, spoil, arguments, error, message):
         (lambda: tl.Composition(n_clusters=0), "n_clusters must be"),
         (lambda: tl.Composition(fit_on="test"), "fit_on='test' is not a choice"),
         (lambda: tl.Composition(max_per_case=0), "max_per_case must be"),
-        (lambda: tl.Logistic(C=0), "C must be greater than 0"),
+        (lambda: tl.Logistic(C=0), "C must be a positive number"),
         (lambda: tl.MeanMLP(dropout=1), "dropout must be at least 0 and below 1"),
         (lambda: tl.AttentionMIL(validation=-0.1), "validation must be at least 0"),
         (lambda: tl.AttentionMIL(learning_rate=-1), "learning_rate must be greater"),

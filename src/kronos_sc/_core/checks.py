@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from math import inf
+from numbers import Real
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -59,6 +61,14 @@ def positive_integer(value: object, *, name: str) -> int:
         msg = f"{name} must be a whole number of at least 1, got {value!r}."
         raise ValueError(msg)
     return number
+
+
+def positive_number(value: object, *, name: str) -> float:
+    """Return `value` as a float if it is a finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < inf:
+        msg = f"{name} must be a positive number, got {value!r}."
+        raise ValueError(msg)
+    return float(value)
 
 
 def repeated(names: Iterable[str]) -> list[str]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _RESERVED = {"kind", "params", "main"}
+_PREPARATION = {"spatial_folds", "nested_subsets", "majority_labels"}
 
 
 def store(adata: AnnData, key: str, *, kind: str, params: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], **arrays: Any) -> None:
@@ -43,13 +44,18 @@ def names(adata: AnnData) -> list[str]:
 def entry(adata: AnnData, key: str, *, kind: str | None = None) -> Mapping[str, Any]:
     """Return a result as stored; with `kind`, only one that this function made."""
     there = names(adata)
-    known(key, there, what="result in uns", fix=f"Run {kind or 'the analysis'} first, or name its key_added.")
+    known(key, there, what="result in uns", fix=f"Run {_call(kind) if kind else 'the analysis'} first, or name its key_added.")
     found = adata.uns[key]
     if kind is not None and str(found["kind"]) != kind:
         fitting = [name for name in there if str(adata.uns[name]["kind"]) == kind]
-        msg = f"uns[{key!r}] was made by {found['kind']}, not by {kind}; results of {kind}: {listed(fitting)}. Name one of them."
+        msg = f"uns[{key!r}] was made by {_call(found['kind'])}, not by {_call(kind)}, whose results are: {listed(fitting)}. Name one of them."
         raise ValueError(msg)
     return found
+
+
+def _call(kind: object) -> str:
+    """Return a function as people call it."""
+    return f"{'pp' if str(kind) in _PREPARATION else 'tl'}.{kind}"
 
 
 def frame(adata: AnnData, key: str, table: str | None = None, *, kind: str | None = None) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kronos_sc._core.checks import one_of, positive_integer
+from kronos_sc._core.checks import one_of, positive_integer, positive_number
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Logistic:
 
     def __post_init__(self) -> None:
         positive_integer(self.n_components, name="n_components")
-        _positive(self.C, "C")
+        positive_number(self.C, name="C")
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ BY_NAME: dict[str, type[CaseMethod]] = {"composition": Composition, "logistic": 
 def _network(options: MeanMLP | AttentionMIL) -> None:
     for name in ("n_components", "hidden", "epochs"):
         positive_integer(getattr(options, name), name=name)
-    _positive(options.learning_rate, "learning_rate")
+    positive_number(options.learning_rate, name="learning_rate")
     for name in ("dropout", "validation"):
         if not 0 <= getattr(options, name) < 1:
             msg = f"{name} must be at least 0 and below 1 (a share), got {getattr(options, name)!r}."
@@ -176,9 +176,3 @@ def _caps(max_per_case: int | None, max_features: int | None) -> None:
     for name, value in (("max_per_case", max_per_case), ("max_features", max_features)):
         if value is not None:
             positive_integer(value, name=name)
-
-
-def _positive(value: float, name: str) -> None:
-    if not value > 0:
-        msg = f"{name} must be greater than 0, got {value!r}."
-        raise ValueError(msg)

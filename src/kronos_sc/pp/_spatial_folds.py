@@ -9,7 +9,7 @@ import pandas as pd
 
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
-from kronos_sc._core.checks import known, listed, positive_integer
+from kronos_sc._core.checks import known, listed, positive_integer, positive_number
 from kronos_sc._core.free_key import free_key
 from kronos_sc._core.keys import UNS_SPATIALDATA
 from kronos_sc._core.log import info
@@ -159,9 +159,8 @@ def _checked(
     if stratify is not None and groupby is None and block_size is None:
         msg = f"stratify={stratify!r} needs something to deal: equal parts of an image lie where they lie. Add groupby= or block_size=."
         raise ValueError(msg)
-    if block_size is not None and not (np.isfinite(block_size) and block_size > 0):
-        msg = f"block_size must be a number of pixels above 0, got {block_size!r}."
-        raise ValueError(msg)
+    if block_size is not None:
+        positive_number(block_size, name="block_size")
     if not (np.isfinite(guard) and guard >= 0):
         msg = f"guard must be a number of pixels from 0 up, got {guard!r}."
         raise ValueError(msg)

@@ -18,7 +18,7 @@ from kronos_sc._core.progress import track
 from kronos_sc._core.representation import representation
 from kronos_sc._core.target import Target, classes_of, column
 from kronos_sc._core.warn import warn
-from kronos_sc.tl._groups import groups_of, positive
+from kronos_sc.tl._groups import groups_of
 from kronos_sc.tl._probe import device_of
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _labels(adata: AnnData, name: str) -> Target:
 
 
 def _check(threshold: float | None, C: float) -> None:
-    positive(C, name="C")
+    positive_number(C, name="C")
     if threshold is not None and not 0 <= threshold <= 1:
         msg = f"threshold={threshold!r} is not a probability. Choose a number from 0 to 1, or None to label every unit."
         raise ValueError(msg)

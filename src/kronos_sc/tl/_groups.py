@@ -35,11 +35,3 @@ def usable_in(reps: Sequence[Representation], wanted: Target) -> np.ndarray:
     if lost := int((wanted.labelled & ~usable).sum()):
         warn(f"{lost:,} units have no finite features in {listed(rep.name for rep in reps)} and are left out.")
     return usable
-
-
-def positive(value: float, *, name: str) -> float:
-    """Return a positive, finite number."""
-    if not np.isscalar(value) or isinstance(value, str | bool) or not 0 < value < np.inf:
-        msg = f"{name} must be a positive number, got {value!r}."
-        raise ValueError(msg)
-    return float(value)

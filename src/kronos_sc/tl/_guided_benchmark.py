@@ -20,7 +20,7 @@ from kronos_sc._core.target import require_anndata
 from kronos_sc._core.target import target as target_of
 from kronos_sc._core.warn import warn
 from kronos_sc._methods.scaling import fit_scaler
-from kronos_sc.tl._groups import groups_of, positive, usable_in
+from kronos_sc.tl._groups import groups_of, usable_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,7 +112,7 @@ def guided_benchmark(
     groups = groups_of(adata, groupby)
     reps = representations(adata, use_rep)
     shots = _shots(shots)
-    repeats, least, C = positive_integer(n_repeats, name="n_repeats"), _least(least, shots), positive(C, name="C")
+    repeats, least, C = positive_integer(n_repeats, name="n_repeats"), _least(least, shots), positive_number(C, name="C")
     usable = usable_in(reps, wanted)
     images = _images(wanted.keep(usable), groups, usable, least, groupby)
     # a seed of its own for each image, whichever others there are: every representation meets the same draws

@@ -103,7 +103,7 @@ def motif_query(
     require_anndata(adata)
     cell_types = as_target(adata, target, least=1)
     needed = _needed(types, cell_types)
-    reach = _positive(radius, "radius") / (1 if mpp is None else _positive(mpp, "mpp"))
+    reach = positive_number(radius, name="radius") / (1 if mpp is None else positive_number(mpp, name="mpp"))
     marked = adata if patches is None else patches
     free_key(marked, key_added)
     edge = _edge(patches, patch_size)
@@ -148,13 +148,6 @@ def _needed(types: Sequence[str] | Mapping[str, int], cell_types: Target) -> dic
     return {str(name): positive_integer(count, name=f"types[{name!r}]") for name, count in counts.items()}
 
 
-def _positive(value: float, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not (0 < value < np.inf):
-        msg = f"{name} must be a positive number, got {value!r}."
-        raise ValueError(msg)
-    return float(value)
-
-
 def _edge(patches: AnnData | None, patch_size: float | None) -> float:
     if (patches is None) != (patch_size is None):
         given, lacking = (
@@ -164,7 +157,7 @@ def _edge(patches: AnnData | None, patch_size: float | None) -> float:
         )
         msg = f"{given} was given alone; add {lacking}."
         raise ValueError(msg)
-    return 0.0 if patch_size is None else _positive(patch_size, "patch_size")
+    return 0.0 if patch_size is None else positive_number(patch_size, name="patch_size")
 
 
 def _positions(table: AnnData, key: str) -> np.ndarray:

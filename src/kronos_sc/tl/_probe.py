@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from kronos_sc._core.checks import listed, positive_integer
+from kronos_sc._core.checks import listed, positive_integer, positive_number
 from kronos_sc._core.log import info
 from kronos_sc._core.representation import Representation, representations
 from kronos_sc._core.target import Target, classes_of, column, require_anndata, target
@@ -77,10 +77,12 @@ class Search:
     def __post_init__(self) -> None:
         positive_integer(self.n_trials, name="n_trials")
         if self.C is not None:
-            values = np.atleast_1d(np.asarray(self.C, float))
-            if not len(values) or not (np.isfinite(values) & (values > 0)).all():
-                msg = f"C must be a positive number, a list of them, or None for a search; got {self.C!r}."
+            values = np.atleast_1d(np.asarray(self.C, object)).tolist()
+            if not values:
+                msg = "C is empty. Pass a positive number, a list of them, or None for a search."
                 raise ValueError(msg)
+            for value in values:
+                positive_number(value, name="each value of C" if np.ndim(self.C) else "C")
 
     @property
     def fits(self) -> int:
