@@ -59,7 +59,7 @@ def main() -> None:
     wanted = Target("class", y, np.arange(given.classes).astype(str))
     start = time.perf_counter()
     search = _probe.Search(None, given.trials)
-    (probe,) = _probe.train(Representation("X", x), wanted, split, sizes=[None], search=search, rng=np.random.default_rng(0))
+    (probe,) = _probe.train(Representation("X", x), wanted, split, sizes=[None], search=search, seed=0)
     ours = probe.proba(x[split.test]).argmax(1)
     seconds = time.perf_counter() - start
     print(f"  kronos_sc: C {probe.C:.3g}, validation macro F1 {probe.trials['macro_f1'].max():.4f}, {seconds:.0f} s", flush=True)

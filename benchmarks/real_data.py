@@ -57,7 +57,7 @@ def compare(table: AnnData, target: str) -> pd.DataFrame:
     ks.tl.linear_probe(table, target, use_rep=reps)
     ks.tl.knn_probe(table, target, use_rep=reps, k=20)
     ks.tl.retrieval_scores(table, target, use_rep=reps)
-    ks.tl.ari(table, target, use_rep=reps)
+    ks.tl.ari(table, target, use_rep=reps, fold_key="fold")
     wanted = {
         f"{target}_probe": ["balanced_accuracy", "macro_f1", "macro_ap"],
         f"{target}_knn": ["balanced_accuracy"],

@@ -23,6 +23,17 @@ def _quiet_for_tests():
     settings.progress = before
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """One thread for torch: in small tests a second one costs more than it brings."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def real() -> Path:
     """Folder of real images."""

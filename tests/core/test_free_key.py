@@ -18,21 +18,28 @@ def table() -> anndata.AnnData:
     adata.uns["spatialdata_attrs"] = {"region": "cells", "region_key": "element", "instance_key": "cell_id"}
     adata.uns["kronos"] = {"model": {}, "panel": {}, "params": {}}
     adata.uns["old"] = {"kind": "cluster", "params": {}, "main": ""}
+    adata.uns["neighbors"] = {"connectivities_key": "connectivities"}
     return adata
 
 
 @pytest.mark.parametrize("key", ["new", "old", "cluster"])
 def test_free(table, key: str) -> None:
-    assert free_key(table, key) == key
+    assert free_key(table, key, "cell_type", None) == key
 
 
 @pytest.mark.parametrize(
     ("key", "message"),
-    [("element", "ties the table"), ("cell_id", "ties the table"), ("kronos", "record of an embedding.*'kronos_result'")],
+    [
+        ("element", "ties the table"),
+        ("cell_id", "ties the table"),
+        ("cell_type", "is what this call reads.*'cell_type_result'"),
+        ("kronos", "record of an embedding.*'kronos_result'"),
+        ("neighbors", "no analysis of this package made"),
+    ],
 )
 def test_taken(table, key: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        free_key(table, key)
+        free_key(table, key, "cell_type", None)
 
 
 def test_every_analysis_asks(table) -> None:
@@ -59,3 +66,10 @@ def test_every_analysis_asks(table) -> None:
     for call, arguments in calls.items():
         with pytest.raises(ValueError, match="record of an embedding"):
             call(table, **arguments, key_added="kronos")
+
+
+@pytest.mark.parametrize("call", [ks.tl.linear_probe, ks.tl.knn_probe, ks.tl.annotate, ks.pp.nested_subsets])
+def test_labels_are_not_replaced_by_predictions(table, call) -> None:
+    with pytest.raises(ValueError, match="is what this call reads"):
+        call(table, "cluster", key_added="cluster")
+    assert table.obs["cluster"].tolist() == ["0", "0"]

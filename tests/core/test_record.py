@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kronos_sc._core.record import freeze, thaw
+from kronos_sc._core.record import freeze, is_embedding, thaw
 
 FULL = {
     "none": None, "text": "αSMA", "yes": True, "no": False, "whole": 3, "number": 0.25, "numpy": np.float32(2),
@@ -42,6 +42,12 @@ def test_round_trip(tmp_path, kind):
     assert list(frame["marker"]) == ["DAPI", "CD3"]
 
 
+def test_an_embedding_is_told_from_other_entries():
+    assert is_embedding(freeze({"model": {"name": "a"}, "panel": FULL["frame"], "params": {}, "seconds": 1.0}))
+    for other in (None, "model panel params", {}, {"model": "a", "panel": "b"}, {"kind": "ari", "params": {}, "main": "scores"}):
+        assert not is_embedding(other)
+
+
 def test_what_no_file_can_hold():
     from pathlib import Path
 
@@ -49,3 +55,11 @@ def test_what_no_file_can_hold():
         freeze({"path": Path("/tmp")})
     with pytest.raises(TypeError, match="A record cannot hold list"):
         freeze({"rows": [{"a": 1}]})
+
+
+def test_names_with_slashes_do_not_become_folders():
+    assert freeze({"CD4/CD8": 1, "CD4|CD8": 2}) == {"CD4|CD8": 1, "CD4|CD8_": 2}
+
+
+def test_ranges_and_series_are_sequences():
+    assert freeze(range(3)).tolist() == freeze(pd.Series([0, 1, 2])).tolist() == [0, 1, 2]

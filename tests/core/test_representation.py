@@ -113,3 +113,22 @@ def test_unknown_and_misshapen(table) -> None:
     table.obsm["cube"] = np.ones((4, 2, 2))
     with pytest.raises(ValueError, match=r"shape \(4, 2, 2\)"):
         representation(table, "cube")
+
+
+def test_the_baseline_goes_last_whenever_it_was_made(table) -> None:
+    table.uns = dict(reversed(list(table.uns.items())))
+    assert names(table, None) == ["X_kronos", "X_kronos_cls", "X_mean_marker"]
+
+
+def test_embeddings_without_a_record_are_not_passed_over(table) -> None:
+    """As after anndata.concat, which drops `uns`."""
+    table.uns = {}
+    with pytest.raises(ValueError, match=r"'X_kronos', 'X_kronos_cls'.*uns_merge='same'.*use_rep="):
+        representations(table, None)
+    assert names(table, "X_kronos") == ["X_kronos", "X_mean_marker"]
+
+
+def test_two_of_one_name(table) -> None:
+    table.obsm["pca"] = np.ones((4, 3))
+    with pytest.raises(ValueError, match="go by the name 'pca'"):
+        representations(table, ["X_pca", "pca"])

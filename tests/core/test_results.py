@@ -63,4 +63,11 @@ def test_a_summary_by_hand() -> None:
     assert out[["representation", "metric", "n"]].to_numpy().tolist() == [["a", "f1", 2], ["b", "f1", 1]]
     np.testing.assert_allclose(out["mean"], [0.3, 0.9])
     np.testing.assert_allclose(out["sd"], [np.sqrt(0.02), np.nan])
-    np.testing.assert_allclose(out["high"][0] - out["low"][0], 2 * 1.96 * 0.1)
+    np.testing.assert_allclose(out["high"][0] - out["low"][0], 2 * 12.7062 * 0.1, rtol=1e-4)
+
+
+def test_one_column_per_representation_and_means_in_words() -> None:
+    assert results.keys_of("probe", ["kronos", "mean_marker"]) == ["probe", "probe_mean_marker"]
+    scores = pd.DataFrame({"representation": ["b", "a", "b"], "ari": [0.25, 1, 0.5]})
+    assert results.in_words(scores, "ari") == "b 0.375, a 1.000"
+    assert results.in_words(scores, "ari", digits=".3g") == "b 0.375, a 1"

@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from kronos_sc._core.representation import Representation
-from kronos_sc._methods.cases import case_means, case_moments, case_shares, case_sizes, draw_units, projected
+from kronos_sc._methods.cases import case_means, case_moments, case_shares, case_sizes, draw_units, projected, random_directions
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_projections_keep_distances(rng):
     from scipy.spatial.distance import pdist
 
     x = rng.normal(size=(40, 3000)).astype(np.float32)
-    out = projected(rep(x), np.arange(40), 512, np.random.default_rng(1))
+    out = projected(rep(x), np.arange(40), random_directions(3000, 512, np.random.default_rng(1)))
     assert out.shape == (40, 512)
     ratio = pdist(out) / pdist(x)
     assert abs(ratio.mean() - 1) < 0.03
@@ -99,7 +99,9 @@ def test_projections_keep_distances(rng):
 
 def test_narrow_representations_are_taken_as_they_are(some):
     x, _ = some
-    np.testing.assert_array_equal(projected(rep(x), np.array([4, 2]), 5, np.random.default_rng(0)), x[[4, 2]])
+    assert random_directions(5, 5, np.random.default_rng(0)) is None
+    assert random_directions(5, None, np.random.default_rng(0)) is None
+    np.testing.assert_array_equal(projected(rep(x), np.array([4, 2]), None), x[[4, 2]])
 
 
 def test_lazy_values(some):
@@ -107,6 +109,5 @@ def test_lazy_values(some):
     x, codes = some
     lazy = rep(da.from_array(x, chunks=(50, 5)))
     np.testing.assert_allclose(case_means(lazy, codes, 7), case_means(rep(x), codes, 7), rtol=1e-12)
-    np.testing.assert_allclose(
-        projected(lazy, np.arange(9), 3, np.random.default_rng(1)), projected(rep(x), np.arange(9), 3, np.random.default_rng(1)), rtol=1e-5
-    )
+    directions = random_directions(5, 3, np.random.default_rng(1))
+    np.testing.assert_allclose(projected(lazy, np.arange(9), directions), projected(rep(x), np.arange(9), directions), rtol=1e-5)

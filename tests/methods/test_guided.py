@@ -8,16 +8,6 @@ import pytest
 from kronos_sc._methods import guided
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def _units(m: int = 400, d: int = 300, k: int = 4, *, seed: int = 0, apart: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Classes in a correlated space, standardised."""
     rng = np.random.default_rng(seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kronos_sc._methods import splits as splits_module
 from kronos_sc._methods.splits import cross_validation, first_of_each
 
 
@@ -51,3 +52,16 @@ def test_a_hand_made_fold() -> None:
     assert split.train.tolist() == [0, 1, 2, 3, 5]
     assert split.validation.tolist() == [4, 6]
     assert split.test.tolist() == [7]
+
+
+@pytest.mark.parametrize("rank_within_class", [False, True])
+def test_a_large_validation_set_is_cut_class_by_class(monkeypatch, rank_within_class: bool) -> None:
+    """Whatever the order says: every class keeps its share of the cut, and one unit at least."""
+    monkeypatch.setattr(splits_module, "MOST_VALIDATION", 100)
+    rng = np.random.default_rng(0)
+    codes = np.repeat([0, 1, 2], [3000, 990, 10])
+    folds = np.tile([0, 1], 2000)
+    order = np.concatenate([rng.permutation(n) for n in (3000, 990, 10)]) if rank_within_class else rng.permutation(4000)
+    split = cross_validation(codes, folds, np.array(["a", "b"]), order)[0]
+    assert np.bincount(codes[split.validation]).tolist() == [75, 25, 1]
+    assert np.bincount(codes[split.train]).tolist() == [1200, 396, 4]

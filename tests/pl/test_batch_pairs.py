@@ -91,8 +91,8 @@ def test_own_axes(table, ax):
     ],
 )
 def test_error(table, how, error, message):
-    tl.batch_silhouette(table, "condition", n_components=1, key_added="line")
-    tl.batch_silhouette(table, "condition", keep=[], key_added="bare")
+    tl.batch_silhouette(table, "condition", use_rep="X_kronos", n_components=1, key_added="line")
+    tl.batch_silhouette(table, "condition", use_rep="X_kronos", keep=[], key_added="bare")
     with pytest.raises(error, match=message):
         pl.batch_pairs(table, how.pop("key", "condition_silhouette"), **how)
 

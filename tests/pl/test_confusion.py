@@ -50,6 +50,11 @@ def test_units_of_another_representation(table, ax):
     assert [text.get_text() for text in ax.texts] == ["5"] * 4
 
 
+def test_a_representation_may_be_named_by_its_slot(table, ax):
+    pl.confusion(table, "probe", representation="X_kronos", ax=ax)
+    assert ax.get_title() == "kronos, 20 units"
+
+
 def test_many_classes_go_without_numbers(table):
     store(table, {"kronos": np.eye(25) * 3}, [f"c{i}" for i in range(25)], key="many")
     axes = pl.confusion(table, "many")

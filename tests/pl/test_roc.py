@@ -58,6 +58,6 @@ def test_errors(study):
     with pytest.raises(KeyError, match="no representation in this result 'uni'"):
         pl.roc(study, "group_stratify", representation="uni")
     adata = study.copy()
-    tl.ari(adata, "group", use_rep="X", fold_key=None)
+    tl.ari(adata, "group", use_rep="X")
     with pytest.raises(KeyError, match=r"has no table 'roc'.*tl.stratify"):
         pl.roc(adata, "group_ari")

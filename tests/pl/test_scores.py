@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData, read_h5ad
 from matplotlib.colors import to_hex
+from scipy.stats import t
 
 from kronos_sc import pl
 from kronos_sc._core import results
@@ -35,6 +36,8 @@ def table():
     results.store(adata, "probe", kind="linear_probe", params={}, tables={"scores": scores, "summary": summary})
     summary = results.summary(few, by=["representation", "shots"], metrics=metrics)
     results.store(adata, "few", kind="few_shot", params={}, tables={"scores": few, "summary": summary})
+    both = results.summary(few.assign(threshold=0.5), by=["representation", "shots", "threshold"], metrics=metrics)
+    results.store(adata, "both", kind="few_shot", params={}, tables={"summary": both})
     results.store(adata, "ratio", kind="transfer", params={}, tables={"scores": scores, "ratio_scores": pd.DataFrame(thresholds)})
     results.store(adata, "bare", kind="cluster", params={}, tables={"clusters": scores[["representation"]]})
     return adata
@@ -73,6 +76,15 @@ class TestScores:
         assert line.get_segments()[0][:, 1].tolist() == pytest.approx([row["low"], row["high"]])
         assert ax.get_legend() is None  # one representation needs none
 
+    @pytest.mark.parametrize("shots", [500, 500.0, np.int64(500), "500"])
+    def test_one_of_what_was_varied(self, table, ax, shots):
+        pl.scores(table, "few", metrics="balanced_accuracy", at={"shots": shots}, ax=ax)
+        assert [height for (height,) in bars(ax).values()] == pytest.approx([0.4, 0.35, 0.25])
+
+    def test_representations_may_be_named_by_their_slot(self, table):
+        by_slot = pl.scores(table, "probe", representation=["X_mean_marker", "X_kronos"])
+        assert list(bars(by_slot)) == ["mean_marker", "kronos"]
+
     def test_choices_come_in_the_order_named(self, table, ax):
         pl.scores(table, "probe", metrics=["macro_f1", "balanced_accuracy"], representation=["mean_marker", "kronos"], ax=ax)
         found = bars(ax)
@@ -104,7 +116,15 @@ class TestScores:
         [
             ("prob", {}, KeyError, "Did you mean 'probe'"),
             ("bare", {}, KeyError, "made by tl.cluster, has no table 'summary'"),
-            ("few", {}, ValueError, r"pl.curve\(adata, 'few', x='shots'\)"),
+            (
+                "few",
+                {},
+                ValueError,
+                r"several values of 'shots' \(100, 500, 1000\). Choose with at={'shots': 1000}, or .* pl.curve\(adata, 'few'\)",
+            ),
+            ("few", {"at": {"shots": 300}}, ValueError, "'shots' has: 100, 500, 1000"),
+            ("few", {"at": {"shot": 100}}, KeyError, "Did you mean 'shots'"),
+            ("probe", {"at": {"shots": 100}}, KeyError, "leave at out"),
             ("probe", {"metrics": "accuracy"}, KeyError, "Name one of these with metrics="),
             ("probe", {"representation": "kronus"}, KeyError, "Did you mean 'kronos'"),
             ("probe", {"error": "sem"}, ValueError, "error can be"),
@@ -128,9 +148,14 @@ class TestCurve:
     @pytest.mark.parametrize("band", ["sd", "interval"])
     def test_the_band_is_the_spread(self, table, ax, band):
         pl.curve(table, "few", representation="kronos", band=band, ax=ax)
-        half = np.std([0.7, 0.9], ddof=1) * (1 if band == "sd" else 1.96 / np.sqrt(2))
+        half = np.std([0.7, 0.9], ddof=1) * (1 if band == "sd" else t.ppf(0.975, 1) / np.sqrt(2))
         ys = ax.collections[0].get_paths()[0].vertices[:, 1]
         assert ys.max() == pytest.approx(0.8 + half)
+
+    def test_what_was_varied_is_found(self, table):
+        frame = results.frame(table, "few", "summary").rename(columns={"shots": "threshold"})
+        results.store(table, "thresholds", kind="ratio_scores", params={}, tables={"summary": frame})
+        assert pl.curve(table, "thresholds").get_xlabel() == "threshold"
 
     def test_scores_by_fold_are_summarised(self, table, ax):
         pl.curve(table, "ratio", x="threshold", ax=ax)
@@ -146,7 +171,11 @@ class TestCurve:
     @pytest.mark.parametrize(
         ("key", "how", "error", "message"),
         [
-            ("probe", {}, KeyError, "No table of 'probe' .* 'shots' with the score 'balanced_accuracy'"),
+            ("probe", {}, KeyError, r"'summary' of 'probe' does not say what was varied; .* pl.scores\(adata, 'probe'\)"),
+            ("probe", {"x": "shots"}, KeyError, "No table of 'probe' .* 'shots' with the score 'balanced_accuracy'"),
+            ("both", {}, KeyError, "several columns for what was varied: 'shots', 'threshold'"),
+            ("ratio", {}, KeyError, "no table of the result 'ratio' 'summary'; there are: 'scores', 'ratio_scores'"),
+            ("ratio", {"table": "ratio_scores"}, KeyError, "with x="),
             ("few", {"x": "k"}, KeyError, "name the column with x="),
             ("few", {"metric": "accuracy"}, KeyError, "accuracy"),
             ("few", {"band": "ci"}, ValueError, "band can be"),

@@ -50,6 +50,14 @@ def test_only_what_holds_for_a_whole_case_is_carried(cells):
     assert list(tl.aggregate(cells, "donor", obs_keys=[]).obs.columns) == ["donor", "n_units"]
 
 
+@pytest.mark.parametrize("obs_keys", [None, ["n_units", "age"]])
+def test_a_column_that_is_called_like_the_count_gives_way(cells, obs_keys):
+    cells.obs["n_units"] = 7
+    out = tl.aggregate(cells, "donor", obs_keys=obs_keys)
+    assert out.obs.columns.is_unique
+    assert out.obs["n_units"].tolist() == [4, 3, 4]
+
+
 def test_moments_stand_side_by_side(cells):
     out = tl.aggregate(cells, "donor", how="moments")
     groups = pd.DataFrame(cells.obsm["X_kronos"].astype(float)).groupby(cells.obs["donor"].to_numpy())

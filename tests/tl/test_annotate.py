@@ -33,10 +33,11 @@ def test_every_cell_gets_its_type_image_by_image(cells: AnnData) -> None:
     assert (proba.loc[cells.obs["image"] == "two", "M"] == 0).all()  # nobody labelled an M there
     np.testing.assert_allclose(cells.obs["mine_annotated_confidence"], proba.max(axis=1))
     groups = ks.get.result(cells, "mine_annotated")
+    assert list(groups) == ["group", "n_units", "n_labelled", "n_annotated", "n_abstained"]
     assert groups.to_numpy().tolist() == [["one", 120, 15, 105, 0], ["two", 100, 10, 90, 0]]
     counts = ks.get.result(cells, "mine_annotated", table="counts")
-    assert counts["labelled"].tolist() == [5, 5, 5, 5, 5, 0]
-    assert counts.groupby("group")["annotated"].sum().tolist() == [105, 90]
+    assert counts["n_labelled"].tolist() == [5, 5, 5, 5, 5, 0]
+    assert counts.groupby("group")["n_annotated"].sum().tolist() == [105, 90]
 
 
 @pytest.mark.parametrize("n_types", [2, 3])
@@ -72,8 +73,8 @@ def test_a_threshold_leaves_doubtful_cells_open(cells: AnnData) -> None:
     assert (confidence[open_] < 0.5).all()
     assert (confidence[~open_ & cells.obs["mine"].isna()] >= 0.5).all()
     groups = ks.get.result(cells, "mine_annotated")
-    assert groups["abstained"].sum() == open_.sum()
-    assert groups["annotated"].sum() == 195 - open_.sum()
+    assert groups["n_abstained"].sum() == open_.sum()
+    assert groups["n_annotated"].sum() == 195 - open_.sum()
 
 
 def test_one_model_serves_images_without_labels(cells: AnnData) -> None:

@@ -47,6 +47,20 @@ def test_all_metrics_that_apply_and_which_way_is_better(made):
             assert (wide.loc[name, "kronos"] > wide.loc[name, "mean_marker"]) == (better == "higher"), name
 
 
+def test_the_summary_is_for_the_plot(made):
+    scores, summary = ks.get.result(made, "batch_metrics"), ks.get.result(made, "batch_metrics", table="summary")
+    both = scores.merge(summary, on=["representation", "metric"], validate="one_to_one")
+    assert len(both) == len(scores) == len(summary)
+    np.testing.assert_array_equal(both["value"], both["mean"])
+    assert (summary["n"] == 1).all()
+    assert summary[["sd", "low", "high"]].isna().all(axis=None)
+    ax = ks.pl.scores(made, "batch_metrics")
+    shown = {c.get_label(): [bar.get_height() for bar in c] for c in ax.containers if hasattr(c, "patches")}
+    assert list(shown) == ["kronos", "mean_marker"]
+    for name, heights in shown.items():
+        assert heights == pytest.approx(scores.loc[scores["representation"] == name, "value"].tolist())
+
+
 def test_batch_silhouette_of_scib_is_one_minus_the_absolute_within_labels(made):
     found = ks.get.result(made, "batch_metrics").set_index(["representation", "metric"])["value"]
     x, kind, batch = made.obsm["X_mean_marker"], made.obs["kind"], made.obs["batch"]
@@ -88,7 +102,8 @@ def test_missing_values_are_left_out_and_copy_leaves_the_table(table):
     table.obs["kind"] = pd.Categorical(table.obs["kind"].where(np.arange(N) > 3))
     table.obsm["X_kronos"][7] = np.nan
     before = set(table.uns)
-    out = ks.tl.batch_metrics(table, "batch", label_key="kind", use_rep="X_kronos", metrics=["kbet"], key_added="few", copy=True)
+    with pytest.warns(UserWarning, match="1 units have no finite features"):
+        out = ks.tl.batch_metrics(table, "batch", label_key="kind", use_rep="X_kronos", metrics=["kbet"], key_added="few", copy=True)
     assert out.uns["few"]["params"]["n_units"] == N - 5
     assert set(table.uns) == before
 
@@ -112,12 +127,13 @@ def test_results_survive_a_file(made, tmp_path):
         ({"use_rep": "X_half", "metrics": "kbet"}, ValueError, "only 'x' has units with values"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.* no finite features")
 def test_error(table, how, error, message):
     table.obs["batch_too"] = table.obs["batch"]
     table.obsm["X_half"] = np.where((table.obs["batch"] == "x").to_numpy()[:, None], table.obsm["X_kronos"], np.nan)
     before = set(table.uns)
     with pytest.raises(error, match=message):
-        ks.tl.batch_metrics(table, how.pop("batch_key", "batch"), key_added="new", **how)
+        ks.tl.batch_metrics(table, how.pop("batch_key", "batch"), key_added="new", **{"use_rep": "X_kronos"} | how)
     assert set(table.uns) == before
 
 

@@ -61,7 +61,7 @@ def test_summary_is_over_pairs_and_higher_where_conditions_lie_apart(table):
 
 def test_shuffled_conditions_are_mixed(table):
     table.obs["condition"] = np.random.default_rng(1).permutation(table.obs["condition"].to_numpy().astype(str))
-    ks.tl.batch_silhouette(table, "condition")
+    ks.tl.batch_silhouette(table, "condition", use_rep="X_kronos")
     assert scores(table)["silhouette"].abs().max() < 0.03
     assert scores(table)["ari"].abs().max() < 0.1
 
@@ -75,8 +75,12 @@ def test_order_of_units_and_company_do_not_matter(table):
     np.testing.assert_allclose(one["ari"], two["ari"], atol=0.01)  # k-means starts from other rows
 
 
+def _few(table, rng):
+    return ks.tl.batch_silhouette(table, "condition", use_rep="X_kronos", max_per_batch=20, rng=rng, copy=True)
+
+
 def test_the_same_seed_gives_the_same(table):
-    one, two, other = (ks.tl.batch_silhouette(table, "condition", max_per_batch=20, rng=rng, copy=True) for rng in (3, 3, 4))
+    one, two, other = (_few(table, rng) for rng in (3, 3, 4))
     pd.testing.assert_frame_equal(scores(one), scores(two))
     assert not scores(one)["silhouette"].equals(scores(other)["silhouette"])
     assert (scores(one)[["n_a", "n_b"]] == 20).all(axis=None)
@@ -88,9 +92,9 @@ def test_missing_conditions_and_values_are_left_out(table, caplog):
     caplog.set_level("INFO", "kronos_sc")
     table.obs.loc[table.obs_names[:5], "condition"] = np.nan
     table.obsm["X_kronos"][10:14] = np.nan
-    ks.tl.batch_silhouette(table, "condition", use_rep="X_kronos")
-    assert "5 of 150 units have no 'condition'" in (said := caplog.text)
-    assert "4 units hold NaN" in said
+    with pytest.warns(UserWarning, match="4 units have no finite features"):
+        ks.tl.batch_silhouette(table, "condition", use_rep="X_kronos")
+    assert "5 of 150 units have no 'condition'" in caplog.text
     kept = table[np.isfinite(table.obsm["X_kronos"]).all(axis=1) & table.obs["condition"].notna()].copy()
     before = scores(table)
     ks.tl.batch_silhouette(kept, "condition", use_rep="X_kronos")
@@ -113,12 +117,12 @@ def test_kept_pairs_are_those_named_and_thinned(table, monkeypatch):
     from kronos_sc.tl import _batch_silhouette as module
 
     monkeypatch.setattr(module, "_SHOWN", 7)
-    ks.tl.batch_silhouette(table, "condition", keep=[("long", "warm")], n_components=3)
+    ks.tl.batch_silhouette(table, "condition", use_rep="X_kronos", keep=[("long", "warm")], n_components=3)
     points = ks.get.result(table, "condition_silhouette", table="coordinates")
     assert set(zip(points["batch_a"], points["batch_b"], strict=True)) == {("warm", "long")}
     assert points.groupby(["representation", "batch"]).size().unique().tolist() == [7]
     assert "pc3" in points
-    ks.tl.batch_silhouette(table, "condition", keep=[], key_added="bare")
+    ks.tl.batch_silhouette(table, "condition", use_rep="X_kronos", keep=[], key_added="bare")
     assert ks.get.result(table, "bare", table="coordinates").empty
 
 
@@ -182,7 +186,7 @@ def test_error(table, how, error, message):
     table.obs["one"] = "same"
     table.obs["rare"] = ["lone", *["many"] * (table.n_obs - 1)]
     with pytest.raises(error, match=message):
-        ks.tl.batch_silhouette(table, how.pop("batch_key", "condition"), **how)
+        ks.tl.batch_silhouette(table, how.pop("batch_key", "condition"), **{"use_rep": "X_kronos"} | how)
     assert not table.uns
 
 

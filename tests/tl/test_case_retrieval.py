@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData, read_h5ad, read_zarr
+from scipy.stats import t
 
 import kronos_sc as ks
 
@@ -48,6 +49,16 @@ def test_against_a_plain_loop(metric):
     assert (scores["n_query"] == 6).all()
 
 
+def test_units_with_nan_are_left_out_of_all_representations():
+    adata = make(0.5)
+    kept = adata[2:].copy()
+    adata.obsm["X_kronos"][:2] = np.nan
+    with pytest.warns(UserWarning, match="2 units have no finite features"):
+        ks.tl.case_retrieval(adata, "group", case_key="case", use_rep="X_kronos", n_repeats=5)
+    ks.tl.case_retrieval(kept, "group", case_key="case", use_rep="X_kronos", n_repeats=5)
+    pd.testing.assert_frame_equal(*(ks.get.result(table, "group_case_retrieval") for table in (adata, kept)))
+
+
 def test_clear_groups_are_found_and_noise_is_chance():
     found = {}
     for effect in (3.0, 0.0):
@@ -67,7 +78,7 @@ def test_interval_is_that_of_the_mean():
     scores = ks.get.result(adata, "group_case_retrieval")
     accuracy = scores.loc[scores["representation"] == "kronos", "accuracy"]
     row = ks.get.result(adata, "group_case_retrieval", table="summary").iloc[0]
-    half = 1.96 * accuracy.std() / np.sqrt(50)
+    half = t.ppf(0.975, 49) * accuracy.std() / np.sqrt(50)
     np.testing.assert_allclose([row["low"], row["high"]], [accuracy.mean() - half, accuracy.mean() + half])
 
 

@@ -28,7 +28,7 @@ def test_groups_are_found_and_named_by_size(cells, how):
     assert found.value_counts(sort=False).tolist() == [120, 80, 60, 40]
     assert adjusted_rand_score(cells.obs["truth"], found) == 1
     table = get.result(cells, "kronos_cluster")
-    assert table["n"].tolist() == [120, 80, 60, 40]
+    assert table["n_units"].tolist() == [120, 80, 60, 40]
     assert table["share"].sum() == pytest.approx(1)
     assert set(table["column"]) == {"kronos_cluster"}
 

@@ -48,6 +48,22 @@ def test_the_order_is_the_users(cells) -> None:
     pd.testing.assert_frame_equal(first, ks.get.result(cells, "cell_type_few_shot"))
 
 
+def test_the_order_must_be_ranks(cells) -> None:
+    with pytest.raises(
+        ValueError, match=r"obs\['fold'\] holds text, not ranks\. Make an order with pp\.nested_subsets\(adata, 'cell_type'\)"
+    ):
+        ks.tl.few_shot(cells, "cell_type", order_key="fold")
+    cells.obs["order"] = np.arange(360.0)
+    for lacking in (np.nan, -1):  # -1 is what pp.nested_subsets gives to units without a class
+        cells.obs.loc[cells.obs_names[:2], "order"] = lacking
+        with pytest.raises(ValueError, match=r"2 units with a 'cell_type' have no rank in obs\['order'\]\. Make an order"):
+            ks.tl.few_shot(cells, "cell_type", order_key="order")
+    cells.obs.loc[cells.obs_names[:2], "cell_type"] = np.nan
+    ks.tl.few_shot(cells, "cell_type", shots=[3], order_key="order", C=0.1)
+    with pytest.raises(KeyError, match="Name another column with order_key="):
+        ks.tl.few_shot(cells, "cell_type", order_key="rank")
+
+
 def test_a_class_with_too_few_is_said(cells) -> None:
     with pytest.warns(UserWarning, match=r"3 classes have fewer than 500 training units.*a \(\d+\)"):
         ks.tl.few_shot(cells, "cell_type", shots=[500], C=0.1)

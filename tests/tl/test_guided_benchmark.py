@@ -28,7 +28,7 @@ def cells() -> AnnData:
     return adata
 
 
-HOW = {"use_rep": "X_kronos", "groupby": "image", "shots": (5, 1), "n_repeats": 8, "least": 30}
+HOW = {"use_rep": "X_kronos", "groupby": "image", "shots": (5, 1), "n_repeats": 8, "min_per_class": 30}
 
 
 def _run(cells: AnnData, **how) -> pd.DataFrame:
@@ -64,7 +64,7 @@ def test_summary_is_over_images_of_their_mean(cells: AnnData) -> None:
 
 def test_rare_classes_are_named(cells: AnnData) -> None:
     with pytest.warns(UserWarning, match="1 of 3 images"):
-        ks.tl.guided_benchmark(cells, "kind", **HOW | {"least": 35})
+        ks.tl.guided_benchmark(cells, "kind", **HOW | {"min_per_class": 35})
     assert ks.get.result(cells, "kind_guided", table="groups")["too_rare"].tolist() == ["M", "M"]
     assert (ks.get.result(cells, "kind_guided")["n_test"] == 100 - 10).all()
 
@@ -93,7 +93,7 @@ def test_shuffled_labels_give_chance(cells: AnnData) -> None:
 
 def test_units_without_class_only_scale(cells: AnnData) -> None:
     cells.obs["kind"] = cells.obs["kind"].where(np.arange(330) % 13 != 0)
-    scores = _run(cells, least=20)
+    scores = _run(cells, min_per_class=20)
     assert (scores["n_test"] == 120 - 15).all()
     assert (ks.get.result(cells, "kind_guided", table="groups")["n_units"] == 130).all()
 
@@ -101,13 +101,30 @@ def test_units_without_class_only_scale(cells: AnnData) -> None:
 def test_units_without_features_are_left_out(cells: AnnData) -> None:
     cells.obsm["X_kronos"][:2] = np.nan
     with pytest.warns(UserWarning, match="2 units have no finite features"):
-        _run(cells, least=20)
+        _run(cells, min_per_class=20)
     assert ks.get.result(cells, "kind_guided", table="groups")["n_units"].tolist() == [128, 130]
 
 
 def test_whole_table_as_one_image(cells: AnnData) -> None:
-    ks.tl.guided_benchmark(cells, "kind", use_rep="X_kronos", shots=3, n_repeats=2, least=20)
+    ks.tl.guided_benchmark(cells, "kind", use_rep="X_kronos", shots=3, n_repeats=2, min_per_class=20)
     assert set(ks.get.result(cells, "kind_guided")["group"]) == {"all"}
+
+
+def test_images_of_a_spatialdata_are_told_apart(cells: AnnData, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "kronos_sc")
+    named = _run(cells)
+    cells.obs["image"] = cells.obs["image"].astype("category")
+    cells.uns["spatialdata_attrs"] = {"region": ["one", "two", "three"], "region_key": "image", "instance_key": "id"}
+    found = _run(cells, groupby=None)
+    assert "images are told apart by obs['image']" in caplog.text
+    assert ks.get.result(cells, "kind_guided", table="groups")["group"].tolist() == ["one", "two"]
+    np.testing.assert_allclose(
+        found.groupby("representation")["balanced_accuracy"].mean(), named.groupby("representation")["balanced_accuracy"].mean(), atol=0.05
+    )
+    assert cells.uns["kind_guided"]["params"]["groupby"] == "image"
+    one = cells[cells.obs["image"] == "one"].copy()  # a table of one image needs no column
+    ks.tl.guided_benchmark(one, "kind", use_rep="X_kronos", shots=3, n_repeats=2, min_per_class=20)
+    assert set(ks.get.result(one, "kind_guided")["group"]) == {"all"}
 
 
 def test_copy_and_files(cells: AnnData, tmp_path) -> None:
@@ -123,8 +140,8 @@ def test_copy_and_files(cells: AnnData, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("how", "error", "match"),
     [
-        ({"least": 5}, ValueError, "least=5 leaves no unit to test where 5 of a class are drawn"),
-        ({"least": 200}, ValueError, "No image .* has two classes of 'kind' with at least 200 units"),
+        ({"min_per_class": 5}, ValueError, "min_per_class=5 leaves no unit to test where 5 of a class are drawn"),
+        ({"min_per_class": 200}, ValueError, "No image .* has two classes of 'kind' with at least 200 units"),
         ({"groupby": "core"}, KeyError, "There is no column in obs 'core'"),
         ({"shots": ()}, ValueError, "shots names no number of cells"),
         ({"shots": (0,)}, ValueError, "shots must be a whole number"),

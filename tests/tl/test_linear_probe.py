@@ -254,3 +254,16 @@ def test_errors_come_before_anything_changes(cells, spoil, how, error, message) 
 def test_a_spatialdata_is_told_which_table(make) -> None:
     with pytest.raises(TypeError, match=r"sdata\['table'\]"):
         ks.tl.linear_probe(make(), "cell_type")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_classes_with_slashes_survive_a_file(cells, tmp_path) -> None:
+    import anndata
+
+    cells.obs["cell_type"] = cells.obs["cell_type"].cat.rename_categories({"Tumor": "tumor cells / immune cells"})
+    ks.tl.linear_probe(cells, "cell_type", use_rep="X_kronos", C=range(1, 3))
+    cells.write_zarr(tmp_path / "cells.zarr")
+    back = anndata.read_zarr(tmp_path / "cells.zarr")
+    assert list(back.obsm["cell_type_probe_proba"].columns) == ["B cell", "CD4 T cell", "tumor cells | immune cells"]
+    assert "tumor cells / immune cells" in set(back.obs["cell_type_probe"])
+    assert "tumor cells / immune cells" in set(ks.get.result(back, "cell_type_probe", table="per_class")["class"])

@@ -39,7 +39,7 @@ def test_niches_see_the_neighbourhood_where_clusters_see_the_cell(cells):
     assert by_place > adjusted_rand_score(cells.obs["half"], cells.obs["kronos_cluster"]) + 0.2
     table = get.result(cells, "kronos_niche")
     assert table["niche"].tolist() == ["0", "1"]
-    assert table["n"].sum() == 800
+    assert table["n_units"].sum() == 800
     assert table["share"].sum() == pytest.approx(1)
 
 

@@ -39,7 +39,10 @@ def test_every_unit_but_itself(cells):
     assert hits["hit"].tolist() == cells.obs_names[index.ravel()].tolist()
     assert hits["rank"].tolist() == [1, 2, 3, 4] * 90
     ranks = ks.get.result(cells, "retrieval", table="ranks")
-    np.testing.assert_allclose(ranks["mean"], distance.mean(axis=0), rtol=1e-6)
+    assert list(ranks) == ["rank", "n_units", "mean", "min", "max"]
+    assert (ranks["n_units"] == len(distance)).all()
+    for name in ("mean", "min", "max"):
+        np.testing.assert_allclose(ranks[name], getattr(distance, name)(axis=0), rtol=1e-6)
 
 
 @pytest.mark.parametrize("within", ["same", "other"])

@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import dask.array as da
 import numpy as np
 import pandas as pd
@@ -77,6 +79,40 @@ def test_test_cases_change_nothing_but_their_own_prediction(study, method):
     others = before.index[1:]
     pd.testing.assert_frame_equal(before.loc[others], after.loc[others])
     assert before.loc[victim, "probability: sick"] != after.loc[victim, "probability: sick"]
+
+
+@EVERY
+def test_a_prediction_rests_on_the_training_cases_and_the_case_itself(study, method):
+    """All test cases but one become noise, the units that PCA and k-means would see among them: the prediction of the one stays."""
+    arguments = {"case_key": "donor", "use_rep": "X_kronos", "method": FAST[method], "n_splits": 1}
+    alone = study.copy()
+    alone.X = None
+    before = get.result(tl.stratify(alone, "group", **arguments, copy=True), "group_stratify", table="predictions").set_index("case")
+    rows = alone.obs["donor"].isin(before.index[1:]).to_numpy()
+    alone.obsm["X_kronos"][rows] = np.random.default_rng(9).normal(size=(rows.sum(), 12)) * 20 + 50
+    after = get.result(tl.stratify(alone, "group", **arguments, copy=True), "group_stratify", table="predictions").set_index("case")
+    pd.testing.assert_frame_equal(before.iloc[:1], after.iloc[:1])
+
+
+def test_more_components_than_cases_make_a_difference():
+    """As in the paper, whose scores for 64 and 256 components differ in cohorts of 14 to 28 cases."""
+    adata = cohort(14, 30)
+    adata.obsm["X_kronos"] = adata.obsm["X_kronos"] @ np.random.default_rng(1).normal(size=(12, 60)).astype(np.float32)
+    adata.obsm["X_kronos"] += np.random.default_rng(2).normal(size=(adata.n_obs, 60)).astype(np.float32)
+    found = []
+    for n in (16, 48):
+        tl.stratify(adata, "group", case_key="donor", use_rep="X_kronos", method=tl.Logistic(n_components=n), n_splits=2)
+        found.append(get.result(adata, "group_stratify", table="predictions")["probability: sick"])
+    assert not np.allclose(*found)
+
+
+@pytest.mark.parametrize("method", [tl.Logistic(n_components=8, max_features=24), tl.MeanMLP(n_components=8, max_features=24, epochs=30)])
+def test_wide_representations_are_projected_first(method):
+    adata = cohort()
+    adata.obsm["X_kronos"] = adata.obsm["X_kronos"] @ np.random.default_rng(1).normal(size=(12, 300)).astype(np.float32)
+    tl.stratify(adata, "group", case_key="donor", use_rep="X_kronos", method=method, n_splits=5)
+    assert auroc(adata)["kronos"] > 0.9
+    assert adata.uns["group_stratify"]["params"]["options"]["max_features"] == 24
 
 
 def test_fitting_clusters_on_all_cases_is_the_one_that_sees_test_cases(study):
@@ -178,7 +214,7 @@ def test_cases_without_label_or_values_are_left_out(study):
     adata.obsm["X_kronos"][(adata.obs["donor"] == "d03").to_numpy()] = np.nan
     adata.obsm["X_kronos"][np.flatnonzero(adata.obs["donor"] == "d04")[:5]] = np.nan
     with (
-        pytest.warns(UserWarning, match="35 of 600 units have NaN"),
+        pytest.warns(UserWarning, match="35 units have no finite features"),
         pytest.warns(UserWarning, match=r"1 of 20 cases have no unit without NaN and are left out \('d03'\)"),
     ):
         tl.stratify(adata, "group", case_key="donor", use_rep="X_kronos", n_splits=10)
@@ -195,6 +231,48 @@ def test_round_trip(study, tmp_path):
     for back in (read_h5ad(tmp_path / "a.h5ad"), read_zarr(tmp_path / "a.zarr")):
         for table in ("scores", "summary", "predictions", "roc"):
             pd.testing.assert_frame_equal(get.result(back, "group_stratify", table=table), get.result(out, "group_stratify", table=table))
+
+
+def test_classes_with_a_slash_can_be_stored(tmp_path):
+    adata = cohort(8, 5)
+    adata.obs["group"] = adata.obs["group"].cat.rename_categories({"sick": "CR/PR", "well": "SD/PD"})
+    tl.stratify(adata, "group", case_key="donor", use_rep="X_kronos", train_size=2, n_splits=2)
+    adata.write_zarr(tmp_path / "a.zarr")
+    back = get.result(read_zarr(tmp_path / "a.zarr"), "group_stratify", table="predictions")
+    assert {"probability: CR|PR", "probability: SD|PD"} <= set(back.columns)
+    assert set(back["true"]) == {"CR/PR", "SD/PD"}
+    pd.testing.assert_frame_equal(back, get.result(adata, "group_stratify", table="predictions"))
+
+
+def test_options_hold_plain_values(study):
+    """Whatever number or device was given, the record can hold it."""
+    import torch
+
+    method = tl.MeanMLP(
+        n_components=np.int64(4), dropout=np.float32(0.25), epochs=2, learning_rate=Fraction(1, 100), device=torch.device("cpu")
+    )
+    out = tl.stratify(study, "group", case_key="donor", use_rep="X", method=method, n_splits=1, copy=True)
+    options = out.uns["group_stratify"]["params"]["options"]
+    assert options["device"] == "cpu"
+    assert {name: type(options[name]) for name in ("n_components", "dropout", "learning_rate")} == {
+        "n_components": int,
+        "dropout": float,
+        "learning_rate": float,
+    }
+
+
+def test_what_cannot_be_recorded_fails_before_the_work(study, monkeypatch):
+    monkeypatch.setattr("kronos_sc.tl._stratify._predict", lambda *_: pytest.fail("worked in vain"))
+    monkeypatch.setattr("kronos_sc.tl._stratify.asdict", lambda _: {"device": object()})
+    with pytest.raises(TypeError, match="A record cannot hold object"):
+        tl.stratify(study, "group", case_key="donor", use_rep="X", copy=True)
+
+
+def test_starts_of_kmeans_are_recorded_as_used():
+    assert tl.Composition().n_init == 1
+    assert tl.Composition(fit_on="all").n_init == 10
+    assert tl.Composition(fit_on="all", n_init=2).n_init == 2
+    assert tl.Composition().max_fit == 4096
 
 
 def of_one_group(adata):
@@ -220,6 +298,7 @@ def with_torn_cases(adata):
         (None, {"train_size": 1.5}, ValueError, "train_size must be a share of cases"),
         (None, {"train_size": 0}, ValueError, "train_size must be a share of cases"),
         (None, {"train_size": True}, ValueError, "train_size must be a share of cases"),
+        (None, {"method": tl.Logistic}, ValueError, "is not a choice; .*'attention'"),
         (None, {"method": "forest"}, ValueError, "method='forest' is not a choice; .*'attention'"),
         (None, {"n_splits": 0}, ValueError, "n_splits must be a whole number"),
         (None, {"use_rep": "X_uni"}, KeyError, "no representation in obsm 'X_uni'"),
@@ -243,10 +322,15 @@ def test_error(study, spoil, arguments, error, message):
         (lambda: tl.Composition(n_clusters=0), "n_clusters must be"),
         (lambda: tl.Composition(fit_on="test"), "fit_on='test' is not a choice"),
         (lambda: tl.Composition(max_per_case=0), "max_per_case must be"),
+        (lambda: tl.Composition(max_fit=0), "max_fit must be"),
+        (lambda: tl.Composition(n_init=0), "n_init must be"),
+        (lambda: tl.Logistic(max_features=0), "max_features must be"),
+        (lambda: tl.MeanMLP(max_per_case=0.5), "max_per_case must be"),
+        (lambda: tl.MeanMLP(weight_decay=-1), "weight_decay must be at least 0"),
         (lambda: tl.Logistic(C=0), "C must be a positive number"),
         (lambda: tl.MeanMLP(dropout=1), "dropout must be at least 0 and below 1"),
         (lambda: tl.AttentionMIL(validation=-0.1), "validation must be at least 0"),
-        (lambda: tl.AttentionMIL(learning_rate=-1), "learning_rate must be greater"),
+        (lambda: tl.AttentionMIL(learning_rate=-1), "learning_rate must be a positive number"),
     ],
 )
 def test_options_out_of_range(make, message):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from numbers import Real
-
 import numpy as np
+
+from kronos_sc._core.checks import positive_number
 
 _FULL_SCALE = {"u1": 255.0, "u2": 65535.0}
 
@@ -13,10 +13,7 @@ def max_value(dtype: np.dtype, given: float | None, *, image: str) -> float:
     """Return the raw value that becomes 1: `given`, or the full scale of 8- and 16-bit images, or 1 for floats."""
     dtype = np.dtype(dtype)
     if given is not None:
-        if not isinstance(given, Real) or not np.isfinite(given) or given <= 0:
-            msg = f"max_value must be a positive number, got {given!r}."
-            raise ValueError(msg)
-        return float(given)
+        return positive_number(given, name="max_value")
     if dtype.kind == "f":
         return 1.0
     scale = _FULL_SCALE.get(f"{dtype.kind}{dtype.itemsize}")

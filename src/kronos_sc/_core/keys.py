@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 UNS_SPATIALDATA = "spatialdata_attrs"
 MICROMETRE = "um"
@@ -41,3 +45,14 @@ class EmbedKeys:
     def obsm(self, kind: str, *, alone: bool) -> str:
         """Features of one kind: the plain name for marker features or a single kind, the kind appended otherwise."""
         return f"X_{self.name}" if alone or kind == "marker" else f"X_{self.name}_{kind}"
+
+
+def storable(names: Iterable[object]) -> list[str]:
+    """Return names as columns of a stored frame can have them: Zarr and HDF5 take "/" for a folder, so it becomes "|"; unique in any case."""
+    out: list[str] = []
+    for name in names:
+        plain = str(name).replace("/", "|")
+        while plain in out:
+            plain += "_"
+        out.append(plain)
+    return out

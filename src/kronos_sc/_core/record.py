@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kronos_sc._core.keys import storable
+
 _PANEL = ("channel", "marker", "id", "mean", "std", "how")
+
+
+def is_embedding(entry: Any) -> bool:
+    """Whether an entry of `uns` is the record of an embedding that `tl.embed` made."""
+    return isinstance(entry, Mapping) and set(entry) >= {"model", "panel", "params"}
 
 
 def freeze(value: Any) -> Any:
@@ -25,8 +32,8 @@ def freeze(value: Any) -> Any:
     if isinstance(value, pd.DataFrame):
         return {str(column): _column(value[column]) for column in value.columns}
     if isinstance(value, Mapping):
-        return {str(key): freeze(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | list | tuple):
+        return {name: freeze(item) for name, item in zip(storable(value), value.values(), strict=True)}
+    if isinstance(value, np.ndarray | list | tuple | range | pd.Series | pd.Index):
         array = np.asarray(value)
         if array.size and array.dtype.kind in "iufb":
             return array

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kronos_sc._core.checks import known, listed
+from kronos_sc._core.checks import known, listed, repeated
 from kronos_sc._core.log import info
+from kronos_sc._core.record import is_embedding
 from kronos_sc._core.settings import settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from anndata import AnnData
 
 BASELINE = "X_mean_marker"
+_NO_EMBEDDING = {BASELINE, "X_pca", "X_umap", "X_tsne", "X_draw_graph_fa", "X_diffmap"}
 _FIX = "Name an entry of obsm, or 'X', with use_rep=; embed with tl.embed(sdata)."
 
 
@@ -70,7 +73,7 @@ class Representation:
         A block holds `size` rows, or what `settings.block_memory` allows.
         """
         rows = np.arange(self.n_units) if index is None else np.asarray(index)
-        step = size or max(1, settings.block_memory // (4 * max(self.width, 1)))
+        step = size or max(1, settings.block_memory // (4 * max(int(self.values.shape[1]), 1)))  # rows are read whole
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
             # a run of rows is read as a slice: one contiguous read wherever the array lies
@@ -107,7 +110,7 @@ def representations(adata: AnnData, use_rep: str | Sequence[str] | None) -> list
     Mean marker expression is `obsm["X_mean_marker"]` (`tl.embed(sdata, model="mean-marker")`) or else `X`. It comes last unless it was
     named elsewhere: a claim about an embedding is a comparison with it.
     """
-    named = [use_rep] if isinstance(use_rep, str) else list(use_rep) if use_rep is not None else _embedded(adata)
+    named = [use_rep] if isinstance(use_rep, str) else list(use_rep) if use_rep is not None else _on_record(adata)
     baseline = BASELINE if BASELINE in adata.obsm else "X" if adata.X is not None and adata.n_vars else None
     if baseline is None:
         info("no mean marker expression to compare with; tl.embed(sdata, model='mean-marker') adds it")
@@ -116,13 +119,25 @@ def representations(adata: AnnData, use_rep: str | Sequence[str] | None) -> list
     if not named:
         msg = f"This table has no embedding on record and no X (obsm has: {listed(adata.obsm)}). {_FIX}"
         raise KeyError(msg)
-    return [representation(adata, name) for name in dict.fromkeys(named)]
+    found = [representation(adata, name) for name in dict.fromkeys(named)]
+    if twice := repeated([rep.label for rep in found]):
+        msg = f"Two representations go by the name {listed(twice)} once the 'X_' is left out. Rename one of them in obsm."
+        raise ValueError(msg)
+    return found
 
 
-def _embedded(adata: AnnData) -> list[str]:
-    """Return the entries of `obsm` that `tl.embed` has on record, in the order they were made."""
-    recorded = [key for key, entry in adata.uns.items() if isinstance(entry, Mapping) and {"model", "panel", "params"} <= set(entry)]
-    return [name for key in recorded for name in (f"X_{key}", f"X_{key}_cls") if name in adata.obsm]
+def _on_record(adata: AnnData) -> list[str]:
+    """Return the embeddings that `tl.embed` has on record, in the order of `obsm`, without the baseline, which goes last."""
+    recorded = [key for key, entry in adata.uns.items() if is_embedding(entry)]
+    slots = {name for key in recorded for name in (f"X_{key}", f"X_{key}_cls")}
+    found = [name for name in adata.obsm if name in slots and name != BASELINE]
+    if not found and not recorded and (others := [name for name in adata.obsm if name.startswith("X_") and name not in _NO_EMBEDDING]):
+        msg = (
+            f"obsm has {listed(others)}, and no record of tl.embed says which of them are embeddings (anndata.concat drops records unless "
+            "uns_merge='same'). Name them with use_rep=."
+        )
+        raise ValueError(msg)
+    return found
 
 
 def _take(values: Any, index: np.ndarray | slice) -> Any:

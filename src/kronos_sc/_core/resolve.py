@@ -92,6 +92,12 @@ def annotation(table: AnnData, *, name: str) -> Annotation:
     return Annotation(regions, key, instance)
 
 
+def region_column(table: AnnData) -> str | None:
+    """Return the column of `obs` that says which element each row annotates; None for a table that annotates none."""
+    name = str((table.uns.get(UNS_SPATIALDATA) or {}).get("region_key", ""))
+    return name if name in table.obs else None
+
+
 def as_table(data: Any, name: str | None) -> AnnData:
     """Return the AnnData itself, or the named (or only) table of a SpatialData."""
     if hasattr(data, "obs") and hasattr(data, "obsm"):

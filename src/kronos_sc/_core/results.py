@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,14 +82,33 @@ def array(adata: AnnData, key: str, name: str, *, kind: str | None = None) -> np
     return found[known(name, arrays, what=f"array of the result {key!r}", fix="See get.result(adata, key) for the table.")]
 
 
+def keys_of(key: str, labels: Sequence[str]) -> list[str]:
+    """Return the column of each representation in `obs`: the plain key for the first, its name appended for the others."""
+    return [key if i == 0 else f"{key}_{label}" for i, label in enumerate(labels)]
+
+
+def in_words(scores: pd.DataFrame, metric: str, *, digits: str = ".3f") -> str:
+    """Return the mean of a metric for each representation, as a line of a log says it."""
+    means = scores.groupby("representation", sort=False)[metric].mean()
+    return ", ".join(f"{name} {value:{digits}}" for name, value in means.items())
+
+
+def half_width(sd: Any, n: Any) -> Any:
+    """Return half of the 95 % interval of a mean (Student's t) from standard deviations (n − 1) and numbers of values."""
+    from scipy.stats import t
+
+    return t.ppf(0.975, np.maximum(n - 1, 1)) * sd / np.sqrt(np.maximum(n, 1))
+
+
 def summary(scores: pd.DataFrame, *, by: str | list[str], metrics: list[str]) -> pd.DataFrame:
     """Return mean, standard deviation (n − 1), number and 95 % interval of the mean of each metric, one row per group and metric.
 
-    The interval is the normal one, mean ± 1.96 · sd / √n, as the paper reports it over repeated draws.
+    The interval is Student's, mean ± t · sd / √n. It takes the values as independent; folds and draws share training units, so it is
+    rather too narrow.
     """
     by = [by] if isinstance(by, str) else by
     long = scores.melt(id_vars=by, value_vars=metrics, var_name="metric")
     groups = long.groupby([*by, "metric"], sort=False, observed=True)["value"]
     out = groups.agg(mean="mean", sd="std", n="count").reset_index()
-    half = 1.96 * out["sd"] / np.sqrt(out["n"].clip(lower=1))
+    half = half_width(out["sd"], out["n"])
     return out.assign(low=out["mean"] - half, high=out["mean"] + half)

@@ -9,11 +9,16 @@ from kronos_sc._core.checks import one_of, positive_integer, positive_number
 
 @dataclass(frozen=True)
 class Composition:
-    """Nearest case by its shares of k-means clusters, as in the paper's case-level stratification :cite:p:`Shaban2025`.
+    """Nearest case by its shares of k-means clusters, after the paper's case-level stratification :cite:p:`Shaban2025`.
 
     The units of the training cases are clustered, a case becomes the shares of its units in the clusters, and a test case gets the label
-    of the training case with the most similar shares (Euclidean). Needs few cases and no tuning; sees what tissue is made of, not subtle
-    changes within it.
+    of the training case with the most similar shares (Euclidean). Where training cases of two labels are equally near, the next nearest
+    case of each decides. Needs few cases and no tuning; sees what tissue is made of, not subtle changes within it.
+
+    The paper clusters the units of all cases once, and says nothing of scaling, drawing or projecting. Here, unless told otherwise, the
+    clusters come from training cases only (`fit_on`), features are standardised (`scale`), wide vectors are projected (`max_features`),
+    and units are drawn, for the shares (`max_per_case`) and for the centres (`max_fit`). For what the paper describes:
+    `Composition(fit_on="all", scale=False, max_per_case=None, max_features=None, max_fit=None)`.
 
     Parameters
     ----------
@@ -24,7 +29,14 @@ class Composition:
         faster, and the clusters have seen the test cases (not their labels).
     scale
         Bring features to one spread, by the units that are clustered. Where brightness differs between markers, the brightest would
-        otherwise decide alone.
+        otherwise decide alone. In a representation that is projected, it is the directions that are brought to one spread, which changes
+        little.
+    max_fit
+        Units from which k-means takes its centres, drawn among those it may see; each unit then goes to the nearest centre. More of them
+        move the centres less than another draw of cases does, and take longer. `None` takes all.
+    n_init
+        Starts of k-means, of which the best is kept. If left out, 1 with `fit_on="train"`, where many splits average over the starts, and
+        10 with `fit_on="all"`, where one fit serves all splits.
     max_per_case
         Units per case, drawn once for all splits; shares and clusters come from them. 500 give a share to within 2 percentage points.
         `None` takes all.
@@ -36,49 +48,68 @@ class Composition:
     n_clusters: int = 8
     fit_on: str = "train"
     scale: bool = True
+    max_fit: int | None = 4096
+    n_init: int | None = None
     max_per_case: int | None = 500
     max_features: int | None = 512
 
     def __post_init__(self) -> None:
-        positive_integer(self.n_clusters, name="n_clusters")
         one_of(self.fit_on, ("train", "all"), name="fit_on")
-        _caps(self.max_per_case, self.max_features)
+        _set(self, scale=bool(self.scale))
+        if self.n_init is None:
+            _set(self, n_init=10 if self.fit_on == "all" else 1)
+        _whole(self, "n_clusters", "n_init")
+        _whole_or_none(self, "max_fit", "max_per_case", "max_features")
 
 
 @dataclass(frozen=True)
 class Logistic:
-    """Logistic regression on the mean vector of each case, reduced by PCA, as in the paper's patient stratification :cite:p:`Shaban2025`.
+    """Logistic regression on the mean vector of each case, reduced by PCA, after the paper's patient stratification :cite:p:`Shaban2025`.
 
-    The mean over a case's units is standardised, reduced and classified with an L2 penalty and balanced class weights; all three steps are
-    fitted on training cases only. PCA runs on the whole vector (all markers side by side).
+    Scaling and PCA are fitted on units of the training cases, the mean over all units of each case is put on those components, and
+    a regression with an L2 penalty and balanced class weights tells the training cases apart.
+
+    The paper says that PCA reduces features to 64 or 256, and reports both for cohorts of 14 to 28 cases, so its PCA cannot be one of
+    case means. It leaves open whether PCA sees all markers side by side, as here, or each marker by itself, which units it is fitted on,
+    whether features are scaled, and which classifier follows.
 
     Parameters
     ----------
     n_components
-        Principal components, 64 or 256 in the paper. There are never more than training cases − 1, so with few cases a larger value
-        changes nothing.
+        Principal components, 64 or 256 in the paper; at most `max_features`, and the drawn units of the training cases − 1. More of them
+        keep finer differences between units, and with few cases more noise.
     C
         Inverse strength of the penalty; larger values trust the training cases more.
+    max_per_case
+        Units per case for scaling and PCA, drawn once for all splits. More of them settle the components and cost time once per call.
+        `None` takes all. The mean of a case is always that of all its units.
+    max_features
+        Wider representations are projected onto this many random directions first: it keeps distances within a few percent, a fit within
+        a tenth of a second or so, and memory at cases × `max_features`² × 4 bytes. It is the directions then that are scaled, not the
+        features. `None` takes all features: exact, and slow and large beyond a few thousand.
     """
 
     n_components: int = 64
     C: float = 1.0
+    max_per_case: int | None = 500
+    max_features: int | None = 1024
 
     def __post_init__(self) -> None:
-        positive_integer(self.n_components, name="n_components")
-        positive_number(self.C, name="C")
+        _whole(self, "n_components")
+        _set(self, C=positive_number(self.C, name="C"))
+        _whole_or_none(self, "max_per_case", "max_features")
 
 
 @dataclass(frozen=True)
 class MeanMLP:
-    """A small neural network on the mean vector of each case, reduced by PCA.
+    """A small neural network on the mean vector of each case, reduced by PCA as in :class:`Logistic`.
 
     For several hundred cases, where a straight border no longer does; with few cases prefer :class:`Logistic`.
 
     Parameters
     ----------
     n_components
-        Principal components, fitted on training cases; never more than training cases − 1.
+        Principal components, fitted on units of training cases; at most `max_features`, and those units − 1.
     hidden
         Width of the hidden layer.
     dropout
@@ -89,9 +120,11 @@ class MeanMLP:
         Of AdamW.
     validation
         Share of the training cases held back to choose the best epoch, 0 to below 1; 0 takes the last one. Worth its cases from about
-        a hundred on.
+        a hundred on. The PCA sees the units of cases held back, not their labels.
+    max_per_case, max_features
+        As in :class:`Logistic`. For many hundred cases, lower `max_features`: memory is cases × `max_features`² × 4 bytes.
     device
-        Where torch computes; the CPU if left out, which is fastest for a network of this size.
+        Where torch computes, a name or a `torch.device`; the CPU if left out, which is fastest for a network of this size.
     """
 
     n_components: int = 64
@@ -101,6 +134,8 @@ class MeanMLP:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     validation: float = 0.0
+    max_per_case: int | None = 500
+    max_features: int | None = 1024
     device: str | None = None
 
     def __post_init__(self) -> None:
@@ -117,7 +152,7 @@ class AttentionMIL:
     Parameters
     ----------
     n_components
-        Principal components of the units, fitted on those of training cases.
+        Principal components of the units, fitted on those of training cases; at most `max_features`.
     hidden, attention
         Widths of the projection and of the attention branch.
     dropout
@@ -133,9 +168,10 @@ class AttentionMIL:
     max_per_case
         Units per case, drawn once for all splits and held in memory. `None` takes all.
     max_features
-        Wider representations are projected onto this many random directions first. `None` takes all features.
+        Wider representations are projected onto this many random directions first; sums for PCA take cases ×
+        `max_features`² × 4 bytes. `None` takes all features.
     device
-        Where torch computes; the CPU if left out, which is fastest for a network of this size.
+        Where torch computes, a name or a `torch.device`; the CPU if left out, which is fastest for a network of this size.
     """
 
     n_components: int = 64
@@ -153,26 +189,38 @@ class AttentionMIL:
 
     def __post_init__(self) -> None:
         _network(self)
-        positive_integer(self.attention, name="attention")
-        positive_integer(self.bag_size, name="bag_size")
-        _caps(self.max_per_case, self.max_features)
+        _whole(self, "attention", "bag_size")
 
 
 CaseMethod = Composition | Logistic | MeanMLP | AttentionMIL
 BY_NAME: dict[str, type[CaseMethod]] = {"composition": Composition, "logistic": Logistic, "mlp": MeanMLP, "attention": AttentionMIL}
 
 
+def _set(options: CaseMethod, **values: object) -> None:
+    """Set fields of a frozen object while it is made, so that it holds plain values, which a record can."""
+    for name, value in values.items():
+        object.__setattr__(options, name, value)
+
+
+def _whole(options: CaseMethod, *names: str) -> None:
+    _set(options, **{name: positive_integer(getattr(options, name), name=name) for name in names})
+
+
+def _whole_or_none(options: CaseMethod, *names: str) -> None:
+    _whole(options, *(name for name in names if getattr(options, name) is not None))
+
+
 def _network(options: MeanMLP | AttentionMIL) -> None:
-    for name in ("n_components", "hidden", "epochs"):
-        positive_integer(getattr(options, name), name=name)
-    positive_number(options.learning_rate, name="learning_rate")
+    _whole(options, "n_components", "hidden", "epochs")
+    _whole_or_none(options, "max_per_case", "max_features")
+    _set(options, learning_rate=positive_number(options.learning_rate, name="learning_rate"))
     for name in ("dropout", "validation"):
         if not 0 <= getattr(options, name) < 1:
             msg = f"{name} must be at least 0 and below 1 (a share), got {getattr(options, name)!r}."
             raise ValueError(msg)
-
-
-def _caps(max_per_case: int | None, max_features: int | None) -> None:
-    for name, value in (("max_per_case", max_per_case), ("max_features", max_features)):
-        if value is not None:
-            positive_integer(value, name=name)
+    if not options.weight_decay >= 0:
+        msg = f"weight_decay must be at least 0, got {options.weight_decay!r}."
+        raise ValueError(msg)
+    _set(options, **{name: float(getattr(options, name)) for name in ("dropout", "validation", "weight_decay")})
+    if options.device is not None:
+        _set(options, device=str(options.device))

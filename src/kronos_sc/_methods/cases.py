@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kronos_sc._core.representation import Representation
 
 
@@ -69,32 +71,48 @@ def draw_units(codes: np.ndarray, most: int | None, rng: np.random.Generator) ->
     return np.sort(rows[rank < most])
 
 
-def projected(rep: Representation, rows: np.ndarray, most_features: int | None, rng: np.random.Generator) -> np.ndarray:
-    """Return rows (n × features, float32), projected onto `most_features` random directions where the representation is wider.
+def random_directions(width: int, most_features: int | None, rng: np.random.Generator) -> np.ndarray | None:
+    """Return `most_features` random directions (features × directions, float32) for vectors wider than that; None for others.
 
     Gaussian directions keep squared distances within a factor 1 ± √(2 / directions) or so (Johnson & Lindenstrauss). They are drawn
     without a look at the data, so nothing of a test case can reach a training case through them.
     """
-    if most_features is None or rep.width <= most_features:
-        return rep.rows(rows)
-    directions = rng.standard_normal((rep.width, most_features), dtype=np.float32) / np.float32(np.sqrt(most_features))
-    out = np.empty((len(rows), most_features), np.float32)
-    start = 0
+    if most_features is None or width <= most_features:
+        return None
+    return rng.standard_normal((width, most_features), dtype=np.float32) / np.float32(np.sqrt(most_features))
+
+
+def projected_blocks(rep: Representation, rows: np.ndarray, directions: np.ndarray | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield (row numbers, rows as float32) until all of `rows` were read, projected onto `directions` if there are any."""
     for part, values in rep.blocks(rows):
-        out[start : start + len(part)] = values @ directions
+        yield part, values if directions is None else values @ directions
+
+
+def projected(rep: Representation, rows: np.ndarray, directions: np.ndarray | None) -> np.ndarray:
+    """Return rows (n × features, float32), projected onto `directions` if there are any."""
+    if directions is None:
+        return rep.rows(rows)
+    out = np.empty((len(rows), directions.shape[1]), np.float32)
+    start = 0
+    for part, values in projected_blocks(rep, rows, directions):
+        out[start : start + len(part)] = values
         start += len(part)
     return out
 
 
+def by_case(codes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield each case that occurs in `codes` and the positions of its units."""
+    order = np.argsort(codes, kind="stable")
+    start = 0
+    for end in np.flatnonzero(np.diff(codes[order], append=-1)) + 1:
+        yield int(codes[order[start]]), order[start:end]
+        start = end
+
+
 def _add(sums: np.ndarray, values: np.ndarray, codes: np.ndarray) -> None:
     """Add rows to the sums of their cases, in float64."""
-    order = np.argsort(codes, kind="stable")
-    ends = np.flatnonzero(np.diff(codes[order], append=-1))
-    start = 0
-    for end in ends + 1:
-        rows = order[start:end]
-        sums[codes[rows[0]]] += values[rows].sum(axis=0, dtype=np.float64)
-        start = end
+    for case, rows in by_case(codes):
+        sums[case] += values[rows].sum(axis=0, dtype=np.float64)
 
 
 def _over(sums: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kronos_sc._methods.threads import one_thread
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -53,21 +55,23 @@ def benchmark(
     member = (codes[:, None] == np.arange(n_classes)).astype(np.float32)
     tested = member.sum(axis=0) - most
     out = np.empty((repeats, len(shots)))
-    for start in range(0, repeats, _GROUP):
-        part = drawn[start : start + _GROUP]
-        gram = np.stack([units.gram(rows) for rows in part])
-        alpha = np.zeros((len(part), len(shots), n_classes, most * n_classes), np.float32)
-        intercept = np.empty((len(part), len(shots), n_classes), np.float32)
-        for i, shot in enumerate(shots):
-            n = shot * n_classes
-            fits = solve(gram[:, :n, :n], codes[part[:, :n]], n_classes=n_classes, C=C)
-            alpha[:, i, :, :n], intercept[:, i] = fits.alpha, fits.intercept
-        for r, rows in enumerate(part):
-            scores = units.scores(alpha[r].reshape(-1, len(rows)), rows).reshape(len(shots), n_classes, -1)
-            scores += intercept[r][:, :, None]
-            right = scores.argmax(axis=1) == codes
-            right[:, rows] = False
-            out[start + r] = (right.astype(np.float32) @ member / tested).mean(axis=1)
+    # small matrices by the hundred: waking threads for each takes longer than the work; large products keep theirs
+    with one_thread():
+        for start in range(0, repeats, _GROUP):
+            part = drawn[start : start + _GROUP]
+            gram = np.stack([units.gram(rows) for rows in part])
+            alpha = np.zeros((len(part), len(shots), n_classes, most * n_classes), np.float32)
+            intercept = np.empty((len(part), len(shots), n_classes), np.float32)
+            for i, shot in enumerate(shots):
+                n = shot * n_classes
+                fits = solve(gram[:, :n, :n], codes[part[:, :n]], n_classes=n_classes, C=C)
+                alpha[:, i, :, :n], intercept[:, i] = fits.alpha, fits.intercept
+            for r, rows in enumerate(part):
+                scores = units.scores(alpha[r].reshape(-1, len(rows)), rows).reshape(len(shots), n_classes, -1)
+                scores += intercept[r][:, :, None]
+                right = scores.argmax(axis=1) == codes
+                right[:, rows] = False
+                out[start + r] = (right.astype(np.float32) @ member / tested).mean(axis=1)
     return out
 
 

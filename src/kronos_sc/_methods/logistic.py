@@ -56,13 +56,13 @@ class Linear:
         return x @ self.coef.T + self.intercept
 
     def proba(self, x: np.ndarray) -> np.ndarray:
-        """Return probabilities (n × k, float32) of standardised rows."""
+        """Return probabilities (n × k, float64) of standardised rows."""
         return softmax(self.decision(x))
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
-    """Return probabilities (n × k, float32) from scores."""
-    out = np.exp(scores - scores.max(axis=1, keepdims=True))
+    """Return probabilities (n × k, float64) from scores; in float32 all that is nearly certain would be tied."""
+    out = np.exp(np.subtract(scores, scores.max(axis=1, keepdims=True), dtype=np.float64))
     out /= out.sum(axis=1, keepdims=True)
     return out
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from kronos_sc._core.results import half_width
+
 GRID = np.linspace(0, 1, 101)
 
 
@@ -42,6 +44,6 @@ def mean_curve(curves: list[np.ndarray]) -> pd.DataFrame:
     """Return the mean of curves on `GRID` and the 95 % interval of the mean: `false_positive_rate`, `true_positive_rate`, `low`, `high`."""
     stack = np.stack(curves)
     mean = stack.mean(axis=0)
-    half = 1.96 * stack.std(axis=0, ddof=1) / np.sqrt(len(stack)) if len(stack) > 1 else np.zeros_like(mean)
+    half = half_width(stack.std(axis=0, ddof=1), len(stack)) if len(stack) > 1 else np.zeros_like(mean)
     bounds = {"low": np.clip(mean - half, 0, 1), "high": np.clip(mean + half, 0, 1)}
     return pd.DataFrame({"false_positive_rate": GRID, "true_positive_rate": mean, **bounds})

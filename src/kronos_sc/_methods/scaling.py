@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,28 @@ def fit_scaler(x: np.ndarray) -> Scaler:
     for start in range(0, len(x), 1024):
         deviation = x[start : start + 1024] - mean
         squares += np.einsum("ij,ij->j", deviation, deviation)
-    scale = np.sqrt(squares / max(len(x), 1))
+    return scaler_of_squares(mean, squares, len(x))
+
+
+def scaler_of_blocks(blocks: Iterable[np.ndarray]) -> Scaler:
+    """Return the scaler of all rows of all blocks (n × d each), as if they had come together; in float64.
+
+    Sums of squared deviations of two sets add up, plus what their means are apart (Chan, Golub & LeVeque 1983).
+    """
+    count, mean, squares = 0, np.zeros(1), np.zeros(1)
+    for block in blocks:
+        if not len(block):
+            continue
+        here = block.mean(axis=0, dtype=np.float64)
+        apart, total = here - mean, count + len(block)
+        deviation = block - here
+        squares = squares + np.einsum("ij,ij->j", deviation, deviation) + apart**2 * count * len(block) / total
+        mean, count = mean + apart * len(block) / total, total
+    return scaler_of_squares(mean, squares, count)
+
+
+def scaler_of_squares(mean: np.ndarray, squares: np.ndarray, count: int) -> Scaler:
+    """Return a scaler from means and sums of squared deviations (float64) of `count` rows."""
+    scale = np.sqrt(squares / max(count, 1))
     scale[scale <= 1e-6 * np.maximum(np.abs(mean), 1e-30)] = 1.0
     return Scaler(mean.astype(np.float32), scale.astype(np.float32))

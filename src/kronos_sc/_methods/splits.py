@@ -43,17 +43,19 @@ def _split(name: str, codes: np.ndarray, others: np.ndarray, tested: np.ndarray,
     train, validation = [], []
     pool = np.flatnonzero(others & (codes >= 0))
     pool = pool[np.argsort(order[pool], kind="stable")]
+    kept = min(1.0, MOST_VALIDATION / max(VALIDATION * len(pool), 1))  # every class keeps its share, and one unit at least
     for c in np.unique(codes[pool]):
         members = pool[codes[pool] == c]
         held = max(1, round(VALIDATION * len(members))) if len(members) > 1 else 0
         # the end of the order is held out, so that the first n of every class train whatever n is
         train.append(members[: len(members) - held])
-        validation.append(members[len(members) - held :])
-    held_out = np.concatenate(validation) if validation else np.array([], np.int64)
-    if len(held_out) > MOST_VALIDATION:
-        held_out = held_out[np.argsort(order[held_out])[:MOST_VALIDATION]]
+        validation.append(members[len(members) - held :][: max(1, round(kept * held))])
     test = np.flatnonzero(tested & (codes >= 0))
-    return Split(name, np.concatenate(train) if train else np.array([], np.int64), np.sort(held_out), test)
+    return Split(name, _joined(train), np.sort(_joined(validation)), test)
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.array([], np.int64)
 
 
 def first_of_each(rows: np.ndarray, codes: np.ndarray, most: int | None) -> np.ndarray:

@@ -35,20 +35,20 @@ def label_table(labels: da.Array | np.ndarray, *, name: str | None = None) -> pd
     One row per label, sorted by label: `label` (int64), `y` and `x` (float64, centroid in continuous pixel coordinates, where pixel
     `i` covers [i, i + 1)), `area` (int64, pixels).
     """
-    return _merge([_sums(chunk, y0, x0, name) for y0, x0, chunk in _tracked(labels, name)])
+    return _merge([_sums(chunk, y0, x0, name) for y0, x0, chunk in strips(labels, name)])
 
 
 def scan(labels: da.Array | np.ndarray, *, name: str | None = None) -> tuple[pd.DataFrame, LabelImage]:
     """Measure every label and hold the pixels compressed for later reading, in the same pass."""
     parts: list[np.ndarray] = []
     copy = LabelImage(labels.shape, labels.dtype)
-    for y0, x0, chunk in _tracked(labels, name):
+    for y0, x0, chunk in strips(labels, name):
         parts.append(_sums(chunk, y0, x0, name))
         copy.add(y0, x0, chunk)
     return _merge(parts), copy
 
 
-def _tracked(labels: da.Array | np.ndarray, name: str | None) -> Iterator[tuple[int, int, np.ndarray]]:
+def strips(labels: da.Array | np.ndarray, name: str | None) -> Iterator[tuple[int, int, np.ndarray]]:
     """Yield origin and pixels of strips of each chunk, in row-major order of the chunks; each chunk is decoded once."""
     for y0, x0, chunk in track(
         _chunks(labels, name), total=int(np.prod(getattr(labels, "numblocks", 1))), description="labels", unit="chunk"

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kronos_sc._core import results
-from kronos_sc._core.checks import known, one_of
+from kronos_sc._core.checks import one_of
 from kronos_sc._core.target import require_anndata
 from kronos_sc.pl._axes import new_grid
+from kronos_sc.pl._compared import labels_of
 from kronos_sc.pl._palette import number_map
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def batch_matrix(
     one_of(metric, _METRICS, name="metric")
     scores = results.frame(adata, key, "scores", kind="batch_silhouette")
     summary = results.frame(adata, key, "summary", kind="batch_silhouette").query("metric == @metric").set_index("representation")
-    chosen = chosen_representations(scores, representation)
+    chosen = labels_of(scores, representation)
     conditions = list(dict.fromkeys([*scores["batch_a"], *scores["batch_b"]]))
     matrices = [_matrix(scores[scores["representation"] == name], conditions, metric) for name in chosen]
     axes = _axes(ax, len(chosen), len(conditions))
@@ -95,18 +96,6 @@ def batch_matrix(
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=2, labelsize="small")
     return axes
-
-
-def chosen_representations(scores: pd.DataFrame, representation: str | Sequence[str] | None) -> list[str]:
-    """Return the representations to show: those named, by label or slot, or all that were scored."""
-    there = list(dict.fromkeys(scores["representation"]))
-    if representation is None:
-        return there
-    named = [representation] if isinstance(representation, str) else list(representation)
-    named = [name if name in there else name.removeprefix("X_") for name in named]
-    return [
-        known(name, there, what="representation in this result", fix="Choose one of these, or leave representation out.") for name in named
-    ]
 
 
 def number_text(value: float, *, digits: int = 3) -> str:

@@ -10,7 +10,8 @@ from kronos_sc._core import results
 from kronos_sc._core.checks import listed
 from kronos_sc._core.target import require_anndata
 from kronos_sc.pl._axes import new_grid
-from kronos_sc.pl._batch_matrix import chosen_representations, number_text
+from kronos_sc.pl._batch_matrix import number_text
+from kronos_sc.pl._compared import labels_of
 from kronos_sc.pl._palette import category_colours, default_colours
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def batch_pairs(
     if "pc2" not in points:
         msg = f"The result {key!r} has one component, and a plane needs two. Run tl.batch_silhouette with n_components=2."
         raise ValueError(msg)
-    names = chosen_representations(scores.reset_index(), representation)
+    names = labels_of(scores.reset_index(), representation)
     shown = _shown_pairs(points, pairs)
     conditions = list(dict.fromkeys([*scores.index.get_level_values("batch_a"), *scores.index.get_level_values("batch_b")]))
     batch_key = str(results.params(adata, key)["batch_key"])

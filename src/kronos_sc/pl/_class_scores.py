@@ -8,7 +8,7 @@ import numpy as np
 
 from kronos_sc._core.checks import known
 from kronos_sc.pl._axes import axes_or_new
-from kronos_sc.pl._compared import legend, plain, representation_colours, several, table, words
+from kronos_sc.pl._compared import at_one, legend, plain, representation_colours, several, table, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _BAR = 0.12  # inches
-_NOT_METRICS = ("representation", "fold", "class", "n_test")
+_WHOSE = ("representation", "fold", "class")
 
 
 def class_scores(
@@ -26,6 +26,7 @@ def class_scores(
     *,
     metric: str = "average_precision",
     representation: str | Sequence[str] | None = None,
+    at: Mapping[str, Any] | None = None,
     palette: Mapping[str, Any] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -41,6 +42,8 @@ def class_scores(
         `"average_precision"`, `"precision"`, `"recall"` or `"f1"`.
     representation
         Which representations, in which order; all of the result if left out.
+    at
+        Which value of what was varied, as in `at={"shots": 100}`; needed where there are several.
     palette
         Colours by representation; the package's own if left out, baselines grey.
     ax
@@ -54,6 +57,8 @@ def class_scores(
     ------
     KeyError
         There is no such result, representation or metric.
+    ValueError
+        The result has several lines per class, one per number of shots, say, and `at` does not choose.
 
     Examples
     --------
@@ -66,9 +71,11 @@ def class_scores(
     'F1'
     """
     frame = table(adata, key, "per_class", needs=("representation", "class"), make="tl.linear_probe")
-    metrics = [column for column in frame.columns if column not in _NOT_METRICS and frame[column].dtype.kind in "fiu"]
+    # scores are fractions; whole numbers are counts (n_test) or what was varied (shots, k)
+    metrics = [column for column in frame.columns if frame[column].dtype.kind == "f" and not column.startswith("n_")]
     known(metric, metrics, what="score per class", fix="Name one of these with metric=.")
-    rows = several(frame, representation)
+    varied = [column for column in frame.columns if column not in (*_WHOSE, *metrics) and not column.startswith("n_")]
+    rows = at_one(several(frame, representation), at, varied=varied, key=key)
     names, classes = list(rows["representation"].unique()), list(rows["class"].unique())
     groups = rows.groupby(["class", "representation"])[metric]
     mean, sd = groups.mean().unstack(), groups.std().unstack()

@@ -1,11 +1,13 @@
-"""What plots of scores share: tables of results, and one colour per representation wherever it appears."""
+"""What plots of scores share: tables of results, what to show of them, and one colour per representation wherever it appears."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from kronos_sc._core import results
-from kronos_sc._core.checks import known, listed
+from kronos_sc._core.checks import known, listed, numbers
 from kronos_sc._core.target import require_anndata
 from kronos_sc.pl._palette import default_colours
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
+STATISTICS = ("mean", "sd", "n", "low", "high")
 BASELINE = "#8a8f98"
 MARKS = "osD^vPX"
 _FIXED = {
@@ -39,6 +42,11 @@ _WORDS = {
     "f1": "F1",
     "rmse": "RMSE",
     "shots": "labelled units per class",
+    "bras": "BRAS",
+    "ilisi": "iLISI",
+    "kbet": "kBET",
+    "kbet_per_label": "kBET per label",
+    "pcr": "PCR (lower: better mixed)",
 }
 
 
@@ -58,10 +66,7 @@ def table(adata: AnnData, key: str, name: str, *, needs: Sequence[str], make: st
 
 def one(frame: pd.DataFrame, representation: str | None) -> tuple[pd.DataFrame, str]:
     """Return the rows of one representation, the first if none is named, and its name."""
-    there = list(frame["representation"].unique())
-    name = (
-        there[0] if representation is None else known(representation, there, what="representation in this result", fix="Name one of these.")
-    )
+    name = labels_of(frame, None if representation is None else [representation])[0]
     return frame[frame["representation"] == name], name
 
 
@@ -71,8 +76,41 @@ def several(frame: pd.DataFrame, representation: str | Sequence[str] | None) -> 
         return frame
     import pandas as pd
 
+    return pd.concat([frame[frame["representation"] == name] for name in labels_of(frame, representation)], ignore_index=True)
+
+
+def labels_of(frame: pd.DataFrame, representation: str | Sequence[str] | None) -> list[str]:
+    """Return the representations to show as the table calls them: those named, by label or by slot (`"X_kronos"`), or all."""
+    there = list(dict.fromkeys(frame["representation"]))
+    if representation is None:
+        return there
     wanted = [representation] if isinstance(representation, str) else list(representation)
-    return pd.concat([one(frame, name)[0] for name in wanted], ignore_index=True)
+    wanted = [name if name in there else str(name).removeprefix("X_") for name in wanted]
+    return [known(name, there, what="representation in this result", fix="Name one of these, or none for all.") for name in wanted]
+
+
+def at_one(rows: pd.DataFrame, at: Mapping[str, Any] | None, *, varied: Sequence[str], key: str, instead: str = "") -> pd.DataFrame:
+    """Return the rows where what was varied has the values of `at`; an error says which there are where that leaves several."""
+    for name, value in (at or {}).items():
+        known(name, varied, what=f"column that was varied in {key!r}", fix="Name such a column in at=, or leave at out.")
+        chosen = rows[_equal(rows[name], value)]
+        if chosen.empty:
+            msg = f"at={{{name!r}: {value!r}}} is not in {key!r}; {name!r} has: {numbers(rows[name].unique())}. Choose one of these."
+            raise ValueError(msg)
+        rows = chosen
+    if left := {name: rows[name].unique().tolist() for name in varied if rows[name].nunique() > 1}:
+        there = ", ".join(f"{name!r} ({numbers(values)})" for name, values in left.items())
+        example = {name: values[-1] for name, values in left.items()}
+        msg = f"The result {key!r} has lines for several values of {there}. Choose with at={example!r}{instead}."
+        raise ValueError(msg)
+    return rows
+
+
+def _equal(values: pd.Series, value: Any) -> np.ndarray:
+    """Return where values are the one named (bool); numbers as people write them: 0.6 is 0.6000000000000001."""
+    if values.dtype.kind in "iuf" and isinstance(value, int | float | np.number):
+        return np.isclose(values.to_numpy(float), float(value))
+    return (values.astype(str) == str(value)).to_numpy()
 
 
 def representation_colours(names: Sequence[str], palette: Mapping[str, Any] | None = None) -> dict[str, Any]:

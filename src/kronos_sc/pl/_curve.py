@@ -10,7 +10,7 @@ from kronos_sc._core import results
 from kronos_sc._core.checks import known, listed, one_of
 from kronos_sc._core.target import require_anndata
 from kronos_sc.pl._axes import axes_or_new
-from kronos_sc.pl._compared import MARKS, legend, plain, representation_colours, several, words
+from kronos_sc.pl._compared import MARKS, STATISTICS, legend, plain, representation_colours, several, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ def curve(
     adata: AnnData,
     key: str,
     *,
-    x: str = "shots",
+    x: str | None = None,
     metric: str = "balanced_accuracy",
     table: str | None = None,
     representation: str | Sequence[str] | None = None,
@@ -40,11 +40,11 @@ def curve(
     Parameters
     ----------
     adata
-        Table with a result that varied something: of :func:`kronos_sc.tl.few_shot` (`x="shots"`), say.
+        Table with a result that varied something: of :func:`kronos_sc.tl.few_shot` , say.
     key
         Name of the result in `uns`.
     x
-        Column that was varied: `"shots"`, `"threshold"`, …
+        Column that was varied: `"shots"`, `"threshold"`, …; the one that the summary has if left out.
     metric
         Score to show.
     table
@@ -68,7 +68,8 @@ def curve(
     Raises
     ------
     KeyError
-        There is no such result, score or representation, or no table of the result varies `x`.
+        There is no such result, score or representation, no table of the result varies `x`, or its summary has no such column or
+        several.
 
     Examples
     --------
@@ -81,6 +82,8 @@ def curve(
     'labelled units per class'
     """
     one_of(band, ("sd", "interval"), name="band")
+    require_anndata(adata)
+    x = _varied(adata, key, table or "summary") if x is None else x
     rows = several(_summarised(adata, key, x, metric, table), representation)
     names = list(rows["representation"].unique())
     ax = axes_or_new(ax, size=(4.8, 3.2))
@@ -105,9 +108,25 @@ def curve(
     return ax
 
 
+def _varied(adata: AnnData, key: str, name: str) -> str:
+    """Return the one column of a summary that says what was varied."""
+    frame = results.frame(adata, key, name)
+    fixed = ("representation", "metric", *STATISTICS)
+    varied = [column for column in frame.columns if column not in fixed] if "metric" in frame else []
+    if varied[1:]:
+        msg = f"The table {name!r} of {key!r} has several columns for what was varied: {listed(varied)}. Name one with x=."
+        raise KeyError(msg)
+    if not varied:
+        msg = (
+            f"The table {name!r} of {key!r} does not say what was varied; it has the columns {listed(frame.columns)}. Draw it with "
+            f"pl.scores(adata, {key!r}), or name a column with x= (and with table= one of {listed(_tables(adata, key))})."
+        )
+        raise KeyError(msg)
+    return varied[0]
+
+
 def _summarised(adata: AnnData, key: str, x: str, metric: str, name: str | None) -> pd.DataFrame:
     """Return mean, sd, low and high of one score per representation and value of `x`."""
-    require_anndata(adata)
     frame = _fitting(adata, key, x, metric, name)
     if "metric" not in frame:
         return results.summary(frame, by=["representation", x], metrics=[metric])

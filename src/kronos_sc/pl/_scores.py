@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from kronos_sc._core.checks import known, listed, one_of
+from kronos_sc._core.checks import known, one_of
 from kronos_sc.pl._axes import axes_or_new
-from kronos_sc.pl._compared import legend, plain, representation_colours, several, table, words
+from kronos_sc.pl._compared import STATISTICS, at_one, legend, plain, representation_colours, several, table, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-STATISTICS = ("mean", "sd", "n", "low", "high")
-
 
 def scores(
     adata: AnnData,
@@ -26,6 +24,7 @@ def scores(
     *,
     metrics: str | Sequence[str] | None = None,
     representation: str | Sequence[str] | None = None,
+    at: Mapping[str, Any] | None = None,
     error: Literal["sd", "interval"] = "sd",
     palette: Mapping[str, Any] | None = None,
     ax: Axes | None = None,
@@ -42,6 +41,8 @@ def scores(
         Which scores, in which order; all of the summary if left out. Whether more is better depends on the score.
     representation
         Which representations, in which order; all of the result if left out.
+    at
+        Which value of what was varied, as in `at={"shots": 100}`; needed where there are several.
     error
         What the lines on the bars show: `"sd"`, the standard deviation over folds or draws, or `"interval"`, the 95 % interval of the mean.
     palette
@@ -58,7 +59,7 @@ def scores(
     KeyError
         There is no such result, score or representation, or the result has no summary.
     ValueError
-        The result has several lines per score, one per number of shots, say.
+        The result has several lines per score, one per number of shots, say, and `at` does not choose.
 
     Examples
     --------
@@ -70,11 +71,9 @@ def scores(
     """
     one_of(error, ("sd", "interval"), name="error")
     frame = table(adata, key, "summary", needs=("representation", "metric", "mean"), make="tl.ari, tl.linear_probe or another that scores")
-    rows = _of_metrics(several(frame, representation), metrics)
-    if rows.duplicated(["representation", "metric"]).any():
-        more = [column for column in rows.columns if column not in ("representation", "metric", *STATISTICS)]
-        msg = f"The summary of {key!r} has several lines per score, one for each {listed(more)}. Draw them with pl.curve(adata, {key!r}, x={str(more[0])!r})."
-        raise ValueError(msg)
+    varied = [column for column in frame.columns if column not in ("representation", "metric", *STATISTICS)]
+    instead = f", or draw all of them with pl.curve(adata, {key!r})"
+    rows = at_one(_of_metrics(several(frame, representation), metrics), at, varied=varied, key=key, instead=instead)
     names, shown = list(rows["representation"].unique()), list(rows["metric"].unique())
     ax = axes_or_new(ax, size=(len(shown) * max(0.34 * len(names) + 0.5, 1.4) + 1.8, 3.2))
     colours, step = representation_colours(names, palette), 0.8 / len(names)

@@ -11,12 +11,12 @@ import pandas as pd
 from kronos_sc._core import results
 from kronos_sc._core.checks import known, listed, one_of
 from kronos_sc._core.free_key import free_key
-from kronos_sc._core.keys import UNS_SPATIALDATA
+from kronos_sc._core.keys import UNS_SPATIALDATA, storable
 from kronos_sc._core.log import info
 from kronos_sc._core.resolve import annotation, only, require_spatialdata
 from kronos_sc._core.target import Target
 from kronos_sc._core.target import target as as_target
-from kronos_sc.patches._labels import _tracked as strips_of
+from kronos_sc.patches._labels import strips
 from kronos_sc.patches._raster import between, label_raster
 from kronos_sc.pp._class_pixels import Lookup, class_pixels
 
@@ -115,8 +115,8 @@ def majority_labels(
     rows, boxes = _boxes(sdata, table, shapes_key, element, names=(shapes_key, labels_key), table_name=patches_table)
 
     started = perf_counter()
-    strips = strips_of(labels, labels_key)
-    pixels = class_pixels(strips, lookup, boxes, len(classes.classes) + 1, shape=labels.shape)
+    pieces = strips(labels, labels_key)
+    pixels = class_pixels(pieces, lookup, boxes, len(classes.classes) + 1, shape=labels.shape)
     if not pixels[:, 1:].any():
         msg = (
             f"No box of {shapes_key!r} holds a pixel of a cell with a class. Cells of table {table_key!r} have ids {listed(lookup.ids[:3])}; "
@@ -226,7 +226,7 @@ def _write(table: AnnData, rows: np.ndarray, pixels: np.ndarray, classes: Target
     table.obs[f"{key}_ratio"] = column(np.where(most > 0, most / every, np.nan))
     table.obs[f"{prefix}background_ratio"] = column(pixels[:, 0] / every)
     table.obsm[f"{prefix}composition"] = pd.DataFrame(
-        column(composition, (own.shape[1],)), index=table.obs_names, columns=[str(name) for name in classes.classes]
+        column(composition, (own.shape[1],)), index=table.obs_names, columns=storable(classes.classes)
     )
     counted = pd.DataFrame({"class": names, "n_boxes": np.bincount(codes[codes >= 0], minlength=len(names)), "n_pixels": votes.sum(axis=0)})
     results.store(table, key, kind="majority_labels", params=params, tables={"classes": counted})

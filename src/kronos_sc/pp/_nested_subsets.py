@@ -74,7 +74,7 @@ def nested_subsets(
     >>> int((cells.obs["cell_type_order"] == 0).sum()) == cells.obs["cell_type"].nunique()
     True
     """
-    key = free_key(adata, key_added or f"{target}_order")
+    key = free_key(adata, key_added or f"{target}_order", target)
     classes = as_target(adata, target)
     wanted = sorted({positive_integer(size, name="each of sizes") for size in sizes})
     order = _ranks(classes.codes, len(classes.classes), chance.start(rng))

@@ -11,12 +11,12 @@ from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import known, listed, positive_integer, positive_number
 from kronos_sc._core.free_key import free_key
-from kronos_sc._core.keys import UNS_SPATIALDATA
 from kronos_sc._core.log import info
 from kronos_sc._core.target import classes_of, column
 from kronos_sc._core.warn import warn
 from kronos_sc.pp._deal import deal, deal_by_value, deal_mixed
 from kronos_sc.pp._groups import Groups, blocks, named, parts
+from kronos_sc.pp._images import image_key
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -105,10 +105,10 @@ def spatial_folds(
     >>> ks.get.result(cells, "fold")["fold"].tolist()
     ['0', '1', '2', '3']
     """
-    free_key(adata, key_added)
+    free_key(adata, key_added, groupby, stratify, library_key)
     n_folds = _checked(n_folds, groupby=groupby, stratify=stratify, library_key=library_key, block_size=block_size, guard=guard)
     values = None if stratify is None else classes_of(column(adata, stratify, argument="stratify"), name=stratify)
-    library_key = _library_key(adata, library_key) if groupby is None else None
+    library_key = image_key(adata, library_key) if groupby is None else None
     groups = _named(adata, groupby) if groupby is not None else _cut(adata, spatial_key, library_key, n_folds, block_size)
     if groups.what != "part" and len(groups.names) < n_folds:
         msg = (
@@ -168,16 +168,6 @@ def _checked(
         msg = f"guard={guard:g} on each side leaves nothing of blocks of {block_size:g} pixels. Choose a guard below {block_size / 2:g} or larger blocks."
         raise ValueError(msg)
     return n_folds
-
-
-def _library_key(adata: AnnData, name: str | None) -> str | None:
-    """Return the column that names images: as told, or the element that each row annotates where there are several."""
-    if name is None and (attrs := adata.uns.get(UNS_SPATIALDATA)) and str(attrs["region_key"]) in adata.obs:
-        region = str(attrs["region_key"])
-        if adata.obs[region].nunique() > 1:
-            info(f"images are told apart by obs[{region!r}]")
-            return region
-    return name
 
 
 def _named(adata: AnnData, groupby: str) -> Groups:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _HOW = ("mean", "moments", "composition")
+_COUNT = "n_units"
 
 
 def aggregate(
@@ -54,7 +55,8 @@ def aggregate(
     cluster_key
         Column of `obs` with the cluster or type of each unit, for `"composition"`.
     obs_keys
-        Columns of `obs` to carry over; each must be the same for all units of a case. All that are, if left out.
+        Columns of `obs` to carry over; each must be the same for all units of a case. All that are, if left out. `n_units` is always
+        counted anew.
     n_components
         Principal components of the case vectors, for a look at the cases with :func:`kronos_sc.pl.cases`. They are fitted on all cases
         (centred, not scaled) and are no input for a classifier that is then tested on some of them. `None` computes none.
@@ -95,7 +97,7 @@ def aggregate(
         values, var, codes = _moments(adata, rep, cases, order=1 if how == "mean" else 2)
     kept = _with_units(cases, codes)
     sizes = case_sizes(codes, len(cases.classes))[kept]
-    obs = pd.concat([carried, pd.DataFrame({"n_units": sizes}, index=carried.index[kept])], axis=1, join="inner")
+    obs = pd.concat([carried, pd.DataFrame({_COUNT: sizes}, index=carried.index[kept])], axis=1, join="inner")
     out = AnnData(values[kept].astype(np.float32), obs=obs, var=var)
     params = {"case_key": case_key, "use_rep": use_rep if how != "composition" else None, "how": how, "cluster_key": cluster_key}
     out.uns["aggregate"] = freeze(params)
@@ -148,7 +150,9 @@ def _carried(adata: AnnData, cases: Target, obs_keys: Sequence[str] | None) -> p
     """Return columns of `obs` that are the same for all units of a case, one row per case; the case itself comes first."""
     inside = adata.obs.loc[cases.labelled]
     codes = cases.codes[cases.labelled]
-    names = list(dict.fromkeys([cases.name, *(adata.obs.columns if obs_keys is None else obs_keys)]))
+    asked = list(adata.obs.columns if obs_keys is None else obs_keys)
+    # a count of an earlier call gives way to that of this one
+    names = list(dict.fromkeys([cases.name, *(name for name in asked if name != _COUNT)]))
     if unknown := [name for name in names if name not in adata.obs]:
         msg = f"obs has no column {listed(unknown)}; it has: {listed(adata.obs.columns, most=30)}. Name others with obs_keys=."
         raise KeyError(msg)

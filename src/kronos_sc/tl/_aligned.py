@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +9,13 @@ import numpy as np
 
 from kronos_sc._core.checks import listed, repeated
 from kronos_sc._core.log import info
-from kronos_sc._core.record import thaw
+from kronos_sc._core.record import is_embedding, thaw
 from kronos_sc._core.representation import Representation, representation
 from kronos_sc._core.warn import warn
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     from anndata import AnnData
 
@@ -118,9 +119,8 @@ def record_of(adata: AnnData, name: str) -> tuple[dict[str, Any], str] | None:
     if name == "X" or stem == name:
         return None
     for key, suffixed in ((stem, False), (stem.removesuffix("_cls"), True)):
-        entry = adata.uns.get(key)
-        if isinstance(entry, Mapping) and {"model", "panel", "params"} <= set(entry):
-            found = thaw(entry)
+        if is_embedding(adata.uns.get(key)):
+            found = thaw(adata.uns[key])
             return found, "cls" if suffixed or "marker" not in list(found["params"]["features"]) else "marker"
     return None
 

@@ -11,8 +11,9 @@ import pandas as pd
 
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
-from kronos_sc._core.checks import listed, positive_integer
+from kronos_sc._core.checks import listed, positive_integer, positive_number
 from kronos_sc._core.free_key import free_key
+from kronos_sc._core.keys import storable
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import track
 from kronos_sc._core.representation import representation
@@ -89,8 +90,8 @@ def annotate(
     `obsm['{target}_annotated_proba' | key_added + '_proba']`
         Probabilities (units × classes, float32); 0 for classes without a label in the group, NaN without a model.
     `uns['{target}_annotated' | key_added]`
-        Frames for :func:`kronos_sc.get.result`. `groups`: units, labelled, annotated and abstained per group. `counts`: labelled and
-        annotated units per group and class. `params`.
+        Frames for :func:`kronos_sc.get.result`. `groups`: `n_units`, `n_labelled`, `n_annotated` and `n_abstained` by `group`.
+        `counts`: `n_labelled` and `n_annotated` by `group` and `class`. `params`.
 
     Raises
     ------
@@ -113,7 +114,7 @@ def annotate(
     >>> bool(cells.obs["mine_annotated"].notna().all())
     True
     """
-    key = free_key(adata, key_added or f"{target}_annotated")
+    key = free_key(adata, key_added or f"{target}_annotated", target, groupby)
     labels = _labels(adata, target)
     groups = groups_of(adata, groupby)
     rep = representation(adata, use_rep)
@@ -144,7 +145,7 @@ def annotate(
     table = adata.copy() if copy else adata
     table.obs[key] = pd.Categorical.from_codes(codes, categories=list(labels.classes))
     table.obs[f"{key}_confidence"] = confidence
-    table.obsm[f"{key}_proba"] = pd.DataFrame(proba, index=table.obs_names, columns=list(labels.classes))
+    table.obsm[f"{key}_proba"] = pd.DataFrame(proba, index=table.obs_names, columns=storable(labels.classes))
     results.store(table, key, kind="annotate", params=params, tables=tables)
     _report(tables["groups"], key, time.perf_counter() - began)
     return table if copy else None
@@ -215,7 +216,7 @@ def _fill(
 ) -> None:
     """Train on the labelled units of a group and write the probabilities of all its units."""
     from kronos_sc._methods.logistic import Problem, balanced_weight
-    from kronos_sc._methods.moments import scaler_of_blocks
+    from kronos_sc._methods.scaling import scaler_of_blocks
     from kronos_sc._methods.splits import first_of_each
 
     rows = np.sort(first_of_each(rng.permutation(task.taught), labels.codes, most))
@@ -252,22 +253,22 @@ def _tables(labels: Target, groups: Target, codes: np.ndarray, proba: np.ndarray
         unsure = (found < 0) & ~np.isnan(proba[here, 0])
         annotated = (given < 0) & (found >= 0)
         facts = {
-            "units": int(here.sum()),
-            "labelled": int((given >= 0).sum()),
-            "annotated": int(annotated.sum()),
-            "abstained": int(unsure.sum()),
+            "n_units": int(here.sum()),
+            "n_labelled": int((given >= 0).sum()),
+            "n_annotated": int(annotated.sum()),
+            "n_abstained": int(unsure.sum()),
         }
         by_group.append({"group": name, **facts})
         for c, label in enumerate(labels.classes):
             counts.append(
-                {"group": name, "class": label, "labelled": int((given == c).sum()), "annotated": int((annotated & (found == c)).sum())}
+                {"group": name, "class": label, "n_labelled": int((given == c).sum()), "n_annotated": int((annotated & (found == c)).sum())}
             )
     return {"groups": pd.DataFrame(by_group), "counts": pd.DataFrame(counts)}
 
 
 def _report(groups: pd.DataFrame, key: str, seconds: float) -> None:
-    total = groups[["labelled", "annotated", "abstained"]].sum()
+    total = groups[["n_labelled", "n_annotated", "n_abstained"]].sum()
     info(
-        f"added obs[{key!r}], obs['{key}_confidence'], obsm['{key}_proba'] and uns[{key!r}]: {total['annotated']:,} units annotated from "
-        f"{total['labelled']:,} labels, {total['abstained']:,} left open ({seconds:.1f} s)"
+        f"added obs[{key!r}], obs['{key}_confidence'], obsm['{key}_proba'] and uns[{key!r}]: {total['n_annotated']:,} units annotated from "
+        f"{total['n_labelled']:,} labels, {total['n_abstained']:,} left open ({seconds:.1f} s)"
     )

@@ -18,6 +18,7 @@ from kronos_sc._core.rng import Seed, integer, seed, start
 from kronos_sc._core.target import Target, classes_of, column
 from kronos_sc._core.target import target as as_target
 from kronos_sc._methods.agreement import agreement, silhouette
+from kronos_sc.tl._groups import usable_in
 from kronos_sc.tl._partition import How, partition
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _METRICS = ["ari", "nmi", "silhouette"]
-_FOLD = "fold"
 
 
 def ari(
@@ -37,9 +37,9 @@ def ari(
     cluster_key: str | Sequence[str] | None = None,
     n_clusters: int | None = None,
     method: Literal["auto", "kmeans", "minibatch"] = "auto",
-    fold_key: str | None = _FOLD,
+    fold_key: str | None = None,
     n_init: int = 10,
-    max_silhouette: int = 10_000,
+    max_units: int = 10_000,
     rng: Seed = 0,
     key_added: str | None = None,
     copy: bool = False,
@@ -47,7 +47,7 @@ def ari(
     """Score clusters of embeddings against known classes: the zero-shot evaluation of :cite:p:`Shaban2025`.
 
     The units are clustered by k-means with as many clusters as there are classes, and the clusters are compared with the classes. No label
-    is used for clustering, so nothing can leak. With folds, each fold is clustered on its own and the summary is the mean over folds.
+    is used for clustering, so nothing can leak. With `fold_key`, each fold is clustered on its own and the summary is the mean over folds.
 
     Parameters
     ----------
@@ -64,11 +64,12 @@ def ari(
     method
         `"kmeans"`, `"minibatch"` for units that do not fit into memory, or `"auto"`; see :func:`cluster`.
     fold_key
-        Column of `obs` with folds; used if it exists, and units in no fold are left out. `None` clusters all units at once.
+        Column of `obs` with folds (:func:`kronos_sc.pp.spatial_folds` writes `"fold"`); units in no fold are left out. All units are
+        clustered at once if left out.
     n_init
         Starts of k-means, of which the best is kept.
-    max_silhouette
-        Units, drawn at random, for the silhouette, whose time grows with their square; the same units for every representation.
+    max_units
+        Most units for the silhouette, whose time grows with their square; drawn at random, the same ones for every representation.
     rng
         Seed or generator.
     key_added
@@ -81,7 +82,7 @@ def ari(
     `None`, or a new `AnnData` if `copy=True`. Sets:
 
     `uns['{target}_ari' | key_added]`
-        `scores`: one row per representation and fold (`"all"` without folds) with `n` units, `n_clusters`, `ari` (adjusted Rand index: 0 by
+        `scores`: one row per representation and fold (`"all"` without folds) with `n_units`, `n_clusters`, `ari` (adjusted Rand index: 0 by
         chance, 1 if clusters are the classes), `nmi` (normalised mutual information, 0 to 1) and `silhouette` (−1 to 1, of the
         embedding with the *classes* as clusters; missing for `cluster_key`). `summary`: mean and standard deviation over folds. `params`.
 
@@ -91,6 +92,11 @@ def ari(
         There is no such column or representation.
     ValueError
         The target has fewer than two classes, or a fold fewer units than clusters.
+
+    Warns
+    -----
+    UserWarning
+        Some units have NaN in a representation: they are left out of all.
 
     Examples
     --------
@@ -109,19 +115,20 @@ def ari(
     if method == "leiden":
         msg = "method='leiden' does not take a number of clusters; run tl.cluster(adata, method='leiden') and score its column with cluster_key=."
         raise ValueError(msg)
-    positive_integer(max_silhouette, name="max_silhouette")
-    folds = _folds(adata, fold_key, truth)
-    units = {rep.name: _units(rep, folds, how) for rep in reps}
+    positive_integer(max_units, name="max_units")
+    folds = _folds(adata, fold_key, truth, reps)
+    for name, members in folds.items():
+        how.require(len(members), what=f"Fold {name!r}" if fold_key else f"obs[{target!r}]")
     began = perf_counter()
     seeds = [(integer(child), integer(child)) for child in start(rng).spawn(len(folds))]
     rows: list[dict[str, Any]] = []
-    with_rows = [(rep, name, *one) for rep in reps for (name, one) in zip(folds, zip(units[rep.name], seeds, strict=True), strict=True)]
-    for rep, name, members, (fit, drawn) in track(with_rows, description="zero-shot clusters", unit="fit"):
+    work = [(rep, name, *drawn) for rep in reps for name, drawn in zip(folds, seeds, strict=True)]
+    for rep, name, fit, drawn in track(work, description="zero-shot clusters", unit="fit"):
+        members = folds[name]
         clusters = partition(rep, members, how, np.random.default_rng(fit)).labels
-        sample = _sample(folds[name], max_silhouette, drawn)
-        sample = sample[rep.finite[sample]]
+        sample = _sample(members, max_units, drawn)
         scored = agreement(truth.codes[members], clusters) | {"silhouette": silhouette(rep.rows(sample), truth.codes[sample])}
-        rows.append({"representation": rep.label, "fold": name, "n": len(members), "n_clusters": int(clusters.max()) + 1} | scored)
+        rows.append({"representation": rep.label, "fold": name, "n_units": len(members), "n_clusters": int(clusters.max()) + 1} | scored)
     scores = pd.DataFrame(rows + [row for name in given for row in _score_given(name, given[name], truth, folds)])
     out = adata.copy() if copy else adata
     params = {
@@ -131,15 +138,10 @@ def ari(
         "n_clusters": k,
         "method": method,
     }
-    params |= {
-        "fold_key": fold_key if list(folds) != ["all"] else None,
-        "n_init": n_init,
-        "max_silhouette": max_silhouette,
-        "rng": seed(rng),
-    }
+    params |= {"fold_key": fold_key, "n_init": n_init, "max_units": max_units, "rng": seed(rng)}
     tables = {"scores": scores, "summary": results.summary(scores, by="representation", metrics=_METRICS)}
     results.store(out, key, kind="ari", params=params, tables=tables)
-    info(f"added uns[{key!r}]: {_in_words(scores)} ({perf_counter() - began:.1f} s)")
+    info(f"added uns[{key!r}]: ARI {results.in_words(scores, 'ari')} ({perf_counter() - began:.1f} s)")
     return out if copy else None
 
 
@@ -149,26 +151,17 @@ def _given(adata: AnnData, names: str | Sequence[str] | None) -> dict[str, Targe
     return {name: classes_of(column(adata, name, argument="cluster_key"), name=name) for name in every}
 
 
-def _folds(adata: AnnData, fold_key: str | None, truth: Target) -> dict[str, np.ndarray]:
-    """Return the labelled units (row numbers) of each fold; all of them as `"all"` if there are no folds."""
-    if fold_key is None or (fold_key == _FOLD and _FOLD not in adata.obs):
-        return {"all": np.flatnonzero(truth.labelled)}
+def _folds(adata: AnnData, fold_key: str | None, truth: Target, reps: Sequence[Representation]) -> dict[str, np.ndarray]:
+    """Return the units (row numbers) of each fold that have a class, and values in all representations; `"all"` without folds."""
+    if fold_key is None:
+        return {"all": np.flatnonzero(truth.labelled & usable_in(reps, truth))}
     found = classes_of(column(adata, fold_key, argument="fold_key"), name=fold_key)
-    folds = {str(name): np.flatnonzero((found.codes == code) & truth.labelled) for code, name in enumerate(found.classes)}
-    if not any(len(rows) for rows in folds.values()):
-        msg = f"No unit with a value in obs[{truth.name!r}] is in a fold of obs[{fold_key!r}]. Make folds with pp.spatial_folds(adata), or pass fold_key=None."
+    inside = truth.keep(found.labelled)
+    if not inside.labelled.any():
+        msg = f"No unit with a value in obs[{truth.name!r}] is in a fold of obs[{fold_key!r}]. Make folds with pp.spatial_folds(adata), or leave fold_key out."
         raise ValueError(msg)
-    return folds
-
-
-def _units(rep: Representation, folds: dict[str, np.ndarray], how: How) -> list[np.ndarray]:
-    """Return the row numbers of each fold that hold numbers throughout."""
-    members = [rows[rep.finite[rows]] for rows in folds.values()]
-    if missing := sum(map(len, folds.values())) - sum(map(len, members)):
-        info(f"{missing:,} units have NaN in {rep.name!r} and are left out for it")
-    for name, rows in zip(folds, members, strict=True):
-        how.require(len(rows), what=f"Fold {name!r} of {rep.name!r}" if len(folds) > 1 else repr(rep.name))
-    return members
+    usable = inside.labelled & usable_in(reps, inside)
+    return {str(name): np.flatnonzero((found.codes == code) & usable) for code, name in enumerate(found.classes)}
 
 
 def _sample(rows: np.ndarray, most: int, drawn: int) -> np.ndarray:
@@ -186,11 +179,13 @@ def _score_given(name: str, clusters: Target, truth: Target, folds: dict[str, np
         found = clusters.codes[members]
         scored = agreement(truth.codes[members], found) if len(members) else dict.fromkeys(("ari", "nmi"), np.nan)
         out.append(
-            {"representation": name, "fold": fold, "n": len(members), "n_clusters": len(np.unique(found)), **scored, "silhouette": np.nan}
+            {
+                "representation": name,
+                "fold": fold,
+                "n_units": len(members),
+                "n_clusters": len(np.unique(found)),
+                **scored,
+                "silhouette": np.nan,
+            }
         )
     return out
-
-
-def _in_words(scores: pd.DataFrame) -> str:
-    mean = scores.groupby("representation", sort=False)["ari"].mean()
-    return "ARI " + ", ".join(f"{name} {value:.3f}" for name, value in mean.items())

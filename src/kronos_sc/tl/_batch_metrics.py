@@ -19,6 +19,7 @@ from kronos_sc._core.progress import bar
 from kronos_sc._core.representation import Representation, representations
 from kronos_sc._core.rng import Seed, seed, start
 from kronos_sc._core.target import Target, target
+from kronos_sc.tl._groups import usable_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,7 +83,8 @@ def batch_metrics(
     `None`, or a new `AnnData` if `copy=True`. Sets:
 
     `uns['{batch_key}_metrics' | key_added]`
-        Table `scores`: `representation`, `metric`, `value`, `better` (`"higher"` or `"lower"`).
+        Tables `scores` (`representation`, `metric`, `value`, `better`: `"higher"` or `"lower"`) and `summary` (the same values as means of
+        one, without a spread, for :func:`kronos_sc.pl.scores`); `params`.
 
     Raises
     ------
@@ -92,6 +94,11 @@ def batch_metrics(
         No such column or representation.
     ValueError
         Fewer than two batches, an unknown metric, one that needs labels without `label_key`, or no label that occurs in two batches.
+
+    Warns
+    -----
+    UserWarning
+        Some units have NaN in a representation: they are left out of all.
 
     Examples
     --------
@@ -125,7 +132,10 @@ def batch_metrics(
     out = adata.copy() if copy else adata
     params = {"batch_key": batch_key, "label_key": label_key, "use_rep": [rep.name for rep in reps], "metrics": chosen}
     params |= {"max_units": most, "n_units": len(units), "rng": seed(rng)}
-    results.store(out, key, kind="batch_metrics", params=params, tables={"scores": pd.DataFrame(lines)})
+    scores = pd.DataFrame(lines)
+    wide = scores.pivot(index="representation", columns="metric", values="value").loc[[rep.label for rep in reps]].reset_index()
+    tables = {"scores": scores, "summary": results.summary(wide, by="representation", metrics=chosen)}
+    results.store(out, key, kind="batch_metrics", params=params, tables=tables)
     info(f"added uns[{key!r}] ({perf_counter() - began:.1f} s)")
     return out if copy else None
 
@@ -217,11 +227,8 @@ def _require_scib() -> None:
 
 def _units(batch: Target, label: Target | None, reps: list[Representation], most: int | None, rng: np.random.Generator) -> np.ndarray:
     """Return the rows to score: with batch, label and values in all representations, at most so many."""
-    finite = np.logical_and.reduce([rep.finite for rep in reps])
-    known = batch.labelled if label is None else batch.labelled & label.labelled
-    if lost := int((known & ~finite).sum()):
-        info(f"{lost:,} units hold NaN in a representation and are left out of all")
-    units = np.flatnonzero(known & finite)
+    known = batch if label is None else batch.keep(label.labelled)
+    units = np.flatnonzero(known.labelled & usable_in(reps, known))
     if most is None or len(units) <= most:
         return units
     info(f"{most:,} of {len(units):,} units are drawn at random; max_units=None takes all")

@@ -19,6 +19,7 @@ from kronos_sc._core.representation import Representation, representations
 from kronos_sc._core.rng import Seed, integer, seed, start
 from kronos_sc._core.target import Target, target
 from kronos_sc._core.warn import warn
+from kronos_sc.tl._groups import usable_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,6 +100,11 @@ def batch_silhouette(
     ValueError
         Fewer than two conditions, a condition with too few units, or fewer features than components.
 
+    Warns
+    -----
+    UserWarning
+        Some units have NaN in a representation: they are left out of all.
+
     Notes
     -----
     All pairs are computed together: they share one subspace that grows until the components of each pair are exact to about 0.001
@@ -121,7 +127,7 @@ def batch_silhouette(
     batch = target(adata, batch_key, argument="batch_key")
     reps = representations(adata, use_rep)
     _require_width(reps, n_components)
-    batch = _with_values(batch, reps)
+    batch = batch.keep(usable_in(reps, batch))  # all are scored on the same units
     _require_units(batch, max(2, n_components + 1, n_clusters), most)
     wanted = None if keep is None else _numbers(batch, keep)
     pairs = np.array(list(combinations(range(len(batch.classes)), 2)))
@@ -176,14 +182,6 @@ def _require_width(reps: list[Representation], n_components: int) -> None:
             f"n_components={n_components}, but these representations have fewer features: {listed(narrow)}. Choose a smaller n_components."
         )
         raise ValueError(msg)
-
-
-def _with_values(batch: Target, reps: list[Representation]) -> Target:
-    """Return the conditions without units that have no values in some representation: all are scored on the same units."""
-    finite = np.logical_and.reduce([rep.finite for rep in reps])
-    if lost := int((batch.labelled & ~finite).sum()):
-        info(f"{lost:,} units hold NaN in a representation and are left out of all")
-    return batch.keep(finite)
 
 
 def _require_units(batch: Target, least: int, most: int | None) -> None:

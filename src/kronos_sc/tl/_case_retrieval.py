@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-METRICS = ("euclidean", "cosine")
 SCORES = ("accuracy", "macro_f1", "balanced_accuracy")
 
 
@@ -98,12 +97,13 @@ def case_retrieval(
     >>> ks.get.result(cells, "group_case_retrieval", table="summary")["metric"].tolist()
     ['accuracy', 'macro_f1', 'balanced_accuracy']
     """
+    from kronos_sc._methods.neighbours import METRICS
+
     key = free_key(adata, key_added or f"{target}_case_retrieval")
     one_of(metric, METRICS, name="metric")
     n_reference, n_repeats = positive_integer(n_reference, name="n_reference"), positive_integer(n_repeats, name="n_repeats")
     reps = representations(adata, use_rep)
-    usable = np.logical_and.reduce([rep.finite for rep in reps])
-    cases = labelled_cases(adata, case_key, target, argument="target", usable=usable)
+    cases = labelled_cases(adata, case_key, target, argument="target", reps=reps)
     _require_cases(cases, n_reference, target, case_key)
     info(f"{cases.described}, {n_repeats} draws of {n_reference} per group: {listed(rep.label for rep in reps)}")
     began, parts = perf_counter(), []
@@ -119,9 +119,7 @@ def case_retrieval(
     params |= {"n_repeats": n_repeats, "metric": metric, "rng": chance.seed(rng)}
     out = adata.copy() if copy else adata
     results.store(out, key, kind="case_retrieval", params=params, tables=tables)
-    means = tables["scores"].groupby("representation", sort=False)["accuracy"].mean()
-    words = ", ".join(f"{name} {value:.3f}" for name, value in means.items())
-    info(f"added uns[{key!r}]: accuracy {words} ({perf_counter() - began:.1f} s)")
+    info(f"added uns[{key!r}]: accuracy {results.in_words(tables['scores'], 'accuracy')} ({perf_counter() - began:.1f} s)")
     return out if copy else None
 
 

@@ -11,9 +11,14 @@ from kronos_sc._core.checks import listed
 from kronos_sc._core.log import info
 from kronos_sc._core.target import Target, target
 from kronos_sc._core.warn import warn
+from kronos_sc.tl._groups import usable_in
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
+
+    from kronos_sc._core.representation import Representation
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,8 @@ def label_of_each(cases: Target, labels: Target) -> np.ndarray:
     return np.where(seen.any(axis=1), seen.argmax(axis=1), -1)
 
 
-def labelled_cases(adata: AnnData, case_key: str, label_key: str, *, argument: str, usable: np.ndarray | None = None) -> Cases:
-    """Return the cases that have a label and usable units; the others are counted in the log, and what is lost to NaN in a warning.
+def labelled_cases(adata: AnnData, case_key: str, label_key: str, *, argument: str, reps: Sequence[Representation] = ()) -> Cases:
+    """Return the cases that have a label and usable units; the others are counted in the log, what is lost to NaN in warnings.
 
     Parameters
     ----------
@@ -76,19 +81,16 @@ def labelled_cases(adata: AnnData, case_key: str, label_key: str, *, argument: s
         Columns of `obs`.
     argument
         Name of the argument that chose `label_key`.
-    usable
-        Units that may take part (bool); all if left out.
+    reps
+        Representations in all of which a unit must have values to take part.
     """
     cases, labels = target(adata, case_key, argument="case_key"), target(adata, label_key, argument=argument)
     label = label_of_each(cases, labels)
     if missing := int((label < 0).sum()):
         info(f"{missing} of {len(label)} cases have no {label_key!r} and are left out")
     codes = cases.codes.copy()
-    if usable is not None and not usable.all():
-        codes[~usable] = -1
-        warn(
-            f"{int((~usable).sum()):,} of {adata.n_obs:,} units have NaN in a representation and are left out; embed them, or subset the table."
-        )
+    if reps:
+        codes[~usable_in(reps, cases.keep(np.append(label, -1)[codes] >= 0))] = -1
     there = np.bincount(codes[codes >= 0], minlength=len(label)) > 0
     if (lost := np.flatnonzero((label >= 0) & ~there)).size:
         warn(f"{len(lost)} of {len(label)} cases have no unit without NaN and are left out ({listed(cases.classes[lost], most=5)}).")

@@ -13,7 +13,8 @@ from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.representation import Representation, representation
 from kronos_sc._core.rng import Seed, integer, seed, start
-from kronos_sc._core.target import classes_of, column, require_anndata
+from kronos_sc._core.target import require_anndata
+from kronos_sc.tl._groups import groups_of
 from kronos_sc.tl._partition import How, Method, partition
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def cluster(
     `obs['kronos_cluster' | key_added]`
         Cluster of each unit (categorical text), `"0"` the largest. Missing where the embedding holds NaN or the group is missing.
     `uns['kronos_cluster' | key_added]`
-        `clusters` (`representation`, `column`, `group`, `cluster`, `n`, `share` of the group's units), `fits` (per representation and group
+        `clusters` (`representation`, `column`, `group`, `cluster`, `n_units`, `share` of the group's units), `fits` (per representation and group
         the `method` used, `n_units`, `n_clusters`, and `inertia`: the sum of squared distances to the centres, k-means only), and `params`.
 
     Raises
@@ -106,7 +107,7 @@ def cluster(
         msg = "use_rep is an empty list; name one or several entries of obsm, or 'X'."
         raise ValueError(msg)
     groups = _groups(adata, groupby)
-    columns = [free_key(adata, name) for name in _columns(reps, key_added)]
+    columns = [free_key(adata, name, groupby) for name in _columns(reps, key_added)]
     units = {rep.name: _units(rep, groups, how) for rep in reps}
     began = perf_counter()
     # the same seed for each representation: what one gives does not depend on which others were named
@@ -120,7 +121,7 @@ def cluster(
     for name, values in found.items():
         out.obs[name] = values
     tables = {
-        "clusters": pd.concat(sizes)[["representation", "column", "group", "cluster", "n", "share"]],
+        "clusters": pd.concat(sizes)[["representation", "column", "group", "cluster", "n_units", "share"]],
         "fits": pd.concat(fits)[["representation", "group", "method", "n_units", "n_clusters", "inertia"]],
     }
     params = {"representations": [rep.label for rep in reps], "groupby": groupby, "scale": scale, "rng": seed(rng), **_used(how)}
@@ -134,14 +135,14 @@ def _columns(reps: list[Representation], key_added: str | None) -> list[str]:
     """Return the column of each representation."""
     if key_added is None:
         return [f"{rep.label}_cluster" for rep in reps]
-    return [key_added, *(f"{key_added}_{rep.label}" for rep in reps[1:])]
+    return results.keys_of(key_added, [rep.label for rep in reps])
 
 
 def _groups(adata: AnnData, groupby: str | None) -> dict[str, np.ndarray]:
     """Return the units (mask) of each group; all of them under an empty name if there is no grouping."""
     if groupby is None:
         return {"": np.ones(adata.n_obs, bool)}
-    found = classes_of(column(adata, groupby, argument="groupby"), name=groupby)
+    found = groups_of(adata, groupby)
     if not len(found.classes):
         msg = f"obs[{groupby!r}] is empty, so there is no group to cluster. Name another column with groupby=."
         raise ValueError(msg)
@@ -174,7 +175,7 @@ def _clustered(
         fits.append(
             {"group": name, "method": how.resolved(rep, len(rows)), "n_units": len(rows), "n_clusters": len(names), "inertia": made.inertia}
         )
-        sizes.append(pd.DataFrame({"group": name, "cluster": names, "n": made.sizes, "share": made.sizes / len(rows)}))
+        sizes.append(pd.DataFrame({"group": name, "cluster": names, "n_units": made.sizes, "share": made.sizes / len(rows)}))
     return pd.Categorical.from_codes(codes, categories), pd.DataFrame(fits), pd.concat(sizes)
 
 

@@ -16,7 +16,7 @@ from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.warn import warn
 from kronos_sc._methods.metrics import SCORES
-from kronos_sc.tl import _probe
+from kronos_sc.tl import _plan, _probe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +41,9 @@ def few_shot(
 ) -> AnnData | None:
     """Repeat the linear probe with fewer and fewer labelled units per class: the paper's few-shot phenotyping :cite:p:`Shaban2025`.
 
-    Everything is as in :func:`kronos_sc.tl.linear_probe`, once per number of shots: scaling, search and fit anew on each training set, the
-    whole fold as the test. Training sets are nested: the 100 units of a class are among its 200.
+    Everything is as in :func:`kronos_sc.tl.linear_probe`, once per number of shots: scaling and fit on each training set, the whole fold
+    as the test. Training sets are nested: the 100 units of a class are among its 200. C is chosen on the full validation fifth of the
+    other folds (`n_validation` in the scores), whose labels are more than the shots; give `C` where labels are truly few.
 
     Parameters
     ----------
@@ -55,7 +56,8 @@ def few_shot(
     shots
         Training units per class. A class that has fewer in the other folds trains with all it has, and a warning says so.
     order_key
-        Column of `obs` with the order in which units of a class are drawn (:func:`kronos_sc.pp.nested_subsets`); drawn here if left out.
+        Column of `obs` with the order in which units of a class are drawn, numbers from 0 up (:func:`kronos_sc.pp.nested_subsets`); drawn
+        here if left out.
     fold_key
         Column of `obs` with the folds.
     C
@@ -84,7 +86,7 @@ def few_shot(
     KeyError
         Unknown target, folds, order or representation.
     ValueError
-        Fewer than two classes or folds, or a class that the other folds do not hold twice.
+        Fewer than two classes or folds, a class that the other folds do not hold twice, or an order that is not one.
 
     Examples
     --------
@@ -99,10 +101,10 @@ def few_shot(
     key = free_key(adata, key_added or f"{target}_few_shot")
     sizes = sorted({positive_integer(n, name="shots") for n in shots})
     search, where, draw = _probe.Search(C, n_trials), _probe.device_of(device), chance.start(rng)
-    plan = _probe.plan(adata, target, use_rep, fold_key, draw, order_key)
+    plan = _plan.plan(adata, target, use_rep, fold_key, draw, order_key)
     _warn_if_short(plan, sizes)
     seeds = draw.integers(2**63, size=len(plan.splits))
-    _probe.announce(f"few-shot probe ({', '.join(map(str, sizes))} per class)", plan, target)
+    _plan.announce(f"few-shot probe ({', '.join(map(str, sizes))} per class)", plan, target)
     began, scores, per_class = time.perf_counter(), [], []
     with bar(total=len(plan.reps) * len(plan.splits) * len(sizes) * search.fits, description="few-shot", unit="fit") as shown:
         for rep in plan.reps:
@@ -110,7 +112,7 @@ def few_shot(
             for split, fitted in zip(plan.splits, probes, strict=True):
                 for size, probe, proba in zip(sizes, fitted, probas, strict=True):
                     labels = {"representation": rep.label, "fold": split.name, "shots": size}
-                    row, classes = _probe.evaluate(plan, proba, labels, split)
+                    row, classes = _probe.evaluate(plan.target.codes[split.test], proba[split.test], plan.target.classes, labels)
                     scores.append(row | {"n_train": probe.n_train, "n_validation": len(split.validation), "C": probe.C})
                     per_class.append(classes)
     frame = pd.DataFrame(scores)
@@ -124,7 +126,7 @@ def few_shot(
     return table if copy else None
 
 
-def _warn_if_short(plan: _probe.Plan, sizes: Sequence[int]) -> None:
+def _warn_if_short(plan: _plan.Plan, sizes: Sequence[int]) -> None:
     """Warn about classes with fewer training units in some fold than asked for."""
     counts = np.array([np.bincount(plan.target.codes[split.train], minlength=len(plan.target.classes)) for split in plan.splits])
     least = np.where(counts.max(axis=0) > 0, counts.min(axis=0), np.inf)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
-from kronos_sc._core.checks import listed, numbers, positive_integer
+from kronos_sc._core.checks import listed, numbers, positive_integer, positive_number
 from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
@@ -20,6 +20,7 @@ from kronos_sc._core.target import require_anndata
 from kronos_sc._core.target import target as target_of
 from kronos_sc._core.warn import warn
 from kronos_sc._methods.scaling import fit_scaler
+from kronos_sc.pp._images import image_key
 from kronos_sc.tl._groups import groups_of, usable_in
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def guided_benchmark(
     groupby: str | None = None,
     shots: Sequence[int] = (1, 5, 10, 20),
     n_repeats: int = 100,
-    least: int = 50,
+    min_per_class: int = 50,
     C: float = 1.0,
     rng: int | np.random.Generator | None = 0,
     key_added: str | None = None,
@@ -47,7 +48,7 @@ def guided_benchmark(
 ) -> AnnData | None:
     """Measure how well a few labelled cells per class phenotype the rest of their image: the paper's human-guided protocol :cite:p:`Shaban2025`.
 
-    In every image, classes with fewer than `least` cells are dropped; of each other class `max(shots)` cells are drawn, and smaller
+    In every image, classes with fewer than `min_per_class` cells are dropped; of each other class `max(shots)` cells are drawn, and smaller
     numbers of shots are subsets of that draw. A logistic regression trained on them is tested on all other cells of these classes in the
     image, the same ones for every number of shots. All models of an image are solved together; the table compares with "Image-wise
     few-shot performance" of the paper (Table S14). To label an image of your own, use :func:`annotate`.
@@ -64,12 +65,13 @@ def guided_benchmark(
     use_rep
         Entries of `obsm`, or `"X"`; all embeddings on record if left out. Mean marker expression is added.
     groupby
-        Column of `obs` that names the image of each unit; one model is trained per image. The whole table is one image if left out.
+        Column of `obs` that names the image of each unit; one model is trained per image. If left out: the annotated element, in a table that
+        annotates several; otherwise all units lie on one image.
     shots
         Labelled cells per class.
     n_repeats
         Draws per image. More draws make the mean of an image more certain, not the spread between images.
-    least
+    min_per_class
         Cells that a class needs in an image to be in its benchmark; more than `max(shots)`.
     C
         Inverse strength of the penalty, as in scikit-learn; 1 in the paper.
@@ -94,13 +96,13 @@ def guided_benchmark(
     KeyError
         Unknown target, image column or representation.
     ValueError
-        `least` does not exceed `max(shots)`, or no image has two classes of that size.
+        `min_per_class` does not exceed `max(shots)`, or no image has two classes of that size.
 
     Examples
     --------
     >>> import kronos_sc as ks
     >>> cells = ks.datasets.tissue(shape=(200, 200))["table"]
-    >>> ks.tl.guided_benchmark(cells, "region", use_rep="X", shots=(1, 5), n_repeats=10, least=10)
+    >>> ks.tl.guided_benchmark(cells, "region", use_rep="X", shots=(1, 5), n_repeats=10, min_per_class=10)
     >>> ks.get.result(cells, "region_guided", table="summary")[["shots", "n"]].to_numpy().tolist()
     [[1, 1], [5, 1]]
     """
@@ -109,22 +111,24 @@ def guided_benchmark(
 
     require_anndata(adata)
     wanted = target_of(adata, target)
+    groupby = image_key(adata, groupby)
     groups = groups_of(adata, groupby)
     reps = representations(adata, use_rep)
     shots = _shots(shots)
-    repeats, least, C = positive_integer(n_repeats, name="n_repeats"), _least(least, shots), positive_number(C, name="C")
+    repeats, C = positive_integer(n_repeats, name="n_repeats"), positive_number(C, name="C")
+    least = _least(min_per_class, shots)
     usable = usable_in(reps, wanted)
     images = _images(wanted.keep(usable), groups, usable, least, groupby)
-    # a seed of its own for each image, whichever others there are: every representation meets the same draws
-    seeds = chance.start(rng).integers(2**63, size=len(images))
+    # a seed of its own for each image, whichever others qualify: every representation meets the same draws
+    seeds = dict(zip(groups.classes, chance.start(rng).integers(2**63, size=len(groups.classes)), strict=True))
     _announce(images, reps, shots, repeats)
     began, parts = time.perf_counter(), []
     with bar(total=len(images) * len(reps), description="guided benchmark", unit="image") as shown:
         for rep in reps:
-            for image, seed in zip(images, seeds, strict=True):
+            for image in images:
                 x = rep.rows(image.rows)
                 x = fit_scaler(x).apply(x)
-                accuracy = benchmark(x, image.codes, shots=shots, repeats=repeats, C=C, rng=np.random.default_rng(seed))
+                accuracy = benchmark(x, image.codes, shots=shots, repeats=repeats, C=C, rng=np.random.default_rng(seeds[image.name]))
                 parts.append(_scores(rep.label, image, shots, accuracy))
                 shown.update()
     scores = pd.concat(parts, ignore_index=True)
@@ -134,7 +138,15 @@ def guided_benchmark(
         "summary": results.summary(each, by=["representation", "shots"], metrics=["balanced_accuracy"]),
         "groups": pd.DataFrame([image.row for image in images]),
     }
-    params = {"target": target, "groupby": groupby, "shots": shots, "n_repeats": repeats, "least": least, "C": C}
+    params = {
+        "target": target,
+        "groupby": groupby,
+        "shots": shots,
+        "n_repeats": repeats,
+        "min_per_class": least,
+        "C": C,
+        "scaled_on": "all units of the image",
+    }
     params |= {"representations": [rep.label for rep in reps], "rng": chance.seed(rng)}
     table = adata.copy() if copy else adata
     results.store(table, key, kind="guided_benchmark", params=params, tables=tables)
@@ -162,8 +174,11 @@ def _shots(shots: Sequence[int]) -> list[int]:
 
 
 def _least(least: int, shots: list[int]) -> int:
-    if positive_integer(least, name="least") <= shots[-1]:
-        msg = f"least={least} leaves no unit to test where {shots[-1]} of a class are drawn. Raise least above {shots[-1]}, or lower shots."
+    if positive_integer(least, name="min_per_class") <= shots[-1]:
+        msg = (
+            f"min_per_class={least} leaves no unit to test where {shots[-1]} of a class are drawn. "
+            f"Raise min_per_class above {shots[-1]}, or lower shots."
+        )
         raise ValueError(msg)
     return least
 
@@ -192,7 +207,7 @@ def _images(wanted: Target, groups: Target, usable: np.ndarray, least: int, grou
         most = np.sort(np.bincount(wanted.codes[wanted.labelled], minlength=2))[::-1]
         msg = (
             f"No image ({listed(groups.classes)} of groupby={groupby!r}) has two classes of {wanted.name!r} with at least {least} units; "
-            f"the largest classes of the whole table have {numbers(most)}. Lower least and shots, or group by a coarser column."
+            f"the largest classes of the whole table have {numbers(most)}. Lower min_per_class and shots, or group by a coarser column."
         )
         raise ValueError(msg)
     if poor:
@@ -226,5 +241,4 @@ def _announce(images: list[_Image], reps: list[Representation], shots: list[int]
 
 def _best(summary: pd.DataFrame, shots: int) -> str:
     last = summary[summary["shots"] == shots]
-    means = ", ".join(f"{name} {mean:.3f}" for name, mean in zip(last["representation"], last["mean"], strict=True))
-    return f"balanced accuracy with {shots} labelled per class: {means}"
+    return f"balanced accuracy with {shots} labelled per class: {results.in_words(last, 'mean')}"

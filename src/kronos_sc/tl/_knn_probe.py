@@ -16,8 +16,8 @@ from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._methods.metrics import SCORES
 from kronos_sc._methods.scaling import fit_scaler
-from kronos_sc._methods.splits import first_of_each
-from kronos_sc.tl import _probe
+from kronos_sc._methods.splits import Split, first_of_each
+from kronos_sc.tl import _plan, _probe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from kronos_sc._core.representation import Representation
-
-METRICS = ("euclidean", "cosine")
 
 
 def knn_probe(
@@ -103,14 +101,16 @@ def knn_probe(
     >>> sorted(ks.get.result(cells, "follicle_knn")["fold"])
     ['0', '1']
     """
+    from kronos_sc._methods.neighbours import METRICS
+
     ks = list(dict.fromkeys(positive_integer(value, name="k") for value in np.atleast_1d(np.asarray(k, object)).tolist()))
     one_of(metric, METRICS, name="metric")
     most = None if max_per_class is None else positive_integer(max_per_class, name="max_per_class")
-    key = free_key(adata, key_added or f"{target}_knn")
-    plan = _probe.plan(adata, target, use_rep, fold_key, chance.start(rng))
+    key = free_key(adata, key_added or f"{target}_knn", target, fold_key)
+    plan = _plan.plan(adata, target, use_rep, fold_key, chance.start(rng))
     voters = [_voters(plan, split, most) for split in plan.splits]
     _check(ks, voters, plan)
-    _probe.announce("nearest neighbours", plan, target)
+    _plan.announce("nearest neighbours", plan, target)
     began, parts, votes = time.perf_counter(), [], []
     with bar(total=len(plan.reps) * len(voters), description="neighbours", unit="fold") as shown:
         for rep in plan.reps:
@@ -125,19 +125,19 @@ def knn_probe(
     params = {"target": target, "fold_key": fold_key, "k": ks, "metric": metric, "scale": bool(scale), "max_per_class": most}
     params |= {"representations": [rep.label for rep in plan.reps], "classes": list(plan.target.classes), "rng": chance.seed(rng)}
     table = adata.copy() if copy else adata
-    for name, shares in zip(_probe.keys_of(key, plan.reps), votes, strict=True):
+    for name, shares in zip(results.keys_of(key, params["representations"]), votes, strict=True):
         _probe.write_predictions(table, name, shares, plan.target.classes)
     results.store(table, key, kind="knn_probe", params=params, tables=tables)
     _report(tables["scores"], key, ks[0], time.perf_counter() - began)
     return table if copy else None
 
 
-def _voters(plan: _probe.Plan, split: _probe.Split, most: int | None) -> np.ndarray:
+def _voters(plan: _plan.Plan, split: Split, most: int | None) -> np.ndarray:
     """Return the units of the other folds that vote: those a linear probe would train on, then those it would validate on."""
     return np.sort(first_of_each(np.concatenate([split.train, split.validation]), plan.target.codes, most))
 
 
-def _check(ks: list[int], voters: list[np.ndarray], plan: _probe.Plan) -> None:
+def _check(ks: list[int], voters: list[np.ndarray], plan: _plan.Plan) -> None:
     fewest = min(range(len(voters)), key=lambda i: len(voters[i]))
     if max(ks) > len(voters[fewest]):
         msg = (
@@ -148,7 +148,7 @@ def _check(ks: list[int], voters: list[np.ndarray], plan: _probe.Plan) -> None:
 
 
 def _vote(
-    shares: np.ndarray, plan: _probe.Plan, rep: Representation, number: int, rows: np.ndarray, *, ks: list[int], metric: str, scale: bool
+    shares: np.ndarray, plan: _plan.Plan, rep: Representation, number: int, rows: np.ndarray, *, ks: list[int], metric: str, scale: bool
 ) -> None:
     """Write the shares of votes (numbers of neighbours × units × classes) of the units of one fold."""
     from kronos_sc._methods.neighbours import top_k
@@ -164,19 +164,19 @@ def _vote(
             shares[i, part] = counts[:, k - 1] / k
 
 
-def _tables(plan: _probe.Plan, rep: Representation, shares: np.ndarray, voters: list[np.ndarray], ks: list[int]) -> dict[str, pd.DataFrame]:
+def _tables(plan: _plan.Plan, rep: Representation, shares: np.ndarray, voters: list[np.ndarray], ks: list[int]) -> dict[str, pd.DataFrame]:
     """Return what there is to say about one representation."""
     scores, per_class = [], []
     for split, rows in zip(plan.splits, voters, strict=True):
         for i, k in enumerate(ks):
-            row, classes = _probe.evaluate(plan, shares[i], {"representation": rep.label, "fold": split.name, "k": k}, split)
+            labels = {"representation": rep.label, "fold": split.name, "k": k}
+            row, classes = _probe.evaluate(plan.target.codes[split.test], shares[i][split.test], plan.target.classes, labels)
             scores.append(row | {"n_train": len(rows)})
             per_class.append(classes)
-    confusion = _probe.confusion(plan, shares[0], rep.label)
+    confusion = _probe.confusion(plan.target.codes[plan.tested], shares[0][plan.tested], plan.target.classes, rep.label)
     return {"scores": pd.DataFrame(scores), "per_class": pd.concat(per_class), "confusion": confusion}
 
 
 def _report(scores: pd.DataFrame, key: str, k: int, seconds: float) -> None:
-    means = scores[scores["k"] == k].groupby("representation", sort=False)["balanced_accuracy"].mean()
-    listed = ", ".join(f"{name} {value:.3f}" for name, value in means.items())
-    info(f"added obs[{key!r}], obsm['{key}_proba'] and uns[{key!r}]: balanced accuracy of {k} neighbours {listed} ({seconds:.1f} s)")
+    means = results.in_words(scores[scores["k"] == k], "balanced_accuracy")
+    info(f"added obs[{key!r}], obsm['{key}_proba'] and uns[{key!r}]: balanced accuracy of {k} neighbours {means} ({seconds:.1f} s)")

@@ -15,7 +15,7 @@ from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._methods.metrics import SCORES
-from kronos_sc.tl import _probe
+from kronos_sc.tl import _plan, _probe
 from kronos_sc.tl._aligned import blocks_of
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def linear_probe(
         Fits of the optimisation; 25 in the paper. Irrelevant if `C` is given.
     protocol
         `"default"`, or `"tutorial"` to reproduce how the released tutorial counts: it searches 1/C over the same range (so C over 1e-5 to
-        1e10), and its standard deviation is taken over five numbers, the four folds and their mean, which makes it too small by √(4/5).
+        1e10), and its standard deviation is that of five numbers, the four folds and their mean: √(4/5) of the deviation over four
+        (n), √(3/5) of ours (n − 1). No interval is given for it.
         Its AUROC is `auroc_ovr`, the paper's is `auroc_ovo`; both are always there. It draws unseeded, this does not.
     device
         Where to fit, `"cpu"` or `"cuda"`; CUDA if there is one.
@@ -115,12 +116,12 @@ def linear_probe(
     one_of(protocol, PROTOCOLS, name="protocol")
     most = None if max_per_class is None else positive_integer(max_per_class, name="max_per_class")
     search = _probe.Search(C, n_trials, *((1e-5, 1e10) if protocol == "tutorial" else ()))
-    key = free_key(adata, key_added or f"{target}_probe")
+    key = free_key(adata, key_added or f"{target}_probe", target, fold_key)
     where, draw = _probe.device_of(device), chance.start(rng)
-    plan = _probe.plan(adata, target, use_rep, fold_key, draw)
+    plan = _plan.plan(adata, target, use_rep, fold_key, draw)
     blocks = [blocks_of(adata, rep.name) for rep in plan.reps]
     seeds = draw.integers(2**63, size=len(plan.splits))
-    _probe.announce("linear probe", plan, target)
+    _plan.announce("linear probe", plan, target)
     began, parts, probas = time.perf_counter(), [], []
     with bar(total=len(plan.reps) * len(plan.splits) * search.fits, description="linear probe", unit="fit") as shown:
         for rep, named in zip(plan.reps, blocks, strict=True):
@@ -133,7 +134,7 @@ def linear_probe(
     given = {"target": target, "fold_key": fold_key, "max_per_class": most, "C": C, "n_trials": n_trials, "protocol": protocol}
     params = given | {"representations": [rep.label for rep in plan.reps], "classes": list(plan.target.classes), "rng": chance.seed(rng)}
     table = adata.copy() if copy else adata
-    for name, proba in zip(_probe.keys_of(key, plan.reps), probas, strict=True):
+    for name, proba in zip(results.keys_of(key, params["representations"]), probas, strict=True):
         _probe.write_predictions(table, name, proba, plan.target.classes)
     results.store(table, key, kind="linear_probe", params=params, tables=tables)
     _report(tables["scores"], key, time.perf_counter() - began)
@@ -141,13 +142,13 @@ def linear_probe(
 
 
 def _tables(
-    plan: _probe.Plan, rep: Representation, probes: list[_probe.Probe], proba: np.ndarray, named: tuple[list[str], int] | None
+    plan: _plan.Plan, rep: Representation, probes: list[_probe.Probe], proba: np.ndarray, named: tuple[list[str], int] | None
 ) -> dict[str, pd.DataFrame]:
     """Return what there is to say about one representation."""
     scores, per_class, trials = [], [], []
     for split, probe in zip(plan.splits, probes, strict=True):
         labels = {"representation": rep.label, "fold": split.name}
-        row, classes = _probe.evaluate(plan, proba, labels, split)
+        row, classes = _probe.evaluate(plan.target.codes[split.test], proba[split.test], plan.target.classes, labels)
         scores.append(row | {"n_train": probe.n_train, "n_validation": len(split.validation), "C": probe.C})
         per_class.append(classes)
         trials.append(probe.trials.assign(**labels))
@@ -155,7 +156,7 @@ def _tables(
     return {
         "scores": pd.DataFrame(scores),
         "per_class": pd.concat(per_class),
-        "confusion": _probe.confusion(plan, proba, rep.label),
+        "confusion": _probe.confusion(plan.target.codes[plan.tested], proba[plan.tested], plan.target.classes, rep.label),
         "importance": _importance(rep.label, squares, plan.target.classes, named),
         "trials": pd.concat(trials),
     }
@@ -165,6 +166,7 @@ def _summary(scores: pd.DataFrame, protocol: str) -> pd.DataFrame:
     """Return mean and sd over folds; in the tutorial's way, the sd (n) of the folds and their mean taken together."""
     out = results.summary(scores, by="representation", metrics=list(SCORES))
     if protocol == "tutorial":
+        out[["low", "high"]] = np.nan
         groups = scores.groupby("representation", sort=False)
         out["sd"] = [
             float(np.std([*(v := groups.get_group(r)[m]), v.mean()])) for r, m in zip(out["representation"], out["metric"], strict=True)
@@ -182,6 +184,5 @@ def _importance(label: str, squares: np.ndarray, classes: np.ndarray, named: tup
 
 
 def _report(scores: pd.DataFrame, key: str, seconds: float) -> None:
-    means = scores.groupby("representation", sort=False)["balanced_accuracy"].mean()
-    listed = ", ".join(f"{name} {value:.3f}" for name, value in means.items())
-    info(f"added obs[{key!r}], obsm['{key}_proba'] and uns[{key!r}]: balanced accuracy {listed} ({seconds:.1f} s)")
+    means = results.in_words(scores, "balanced_accuracy")
+    info(f"added obs[{key!r}], obsm['{key}_proba'] and uns[{key!r}]: balanced accuracy {means} ({seconds:.1f} s)")

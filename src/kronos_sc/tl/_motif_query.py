@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from kronos_sc._core import results
-from kronos_sc._core.checks import known, listed, positive_integer
+from kronos_sc._core.checks import known, listed, positive_integer, positive_number, repeated
 from kronos_sc._core.free_key import free_key
-from kronos_sc._core.keys import UNS_SPATIALDATA
 from kronos_sc._core.log import info
+from kronos_sc._core.resolve import region_column
 from kronos_sc._core.target import Target, classes_of, column, require_anndata
 from kronos_sc._core.target import target as as_target
 from kronos_sc._core.warn import warn
@@ -105,7 +105,7 @@ def motif_query(
     needed = _needed(types, cell_types)
     reach = positive_number(radius, name="radius") / (1 if mpp is None else positive_number(mpp, name="mpp"))
     marked = adata if patches is None else patches
-    free_key(marked, key_added)
+    free_key(marked, key_added, target, library_key)
     edge = _edge(patches, patch_size)
     xy, where = _positions(adata, spatial_key), _positions(marked, spatial_key)
     images = _images(adata, patches, library_key)
@@ -176,9 +176,9 @@ def _images(adata: AnnData, patches: AnnData | None, library_key: str | None) ->
     if patches is None:
         return [(name, rows, rows) for name, rows in cells.items()]
     boxes = _by_image(patches, library_key)
-    if len(cells) == len(boxes) == 1:
+    if library_key is None and len(cells) == len(boxes) == 1 and not _contradict(*cells, *boxes):
         return [(name, *cells.values(), rows) for name, rows in boxes.items()]
-    by_number = {_ending(name): rows for name, rows in cells.items()}
+    by_number = {_ending(name): rows for name, rows in cells.items()} if not repeated(map(_ending, cells)) else {}
     pairs = [(name, cells.get(name, by_number.get(_ending(name)) if library_key is None else None), rows) for name, rows in boxes.items()]
     if lost := [name for name, found, _ in pairs if found is None]:
         msg = (
@@ -192,12 +192,17 @@ def _images(adata: AnnData, patches: AnnData | None, library_key: str | None) ->
 def _by_image(table: AnnData, library_key: str | None) -> dict[str, np.ndarray]:
     """Return the rows of each image: of a column, or of each element that the table annotates."""
     if library_key is None:
-        attrs = table.uns.get(UNS_SPATIALDATA)
-        if not attrs or str(attrs["region_key"]) not in table.obs:
-            return {"": np.arange(table.n_obs)}
-        library_key = str(attrs["region_key"])
+        library_key = region_column(table)
+    if library_key is None:
+        return {"": np.arange(table.n_obs)}
     found = classes_of(column(table, library_key, argument="library_key"), name=library_key)
     return {str(name): np.flatnonzero(found.codes == code) for code, name in enumerate(found.classes)}
+
+
+def _contradict(cells: str, boxes: str) -> bool:
+    """Whether two elements end in different numbers, as those of different images do."""
+    ends = {_ending(name) for name in (cells, boxes) if _ending(name) != name}
+    return len(ends) > 1
 
 
 def _ending(name: str) -> str:

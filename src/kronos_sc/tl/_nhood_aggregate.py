@@ -12,10 +12,10 @@ from scipy import sparse
 from kronos_sc._core import results
 from kronos_sc._core.checks import known, one_of, positive_integer
 from kronos_sc._core.free_key import free_key
-from kronos_sc._core.keys import UNS_SPATIALDATA
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import track
 from kronos_sc._core.representation import Representation, representation
+from kronos_sc._core.resolve import region_column
 from kronos_sc._core.rng import Seed, seed, start
 from kronos_sc._core.target import require_anndata
 from kronos_sc._core.warn import warn
@@ -162,15 +162,14 @@ def _graph(adata: AnnData, key: str) -> sparse.csr_matrix:
 
 def _warn_of_edges_between_elements(adata: AnnData, graph: sparse.csr_matrix, key: str) -> None:
     """Warn if a graph was built over several images at once, as if they lay on top of each other."""
-    column = (adata.uns.get(UNS_SPATIALDATA) or {}).get("region_key")
-    if column is None or column not in adata.obs:
+    if (column := region_column(adata)) is None:
         return
     codes = pd.Categorical(adata.obs[column]).codes
     edges = graph.tocoo()
     if crossing := int((codes[edges.row] != codes[edges.col]).sum()):
         warn(
             f"{crossing:,} of {edges.nnz:,} edges of obsp[{key!r}] join units of different elements, whose positions have nothing to do with "
-            f"each other. Build the graph again with library_key={str(column)!r}."
+            f"each other. Build the graph again with library_key={column!r}."
         )
 
 

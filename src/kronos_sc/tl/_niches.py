@@ -73,7 +73,7 @@ def niches(
     `obs['kronos_niche' | key_added]`
         Niche of each unit (categorical text), `"0"` the largest; missing where the features hold NaN.
     `uns['kronos_niche' | key_added]`
-        `niches` (`representation`, `niche`, `n`, `share`) and `params`.
+        `niches` (`representation`, `niche`, `n_units`, `share`) and `params`.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def niches(
     codes[rows] = found.labels
     out = adata.copy() if copy else adata
     out.obs[key] = pd.Categorical.from_codes(codes, names)
-    table = pd.DataFrame({"representation": rep.label, "niche": names, "n": found.sizes, "share": found.sizes / len(rows)})
+    table = pd.DataFrame({"representation": rep.label, "niche": names, "n_units": found.sizes, "share": found.sizes / len(rows)})
     params = {"use_rep": use_rep, "n_niches": n_niches, "method": how.resolved(narrow, len(rows)), "n_pcs": n_pcs, "scale": scale}
     params |= {"resolution": resolution, "n_init": n_init, "rng": seed(rng)}
     results.store(out, key, kind="niches", params=params, tables={"niches": table})

@@ -10,6 +10,7 @@ import pandas as pd
 from kronos_sc._core import results
 from kronos_sc._core.checks import known, listed
 from kronos_sc._core.free_key import free_key
+from kronos_sc._core.keys import storable
 from kronos_sc._core.log import info
 from kronos_sc._core.target import column
 from kronos_sc._methods import metrics
@@ -90,7 +91,7 @@ def ratio_scores(
     fold = _codes(adata, probe["fold_key"], argument="key", categories=names)
     ratio = _shares(column(adata, ratio_key, argument="ratio_key").to_numpy(float), what=f"obs[{ratio_key!r}]")
     least = np.unique(_shares(np.atleast_1d(np.asarray(thresholds, float)), what="thresholds", missing=False))
-    probas = {label: _proba(adata, key if i == 0 else f"{key}_{label}", probe["classes"]) for i, label in enumerate(labels)}
+    probas = {label: _proba(adata, name, probe["classes"]) for label, name in zip(labels, results.keys_of(key, labels), strict=True)}
     if not (tested := (truth >= 0) & (fold >= 0) & (ratio >= least[0] - _ROUNDING)).any():
         best = ratio[(truth >= 0) & (fold >= 0)]
         msg = (
@@ -139,7 +140,7 @@ def _proba(adata: AnnData, name: str, classes: Sequence[str]) -> np.ndarray:
     slot = f"{name}_proba"
     known(slot, list(adata.obsm), what="entry of obsm", fix="Run tl.linear_probe again; it writes it.")
     frame = adata.obsm[slot]
-    if list(map(str, getattr(frame, "columns", ()))) != [str(c) for c in classes]:
+    if list(map(str, getattr(frame, "columns", ()))) != storable(classes):
         msg = f"obsm[{slot!r}] does not hold the classes {listed(classes)} of the probe. Run tl.linear_probe again; it writes it."
         raise ValueError(msg)
     return frame.to_numpy(np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 from kronos_sc._core.representation import Representation
 from kronos_sc._core.rng import integer
 from kronos_sc._methods.clustering import VALUES_HELD
-from kronos_sc._methods.scaling import Scaler
+from kronos_sc._methods.scaling import Scaler, scaler_of_blocks
 
 if TYPE_CHECKING:
     from sklearn.decomposition import PCA
@@ -24,12 +24,7 @@ def held(rep: Representation) -> int:
 
 def streamed_scaler(rep: Representation, rows: np.ndarray) -> Scaler:
     """Return mean and standard deviation of features, from one pass over some rows."""
-    from sklearn.preprocessing import StandardScaler
-
-    fitted = StandardScaler()
-    for _, block in rep.blocks(rows, size=held(rep)):
-        fitted.partial_fit(block.astype(np.float64))
-    return Scaler(fitted.mean_.astype(np.float32), fitted.scale_.astype(np.float32))
+    return scaler_of_blocks(block for _, block in rep.blocks(rows, size=held(rep)))
 
 
 def reduced(rep: Representation, n_pcs: int, *, scale: bool, rng: np.random.Generator) -> Representation:

@@ -18,10 +18,10 @@ from kronos_sc._core.progress import track
 from kronos_sc._core.representation import Representation, representations
 from kronos_sc._core.target import Target
 from kronos_sc._core.target import target as as_target
-from kronos_sc._core.warn import warn
 from kronos_sc._methods import retrieval_metrics as metrics
 from kronos_sc._methods.scaling import fit_scaler
-from kronos_sc.tl._probe import folds_of
+from kronos_sc.tl._groups import usable_in
+from kronos_sc.tl._plan import folds_of
 from kronos_sc.tl._search import Side, nearest
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-METRICS = ("euclidean", "cosine")
 _FITTED = 20_000  # references that the scaling is fitted on, at most
 
 
@@ -111,6 +110,8 @@ def retrieval_scores(
     >>> ks.get.result(cells, "cell_type_retrieval", table="summary")["metric"].tolist()
     ['accuracy@1', 'precision@1', 'map@1', 'chance@1']
     """
+    from kronos_sc._methods.neighbours import METRICS
+
     key = free_key(adata, key_added or f"{target or composition_key}_retrieval")
     one_of(metric, METRICS, name="metric")
     ks = sorted({positive_integer(one, name="k") for one in (k if np.iterable(k) else [k])})
@@ -118,7 +119,8 @@ def retrieval_scores(
     truth = _truth(adata, target, composition_key, most)
     folds = folds_of(adata, fold_key)
     reps = representations(adata, use_rep)
-    usable = _usable(reps, truth, folds)
+    wanted = folds.keep(truth.there)
+    usable = wanted.labelled & usable_in(reps, wanted)
     children = chance.start(rng).spawn(len(folds.classes))
     plans = [_plan(truth, folds, i, usable, child, most) for i, child in enumerate(children)]
     _require_enough(plans, ks[-1])
@@ -195,15 +197,6 @@ def _composition(adata: AnnData, key: str | None) -> np.ndarray | None:
     return shares
 
 
-def _usable(reps: Sequence[Representation], truth: _Truth, folds: Target) -> np.ndarray:
-    """Return the units that take part (bool)."""
-    finite = np.logical_and.reduce([rep.finite for rep in reps])
-    wanted = truth.there & folds.labelled
-    if lost := int((wanted & ~finite).sum()):
-        warn(f"{lost:,} units have NaN in one of {listed(rep.name for rep in reps)} and are left out.")
-    return wanted & finite
-
-
 def _plan(truth: _Truth, folds: Target, fold: int, usable: np.ndarray, rng: np.random.Generator, most: int | None) -> _Plan:
     reference = np.flatnonzero(usable & (folds.codes != fold))
     if most is not None and truth.target is not None:
@@ -262,5 +255,4 @@ def _per_class(labels: dict[str, str], truth: _Truth, plan: _Plan, scored: dict[
 
 def _in_words(scores: pd.DataFrame) -> str:
     name = next(column for column in scores.columns if column.startswith(("accuracy", "rmse")))
-    means = scores.groupby("representation", sort=False)[name].mean()
-    return f"{name} " + ", ".join(f"{rep} {value:.3g}" for rep, value in means.items())
+    return f"{name} {results.in_words(scores, name, digits='.3g')}"

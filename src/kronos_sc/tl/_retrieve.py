@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-METRICS = ("euclidean", "cosine")
 _WITHIN = ("same", "other")
 _MOST_HITS = 1_000_000  # rows of the table of hits
 
@@ -77,10 +76,11 @@ def retrieve(
 
     `uns['retrieval' | key_added]`
         `hits`: one row per query and answer, nearest first, with `query`, `rank` (from 1), `hit`, `distance`, and with `groupby` the
-        `group` of the query and the `hit_group`. `ranks`: mean, smallest and largest distance by rank. Arrays `query` (row of each
-        query, int64), `index` (row of each answer in the searched table, int64, queries × k) and `distance` (float32, queries × k).
-        A unit is not its own answer. Of equal distances the earlier row comes first. Where a group has fewer than `k` others, `index` is
-        -1, `distance` infinite, and `hits` has no row. Above a million answers there is no table `hits`, only the arrays. `params`.
+        `group` of the query and the `hit_group`. `ranks`: by `rank`, how many queries have such an answer
+        (`n_units`), and `mean`, `min` and `max` of its distance. Arrays `query` (row of each query, int64), `index` (row of each answer in
+        the searched table, int64, queries × k) and `distance` (float32, queries × k). A unit is not its own answer. Of equal distances the
+        earlier row comes first. Where a group has fewer than `k` others, `index` is -1, `distance` infinite, and `hits` has no row. Above a
+        million answers there is no table `hits`, only the arrays. `params`.
 
     Raises
     ------
@@ -102,6 +102,8 @@ def retrieve(
     >>> ks.get.result(cells, "retrieval")["rank"].tolist()
     [1, 2, 3]
     """
+    from kronos_sc._methods.neighbours import METRICS
+
     free_key(adata, key_added)
     own = reference is None or reference is adata
     searched = adata if own else reference
@@ -243,8 +245,8 @@ def _tables(
     found = index >= 0
     columns = [distance[found[:, i], i] for i in range(index.shape[1])]
     stats = [
-        {"rank": i + 1, "n": len(c)}
-        | {name: float(f(c)) if len(c) else np.nan for name, f in (("mean", np.mean), ("low", np.min), ("high", np.max))}
+        {"rank": i + 1, "n_units": len(c)}
+        | {name: float(f(c)) if len(c) else np.nan for name, f in (("mean", np.mean), ("min", np.min), ("max", np.max))}
         for i, c in enumerate(columns)
     ]
     ranks = pd.DataFrame(stats)

@@ -13,13 +13,16 @@ from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import listed, one_of, positive_integer
 from kronos_sc._core.free_key import free_key
+from kronos_sc._core.keys import storable
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
+from kronos_sc._core.record import freeze
 from kronos_sc._core.representation import Representation, representations
 from kronos_sc._methods.case_options import BY_NAME, AttentionMIL, CaseMethod, Composition, Logistic, MeanMLP
 from kronos_sc._methods.case_scores import case_scores
 from kronos_sc._methods.case_splits import draw_split, training_counts
 from kronos_sc._methods.roc import mean_curve, split_curve
+from kronos_sc._methods.threads import one_thread
 from kronos_sc.tl._cases import Cases, labelled_cases
 from kronos_sc.tl._stratify_fit import Draws, predictor
 
@@ -66,9 +69,10 @@ def stratify(
     use_rep
         Entries of `obsm`, or `"X"`; all embeddings on record if left out.
     method
-        `"logistic"` (mean per case, PCA, logistic regression), `"composition"` (shares of k-means clusters, nearest case), `"mlp"` (mean per
-        case, small network) or `"attention"` (attention-based multiple instance learning), each with its defaults; or an instance of
-        :class:`Logistic`, :class:`Composition`, :class:`MeanMLP` or :class:`AttentionMIL` with parameters of your own.
+        `"logistic"` (mean per case on principal components of the units, logistic regression), `"composition"` (shares of k-means clusters,
+        nearest case), `"mlp"` (as `"logistic"`, with a small network) or `"attention"` (attention-based multiple instance learning), each with
+        its defaults; or an instance of :class:`Logistic`, :class:`Composition`, :class:`MeanMLP` or :class:`AttentionMIL` with parameters of
+        your own. Their pages say where they go beyond the paper.
     train_size
         Training cases of a split: a share of each class (0.8), or a whole number of cases per class (5). All other cases are the test.
         As in the paper if left out: 5 per class for `"composition"`, 0.8 otherwise.
@@ -87,10 +91,10 @@ def stratify(
 
     `uns['{target}_stratify' | key_added]`
         Tables `scores` (representation, split, `auroc`, `balanced_accuracy`, `macro_f1`, `n_train`, `n_test`), `summary` (mean, sd, n, low,
-        high), `predictions` (representation, split, case, true, predicted, and `probability: {class}` for each class) and `roc` (mean
-        curve and its interval for :func:`kronos_sc.pl.roc`); `params`, `classes`. With more than two classes `auroc` is the mean over classes,
-        each against the rest. Probabilities of `"composition"` are closeness to the nearest training case: they rank, and are not
-        calibrated.
+        high), `predictions` (representation, split, case, true, predicted, and `probability: {class}` for each class, with "|" for a "/" in
+        its name) and `roc` (mean curve and its interval for :func:`kronos_sc.pl.roc`); `params`, `classes`. With more than two classes
+        `auroc` is the mean over classes, each against the rest. Probabilities of `"composition"` are closeness to the nearest training
+        case: they rank, and are not calibrated.
 
     Raises
     ------
@@ -112,18 +116,13 @@ def stratify(
     n_splits = positive_integer(n_splits, name="n_splits")
     size = _train_size(train_size, options)
     reps = representations(adata, use_rep)
-    usable = np.logical_and.reduce([rep.finite for rep in reps])
-    cases = labelled_cases(adata, case_key, target, argument="target", usable=usable)
+    cases = labelled_cases(adata, case_key, target, argument="target", reps=reps)
     n_train = _training_counts(cases, size, target, case_key)
     info(
         f"{cases.described}, {n_splits} splits of {n_train.sum()} training and {len(cases.names) - n_train.sum()} test cases: "
         f"{type(options).__name__} on {listed([rep.label for rep in reps])}"
     )
     started = perf_counter()
-    draws = Draws.of(rng, n_splits)
-    splits = [draw_split(cases.labels, n_train, child) for child in draws.splits]
-    probabilities = _predict(reps, cases, options, splits, draws)
-    tables = _tables([rep.label for rep in reps], cases, splits, probabilities)
     params = {
         "target": target,
         "case_key": case_key,
@@ -134,6 +133,11 @@ def stratify(
         "n_splits": n_splits,
         "rng": chance.seed(rng),
     }
+    params = freeze(params)  # what cannot be recorded fails here, not after the work
+    draws = Draws.of(rng, n_splits)
+    splits = [draw_split(cases.labels, n_train, child) for child in draws.splits]
+    probabilities = _predict(reps, cases, options, splits, draws)
+    tables = _tables([rep.label for rep in reps], cases, splits, probabilities)
     adata = adata.copy() if copy else adata
     results.store(adata, key, kind="stratify", params=params, tables=tables, classes=cases.classes)
     info(f"added uns[{key!r}] ({n_splits} splits × {len(reps)} representations, {perf_counter() - started:.1f} s)")
@@ -144,8 +148,6 @@ def _options(method: str | CaseMethod) -> CaseMethod:
     """Return the method with its parameters."""
     if isinstance(method, CaseMethod):
         return method
-    if isinstance(method, type) and issubclass(method, CaseMethod):
-        return method()
     one_of(method, tuple(BY_NAME), name="method")
     return BY_NAME[method]()
 
@@ -187,9 +189,10 @@ def _predict(
         for rep in reps:
             predict = predictor(rep, cases, options, draws)
             out.append([])
-            for number, (train, test) in enumerate(splits):
-                out[-1].append(predict(train, test, draws.fit(number)))
-                shown.update()
+            with one_thread(blas=True):
+                for number, (train, test) in enumerate(splits):
+                    out[-1].append(predict(train, test, draws.fit(number)))
+                    shown.update()
     return out
 
 
@@ -234,6 +237,6 @@ def _predictions(name: str, split: int, cases: Cases, test: np.ndarray, proba: n
             "case": cases.names[test],
             "true": cases.classes[cases.labels[test]],
             "predicted": cases.classes[proba.argmax(axis=1)],
-            **{f"probability: {label}": proba[:, i] for i, label in enumerate(cases.classes)},
+            **dict(zip(storable(f"probability: {label}" for label in cases.classes), proba.T, strict=True)),
         }
     )

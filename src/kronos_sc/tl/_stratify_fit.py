@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kronos_sc._core import rng as chance
-from kronos_sc._methods.case_logistic import fit_reduction, logistic_proba
+from kronos_sc._methods.case_logistic import logistic_proba
 from kronos_sc._methods.case_options import AttentionMIL, CaseMethod, Composition, Logistic, MeanMLP
-from kronos_sc._methods.cases import case_means, draw_units, projected
+from kronos_sc._methods.case_pca import case_sums, fit_reduction, reduced_means
+from kronos_sc._methods.cases import case_means, draw_units, projected, projected_blocks, random_directions
 from kronos_sc._methods.nearest_case import cluster_shares, nearest_proba
 
 if TYPE_CHECKING:
@@ -62,23 +63,37 @@ def predictor(rep: Representation, cases: Cases, options: CaseMethod, draws: Dra
         return _composition(rep, cases, options, draws)
     if isinstance(options, AttentionMIL):
         return _attention(rep, cases, options, draws)
-    vectors = case_means(rep, cases.codes, len(cases.names)).astype(np.float32)
+    reduce = _reduced_means(rep, cases, options, draws)
     if isinstance(options, Logistic):
-        return lambda train, test, rng: logistic_proba(
-            vectors, cases.labels, train, test, n_components=options.n_components, c=options.C, rng=rng
-        )
-    return _mean_mlp(vectors, cases, options)
+        return lambda train, test, rng: logistic_proba(reduce(train), cases.labels, train, test, c=options.C)
+    return _mean_mlp(reduce, cases, options)
+
+
+def _draw(rep: Representation, cases: Cases, options: CaseMethod, draws: Draws) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the rows of the units drawn and the directions onto which they are projected, if any."""
+    rows = draw_units(cases.codes, options.max_per_case, np.random.default_rng(draws.units))
+    return rows, random_directions(rep.width, options.max_features, np.random.default_rng(draws.directions))
 
 
 def _drawn(rep: Representation, cases: Cases, options: Composition | AttentionMIL, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
     """Return units (n × features) and their cases."""
-    rows = draw_units(cases.codes, options.max_per_case, np.random.default_rng(draws.units))
-    return projected(rep, rows, options.max_features, np.random.default_rng(draws.directions)), cases.codes[rows]
+    rows, directions = _draw(rep, cases, options, draws)
+    return projected(rep, rows, directions), cases.codes[rows]
+
+
+def _reduced_means(rep: Representation, cases: Cases, options: Logistic | MeanMLP, draws: Draws) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what reduces the means of all cases by the PCA of training cases; sums over units are taken here, once for all splits."""
+    rows, directions = _draw(rep, cases, options, draws)
+    means = case_means(rep, cases.codes, len(cases.names)).astype(np.float32)
+    means = means if directions is None else means @ directions
+    sums = case_sums(projected_blocks(rep, rows, directions), cases.codes, near=means)
+    return lambda train: reduced_means(means, sums, train, options.n_components)
 
 
 def _composition(rep: Representation, cases: Cases, options: Composition, draws: Draws) -> Predict:
     units, codes = _drawn(rep, cases, options, draws)
-    share = partial(cluster_shares, units, codes, n_cases=len(cases.names), n_clusters=options.n_clusters, scale=options.scale)
+    how = {name: getattr(options, name) for name in ("n_clusters", "scale", "max_fit", "n_init")}
+    share = partial(cluster_shares, units, codes, n_cases=len(cases.names), **how)
     once = share(fit=np.ones(len(units), bool), rng=np.random.default_rng(draws.clusters)) if options.fit_on == "all" else None
 
     def predict(train: np.ndarray, test: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -88,14 +103,14 @@ def _composition(rep: Representation, cases: Cases, options: Composition, draws:
     return predict
 
 
-def _mean_mlp(vectors: np.ndarray, cases: Cases, options: MeanMLP) -> Predict:
+def _mean_mlp(reduce: Callable[[np.ndarray], np.ndarray], cases: Cases, options: MeanMLP) -> Predict:
     from kronos_sc._methods.mil import Bags, MeanPool, bag_proba
 
-    rows = [np.array([case]) for case in range(len(vectors))]
+    rows = [np.array([case]) for case in range(len(cases.names))]
     n_classes, how = len(cases.classes), _training(options, None)
 
     def predict(train: np.ndarray, test: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        units = fit_reduction(vectors[train], options.n_components, rng).apply(vectors)
+        units = reduce(train)
         build = partial(MeanPool, units.shape[1], n_classes, hidden=options.hidden, dropout=options.dropout)
         return bag_proba(build, Bags(units, rows, cases.labels), train, test, n_classes, how, rng)
 
@@ -107,11 +122,13 @@ def _attention(rep: Representation, cases: Cases, options: AttentionMIL, draws: 
 
     units, codes = _drawn(rep, cases, options, draws)
     rows = [np.flatnonzero(codes == case) for case in range(len(cases.names))]
+    near = np.stack([units[own].mean(axis=0, dtype=np.float64) for own in rows])
+    sums = case_sums([(np.arange(len(units)), units)], codes, near)
     n_classes, how = len(cases.classes), _training(options, options.bag_size)
     sizes = {"hidden": options.hidden, "attention": options.attention, "dropout": options.dropout}
 
     def predict(train: np.ndarray, test: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        reduced = fit_reduction(units[np.isin(codes, train)], options.n_components, rng).apply(units)
+        reduced = fit_reduction(sums, train, options.n_components).apply(units)
         build = partial(GatedAttention, reduced.shape[1], n_classes, **sizes)
         return bag_proba(build, Bags(reduced, rows, cases.labels), train, test, n_classes, how, rng)
 

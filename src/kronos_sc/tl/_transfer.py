@@ -24,9 +24,10 @@ from kronos_sc._methods.splits import Split, cross_validation
 from kronos_sc.tl import _probe
 from kronos_sc.tl._aligned import align
 from kronos_sc.tl._groups import usable_in
+from kronos_sc.tl._plan import folds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from anndata import AnnData
 
@@ -121,7 +122,7 @@ def transfer(
     >>> ks.tl.transfer(two[:, 5:], one, target="region", use_rep="X", C=1.0, copy=True).obs["region_transfer"].notna().all()
     np.True_
     """
-    key = free_key(adata, key_added or f"{target}_transfer")
+    key = free_key(adata, key_added or f"{target}_transfer", target)
     require_anndata(reference)
     most = None if max_per_class is None else positive_integer(max_per_class, name="max_per_class")
     search, where, draw = _probe.Search(C, n_trials), _probe.device_of(device), chance.start(rng)
@@ -136,11 +137,10 @@ def transfer(
     began, parts, probas = time.perf_counter(), [], []
     with bar(total=len(pairs) * len(splits) * search.fits, description="transfer", unit="fit") as shown:
         for pair in pairs:
-            fitted, proba = [], np.full((len(splits), adata.n_obs, len(wanted.classes)), np.nan, np.float32)
+            fitted, proba = [], np.full((len(splits), adata.n_obs, len(wanted.classes)), np.nan)
             for split, seed in zip(splits, seeds, strict=True):
-                child = np.random.default_rng(seed)
                 fitted += _probe.train(
-                    pair.reference, wanted, split, sizes=[most], search=search, rng=child, device=where, tell=shown.update
+                    pair.reference, wanted, split, sizes=[most], search=search, seed=seed, device=where, tell=shown.update
                 )
             for rows, values in pair.adata.blocks(np.flatnonzero(usable)):
                 for i, probe in enumerate(fitted):
@@ -153,7 +153,7 @@ def transfer(
     params = {"target": target, "fold_key": fold_key, "max_per_class": most, "C": C, "n_trials": n_trials, "rng": chance.seed(rng)}
     params |= {"representations": [pair.adata.label for pair in pairs], "classes": list(wanted.classes), "n_reference": reference.n_obs}
     table = adata.copy() if copy else adata
-    for name, proba in zip(_probe.keys_of(key, [pair.adata for pair in pairs]), probas, strict=True):
+    for name, proba in zip(results.keys_of(key, params["representations"]), probas, strict=True):
         _probe.write_predictions(table, name, proba, wanted.classes)
         table.obs[f"{name}_confidence"] = proba.max(axis=1)
     results.store(table, key, kind="transfer", params=params, tables=tables)
@@ -170,21 +170,30 @@ class _Pair:
     markers: tuple[str, ...]
 
 
-def _pairs(adata: AnnData, reference: AnnData, use_rep: str | Sequence[str] | None) -> list[_Pair]:
-    """Return the representations to compare: what was asked for must line up, a baseline that was not is left out where it does not."""
-    named = [use_rep] if isinstance(use_rep, str) else list(use_rep or ())
+def _names(adata: AnnData, reference: AnnData, use_rep: str | Sequence[str] | None, asked: Collection[str]) -> list[str]:
+    """Return the representations of `adata` to compare; mean marker expression is `X` where the reference has no other, unless asked for by name."""
     names = [rep.name for rep in representations(adata, use_rep)]
-    if BASELINE not in (*named, *reference.obsm) and adata.n_vars and reference.n_vars:
+    if BASELINE not in (*asked, *reference.obsm) and adata.n_vars and reference.n_vars:
         names = list(dict.fromkeys("X" if name == BASELINE else name for name in names))
+    return names
+
+
+def _pairs(adata: AnnData, reference: AnnData, use_rep: str | Sequence[str] | None) -> list[_Pair]:
+    """Return the representations of both tables: what was asked for must line up, a baseline that was not is left out where it does not."""
+    asked = [use_rep] if isinstance(use_rep, str) else list(use_rep or ())
+    names = _names(adata, reference, use_rep, asked)
+    spare = {BASELINE, "X"} - set(asked)
+    lacking = [name for name in names if name not in ("X", *reference.obsm)] if use_rep is None else []
+    for name in lacking:
+        info(f"{name} is left out: the reference has no obsm[{name!r}]")
     pairs, reason = [], None
     for name in names:
-        if use_rep is None and name not in ("X", *reference.obsm):
-            info(f"{name} is left out: the reference has no obsm[{name!r}]")
+        if name in lacking:
             continue
         try:
             pairs.append(_pair(adata, reference, name))
         except (KeyError, ValueError) as error:
-            if name in named or name not in (BASELINE, "X"):
+            if name not in spare:
                 raise
             reason = error
             info(f"{name} is left out: {error.args[0]}")
@@ -207,7 +216,7 @@ def _splits(reference: AnnData, wanted: Target, fold_key: str | None, rng: np.ra
     """Return training and validation units of the reference, per fold or once."""
     order = rng.permutation(reference.n_obs)
     if fold_key is not None:
-        folds = _probe.folds_of(reference, fold_key)
+        folds = folds_of(reference, fold_key)
         splits = cross_validation(wanted.codes, folds.codes, folds.classes, order)
     else:
         # no unit is in fold 0: all of them train
@@ -245,23 +254,19 @@ def _tables(
 ) -> dict[str, pd.DataFrame]:
     """Return what there is to say about one representation."""
     scores, per_class, trials, label = [], [], [], pair.adata.label
+    known = truth is not None and truth >= 0
     for split, probe, shares in zip(splits, probes, proba, strict=True):
-        names = {"representation": label, "fold": split.name}
-        row: dict[str, Any] = names | {"n_train": probe.n_train, "n_validation": len(split.validation), "C": probe.C}
-        trials.append(probe.trials.assign(**names))
+        row: dict[str, Any] = {"representation": label, "fold": split.name}
+        trials.append(probe.trials.assign(**row))
         if truth is not None:
-            known = truth >= 0
-            row |= {"n_test": int(known.sum()), **metrics.scores(truth[known], shares[known])}
-            by_class = metrics.per_class(truth[known], shares[known])
-            per_class.append(by_class.assign(**{"class": classes[by_class["class"]]}, **names))
-        scores.append(row)
+            row, by_class = _probe.evaluate(truth[known], shares[known], classes, row)
+            per_class.append(by_class)
+        scores.append(row | {"n_train": probe.n_train, "n_validation": len(split.validation), "C": probe.C})
     markers = pd.DataFrame({"representation": label, "marker": pd.Series(pair.markers, dtype=object)})
     tables = {"scores": pd.DataFrame(scores), "markers": markers, "trials": pd.concat(trials)}
     if truth is None:
         return tables
-    counts = metrics.confusion(truth[known], proba.mean(axis=0)[known].argmax(axis=1), len(classes))
-    true, predicted = (grid.ravel() for grid in np.meshgrid(classes, classes, indexing="ij"))
-    confusion = pd.DataFrame({"representation": label, "true": true, "predicted": predicted, "count": counts.ravel()})
+    confusion = _probe.confusion(truth[known], proba.mean(axis=0)[known], classes, label)
     return tables | {"per_class": pd.concat(per_class), "confusion": confusion}
 
 
@@ -274,6 +279,5 @@ def _announce(pairs: list[_Pair], wanted: Target, splits: list[Split], n_units: 
 def _report(scores: pd.DataFrame, key: str, n_units: int, seconds: float) -> None:
     done = f"added obs[{key!r}], obs['{key}_confidence'], obsm['{key}_proba'] and uns[{key!r}]: {n_units:,} units predicted"
     if "balanced_accuracy" in scores:
-        means = scores.groupby("representation", sort=False)["balanced_accuracy"].mean()
-        done += ", balanced accuracy " + ", ".join(f"{name} {value:.3f}" for name, value in means.items())
+        done += f", balanced accuracy {results.in_words(scores, 'balanced_accuracy')}"
     info(f"{done} ({seconds:.1f} s)")

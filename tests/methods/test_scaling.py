@@ -1,12 +1,11 @@
-"""Mean and standard deviation from blocks."""
+"""Standardisation, of rows that come together or block by block."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from kronos_sc._methods.moments import scaler_of_blocks
-from kronos_sc._methods.scaling import fit_scaler
+from kronos_sc._methods.scaling import fit_scaler, scaler_of_blocks
 
 
 @pytest.mark.parametrize("size", [1, 7, 50, 200])

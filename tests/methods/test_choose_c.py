@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kronos_sc._methods.choose_c import HIGH, LOW, choose
 from kronos_sc._methods.logistic import Problem, balanced_weight
 from kronos_sc._methods.metrics import macro_f1
-from kronos_sc._methods.search import HIGH, LOW, choose
 
 
 @pytest.fixture(scope="module")
