@@ -111,7 +111,8 @@ def _check_classes(wanted: Target, splits: list[Split], fold_key: str) -> None:
             sizes = ", ".join(f"{name!r}: {counts[name]}" for name in weak[:10])
             msg = (
                 f"Fold {split.name!r} tests classes that have fewer than 2 units in the other folds ({sizes} units in all), so they cannot be learnt. "
-                f"Merge them, set obs[{wanted.name!r}] to missing there, or make folds that share classes out: pp.spatial_folds(adata, block_size=...)."
+                f"Merge them, set obs[{wanted.name!r}] to missing there, or share classes out: "
+                f"pp.spatial_folds(adata, block_size=..., stratify={wanted.name!r})."
             )
             raise ValueError(msg)
         if not len(split.test):
