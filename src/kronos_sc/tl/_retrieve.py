@@ -78,9 +78,10 @@ def retrieve(
         `hits`: one row per query and answer, nearest first, with `query`, `rank` (from 1), `hit`, `distance`, and with `groupby` the
         `group` of the query and the `hit_group`. `ranks`: by `rank`, how many queries have such an answer
         (`n_units`), and `mean`, `min` and `max` of its distance. Arrays `query` (row of each query, int64), `index` (row of each answer in
-        the searched table, int64, queries × k) and `distance` (float32, queries × k). A unit is not its own answer (in a
-        `reference` that is a copy of the table it is). Of equal distances the earlier row comes first. Where a group has fewer than `k` others, `index` is -1, `distance` infinite, and `hits` has no row. Above a
-        million answers there is no table `hits`, only the arrays. `params`.
+        the searched table, int64, queries × k) and `distance` (float32, queries × k). A unit is not its own answer (in a `reference`
+        that is a copy of the table it is). Of equal distances the earlier row comes first. Where a group has fewer than `k` others,
+        `index` is -1, `distance` infinite, and `hits` has no row. Above a million answers there is no table `hits`, only the arrays.
+        `params`.
 
     Raises
     ------
