@@ -122,7 +122,7 @@ class MeanMLP:
         Share of the training cases held back to choose the best epoch, 0 to below 1; 0 takes the last one. Worth its cases from about
         a hundred on. The PCA sees the units of cases held back, not their labels.
     max_per_case, max_features
-        As in :class:`Logistic`. For many hundred cases, lower `max_features`: memory is cases × `max_features`² × 4 bytes.
+        As in :class:`Logistic`. For many hundred cases, lower `max_features`: memory is cases × its square × 4 bytes.
     device
         Where torch computes, a name or a `torch.device`; the CPU if left out, which is fastest for a network of this size.
     """

@@ -34,7 +34,7 @@ def enrichment(
 ) -> Axes:
     """Show the share of each cluster in the cases of two groups, with what :func:`kronos_sc.tl.enrichment` found.
 
-    Every point is a case; boxes are quartiles. Stars are p after Benjamini–Hochberg: * below 0.05, ** below 0.01, *** below 0.001.
+    Every point is a case; boxes are quartiles. Stars are p after Benjamini–Hochberg: one below 0.05, two below 0.01, three below 0.001.
 
     Parameters
     ----------
