@@ -16,7 +16,6 @@ from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.representation import representations
-from kronos_sc._core.target import require_anndata
 from kronos_sc._core.target import target as target_of
 from kronos_sc._core.warn import warn
 from kronos_sc._methods.scaling import fit_scaler
@@ -106,10 +105,9 @@ def guided_benchmark(
     >>> ks.get.result(cells, "region_guided", table="summary")[["shots", "n"]].to_numpy().tolist()
     [[1, 1], [5, 1]]
     """
-    key = free_key(adata, key_added or f"{target}_guided")
     from kronos_sc._methods.guided import benchmark
 
-    require_anndata(adata)
+    key = free_key(adata, key_added or f"{target}_guided")
     wanted = target_of(adata, target)
     groupby = image_key(adata, groupby)
     groups = groups_of(adata, groupby)

@@ -11,7 +11,7 @@ import pandas as pd
 from kronos_sc._core.checks import listed
 from kronos_sc._core.log import info
 from kronos_sc._core.representation import Representation, representations
-from kronos_sc._core.target import Target, classes_of, column, require_anndata, target
+from kronos_sc._core.target import Target, classes_of, column, target
 from kronos_sc._core.warn import warn
 from kronos_sc._methods.splits import Split, cross_validation
 from kronos_sc.tl._groups import usable_in
@@ -56,7 +56,6 @@ def plan(
     adata: AnnData, name: str, use_rep: str | Sequence[str] | None, fold_key: str, rng: np.random.Generator, order_key: str | None = None
 ) -> Plan:
     """Check target, folds and representations; draw who trains and who validates."""
-    require_anndata(adata)
     wanted = target(adata, name)
     folds = folds_of(adata, fold_key)
     reps = representations(adata, use_rep)

@@ -172,7 +172,7 @@ def write_predictions(adata: AnnData, key: str, proba: np.ndarray, classes: np.n
 
 
 def device_of(device: str | None) -> str:
-    """Return where to fit: as told, or a CUDA device if there is one."""
+    """Return where to fit: as told, or a CUDA device if there is one; not Apple's, which lack the float64 that sums are taken in."""
     import torch
 
     from kronos_sc.models import _precision
