@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kronos_sc as ks
-from kronos_sc.pp._marker_stats import Moments
+from kronos_sc._core.moments import Moments
 
 FULL = {"uint8": 255, "uint16": 65535, "float32": 1.0}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import pandas as pd
 from kronos_sc._core.checks import listed, one_of
 from kronos_sc._core.intensity import check_range
 from kronos_sc._core.intensity import max_value as full_scale
+from kronos_sc._core.moments import Moments
 from kronos_sc._core.progress import bar
 from kronos_sc._core.resolve import require_spatialdata
 from kronos_sc.patches import Raster, raster
@@ -21,34 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from spatialdata import SpatialData
-
-
-@dataclass
-class Moments:
-    """Count, mean and sum of squared deviations of a stream of numbers (Chan, Golub & LeVeque 1983)."""
-
-    count: int = 0
-    mean: float = 0.0
-    squares: float = 0.0
-
-    def add(self, values: np.ndarray) -> None:
-        """Take in an array; whole numbers are summed exactly."""
-        n = values.size
-        if n == 0:
-            return
-        if values.dtype.kind in "ui" and values.dtype.itemsize <= 2:
-            # int64 holds the squares of 2**31 pixels of 16 bits; the rest is Python's exact whole numbers
-            whole = values.astype(np.int64, copy=False).ravel()
-            total, squared = int(whole.sum()), int(np.dot(whole, whole))
-            mean, squares = total / n, (squared * n - total * total) / n
-        else:
-            mean = float(values.mean(dtype=np.float64))
-            squares = float(np.square(values.astype(np.float64) - mean).sum())
-        delta = mean - self.mean
-        total_count = self.count + n
-        self.squares += squares + delta * delta * self.count * n / total_count
-        self.mean += delta * n / total_count
-        self.count = total_count
 
 
 def marker_stats(
@@ -96,10 +68,7 @@ def raster_stats(images: Sequence[Raster], channels: Sequence[str] | None, *, ma
     moments = {name: Moments() for name in wanted}
     for image in images:
         _measure(image, moments, max_value, nan)
-    rows = {
-        name: (m.mean, np.sqrt(m.squares / m.count), m.count, sum(name in image.channels for image in images))
-        for name, m in moments.items()
-    }
+    rows = {name: (m.mean, m.std, m.count, sum(name in image.channels for image in images)) for name, m in moments.items()}
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "std", "pixels", "images"])
     return frame.rename_axis("channel")
 
@@ -126,7 +95,7 @@ def _measure(image: Raster, moments: dict[str, Moments], max_value: float | None
                     local[first + offset].add(finite)
             shown.update()
     for position, found in local.items():
-        _merge(moments[image.channels[position]], found, scale)
+        moments[image.channels[position]].merge(found, scale=scale)
 
 
 def _chunks(image: Raster, positions: set[int]) -> Iterator[tuple[int, np.ndarray]]:
@@ -152,15 +121,3 @@ def _finite(plane: np.ndarray, nan: str, image: Raster, channel: str) -> np.ndar
         return np.nan_to_num(plane, nan=0.0, posinf=0.0, neginf=0.0)
     msg = f"Channel {channel!r} of image {image.name!r} has NaN or infinite pixels, so it has no mean. Mend the image, or count them as zero with nan='zero'."
     raise ValueError(msg)
-
-
-def _merge(into: Moments, found: Moments, scale: float) -> None:
-    """Add the moments of one image, scaled to [0, 1]."""
-    if found.count == 0:
-        return
-    mean, squares = found.mean / scale, found.squares / scale**2
-    total = into.count + found.count
-    delta = mean - into.mean
-    into.squares += squares + delta * delta * into.count * found.count / total
-    into.mean += delta * found.count / total
-    into.count = total

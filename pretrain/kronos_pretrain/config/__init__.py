@@ -1,0 +1,1 @@
+"""Settings: typed, validated, from TOML and the command line."""

@@ -1,0 +1,1 @@
+"""Samples: reading, drawing, cropping, masking; torch and numpy alone."""

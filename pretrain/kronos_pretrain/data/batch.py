@@ -1,0 +1,50 @@
+"""What passes from the reader to the device, and from there to the network."""
+
+# Shapes: b samples, t sets of markers (1 if all views share them, else 2), m markers, h × w pixels, n = views · b crops.
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+
+class Samples(NamedTuple):
+    """One process's share of a step, as the loader gives it.
+
+    Parameters
+    ----------
+    step
+        Step of the run.
+    index
+        Numbers of the samples within the step's batch over all processes (b,), int64.
+    pixels
+        Intensities after the marker's z-score (b, t, m, h, w), float32.
+    marker_ids
+        Marker ids (b, t, m), int64; the nuclear stain first.
+    wait
+        Seconds the training process waited for them.
+    """
+
+    step: int
+    index: torch.Tensor
+    pixels: torch.Tensor
+    marker_ids: torch.Tensor
+    wait: float = 0.0
+
+
+class Crops(NamedTuple):
+    """All views of one size: view 0 of every sample, then view 1 of every sample, …
+
+    Parameters
+    ----------
+    pixels
+        (n, m, s, s), float32.
+    marker_ids
+        (n, m), int64.
+    views
+        Views per sample.
+    """
+
+    pixels: torch.Tensor
+    marker_ids: torch.Tensor
+    views: int
