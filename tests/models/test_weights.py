@@ -210,3 +210,17 @@ def test_checkpoint_diagnostic(official):
     assert "agree" in models.card(official).diagnostic
     assert "untrained" in _weights.diagnose(KronosViT())
     assert "blocks" in str(models.card(official))
+
+
+def test_official_layout_of_a_shape_without_a_name(tiny, official, draw, ids):
+    """`architecture` in config.json stands in for a model_type that nobody knows."""
+    (official / "kronos_vits16_model.pt").unlink()
+    torch.save({"teacher": {f"backbone.{key}": value for key, value in tiny.net.state_dict().items()}}, official / "kronos_custom_model.pt")
+    settings = {"model_type": "custom", "token_overlap": False, "architecture": tiny.net.config.to_dict()}
+    (official / "config.json").write_text(json.dumps(settings))
+    again = models.load(official, blocks="all", token_overlap=True)
+    assert again.net.config == tiny.net.config
+    assert torch.equal(again.net(draw(32), ids).cls, tiny.net(draw(32), ids).cls)
+    (official / "config.json").write_text(json.dumps({"model_type": "custom"}))
+    with pytest.raises(KeyError, match="no architecture 'custom'"):
+        models.load(official)

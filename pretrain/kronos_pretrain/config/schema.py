@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-def _free(default: Any) -> Any:  # noqa: ANN401 - dataclasses.field itself is typed so
+def _free(default: Any) -> Any:
     """Return a field that may differ when a run is resumed: it changes how the run goes, not what it computes."""
     return field(default=default, metadata={"free": True})
 

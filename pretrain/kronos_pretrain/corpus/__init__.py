@@ -1,1 +1,7 @@
-"""From people's images to training samples: the only room that reads image files."""
+"""Building a corpus: people's images → chunked stores, valid patches, marker statistics and a page for manual review."""
+
+from kronos_pretrain.corpus.build import Summary, build
+from kronos_pretrain.corpus.manifest import Manifest
+from kronos_pretrain.corpus.read import read as read_manifest
+
+__all__ = ["Manifest", "Summary", "build", "read_manifest"]

@@ -3,9 +3,10 @@
 # Shapes: b samples, t sets of markers (1 if all views share them, else 2), m markers, h × w pixels, n = views · b crops.
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 class Samples(NamedTuple):
@@ -23,6 +24,8 @@ class Samples(NamedTuple):
         Marker ids (b, t, m), int64; the nuclear stain first.
     wait
         Seconds the training process waited for them.
+    zero
+        What zero intensity became by the z-score: -mean / std of each marker (b, t, m), float32; a gain changes what exceeds it.
     """
 
     step: int
@@ -30,10 +33,11 @@ class Samples(NamedTuple):
     pixels: torch.Tensor
     marker_ids: torch.Tensor
     wait: float = 0.0
+    zero: torch.Tensor | None = None
 
 
 class Crops(NamedTuple):
-    """All views of one size: view 0 of every sample, then view 1 of every sample, …
+    """All views of one size: view 0 of every sample, then view 1 of every sample, and so on.
 
     Parameters
     ----------

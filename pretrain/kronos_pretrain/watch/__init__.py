@@ -1,1 +1,9 @@
 """What a run says about itself."""
+
+from __future__ import annotations
+
+from kronos_pretrain.watch.collapse import monitors
+from kronos_pretrain.watch.log import read
+from kronos_pretrain.watch.watch import Watch
+
+__all__ = ["Watch", "monitors", "read"]

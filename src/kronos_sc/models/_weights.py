@@ -52,7 +52,8 @@ def from_folder(place: Path, card: Card, *, blocks: str | None, token_overlap: b
     folder = place if place.is_dir() else place.parent
     settings = read_config(folder)
     own = settings.get("format") == FORMAT
-    shape = ViTConfig(**settings["architecture"]) if own else config(str(settings.get("model_type")))
+    spelt = settings.get("architecture")  # ours, and checkpoints in the official layout whose shape has no name
+    shape = ViTConfig(**spelt) if isinstance(spelt, dict) else config(str(settings.get("model_type")))
     overlap = bool(settings.get("token_overlap", False)) if token_overlap is None and own else bool(token_overlap)
     with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
         net = KronosViT(shape, blocks=blocks or (settings["blocks"] if own else "official"), token_overlap=overlap)

@@ -1,0 +1,155 @@
+"""The transformer of `kronos_sc` as it is trained, from outside: dropped paths, crops of several sizes in one pass, recomputation."""
+
+# Shapes: n crops, m markers, h × w pixels, p positions (tokens of one marker), t tokens, d width, k kept crops.
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from kronos_pretrain.chance import Stream, generator
+from kronos_sc.models import KronosViT, ViTConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from kronos_pretrain.config.schema import Model
+    from kronos_pretrain.data.batch import Crops
+    from kronos_sc.models._layers import Block, LayerScale
+
+BRANCHES = 2  # attention and MLP
+
+
+class Kept(NamedTuple):
+    """Which crops of one size a branch runs on.
+
+    Parameters
+    ----------
+    rows
+        Their rows (k,), int64.
+    scale
+        Factor on the branch, so that its expectation is that of running on all.
+    """
+
+    rows: torch.Tensor
+    scale: float
+
+
+class DropPath:
+    """Dropped paths of one step: each branch of each block skips the same number of crops, others every time (Huang et al. 2016).
+
+    The crops are drawn from all crops of the step over all processes, by their numbers: the same ones are dropped however the batch is
+    spread. Skipped crops are left out of the computation, as DINOv2 does, and not multiplied by zero.
+
+    Parameters
+    ----------
+    rate
+        Share that is skipped.
+    seed, step
+        Of the run.
+    index
+        Numbers of this pass's samples in the batch.
+    batch
+        Samples of the step over all processes.
+    device
+        Where the network runs.
+    """
+
+    def __init__(self, rate: float, *, seed: int, step: int, index: torch.Tensor, batch: int, device: torch.device) -> None:
+        self.rate, self.seed, self.step, self.batch = rate, seed, step, batch
+        self.index, self.device = index.cpu(), device
+
+    def kept(self, block: int, branch: int, group: int, views: int) -> Kept | None:
+        """Return the crops that one branch of one block runs on, among the crops of one size; None for all of them."""
+        total = views * self.batch
+        count = max(round(total * (1 - self.rate)), 1)
+        if count == total:
+            return None
+        place = (block * BRANCHES + branch) * 8 + group  # 8: more than there are sizes
+        chosen = generator(self.seed, Stream.DROP_PATH, step=self.step, index=place).permutation(total)[:count]
+        runs = torch.zeros(total, dtype=torch.bool)
+        runs[torch.from_numpy(chosen)] = True
+        rows = runs.view(views, self.batch)[:, self.index].flatten().nonzero()[:, 0]
+        if len(rows) == 0:  # none here: run one with weight 0, for the sake of the processes that wait for its gradient
+            return Kept(rows.new_zeros(1).to(self.device), 0.0)
+        return Kept(rows.to(self.device, non_blocking=True), total / count)
+
+
+class TrainedBlock(nn.Module):
+    """A block that runs over crops of several sizes; it shares the block's modules, and so the names of its parameters.
+
+    Parameters
+    ----------
+    block
+        Block of the model.
+    recompute
+        Compute activations again in the backward pass instead of keeping them.
+    """
+
+    def __init__(self, block: Block, *, recompute: bool = False) -> None:
+        super().__init__()
+        self.norm1, self.attn, self.ls1 = block.norm1, block.attn, block.ls1
+        self.norm2, self.mlp, self.ls2 = block.norm2, block.mlp, block.ls2
+        self.recompute = recompute
+
+    def forward(self, xs: Sequence[torch.Tensor], kept: Sequence[tuple[Kept | None, Kept | None]]) -> list[torch.Tensor]:
+        """Run attention and MLP on each tensor (n, t, d), both on the crops that are kept."""
+        if self.recompute and torch.is_grad_enabled():
+            return [checkpoint(self._run, x, *branches, use_reentrant=False) for x, branches in zip(xs, kept, strict=True)]
+        return [self._run(x, *branches) for x, branches in zip(xs, kept, strict=True)]
+
+    def _run(self, x_ntd: torch.Tensor, first: Kept | None, second: Kept | None) -> torch.Tensor:
+        x_ntd = _add(x_ntd, lambda x: self.attn(self.norm1(x)), self.ls1, first)
+        return _add(x_ntd, lambda x: self.mlp(self.norm2(x)), self.ls2, second)
+
+
+def _add(x_ntd: torch.Tensor, branch: Callable[[torch.Tensor], torch.Tensor], gain: LayerScale, kept: Kept | None) -> torch.Tensor:
+    """Return x + γ · branch(x), with the branch computed for the kept crops alone."""
+    if kept is None:
+        return gain(x_ntd, branch(x_ntd))
+    out_ktd = branch(x_ntd[kept.rows]) * gain.gamma
+    return torch.index_add(x_ntd, 0, kept.rows, out_ktd.to(x_ntd.dtype), alpha=kept.scale)
+
+
+def make(config: Model, *, seed: int, recompute: bool = False) -> KronosViT:
+    """Return the model with fresh weights and trainable blocks; the same seed gives the same weights on every process."""
+    shape = ViTConfig(config.dim, config.depth, config.heads, config.chunks, config.patch, config.grid, config.registers, config.mlp_ratio)
+    with torch.random.fork_rng(devices=[]):
+        net = KronosViT(shape, blocks="all")
+    net.reset(torch.Generator().manual_seed(int(generator(seed, Stream.WEIGHTS).integers(2**62))))
+    for index in range(shape.depth):
+        block = net.block(index)
+        for gain in (block.ls1, block.ls2):
+            nn.init.constant_(gain.gamma, config.layer_scale)
+        chunk = index // (shape.depth // shape.chunks)
+        net.blocks[chunk][str(index)] = TrainedBlock(block, recompute=recompute)
+    return net
+
+
+def encode(
+    net: KronosViT, crops: Sequence[Crops], *, mask_np: torch.Tensor | None = None, drop: DropPath | None = None
+) -> list[torch.Tensor]:
+    """Run all blocks on crops of several sizes and return their sequences (n, t, d) before the final norm.
+
+    Each block is entered once for all sizes, so that sharded weights are gathered once.
+
+    Parameters
+    ----------
+    net
+        Made by :func:`make`.
+    crops
+        Crops by size.
+    mask_np
+        Positions of the first size's crops to hide (n, p), on every marker the same.
+    drop
+        Dropped paths; None to run every branch on every crop.
+    """
+    xs = [net.embed(c.pixels, c.marker_ids, mask_np if group == 0 else None)[0] for group, c in enumerate(crops)]
+    for index in net.running:
+        kept = [
+            tuple(drop.kept(index, branch, group, c.views) if drop else None for branch in range(BRANCHES)) for group, c in enumerate(crops)
+        ]
+        xs = net.block(index)(xs, kept)
+    return xs

@@ -1,0 +1,202 @@
+"""Checkpoints of a run: safetensors written by all processes (DCP), whole or not at all, readable by any number of processes.
+
+Nothing here is a pickle: tensors are safetensors files, everything else is `state.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint import CheckpointException, HuggingFaceStorageReader, HuggingFaceStorageWriter
+
+from kronos_pretrain.config import differences
+from kronos_sc._core.checks import listed
+from kronos_sc._core.log import info
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+    from kronos_pretrain.config.schema import Config
+    from kronos_pretrain.parallel import Processes
+
+FORMAT = "kronos-run/1"
+FOLDER = "checkpoints"
+_NAME = re.compile(r"step-(\d{8})")
+
+
+def steps(run: Path) -> list[int]:
+    """Return the steps of a run's complete checkpoints, in order."""
+    folder = run / FOLDER
+    found = (_NAME.fullmatch(path.name) for path in folder.iterdir()) if folder.is_dir() else ()
+    return sorted(int(match[1]) for match in found if match)
+
+
+def place(run: Path, step: int) -> Path:
+    """Return the folder of a checkpoint; the step is the number of steps done."""
+    return run / FOLDER / f"step-{step:08d}"
+
+
+def newest(run: Path) -> int | None:
+    """Return the step of the last complete checkpoint, or None."""
+    return max(steps(run), default=None)
+
+
+def require(run: Path, step: int | None) -> int:
+    """Return the step asked for, or the last one; an error names what there is."""
+    there = steps(run)
+    if not there:
+        msg = f"{run} holds no complete checkpoint. Give the folder of a run (run.folder of its configuration) that has written one."
+        raise FileNotFoundError(msg)
+    if step is not None and step not in there:
+        msg = f"{run} holds no checkpoint of step {step}; there are: {', '.join(map(str, there))}. Choose one of these, or leave the step out for the last."
+        raise FileNotFoundError(msg)
+    return there[-1] if step is None else step
+
+
+def save(run: Path, step: int, tensors: dict[str, torch.Tensor], facts: dict[str, Any], *, keep: int, procs: Processes) -> Path:
+    """Write a checkpoint from all processes, put it in place, then remove the oldest ones.
+
+    Parameters
+    ----------
+    run
+        Folder of the run, seen by all processes.
+    step
+        Steps done.
+    tensors
+        Tensors by name; sharded ones are written by the processes that hold them.
+    facts
+        What JSON can hold.
+    keep
+        How many checkpoints stay.
+    procs
+        All processes call this together.
+
+    Raises
+    ------
+    OSError
+        On every process, if one could not write; earlier checkpoints stay as they were.
+    """
+    target = place(run, step)
+    work = target.with_name(f".{target.name}.part")
+    if procs.first:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+    procs.wait()
+    try:
+        dcp.save(tensors, storage_writer=HuggingFaceStorageWriter(str(work), save_distributed=True))
+        # after everyone's tensors: a folder without it is not complete
+        failure = _finish(work, target, {"format": FORMAT, "step": step, "world": procs.world, **facts}) if procs.first else ""
+    except CheckpointException as error:
+        failure = "; ".join(f"process {rank}: {_first_line(cause)}" for rank, (cause, _) in sorted(error.failures.items()))
+    _raise_together(failure, work, target, procs)
+    if procs.first:
+        for old in steps(run)[:-keep]:
+            shutil.rmtree(place(run, old))
+    return target
+
+
+def _finish(work: Path, target: Path, facts: dict[str, Any]) -> str:
+    """Add the facts and move a checkpoint into place; returns what went wrong, for the other processes to hear of."""
+    try:
+        with (work / "state.json").open("w", encoding="utf-8") as file:
+            json.dump(facts, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():  # a run that was set back to an earlier step comes by again
+            shutil.rmtree(target)
+        work.rename(target)
+    except OSError as error:
+        return f"process 0: {error}"
+    return ""
+
+
+def _raise_together(failure: str, work: Path, target: Path, procs: Processes) -> None:
+    """Raise an error on every process if the checkpoint did not come to be."""
+    if not procs.any(bool(failure)):
+        return
+    if procs.first:
+        shutil.rmtree(work, ignore_errors=True)
+    last = newest(target.parents[1])
+    kept = f"The checkpoint of step {last} is intact" if last is not None else "There is no earlier checkpoint"
+    msg = (
+        f"The checkpoint {target} could not be written ({failure or 'another process failed; see its message'}). {kept}; "
+        "make room on the disk (checkpoints.keep says how many stay) and run the same command again to go on from it."
+    )
+    raise OSError(msg)
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+
+
+def read_facts(run: Path, step: int) -> dict[str, Any]:
+    """Return what `state.json` of a checkpoint says."""
+    path = place(run, step) / "state.json"
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(run, step, error) from error
+    if facts.get("format") != FORMAT:
+        msg = f"{path} says format {facts.get('format')!r}, not {FORMAT!r}. It was written by another version: use that one, or start a new run.folder."
+        raise ValueError(msg)
+    return dict(facts)
+
+
+def require_same(config: Config, facts: dict[str, Any], *, override: bool) -> None:
+    """Refuse to go on with settings that compute something else than those of the checkpoint, unless told to.
+
+    Parameters
+    ----------
+    config
+        Settings now.
+    facts
+        What the checkpoint says.
+    override
+        Accept the new settings, with a line in the log.
+    """
+    changed = [d for d in differences(facts["config"], config) if not d.free]
+    if not changed:
+        return
+    words = ", ".join(f"{d.key} was {d.old!r} and is {d.new!r}" for d in changed)
+    if not override:
+        msg = (
+            f"{config.run.folder} holds a run with other settings: {words}. Set them back, choose another run.folder, "
+            "or pass --override to go on with the new ones."
+        )
+        raise ValueError(msg)
+    info(f"going on with other settings, as asked: {words}")
+
+
+def load(run: Path, step: int, tensors: dict[str, torch.Tensor]) -> None:
+    """Fill tensors, sharded or not, with the values of a checkpoint, whatever the number of processes that wrote it."""
+    path = place(run, step)
+    try:
+        dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=not _distributed())
+    except (CheckpointException, OSError, ValueError, RuntimeError) as error:
+        raise _damaged(run, step, error) from error
+    info(f"resumed from {path.name}" if _distributed() else f"read {path.name}")
+
+
+def _distributed() -> bool:
+    import torch.distributed as dist
+
+    return dist.is_initialized()
+
+
+def _damaged(run: Path, step: int, error: Exception) -> OSError:
+    causes = (
+        [_first_line(cause) for cause, _ in error.failures.values()] if isinstance(error, CheckpointException) else [_first_line(error)]
+    )
+    earlier = [str(s) for s in steps(run) if s != step]
+    msg = (
+        f"The checkpoint {place(run, step)} cannot be read ({listed(dict.fromkeys(causes), most=2)}). "
+        f"Other checkpoints of this run: {', '.join(earlier) or 'none'}. Move the damaged one away to go on from the last of these."
+    )
+    return OSError(msg)

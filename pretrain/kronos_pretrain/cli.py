@@ -1,0 +1,119 @@
+"""The command line: each command parses its words, calls one function and says what it did."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier call wrote there.")]
+Step = Annotated[int | None, typer.Option(help="Checkpoint of this step; the last one if left out.")]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Pretraining of marker-aware vision transformers. `python -m kronos_pretrain CONFIG.toml a.b=c …` trains.",
+)
+corpus = typer.Typer(no_args_is_help=True, help="From images to a corpus of training samples.")
+app.add_typer(corpus, name="corpus")
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """Turn errors that are meant for people into one message and exit status 1; anything else keeps its traceback."""
+    try:
+        yield
+    except (ValueError, KeyError, OSError, FloatingPointError, ImportError) as error:
+        if os.environ.get("KRONOS_PRETRAIN_TRACEBACK"):
+            raise
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        sys.stderr.write(f"error: {text}\n")
+        raise typer.Exit(1) from error
+
+
+def _say(text: object) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Argument(help="TOML file, or the name of one that comes with the package: debug, vitti16_cpu, vits16 …")],
+    settings: Annotated[list[str] | None, typer.Argument(help="Settings as section.key=value.", show_default=False)] = None,
+    override: Annotated[bool, typer.Option("--override", help="Resume although settings changed that decide what is computed.")] = False,  # noqa: FBT002
+) -> None:
+    """Train, or go on with a run that was stopped."""
+    from kronos_pretrain.config import load
+    from kronos_pretrain.trainer import train as run
+
+    with _said():
+        run(load(config, settings or []), override=override)
+
+
+@corpus.command("build")
+def build(
+    manifest: Annotated[Path, typer.Argument(help="TOML file that lists images.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; finished images in it are kept.")],
+) -> None:
+    """Build a corpus from the images of a manifest."""
+    from kronos_pretrain.corpus import build as run
+
+    with _said():
+        _say(run(manifest, out))
+
+
+@app.command()
+def labelled(
+    store: Annotated[Path, typer.Argument(help="SpatialData Zarr store with a table of cells.")],
+    out: Annotated[Path, typer.Argument(help="File to write (.npz).")],
+    target: Annotated[str, typer.Option(help="Column of obs with the classes.")],
+    size: Annotated[int, typer.Option(help="Edge of the window around a cell in pixels.")] = 64,
+    per_class: Annotated[int, typer.Option(help="Most cells per class.")] = 500,
+) -> None:
+    """Cut labelled patches, by which training can be watched."""
+    from kronos_pretrain.evaluate.labelled import from_spatialdata
+
+    with _said():
+        made = from_spatialdata(store, target=target, size=size, n_per_class=per_class)
+        made.save(out)
+        _say(f"{out}: {made}")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write: model/ (safetensors) and official/ (the layout of the released KRONOS).")],
+    step: Step = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model; that of the run's folder if left out.")] = None,
+    overwrite: Overwrite = False,  # noqa: FBT002 - an option of the shell
+) -> None:
+    """Write the teacher of a checkpoint as a model that `kronos_sc.models.load` reads."""
+    from kronos_pretrain.restore import export_run
+
+    with _said():
+        _say(export_run(run, out, step=step, name=name, overwrite=overwrite))
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    labelled: Annotated[Path, typer.Argument(help="File of labelled patches.")],
+    step: Step = None,
+) -> None:
+    """Print what the frozen features of a checkpoint's teacher are worth on labelled patches."""
+    from kronos_pretrain.restore import evaluate_run
+
+    with _said():
+        for key, value in evaluate_run(run, labelled, step=step).items():
+            _say(f"{key.removeprefix('evaluate/'):<36}{value:.4f}")
+
+
+COMMANDS = {"train", "corpus", "labelled", "export", "evaluate"}
+__all__: list[str] = ["COMMANDS", "app"]

@@ -1,0 +1,90 @@
+"""What two sets of settings differ in, and whether a run may go on with the new ones."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kronos_pretrain.config.schema import Config
+from kronos_sc._core.log import info
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Difference(NamedTuple):
+    """A setting that two runs do not share.
+
+    Parameters
+    ----------
+    key
+        `section.key`.
+    old, new
+        Its values; `None` where the setting does not exist.
+    free
+        Whether it may differ when a run is resumed, because it changes how the run goes and not what it computes.
+    """
+
+    key: str
+    old: Any
+    new: Any
+    free: bool
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.old!r} → {self.new!r}"
+
+
+def differences(old: Config | Mapping[str, Any], new: Config | Mapping[str, Any]) -> list[Difference]:
+    """Return the settings that differ, in the order of the schema; settings that one of the two does not mention have their default."""
+    default = _flat(Config())
+    before, after = default | _flat(old), default | _flat(new)
+    free = _free(Config())
+    found = ((key, before.get(key), after.get(key)) for key in {**after, **before})
+    return [Difference(key, a, b, key in free) for key, a, b in found if a != b]
+
+
+def require_same(old: Config | Mapping[str, Any], new: Config | Mapping[str, Any], *, override: bool = False) -> None:
+    """Raise a ValueError if settings differ that decide what is computed, naming each; those that may differ are logged.
+
+    Parameters
+    ----------
+    old
+        Of the run that is resumed.
+    new
+        Those asked for.
+    override
+        Accept every difference.
+    """
+    found = differences(old, new)
+    fixed = [each for each in found if not each.free]
+    if fixed and not override:
+        lines = "".join(f"\n- {each}" for each in fixed)
+        msg = (
+            f"The run in run.folder was started with other settings:{lines}\nResuming would continue it as something else. Take these "
+            "settings back, give run.folder another name, or pass --override to accept them."
+        )
+        raise ValueError(msg)
+    for each in found:
+        info(f"resuming with {each}")
+
+
+def _flat(section: Any, prefix: str = "") -> dict[str, Any]:
+    """Return values by their keys, pairs as tuples."""
+    found: dict[str, Any] = {}
+    items = {field.name: getattr(section, field.name) for field in fields(section)} if is_dataclass(section) else section
+    for name, value in items.items():
+        if is_dataclass(value) or isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = tuple(value) if isinstance(value, list) else value
+    return found
+
+
+def _free(section: Any, prefix: str = "") -> set[str]:
+    """Return the keys that are marked as free to change."""
+    found = {prefix + field.name for field in fields(section) if field.metadata.get("free")}
+    for field in fields(section):
+        value = getattr(section, field.name)
+        if is_dataclass(value):
+            found |= _free(value, f"{prefix}{field.name}.")
+    return found

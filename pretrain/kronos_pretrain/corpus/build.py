@@ -1,0 +1,245 @@
+"""Manifest → corpus: everything is checked first, then image after image is built, then the index is written."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from kronos_pretrain.corpus.image import Job, build_image, finished
+from kronos_pretrain.corpus.index import INDEX, write_index, write_quality
+from kronos_pretrain.corpus.manifest import Manifest
+from kronos_pretrain.corpus.panel import lacking, panels, refuse
+from kronos_pretrain.corpus.read import read
+from kronos_pretrain.corpus.review import write_review
+from kronos_pretrain.corpus.source import open_source
+from kronos_sc._core.checks import listed, positive_integer
+from kronos_sc._core.log import info
+from kronos_sc._core.progress import bar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BUDGET = 256 << 20  # bytes of pixels held at a time, over all threads
+MOST_WORKERS = 4
+MEGA = 1_000_000
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a build did; `str()` of it is meant for a terminal.
+
+    Parameters
+    ----------
+    folder
+        Of the corpus.
+    built, reused
+        Names of the images that were built now, and that were there already.
+    origins
+        Patches per image.
+    subsets
+        Patches per subset.
+    verdicts
+        Markers of images per verdict.
+    dropped
+        "image: channel (reason)" of markers that their verdict excluded.
+    unmatched
+        Channels without a marker → number of images that have them.
+    markers
+        Markers of the corpus.
+    seconds
+        Time taken.
+    """
+
+    folder: Path
+    built: tuple[str, ...]
+    reused: tuple[str, ...]
+    origins: dict[str, int]
+    subsets: dict[str, int]
+    verdicts: dict[str, int]
+    dropped: tuple[str, ...]
+    unmatched: dict[str, int]
+    markers: int
+    seconds: float
+
+    def __str__(self) -> str:
+        """Return a few lines for people."""
+        lines = [
+            f"{self.folder}: {len(self.origins)} images ({len(self.built)} built, {len(self.reused)} as they were) in {self.seconds:.1f} s",
+            f"{sum(self.origins.values()):,} patches, {self.markers} markers, {len(self.subsets)} subsets:",
+            *(f"  {count:>9,}  {subset}" for subset, count in sorted(self.subsets.items())),
+            "quality: " + ", ".join(f"{count} {verdict}" for verdict, count in self.verdicts.items()),
+        ]
+        if self.dropped:
+            lines.append(f"excluded by their verdict: {'; '.join(self.dropped)}")
+        if self.unmatched:
+            named = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in self.unmatched.items())
+            lines.append(f'without a marker, left out (keep one with "unseen" in [channels]): {named}')
+        return "\n".join([*lines, f"look at {self.folder / 'review.html'}, exclude what is bad in the manifest, and build again"])
+
+
+def build(manifest: str | Path, out: str | Path, *, resume: bool = True, workers: int | None = None) -> Summary:
+    """Build a corpus from a manifest.
+
+    Every image is opened and its panel matched before the first pixel is read: whatever is wrong with the manifest is said at once. Then
+    each image is read once, in blocks; a build that was stopped goes on with the images that are not finished, and one whose manifest
+    changed builds only the images that the change concerns.
+
+    Parameters
+    ----------
+    manifest
+        TOML file, see :mod:`kronos_pretrain.corpus.manifest`.
+    out
+        Folder of the corpus; made if it does not exist.
+    resume
+        Whether images that are already built stay; otherwise all are built anew.
+    workers
+        Images read at a time; one per core by default, at most four.
+
+    Returns
+    -------
+    What was done.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError, FileNotFoundError
+        The manifest is wrong, or images cannot be used; the message names all of them and what to write.
+    OSError
+        An image is damaged, or the disk is full. Finished images stay.
+    """
+    started = perf_counter()
+    workers = positive_integer(workers, name="workers") if workers is not None else min(MOST_WORKERS, _cores())
+    plan = read(manifest)
+    out = _folder(Path(out))
+    sources = {entry.name: open_source(entry) for entry in plan.images}
+    found = panels(plan, sources)
+    names = _folders(out, [entry.name for entry in plan.images])
+    jobs = [Job(entry, sources[entry.name], found[entry.name], plan, out / "images" / names[entry.name]) for entry in plan.images]
+    done = {job.entry.name: record for job in jobs if resume and (record := finished(job))}
+    todo = [job for job in jobs if job.entry.name not in done]
+    if any(job.folder.exists() for job in todo):  # an index must not name images that are being replaced
+        (out / INDEX).unlink(missing_ok=True)
+    records = done | _built(todo, workers)
+    ordered = {entry.name: records[entry.name] for entry in plan.images}
+    write_quality(out, ordered)
+    write_review(out, ordered, names)
+    refuse(_unusable(plan, ordered), plan, done="Images are built and stay; the corpus has no index yet.")
+    vocabulary = write_index(out, plan, ordered, names)
+    _strangers(out, set(names.values()))
+    return _summary(out, ordered, [job.entry.name for job in todo], len(vocabulary), perf_counter() - started)
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _folder(out: Path) -> Path:
+    """Return the folder of the corpus; one that holds other things is refused."""
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "images").is_dir())):
+        msg = f"{str(out)!r} exists and is no corpus. Name a new or empty folder."
+        raise ValueError(msg)
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def _folders(out: Path, names: list[str]) -> dict[str, str]:
+    """Return the folder of each image: the one that it has, or a new number."""
+    there = {each.name.partition("-")[2]: each.name for each in (out / "images").iterdir() if each.name[:1].isdigit()}
+    last = max((int(name.partition("-")[0]) for name in there.values()), default=-1)
+    found = {}
+    for name in names:
+        plain = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+        if plain not in there or there[plain] in found.values():
+            last += 1
+            there[plain] = f"{last:04d}-{plain}"
+        found[name] = there[plain]
+    return found
+
+
+def _built(jobs: list[Job], workers: int) -> dict[str, dict[str, Any]]:
+    """Build images, several at a time; the first error ends it."""
+    total = sum(len(job.panel.channels) * job.source.shape[0] * job.source.shape[1] for job in jobs)
+    with bar(total=total // MEGA, description="corpus", unit="Mpx") as shown, ThreadPoolExecutor(workers) as pool:
+        step = _counter(shown.update)
+        futures = [pool.submit(build_image, job, budget=BUDGET // workers, step=step) for job in jobs]
+        try:
+            return {job.entry.name: future.result() for job, future in zip(jobs, futures, strict=True)}
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _counter(update: Callable[[int], Any]) -> Callable[[int], None]:
+    """Return a function that counts pixels and moves a bar of whole megapixels; several threads may call it."""
+    done, lock = 0, Lock()
+
+    def count(pixels: int) -> None:
+        nonlocal done
+        with lock:
+            before, done = done, done + pixels
+            update(done // MEGA - before // MEGA)
+
+    return count
+
+
+def _unusable(plan: Manifest, records: dict[str, dict[str, Any]]) -> list[str]:
+    """Return what only the pixels could tell: too few markers left, no patch, or a marker without any variance."""
+    problems = []
+    for entry in plan.images:
+        record = records[entry.name]
+        used = [marker for marker in record["markers"] if marker["plane"] is not None]
+        if why := lacking(entry, [marker["role"] for marker in used]):
+            gone = listed(f"{each['channel']} ({each['quality']['verdict']})" for each in record["markers"] if each["plane"] is None)
+            problems.append(f"{why[0]} Excluded by their verdict: {gone}; keep = [...] keeps one all the same.")
+        if not record["origins"]:
+            shares = ", ".join(f"{record[key]:.0%} {key}" for key in ("tissue", "saturated", "blurred"))
+            problems.append(f'{entry.name!r}: no patch can be used ({shares}). Write tissue = "all" if this is wrong, or take it out.')
+    return problems + _constant(records)
+
+
+def _constant(records: dict[str, dict[str, Any]]) -> list[str]:
+    """Return markers that have the same value in every pixel of the corpus: a z-score would divide by zero."""
+    from kronos_pretrain.corpus.index import statistics
+
+    problems = []
+    for marker, (_, moments) in statistics(records).items():
+        if moments.count and not moments.squares > 0:
+            where = [name for name, record in records.items() if any(each["marker"] == marker for each in record["markers"])]
+            line = f'[[exclude]] with marker = "{marker}"'
+            problems.append(f"{marker!r} has the value {moments.mean:.4g} in every pixel of {listed(where)}. Exclude it: {line}.")
+    return problems
+
+
+def _strangers(out: Path, ours: set[str]) -> None:
+    for each in (out / "images").iterdir():
+        if each.name.startswith(".") and each.name.endswith(".part"):
+            shutil.rmtree(each, ignore_errors=True)
+    if rest := sorted(each.name for each in (out / "images").iterdir() if each.name not in ours):
+        info(f"corpus: {listed(rest)} of an earlier build are not part of it; delete them if they are not wanted again")
+
+
+def _summary(out: Path, records: dict[str, dict[str, Any]], built: list[str], markers: int, seconds: float) -> Summary:
+    every = [(name, marker) for name, record in records.items() for marker in record["markers"]]
+    subsets: Counter[str] = Counter()
+    for record in records.values():
+        subsets[record["subset"]] += record["origins"]
+    summary = Summary(
+        folder=out,
+        built=tuple(built),
+        reused=tuple(name for name in records if name not in built),
+        origins={name: record["origins"] for name, record in records.items()},
+        subsets=dict(subsets),
+        verdicts=dict(Counter(marker["quality"]["verdict"] for _, marker in every).most_common()),
+        dropped=tuple(f"{name}: {m['channel']} ({m['quality']['reason']})" for name, m in every if m["plane"] is None),
+        unmatched=dict(Counter(channel for record in records.values() for channel in record["unmatched"])),
+        markers=markers,
+        seconds=seconds,
+    )
+    info(f"corpus: {len(records)} images, {sum(summary.origins.values()):,} patches, {markers} markers in {seconds:.1f} s")
+    return summary

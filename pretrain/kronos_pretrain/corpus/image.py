@@ -1,0 +1,198 @@
+"""One image: one pass over its pixels, then its folder, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kronos_pretrain.corpus import pictures
+from kronos_pretrain.corpus.plane import Plane
+from kronos_pretrain.corpus.quality import Report, report
+from kronos_pretrain.corpus.store import STORES, NpyStore, ZarrStore
+from kronos_pretrain.corpus.tissue import Grids, covered, origins
+from kronos_sc._core.intensity import check_range, max_value
+from kronos_sc._core.moments import Moments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from kronos_pretrain.corpus.manifest import Entry, Manifest
+    from kronos_pretrain.corpus.panel import Channel, Panel
+    from kronos_pretrain.corpus.source import Source
+
+FORMAT = "kronos-corpus-image/1"
+RECORD = "image.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """An image to build.
+
+    Parameters
+    ----------
+    entry, source, panel
+        What the manifest says, the open image, and what its channels are.
+    manifest
+        All of it.
+    folder
+        Where the image goes.
+    """
+
+    entry: Entry
+    source: Source
+    panel: Panel
+    manifest: Manifest
+    folder: Path
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return everything that the folder's content depends on, in types that JSON can hold."""
+        entry, settings = self.entry, asdict(self.manifest.settings)
+        del settings["name"], settings["root"]
+        return {
+            "format": FORMAT,
+            "source": [entry.path.name, entry.image, self.source.stamp],
+            "settings": settings,
+            "quality": asdict(self.manifest.quality) | {"drop": list(self.manifest.quality.drop)},
+            "entry": [entry.name, entry.subset, entry.max_value, entry.nan, entry.tissue],
+            "channels": [list(asdict(channel).values()) for channel in self.panel.channels],
+            "excluded": dict(self.panel.excluded),
+        }
+
+
+def finished(job: Job) -> dict[str, Any] | None:
+    """Return the record of an image that is already built from the same file in the same way."""
+    path = job.folder / RECORD
+    if not path.is_file():
+        return None
+    record = json.loads(path.read_text(encoding="utf-8"))
+    return record if record.get("fingerprint") == job.fingerprint() else None
+
+
+def build_image(job: Job, *, budget: int, step: Callable[[int], None]) -> dict[str, Any]:
+    """Build one image and return its record.
+
+    Parameters
+    ----------
+    job
+        What to build.
+    budget
+        Bytes that one block of pixels may take.
+    step
+        Called with the number of pixels after each block.
+    """
+    part = job.folder.with_name(f".{job.folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        record = _written(job, part, budget, step)
+        (part / RECORD).write_text(json.dumps(record, ensure_ascii=False, indent=1), encoding="utf-8")
+        shutil.rmtree(job.folder, ignore_errors=True)
+        part.rename(job.folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return record
+
+
+def _written(job: Job, folder: Path, budget: int, step: Callable[[int], None]) -> dict[str, Any]:
+    """Write pixels, origins and pictures into a folder, and return the record of the image."""
+    source, settings, channels = job.source, job.manifest.settings, job.panel.channels
+    scale = max_value(source.dtype, job.entry.max_value or None, image=job.entry.name)
+    store = STORES[settings.format](folder, (len(channels), *source.shape), source.dtype)
+    try:
+        planes, reports, grids = _pass(job, store, scale, budget, step)
+        kept = [n for n, (each, channel) in enumerate(zip(reports, channels, strict=True)) if _stays(each, channel, job)]
+        store.keep(kept)
+    finally:
+        store.close()
+    tissue = grids.tissue() if job.entry.tissue == "auto" else np.ones_like(grids.others, bool)
+    saturated, blurred = grids.artifacts(settings, tissue)
+    corners = origins(source.shape, tissue, saturated | blurred, settings)
+    np.save(folder / "origins.npy", corners, allow_pickle=False)
+    inside = covered(source.shape, corners, settings)
+    names = {_picture(channel): plane for channel, plane in zip(channels, planes, strict=True)}
+    nuclear = next(_picture(channel) for channel in channels if channel.role == "nuclear")
+    pictures.write(folder, names, nuclear, pictures.Masks(tissue, saturated, blurred, inside))
+    return {
+        "format": FORMAT,
+        "fingerprint": job.fingerprint(),
+        "name": job.entry.name,
+        "subset": job.entry.subset,
+        "pixels": store.name,
+        "shape": list(source.shape),
+        "dtype": str(source.dtype),
+        "scale": scale,
+        "origins": len(corners),
+        "tissue": float(tissue.mean()),
+        "saturated": float(saturated.mean()),
+        "blurred": float(blurred.mean()),
+        "excluded": dict(job.panel.excluded),
+        "unmatched": list(job.panel.unmatched),
+        "markers": [
+            _marker(channel, plane, found, kept.index(n) if n in kept else None, inside)
+            for n, (channel, plane, found) in enumerate(zip(channels, planes, reports, strict=True))
+        ],
+    }
+
+
+def _pass(
+    job: Job, store: ZarrStore | NpyStore, scale: float, budget: int, step: Callable[[int], None]
+) -> tuple[list[Plane], list[Report], Grids]:
+    """Read every pixel once: store it, and sum up what is to be known of it."""
+    source, channels = job.source, job.panel.channels
+    number = {channel.position: n for n, channel in enumerate(channels)}
+    planes: dict[int, Plane] = {}
+    reports: dict[int, Report] = {}
+    grids = Grids(source.shape)
+    for group in source.groups(list(number)):
+        found = {position: Plane(source.shape, source.dtype, scale, job.manifest.settings.stride) for position in group}
+        for block in source.blocks(group, budget):
+            for position, pixels in zip(group, source.read(group, block), strict=True):
+                clean = _finite(pixels, job, channels[number[position]])
+                store.write(number[position], block[0], block[2], clean)
+                found[position].add(clean, block[0], block[2])
+                step(clean.size)
+        for position, plane in found.items():
+            planes[number[position]], reports[number[position]] = plane, report(plane, job.manifest.quality)
+            grids.add(plane, nuclear=channels[number[position]].role == "nuclear")
+            plane.forget(keep=plane is grids.nuclear)
+    return [planes[n] for n in range(len(channels))], [reports[n] for n in range(len(channels))], grids
+
+
+def _finite(pixels: np.ndarray, job: Job, channel: Channel) -> np.ndarray:
+    """Return pixels that all have a value within the range, or raise a ValueError."""
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        if job.entry.nan == "error":
+            msg = (
+                f"Channel {channel.name!r} of image {job.entry.name!r} has NaN or infinite pixels. "
+                'Mend the image, or write nan = "zero" into its [[image]] to read them as zero.'
+            )
+            raise ValueError(msg)
+        pixels = np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0)
+    check_range(pixels, given=job.entry.max_value or None, image=job.entry.name)
+    return pixels
+
+
+def _picture(channel: Channel) -> str:
+    return f"{channel.position:03d}.png"
+
+
+def _stays(found: Report, channel: Channel, job: Job) -> bool:
+    return channel.kept or found.verdict not in job.manifest.quality.drop
+
+
+def _marker(channel: Channel, plane: Plane, found: Report, position: int | None, inside: np.ndarray) -> dict[str, Any]:
+    moments = plane.moments(inside) if position is not None else Moments()
+    return {
+        "channel": channel.name,
+        "marker": channel.marker,
+        "role": channel.role,
+        "plane": position,
+        "picture": _picture(channel),
+        "moments": asdict(moments),
+        "quality": found.to_dict(),
+    }

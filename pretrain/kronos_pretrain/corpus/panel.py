@@ -1,0 +1,239 @@
+"""Channels of all images → markers of the corpus; what cannot be used is said before any work starts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kronos_sc._core.checks import listed, near
+from kronos_sc.markers import Marker, Vocabulary, match, paper_vocabulary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import pandas as pd
+
+    from kronos_pretrain.corpus.manifest import Entry, Exclusion, Manifest
+    from kronos_pretrain.corpus.source import Source
+
+LEAST_MARKERS = 3  # the nuclear stain and two others: paper, Methods
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A channel of an image that has a marker.
+
+    Parameters
+    ----------
+    position
+        In the source.
+    name
+        As the image has it.
+    marker
+        As the corpus spells it.
+    role
+        "nuclear" or "other".
+    kept
+        Whether the manifest keeps it whatever its verdict.
+    """
+
+    position: int
+    name: str
+    marker: str
+    role: str
+    kept: bool
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What the channels of an image are.
+
+    Parameters
+    ----------
+    channels
+        Those with a marker that are not excluded.
+    excluded
+        Channel → reason, of those that manual review excludes.
+    unmatched
+        Channels that are known to be a marker and not in the vocabulary, or that nobody knows.
+    names
+        Of all channels and markers of the image, the excluded ones too.
+    """
+
+    channels: tuple[Channel, ...]
+    excluded: Mapping[str, str]
+    unmatched: tuple[str, ...]
+    names: frozenset[str]
+
+
+def panels(manifest: Manifest, sources: Mapping[str, Source]) -> dict[str, Panel]:
+    """Return the panel of every image, or raise one ValueError that names every image that cannot be used and what to write."""
+    vocabulary = paper_vocabulary()
+    found, problems = {}, []
+    for entry in manifest.images:
+        source = sources[entry.name]
+        try:
+            found[entry.name] = _panel(entry, source, manifest, vocabulary)
+            problems += _too_small(entry, source, manifest.settings.patch)
+        except (ValueError, KeyError) as error:
+            problems.append(f"{entry.name!r}: {error.args[0]}")
+    problems += _idle(manifest, sources, found)
+    refuse(problems, manifest, done="Nothing was written.")
+    return found
+
+
+def refuse(problems: list[str], manifest: Manifest, *, done: str) -> None:
+    """Raise one ValueError that lists all problems, if there are any."""
+    if problems:
+        each = "\n  - ".join(problems)
+        msg = f"{manifest.path.name} cannot be built as it is ({len(problems)} to correct). {done}\n  - {each}"
+        raise ValueError(msg)
+
+
+def lacking(entry: Entry, roles: Iterable[str]) -> list[str]:
+    """Return why an image cannot be sampled from, given the roles of its markers; empty if it can."""
+    every = list(roles)
+    if "nuclear" not in every:
+        return [
+            f'{entry.name!r}: no marker is a nuclear stain. If it has one, name it: channels = {{"CHANNEL" = "DAPI"}}; else take the image out.'
+        ]
+    if len(every) < LEAST_MARKERS:
+        fix = 'Map more channels to markers with channels = {"CHANNEL" = "MARKER"} ("unseen" for new ones), or take the image out.'
+        return [f"{entry.name!r}: {len(every)} usable marker(s), the nuclear stain included; training draws it and two others. {fix}"]
+    return []
+
+
+def vocabulary_of(name: str, markers: Mapping[str, tuple[str, float, float]]) -> Vocabulary:
+    """Return the vocabulary of a corpus: ids of the paper's names, and free ids for unseen markers in the order of their names.
+
+    Parameters
+    ----------
+    name
+        Of the vocabulary.
+    markers
+        Name → (role, mean, standard deviation).
+    """
+    paper = paper_vocabulary()
+    free = {role: iter(paper.free_ids(role)) for role in ("nuclear", "other")}
+    rows = []
+    for marker in sorted(markers, key=lambda each: (each not in paper, each)):
+        role, mean, std = markers[marker]
+        number = paper[marker].id if marker in paper else next(free[role], None)
+        if number is None:
+            msg = (
+                f"No id is left for the unseen marker {marker!r}: every {role} id is taken. Drop channels with channels = {{... = false}}."
+            )
+            raise ValueError(msg)
+        rows.append(Marker(marker, number, mean, std, role))
+    return Vocabulary(name, tuple(rows))
+
+
+def _panel(entry: Entry, source: Source, manifest: Manifest, vocabulary: Vocabulary) -> Panel:
+    everywhere = {name: marker for name, marker in manifest.channels.items() if name in source.channels}
+    frame = match(source.channels, vocabulary, given=everywhere | dict(entry.channels))
+    _taken(frame, vocabulary)
+    reasons = _excluded(frame, entry, manifest.exclusions, vocabulary)
+    frame = frame.assign(position=range(len(frame)))
+    left = frame[~frame["channel"].isin(list(reasons))]
+    _ambiguous(left)
+    usable = left[left["id"] >= 0]
+    _twice(usable)
+    kept = set(_channels_of(entry.keep, frame, vocabulary, f"keep of {entry.name!r}"))
+    channels = tuple(Channel(int(r.position), r.channel, r.marker, r.role, r.channel in kept) for r in usable.itertuples())
+    if why := lacking(entry, [channel.role for channel in channels]):
+        raise ValueError(why[0].partition(": ")[2])
+    unmatched = left[(left["id"] < 0) & left["note"].str.contains("not in this vocabulary|unknown name")]
+    return Panel(channels, reasons, tuple(unmatched["channel"]), frozenset([*frame["channel"], *frame["marker"]]))
+
+
+def _taken(frame: pd.DataFrame, vocabulary: Vocabulary) -> None:
+    """An unseen marker must not be one that the vocabulary has."""
+    for row in frame[frame["how"] == "unseen"].itertuples():
+        if known := vocabulary.spelt(row.marker):
+            msg = f"channel {row.channel!r} is declared unseen, but it is {known.name}. Remove that line from channels."
+            raise ValueError(msg)
+
+
+def _ambiguous(frame: pd.DataFrame) -> None:
+    rows = frame[frame["how"] == "ambiguous"]
+    if len(rows):
+        each = "; ".join(f"{row.channel!r} may be {row.near}" for row in rows.itertuples())
+        raise ValueError(f"the name of {len(rows)} channel(s) means several markers: {each}. Write {_line(rows)}, or false to drop it.")
+
+
+def _line(rows: pd.DataFrame) -> str:
+    return _table({row.channel: row.near.split(", ")[0] for row in rows.itertuples()})
+
+
+def _table(given: Mapping[str, str | bool]) -> str:
+    """Return the line of a manifest that says what channels are."""
+    pairs = (f"{json.dumps(key, ensure_ascii=False)} = {json.dumps(each, ensure_ascii=False)}" for key, each in given.items())
+    return f"channels = {{{', '.join(pairs)}}}"
+
+
+def _twice(usable: pd.DataFrame) -> None:
+    again = usable["marker"].duplicated()
+    if again.any():
+        several = usable[usable["marker"].isin(usable.loc[again, "marker"])]
+        each = "; ".join(f"{marker} is {listed(rows['channel'])}" for marker, rows in several.groupby("marker", sort=False))
+        drop = _table(dict.fromkeys(usable.loc[again, "channel"], False))
+        raise ValueError(f"several channels are one marker: {each}. Keep the first of each with {drop}, or another one.")
+
+
+def _excluded(frame: pd.DataFrame, entry: Entry, exclusions: Iterable[Exclusion], vocabulary: Vocabulary) -> dict[str, str]:
+    """Return channel → reason, for those that the manifest excludes."""
+    reasons = {}
+    for rule in exclusions:
+        if rule.concerns(entry):
+            reasons |= dict.fromkeys(_named(rule.marker, frame, vocabulary), rule.reason)
+    for name, reason in entry.exclude.items():
+        reasons |= dict.fromkeys(_channels_of([name], frame, vocabulary, f"exclude of {entry.name!r}"), reason)
+    return {channel: reason or "excluded by the manifest" for channel, reason in reasons.items()}
+
+
+def _channels_of(names: Iterable[str], frame: pd.DataFrame, vocabulary: Vocabulary, where: str) -> list[str]:
+    """Return the channels that are called, or whose marker is called, by any of these names."""
+    found = []
+    for name in names:
+        hits = _named(name, frame, vocabulary)
+        if not hits:
+            options = [*frame["channel"], *filter(None, frame["marker"])]
+            msg = f"{where} names {name!r}, which is neither channel nor marker. Close: {listed(near(name, options))}. Correct the name."
+            raise KeyError(msg)
+        found += hits
+    return found
+
+
+def _named(name: str, frame: pd.DataFrame, vocabulary: Vocabulary) -> list[str]:
+    if name in set(frame["channel"]):
+        return [name]
+    known = vocabulary.spelt(name)
+    marker = known.name if known else name
+    return list(frame.loc[(frame["marker"] == marker) & (frame["id"] >= 0), "channel"])
+
+
+def _too_small(entry: Entry, source: Source, patch: int) -> list[str]:
+    if min(source.shape) >= patch:
+        return []
+    size = " × ".join(str(edge) for edge in source.shape)
+    return [f"{entry.name!r}: {size} pixels hold no patch of {patch} px. Take the image out, or build a corpus with a smaller patch."]
+
+
+def _idle(manifest: Manifest, sources: Mapping[str, Source], found: Mapping[str, Panel]) -> list[str]:
+    """Return rules for all images that apply to none: most likely they are misspelt."""
+    every = list(dict.fromkeys(name for source in sources.values() for name in source.channels))
+    idle = [
+        f"[channels] names {name!r}, and no image has this channel. Close: {listed(near(name, every))}. Correct or remove the line."
+        for name in manifest.channels
+        if name not in every
+    ]
+    if len(found) < len(manifest.images):  # images whose panel failed could be the ones meant
+        return idle
+    for rule in manifest.exclusions:
+        known = paper_vocabulary().spelt(rule.marker)
+        names = {rule.marker, known.name if known else rule.marker}
+        if not any(names & found[entry.name].names for entry in manifest.images if rule.concerns(entry)):
+            where = "".join(f" with {key} = {each!r}" for key, each in (("subset", rule.subset), ("image", rule.image)) if each)
+            idle.append(f"[[exclude]] names {rule.marker!r}, and no image{where} has it. Correct or remove it.")
+    return idle

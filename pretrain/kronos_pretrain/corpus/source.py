@@ -1,0 +1,146 @@
+"""Images of any kind as one thing that is read block by block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kronos_sc._core.checks import listed, repeated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from kronos_pretrain.corpus.manifest import Entry
+
+EDGE = 2048  # blocks start at multiples of this, as shards do
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image, open.
+
+    Parameters
+    ----------
+    name
+        For messages.
+    data
+        Lazy array (channels, rows, columns).
+    channels
+        Names.
+    stamp
+        Changes when the files change.
+    """
+
+    name: str
+    data: Any
+    channels: tuple[str, ...]
+    stamp: str
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.data.shape[1], self.data.shape[2]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """As stored in the corpus: native byte order, floats of 32 bits."""
+        found = np.dtype(self.data.dtype).newbyteorder("=")
+        return np.dtype("float32") if found.kind == "f" else found
+
+    def groups(self, positions: list[int]) -> list[list[int]]:
+        """Return positions of channels that are decoded together."""
+        chunks = getattr(self.data, "chunks", None)
+        ends = np.cumsum(chunks[0]) if chunks else np.arange(1, len(self.channels) + 1)
+        grouped: dict[int, list[int]] = {}
+        for position in positions:
+            grouped.setdefault(int(np.searchsorted(ends, position, side="right")), []).append(position)
+        return list(grouped.values())
+
+    def blocks(self, group: list[int], budget: int) -> list[tuple[int, int, int, int]]:
+        """Return (first row, end row, first column, end column) of blocks that a group is read in: whole shards, full rows if they fit."""
+        height, width = self.shape
+        across = max(1, budget // (EDGE * self.data.dtype.itemsize * len(group) * EDGE)) * EDGE
+        return [(y, min(y + EDGE, height), x, min(x + across, width)) for y in range(0, height, EDGE) for x in range(0, width, across)]
+
+    def read(self, group: list[int], block: tuple[int, int, int, int]) -> np.ndarray:
+        """Return pixels (group, rows, columns) of one block."""
+        y0, y1, x0, x1 = block
+        key = slice(group[0], group[-1] + 1)
+        try:
+            lazy = self.data[key, y0:y1, x0:x1]
+            pixels = lazy.compute(scheduler="synchronous") if hasattr(lazy, "compute") else np.array(lazy)
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            where = f"{self.channels[group[0]]!r}, rows {y0}–{y1}, columns {x0}–{x1}"
+            msg = f"Image {self.name!r} could not be read at {where}: {error}. Copy or export it again, or take it out of the manifest."
+            raise OSError(msg) from error
+        return np.asarray(pixels)[[position - group[0] for position in group]].astype(self.dtype, copy=False)
+
+
+def open_source(entry: Entry) -> Source:
+    """Open the image of a manifest entry; no pixel is read."""
+    path = entry.path
+    if path.suffix == ".npy":
+        source = _npy(entry)
+    elif path.is_dir() and any((path / each).exists() for each in ("zarr.json", ".zgroup", ".zattrs")):
+        source = _spatialdata(entry)
+    else:
+        source = _tiff(entry)
+    if twice := repeated(source.channels):
+        msg = f"Image {entry.name!r} has channels of the same name: {listed(twice)}. Name all of them with names = [...]."
+        raise ValueError(msg)
+    if source.data.dtype.kind not in "uif":
+        msg = f"Image {entry.name!r} holds {source.data.dtype}; intensities are whole numbers or floats. Convert it to uint16."
+        raise ValueError(msg)
+    return source
+
+
+def _npy(entry: Entry) -> Source:
+    try:
+        data = np.load(entry.path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        msg = f"{str(entry.path)!r} is no plain array, or is cut off: {error}. Write it with numpy.save."
+        raise OSError(msg) from error
+    if data.ndim != 3 or len(entry.names) != len(data):
+        msg = (
+            f"{str(entry.path)!r} has shape {data.shape} and names = {len(entry.names)} channels; an array is (channels, rows, columns), "
+            "with one name per channel. Add names = [...] to its [[image]]."
+        )
+        raise ValueError(msg)
+    return Source(entry.name, data, entry.names, stamp(entry.path))
+
+
+def _tiff(entry: Entry) -> Source:
+    from kronos_sc.io import read_tiff
+    from kronos_sc.patches import raster
+
+    image = raster(read_tiff(entry.path, channels=list(entry.names) or None))
+    return Source(entry.name, image.data, image.channels, stamp(entry.path))
+
+
+def _spatialdata(entry: Entry) -> Source:
+    import spatialdata
+
+    from kronos_sc.patches import raster
+
+    image = raster(spatialdata.read_zarr(entry.path, selection=("images",)), entry.image or None)
+    names = entry.names or image.channels
+    if len(names) != len(image.channels):
+        msg = f"names of {entry.name!r} are {len(names)}, its channels {len(image.channels)}: {listed(image.channels)}. Name each channel."
+        raise ValueError(msg)
+    return Source(entry.name, image.data, names, stamp(entry.path / "images" / image.name))
+
+
+def stamp(path: Path) -> str:
+    """Return number of files, bytes, and the latest change of a file or of all files in a folder."""
+    every = [each.stat() for each in _files(path)]
+    return f"{len(every)} {sum(each.st_size for each in every)} {max((each.st_mtime_ns for each in every), default=0)}"
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+    else:
+        yield from (each for each in path.rglob("*") if each.is_file())

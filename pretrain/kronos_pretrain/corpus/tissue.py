@@ -1,0 +1,140 @@
+"""Where there is tissue, where an artifact, and which patches can be used; all on grids of 32-pixel cells."""
+
+# Shapes: gr × gc cells.
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kronos_pretrain.corpus.plane import CELL
+
+if TYPE_CHECKING:
+    from kronos_pretrain.corpus.manifest import Settings
+    from kronos_pretrain.corpus.plane import Plane
+
+# Glass is at least this much darker than tissue (in powers of two, of means of the two classes): less is tissue of uneven density.
+_CONTRAST = 2.5
+_FLOOR = 0.02  # of the range of an image; what is darker is equally dark
+_LEAST_CELLS = 8  # smaller islands of tissue are debris, smaller holes are part of the tissue
+
+
+class Grids:
+    """What all markers of an image together say about each cell.
+
+    Parameters
+    ----------
+    shape
+        Rows and columns of the image.
+    """
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        fine = tuple(edge // CELL for edge in shape)
+        self.others, self.saturated = np.zeros(fine, np.float32), np.zeros(fine, np.float32)
+        self.nuclear: Plane | None = None
+        self.count = 0
+
+    def add(self, plane: Plane, *, nuclear: bool) -> None:
+        """Take in a marker; the first nuclear stain is the one that counts as such."""
+        self.saturated += plane.saturated
+        self.count += 1
+        if nuclear and self.nuclear is None:
+            self.nuclear = plane
+        elif plane.mean.size:
+            low, high = np.percentile(plane.mean, [2, 99.5])
+            if high > low:
+                self.others += np.clip((plane.mean - low) / (high - low), 0, 1)
+
+    def tissue(self) -> np.ndarray:
+        """Return which cells are tissue: those bright in the nuclear stain or in the sum of the other markers.
+
+        Each of the two is divided by Otsu's threshold on a logarithmic scale, and counts only where the classes are as far apart as glass
+        and tissue are: an image that is tissue from edge to edge has no background to find.
+        """
+        every = [bright for grid in (self.nuclear.mean if self.nuclear else None, self.others) if (bright := _bright(grid)) is not None]
+        if not every:
+            return np.ones_like(self.others, bool)
+        return _tidy(np.logical_or.reduce(every))
+
+    def artifacts(self, settings: Settings, tissue: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return which cells are saturated, and which are out of focus."""
+        share = self.saturated / max(1, self.count)
+        if self.nuclear is None:
+            return share > settings.saturation, np.zeros_like(tissue)
+        saturated = np.maximum(share, self.nuclear.saturated) > settings.saturation
+        return saturated, _blurred(self.nuclear, tissue & ~saturated, settings.blur)
+
+
+def origins(shape: tuple[int, int], tissue: np.ndarray, artifacts: np.ndarray, settings: Settings) -> np.ndarray:
+    """Return row and column of every patch with enough tissue and few artifacts (int32, patches × 2)."""
+    from kronos_sc.patches import grid
+
+    every = grid(shape, settings.patch, settings.stride)
+    good = shares(tissue, every, settings.patch) >= settings.least_tissue
+    good &= shares(artifacts, every, settings.patch) <= settings.most_artifacts
+    return every[good].astype(np.int32)
+
+
+def shares(mask: np.ndarray, corners: np.ndarray, patch: int) -> np.ndarray:
+    """Return which share of each patch is within a mask of cells, from sums over its corners."""
+    sums = np.pad(mask.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    (y0, x0), edge = corners.T // CELL, patch // CELL
+    inside = sums[y0 + edge, x0 + edge] - sums[y0, x0 + edge] - sums[y0 + edge, x0] + sums[y0, x0]
+    return inside / edge**2
+
+
+def covered(shape: tuple[int, int], corners: np.ndarray, settings: Settings) -> np.ndarray:
+    """Return which squares of one stride lie in at least one patch."""
+    mask = np.zeros([edge // settings.stride for edge in shape], bool)
+    span = settings.patch // settings.stride
+    for y, x in corners // settings.stride:
+        mask[y : y + span, x : x + span] = True
+    return mask
+
+
+def _bright(grid: np.ndarray | None) -> np.ndarray | None:
+    """Return the brighter class of a grid, or None if there are no two."""
+    from scipy.ndimage import gaussian_filter
+    from skimage.filters import threshold_otsu
+
+    if grid is None or grid.size == 0:
+        return None
+    smooth = gaussian_filter(grid, 1.0, mode="nearest")
+    low, high = np.percentile(smooth, [0.5, 99])
+    if not high > low:
+        return None
+    level = np.log2(np.clip((smooth - low) / (high - low), _FLOOR, 1))
+    bright = level > threshold_otsu(level)
+    apart = bright.any() and not bright.all() and level[bright].mean() - level[~bright].mean() > _CONTRAST
+    return bright if apart else None
+
+
+def _tidy(mask: np.ndarray) -> np.ndarray:
+    """Close gaps between cells, fill small holes, drop debris."""
+    from scipy.ndimage import binary_closing, label
+
+    mask = binary_closing(np.pad(mask, 1, mode="edge"), np.ones((3, 3)))[1:-1, 1:-1] | mask
+    for wanted in (False, True):
+        parts, _ = label(mask == wanted)
+        sizes = np.bincount(parts.ravel())
+        sizes[0] = _LEAST_CELLS
+        mask = mask ^ (sizes < _LEAST_CELLS)[parts]
+    return mask
+
+
+def _blurred(plane: Plane, tissue: np.ndarray, least: float) -> np.ndarray:
+    """Return cells whose detail, as a share of all variance around them, is far below the image's median.
+
+    The detail is that of the image shrunk to a quarter (mean squared Laplacian): light that is out of focus has lost the edges of nuclei, but
+    not the noise that the camera adds to every pixel.
+    """
+    from scipy.ndimage import binary_dilation, uniform_filter
+
+    edges, all_of_it = (uniform_filter(each.astype(np.float64), 3, mode="nearest") for each in (plane.coarse, plane.variance))
+    sharpness = np.divide(edges, all_of_it, out=np.full_like(edges, np.nan), where=all_of_it > 0)
+    known = tissue & np.isfinite(sharpness)
+    if not known.any():
+        return np.zeros_like(tissue)
+    blurred = known & (sharpness < least * np.median(sharpness[known]))
+    # the filter looks one cell further, where sharp edges hide the blur
+    return binary_dilation(blurred, np.ones((3, 3))) & tissue

@@ -1,0 +1,87 @@
+"""From where a sample is cut to normalised numbers."""
+
+# Shapes: b samples, t sets of markers, m markers, h × w pixels; u planes read once for all sets.
+from __future__ import annotations
+
+from typing import NamedTuple, NoReturn
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from kronos_pretrain.config.schema import Data
+from kronos_pretrain.data.batch import Samples
+from kronos_pretrain.data.corpus import Corpus, Image
+from kronos_pretrain.data.sampler import Draw, Sampler
+from kronos_sc._core.checks import listed
+
+Key = tuple[int, int]
+
+
+class Sample(NamedTuple):
+    """One sample: its number in the step, pixels after the marker's z-score (t, m, h, w), float32, and marker ids (t, m), int64."""
+
+    index: int
+    pixels: torch.Tensor
+    marker_ids: torch.Tensor
+
+
+class Patches(Dataset):
+    """The samples of a run, by (step, number in the step); reading one again gives the same numbers.
+
+    Parameters
+    ----------
+    corpus
+        Images.
+    data
+        Settings.
+    seed
+        Of the run.
+    """
+
+    def __init__(self, corpus: Corpus, data: Data, *, seed: int) -> None:
+        self._sampler = Sampler(corpus, data, seed=seed)
+        self._images, self._size = corpus.images, data.patch
+        ids = sorted({int(marker) for image in corpus.images for marker in image.markers})
+        self._markers = {i: corpus.vocabulary.get_by_id(i) for i in ids}
+
+    def __getitem__(self, key: Key) -> Sample:
+        batch = self.__getitems__([key])
+        return Sample(key[1], batch.pixels[0], batch.marker_ids[0])
+
+    def __getitems__(self, keys: list[Key]) -> Samples:
+        """Return several samples of one step as a batch; torch's DataLoader calls this by its name."""
+        step = keys[0][0]
+        sets = (len(keys), self._sampler.sets, self._sampler.markers_at(step))
+        pixels, zero = torch.empty((*sets, self._size, self._size)), torch.empty(sets)
+        ids = torch.empty(sets, dtype=torch.int64)
+        for (at, index), out_tmhw, out_tm, zero_tm in zip(keys, pixels.numpy(), ids.numpy(), zero.numpy(), strict=True):
+            self._fill(at, index, out_tmhw, out_tm, zero_tm)
+        return Samples(step, torch.tensor([index for _, index in keys], dtype=torch.int64), pixels, ids, zero=zero)
+
+    def _fill(self, step: int, index: int, out_tmhw: np.ndarray, out_tm: np.ndarray, zero_tm: np.ndarray) -> None:
+        where = self._sampler.draw(step, index)
+        image = self._images[where.image]
+        planes_u, inverse = np.unique(where.planes, return_inverse=True)
+        raw_uhw = image.pixels.read(planes_u, where.row, where.column, self._size)
+        if raw_uhw.dtype.kind == "f" and not np.isfinite(raw_uhw).all():
+            self._refuse(image, planes_u[~np.isfinite(raw_uhw).all((1, 2))], where)
+        out_tm[:] = image.markers[where.planes]
+        mean_tm = np.array([[self._markers[i].mean for i in row] for row in out_tm.tolist()])
+        std_tm = np.array([[self._markers[i].std for i in row] for row in out_tm.tolist()])
+        # (raw / scale − mean) / std as one product and one sum, in float32; factors are computed in float64
+        gain_tm, offset_tm = 1 / (image.scale * std_tm), -mean_tm / std_tm
+        zero_tm[:] = offset_tm
+        for set_mhw, planes_m, gain_m, offset_m in zip(out_tmhw, inverse.reshape(where.planes.shape), gain_tm, offset_tm, strict=True):
+            for out_hw, plane, gain, offset in zip(set_mhw, planes_m, gain_m, offset_m, strict=True):
+                np.multiply(raw_uhw[plane], np.float32(gain), out=out_hw, dtype=np.float32, casting="unsafe")
+                out_hw += np.float32(offset)
+
+    def _refuse(self, image: Image, planes: np.ndarray, where: Draw) -> NoReturn:
+        """Say which markers of an image have pixels that are no numbers."""
+        names = [self._markers[int(image.markers[plane])].name for plane in planes]
+        msg = (
+            f"Image {image.name!r} has NaN or infinite pixels in marker {listed(names)}, in the patch at row {where.row}, column "
+            f"{where.column}; training on them would spoil the weights. Correct the image, or leave it out, and build the corpus again."
+        )
+        raise ValueError(msg)

@@ -1,0 +1,209 @@
+"""Batches, read ahead of the training loop."""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import signal
+import weakref
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from itertools import count
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from kronos_pretrain.config.schema import Config
+from kronos_pretrain.data.batch import Samples
+from kronos_pretrain.data.corpus import Corpus
+from kronos_pretrain.data.dataset import Key, Patches
+from kronos_sc.patches._ahead import in_thread
+
+AHEAD = 2  # batches that each worker makes before they are asked for
+
+
+def samples(
+    corpus: Corpus,
+    config: Config,
+    *,
+    first_step: int = 0,
+    stop_step: int | None = None,
+    rank: int = 0,
+    world: int = 1,
+    device: str | torch.device = "cpu",
+) -> Reader:
+    """Return this process's share of every step, one :class:`Samples` per micro-batch, read ahead.
+
+    What comes depends on the configuration and the step alone: `data.workers` changes how fast it comes, and another number of processes
+    shares the same batch out differently.
+
+    Parameters
+    ----------
+    corpus, config
+        Images and settings.
+    first_step, stop_step
+        Steps from the first up to, not including, the last; without an end by default.
+    rank, world
+        This process, and how many there are.
+    device
+        Where the batches will be used; for CUDA they are put into pinned memory.
+
+    Raises
+    ------
+    ValueError
+        If the batch cannot be shared out evenly, or what :class:`Sampler` raises; before anything is read.
+    OSError, RuntimeError
+        From the iterator: a file that cannot be read, a worker that died.
+    """
+    plan = Plan(*_shares(config, world), rank=rank, first_step=first_step, stop_step=stop_step)
+    dataset = Patches(corpus, config.data, seed=config.run.seed)
+    pin = torch.device(device).type == "cuda"
+    return Reader(_by_workers(dataset, plan, config.data.workers, pin=pin) if config.data.workers else _here(dataset, plan, pin=pin))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The samples of every micro-batch of one process, in order: keys of :class:`Patches`.
+
+    Parameters
+    ----------
+    share
+        Samples of this process in a step.
+    micro_batch
+        Samples of one batch.
+    rank
+        This process.
+    first_step, stop_step
+        Steps from the first up to, not including, the last; `None` for no end.
+    """
+
+    share: int
+    micro_batch: int
+    rank: int = 0
+    first_step: int = 0
+    stop_step: int | None = None
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        start = self.rank * self.share
+        for step in count(self.first_step) if self.stop_step is None else range(self.first_step, self.stop_step):
+            for first in range(start, start + self.share, self.micro_batch):
+                yield [(step, index) for index in range(first, first + self.micro_batch)]
+
+
+class Reader(Iterator[Samples]):
+    """Batches from a thread that keeps one ready; closing it ends the thread and all workers, and so does leaving it or the program.
+
+    Parameters
+    ----------
+    batches
+        What to read ahead.
+    """
+
+    def __init__(self, batches: Generator[Samples]) -> None:
+        # In a thread even with workers: torch's DataLoader, used in the main thread, installs a signal handler that would raise a worker's
+        # death anywhere in the training loop. So it comes out of `next`, and with our words.
+        self._ahead = in_thread(batches, 1)
+        self._finish = weakref.finalize(self, _finish, self._ahead, batches)
+        atexit.register(self._finish)  # before multiprocessing waits for workers that nobody told to end
+
+    def __next__(self) -> Samples:
+        started = perf_counter()
+        batch = next(self._ahead)
+        return batch._replace(wait=perf_counter() - started)
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the thread and the workers; may be called again."""
+        self._finish()
+        atexit.unregister(self._finish)
+
+
+def _finish(ahead: Iterator[Samples], batches: Generator[Samples]) -> None:
+    ahead.close()  # type: ignore[attr-defined] - waits for the thread, so that nothing runs `batches` when it is closed
+    batches.close()
+
+
+def _here(dataset: Patches, plan: Plan, *, pin: bool) -> Generator[Samples]:
+    """Yield batches read by the thread that asks."""
+    for keys in plan:
+        batch = dataset.__getitems__(keys)
+        yield batch._replace(pixels=batch.pixels.pin_memory(), marker_ids=batch.marker_ids.pin_memory()) if pin else batch
+
+
+def _by_workers(dataset: Patches, plan: Plan, workers: int, *, pin: bool) -> Generator[Samples]:
+    """Yield batches read by processes."""
+    before = set(multiprocessing.active_children())
+    batches: Any = iter(
+        torch.utils.data.DataLoader(
+            dataset,
+            batch_sampler=plan,
+            num_workers=workers,
+            collate_fn=_as_it_is,
+            pin_memory=pin,
+            prefetch_factor=AHEAD,
+            worker_init_fn=_begin,
+            generator=torch.Generator(),  # which else would take a number from torch's global one
+        )
+    )
+    processes = [child for child in multiprocessing.active_children() if child not in before]
+    try:
+        for keys in plan:
+            try:
+                yield next(batches)
+            except RuntimeError as error:
+                if dead := [child for child in processes if child.exitcode]:
+                    raise RuntimeError(_obituary(dead[0].exitcode or 0, keys[0][0], workers)) from error
+                raise
+    finally:
+        batches._shutdown_workers()  # torch has no public way, and an error on its way up would keep the iterator alive
+        for child in processes:
+            child.kill()
+            child.join()
+
+
+def _begin(_worker: int) -> None:
+    """Leave it to the training process to act upon Ctrl-C and upon a cluster's preemption, both of which reach all processes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _as_it_is(batch: Samples) -> Samples:
+    return batch
+
+
+def _obituary(exitcode: int, step: int, workers: int) -> str:
+    how = f"by signal {-exitcode} ({signal.Signals(-exitcode).name})" if exitcode < 0 else f"with exit status {exitcode}"
+    return (
+        f"A reading process died {how} while step {step} was read; {workers} were at work (data.workers). Most often memory or shared memory "
+        "(/dev/shm) ran out. The last checkpoint is intact: run the same command again to resume from it, with fewer data.workers or a "
+        "smaller parallel.micro_batch if it happens again."
+    )
+
+
+def _shares(config: Config, world: int) -> tuple[int, int]:
+    """Return the samples of each process in a step, and those of a micro-batch."""
+    batch, micro = config.optim.batch, config.parallel.micro_batch
+    if batch < 1 or batch % world:
+        msg = (
+            f"optim.batch={batch} cannot be shared evenly by {world} processes. Set optim.batch to a multiple of {world}, or start "
+            f"{_divisors(batch)} processes."
+        )
+        raise ValueError(msg)
+    share = batch // world
+    if micro < 0 or (micro and share % micro):
+        msg = (
+            f"parallel.micro_batch={micro} does not divide the {share} samples that each of {world} processes has of optim.batch={batch}. "
+            f"Set parallel.micro_batch to one of {_divisors(share)}, or to 0 for all at once."
+        )
+        raise ValueError(msg)
+    return share, micro or share
+
+
+def _divisors(number: int) -> str:
+    return ", ".join(str(i) for i in range(1, number + 1) if number % i == 0)

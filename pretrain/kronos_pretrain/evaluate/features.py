@@ -1,0 +1,140 @@
+"""Labelled patches → frozen features, spread over the processes of a run; no weight is ever touched."""
+
+# Shapes: n patches, m markers, h × w pixels, d width, r × c tokens per marker.
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+from kronos_pretrain.losses.processes import count, gathered
+from kronos_sc._core.checks import listed
+from kronos_sc._core.log import info
+from kronos_sc._core.progress import track
+from kronos_sc.markers import match
+from kronos_sc.models import Features
+
+if TYPE_CHECKING:
+    from kronos_pretrain.evaluate.labelled import Labelled
+    from kronos_sc.markers import Vocabulary
+
+Encode = Callable[[torch.Tensor, torch.Tensor], Features]
+
+
+class Panel(NamedTuple):
+    """The markers of labelled patches that the model knows.
+
+    Parameters
+    ----------
+    planes
+        Positions among the patches' markers (m,).
+    ids
+        Marker ids (m,).
+    mean, std
+        Statistics of the vocabulary (m,), of pixels scaled to [0, 1].
+    nuclear
+        Which of them are nuclear stains (m,), bool.
+    """
+
+    planes: np.ndarray
+    ids: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+    nuclear: np.ndarray
+
+
+class Frozen(NamedTuple):
+    """Features of labelled patches, float32, one row each.
+
+    Parameters
+    ----------
+    cls
+        Class tokens (n, d).
+    marker
+        Means of each marker's tokens (n, m · d).
+    mean
+        Mean intensity of each marker after its z-score (n, m): what one gets without a network.
+    """
+
+    cls: torch.Tensor
+    marker: torch.Tensor
+    mean: torch.Tensor
+
+
+def panel_of(labelled: Labelled, vocabulary: Vocabulary) -> Panel:
+    """Match the patches' markers by name; those that the model does not know, or a second channel of one marker, are left out."""
+    panel = match(labelled.markers, vocabulary)
+    usable = (panel["id"] >= 0) & np.isfinite(panel["mean"]) & np.isfinite(panel["std"])
+    kept = usable & ~panel["id"].where(usable).duplicated()
+    if not kept.any():
+        msg = (
+            f"None of the {len(panel)} markers of {labelled.name!r} is among the {len(vocabulary)} of {vocabulary.name!r}: "
+            f"{listed(panel['channel'])}. Name the patches' markers as the corpus does."
+        )
+        raise ValueError(msg)
+    if not kept.all():
+        info(
+            f"{labelled.name}: markers that the model does not know, or holds twice, are left out: {listed(panel['channel'][~kept], most=60)}"
+        )
+    used = panel[kept]
+    ids, mean, std = (used[column].to_numpy() for column in ("id", "mean", "std"))
+    return Panel(np.flatnonzero(kept), ids, mean, std, (used["role"] == "nuclear").to_numpy())
+
+
+def normalised(
+    labelled: Labelled, panel: Panel, rows: np.ndarray, device: torch.device | str, *, masked: bool = True
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return pixels after the z-score (n, m, h, w), with `masked` the marker's mean outside the mask, and marker ids (n, m)."""
+    pixels = torch.from_numpy(labelled.pixels[rows][:, panel.planes].astype(np.float32)).to(device)
+    # (x / scale − mean) / std in one pass
+    gain = torch.from_numpy((1 / (labelled.scale * panel.std)).astype(np.float32)).to(device)
+    shift = torch.from_numpy((-panel.mean / panel.std).astype(np.float32)).to(device)
+    pixels = torch.addcmul(shift[:, None, None], pixels, gain[:, None, None])
+    if masked and labelled.mask is not None:
+        pixels = pixels * torch.from_numpy(labelled.mask[rows]).to(device)[:, None]
+    return pixels, torch.from_numpy(panel.ids).to(device).expand(len(rows), -1)
+
+
+@torch.no_grad()
+def frozen(encode: Encode, labelled: Labelled, panel: Panel, *, device: torch.device | str = "cpu", batch: int = 64) -> Frozen:
+    """Encode every patch.
+
+    Each process encodes its share, in equally many passes (networks that are sharded need that), and all get the features of all.
+
+    Parameters
+    ----------
+    encode
+        Pixels (b, m, h, w) and marker ids (b, m) → features; the network behind it may be sharded.
+    labelled
+        What to encode.
+    panel
+        Its markers.
+    device
+        Where the network is.
+    batch
+        Patches per pass.
+    """
+    n, world = len(labelled), count()
+    share = -(-n // world)
+    mine = np.arange(share * _rank(), share * (_rank() + 1)) % n  # the last process goes round, so that all have equally many
+    parts = []
+    for start in track(range(0, share, batch), description="evaluate", unit="batch"):
+        rows = mine[start : start + batch]
+        pixels, ids = normalised(labelled, panel, rows, device)
+        features = encode(pixels, ids)
+        parts.append((features.cls.float(), features.markers.float().flatten(1), _means(labelled, rows, pixels)))
+    return Frozen(*(gathered(torch.cat(part).contiguous())[:n] for part in zip(*parts, strict=True)))
+
+
+def _means(labelled: Labelled, rows: np.ndarray, pixels: torch.Tensor) -> torch.Tensor:
+    """Return the mean of each marker over the pixels that count."""
+    if labelled.mask is None:
+        return pixels.mean((2, 3))
+    area = torch.from_numpy(labelled.mask[rows].sum((1, 2)).clip(min=1)).to(pixels.device, pixels.dtype)
+    return pixels.sum((2, 3)) / area[:, None]
+
+
+def _rank() -> int:
+    return torch.distributed.get_rank() if count() > 1 else 0

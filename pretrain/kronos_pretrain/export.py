@@ -1,0 +1,183 @@
+"""The teacher as a model for use: our safetensors folder, and a file in the layout of the released checkpoint."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from kronos_sc._core.checks import listed
+from kronos_sc._core.log import info
+from kronos_sc.markers import Vocabulary
+from kronos_sc.models import Card, KronosModel, KronosViT, ViTConfig, save
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from kronos_pretrain.config.schema import Config, Model
+
+OWN, OFFICIAL = "model", "official"
+BACKBONE = "backbone."
+CUSTOM = "custom"  # model_type of a shape that has no name; config.json then spells the shape out
+NAMED = {"vits16": ViTConfig(), "vitl16": ViTConfig(dim=1024, depth=24, heads=16)}
+
+
+def architecture(model: Model) -> ViTConfig:
+    """Return the shape of the network that settings describe."""
+    return ViTConfig(**{field: getattr(model, field) for field in ViTConfig.__dataclass_fields__})
+
+
+def export(
+    state: Mapping[str, torch.Tensor],
+    config: Config,
+    vocabulary: Vocabulary,
+    folder: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    step: int,
+    overwrite: bool = False,
+) -> None:
+    """Write a teacher for use by `kronos_sc.models.load`, whole or not at all.
+
+    `folder/model` holds `model.safetensors` and `config.json` (backbone, vocabulary with statistics, card). `folder/official` holds the
+    layout of the released checkpoint: `kronos_<type>_model.pt` (a dict of tensors under `teacher`, heads included), `config.json` and
+    `marker_metadata.csv`; load it with `blocks="all"`, since official checkpoints run fewer blocks by default.
+
+    Parameters
+    ----------
+    state
+        Full state dict of the teacher, `backbone.*`, `dino_head.*` and, if there is one, `ibot_head.*`; not sharded.
+    config
+        Settings of the run.
+    vocabulary
+        Markers of the corpus, with ids and statistics.
+    folder
+        Where to.
+    name
+        Name of the model; the run folder's if left out.
+    step
+        Steps that were trained.
+    overwrite
+        Replace what was exported there before; any other folder is left alone.
+
+    Raises
+    ------
+    FileExistsError
+        The folder exists, and `overwrite` is off or it holds something else than an export.
+    ValueError
+        The weights do not fit the settings, or a marker lacks its id or statistics.
+    """
+    target = Path(folder)
+    _require_replaceable(target, overwrite=overwrite)
+    _require_complete(vocabulary)
+    state = {key: value.detach().to("cpu", torch.float32).contiguous() for key, value in state.items()}
+    net = _net(state, architecture(config.model))
+    card = _card(config, net, vocabulary, name=name or Path(config.run.folder).name, step=step)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    room = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    work = room / "new"  # a folder of its own, so that it has the permissions of any new folder
+    try:
+        save(KronosModel(net, card, vocabulary), work / OWN)
+        _write_official(state, net.config, vocabulary, work / OFFICIAL)
+        _swap(work, target, aside=room / "old")
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+    info(f"exported {card.name!r} after {step:,} steps to {target}: load it with kronos_sc.models.load({str(target / OWN)!r})")
+
+
+def _net(state: Mapping[str, torch.Tensor], shape: ViTConfig) -> KronosViT:
+    """Return the backbone with its weights."""
+    with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
+        net = KronosViT(shape, blocks="all")
+    weights = {key.removeprefix(BACKBONE): value for key, value in state.items() if key.startswith(BACKBONE)}
+    wanted = net.state_dict()
+    missing, extra = (sorted(set(a) - set(b)) for a, b in ((wanted, weights), (weights, wanted)))
+    shapes = [
+        f"{k} {tuple(weights[k].shape)} for {tuple(wanted[k].shape)}"
+        for k in wanted
+        if k in weights and weights[k].shape != wanted[k].shape
+    ]
+    if missing or extra or shapes:
+        msg = (
+            f"The teacher's backbone does not fit the settings: missing {listed(missing, most=3)}; unexpected {listed(extra, most=3)}; "
+            f"other shape: {listed(shapes, most=3)}. Export with the settings of the run that wrote the checkpoint."
+        )
+        raise ValueError(msg)
+    net.load_state_dict(weights, strict=True, assign=True)
+    return net
+
+
+def _card(config: Config, net: KronosViT, vocabulary: Vocabulary, *, name: str, step: int) -> Card:
+    shape, millions = net.config, sum(p.numel() for p in net.parameters()) / 1e6
+    simulated = config.data.simulate.images
+    # the corpus by name: paths do not belong into what is given away
+    corpus = f"{simulated} simulated images" if simulated else f"corpus {Path(config.data.corpus).name!r}"
+    return Card(
+        name,
+        "a marker-aware vision transformer pretrained with kronos_pretrain",
+        "that of the training run's owner",
+        trained=step > 0,
+        source=f"run {name!r}, seed {config.run.seed}",
+        architecture=f"{_model_type(shape)}: width {shape.dim}, {shape.depth} blocks, {shape.heads} heads, {millions:.1f} M parameters",
+        citation="Shaban et al. 2025, arXiv:2506.03373 (method)",
+        patch_multiple=shape.patch,
+        notes=f"{step:,} steps of {config.optim.batch:,} samples from {corpus}, {len(vocabulary)} markers. Teacher weights.",
+    )
+
+
+def _model_type(shape: ViTConfig) -> str:
+    """Return the name of a shape, or `custom`."""
+    return next((name for name, known in NAMED.items() if known == shape), CUSTOM)
+
+
+def _write_official(state: Mapping[str, torch.Tensor], shape: ViTConfig, vocabulary: Vocabulary, folder: Path) -> None:
+    folder.mkdir()
+    kind = _model_type(shape)
+    torch.save({"teacher": dict(state)}, folder / f"kronos_{kind}_model.pt")
+    settings: dict[str, Any] = {"model_type": kind, "token_overlap": False}
+    if kind == CUSTOM:
+        settings["architecture"] = shape.to_dict()
+    (folder / "config.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
+    table = vocabulary.to_frame()
+    plain = table.drop(columns="role")
+    told = Vocabulary.from_frame(plain, name=vocabulary.name).to_frame()["role"].equals(table["role"])
+    (plain if told else table).to_csv(folder / "marker_metadata.csv", index=False)  # roles only where ids and names do not tell them
+
+
+def _require_complete(vocabulary: Vocabulary) -> None:
+    if lacking := [marker.name for marker in vocabulary if marker.id is None or not marker.has_statistics]:
+        msg = (
+            f"The vocabulary {vocabulary.name!r} has {len(lacking)} of {len(vocabulary)} markers without id, mean or standard deviation "
+            f"({listed(lacking, most=5)}); a model cannot normalise them. Export with the vocabulary of the corpus it was trained on."
+        )
+        raise ValueError(msg)
+
+
+def _require_replaceable(target: Path, *, overwrite: bool) -> None:
+    """Raise a FileExistsError unless nothing, or with `overwrite` nothing but an export, stands at a path."""
+    if not target.exists():
+        return
+    if not overwrite:
+        msg = f"{target} exists already. Choose another folder, or pass overwrite=True (--overwrite) to replace it."
+        raise FileExistsError(msg)
+    files = sorted(path.name for path in target.iterdir()) if target.is_dir() else []
+    if files != [OWN, OFFICIAL] or not (target / OWN / "model.safetensors").is_file():
+        msg = f"{target} holds something else than an export ({listed(files, most=4)}) and is not replaced. Choose another folder."
+        raise FileExistsError(msg)
+
+
+def _swap(new: Path, target: Path, *, aside: Path) -> None:
+    """Put a finished folder in its place; an old one goes only afterwards, and comes back if that fails."""
+    if target.exists():
+        target.rename(aside)
+    try:
+        new.rename(target)
+    except OSError:
+        if aside.exists():
+            aside.rename(target)
+        raise

@@ -1,0 +1,164 @@
+"""Processes and sharding, applied to a plain network from outside: FSDP2 from one process on a laptop to many GPUs, one code path."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor
+
+from kronos_sc._core.checks import one_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from kronos_pretrain.config.schema import Config
+    from kronos_pretrain.ssl import Network
+
+DEVICES = ("auto", "cpu", "cuda")
+TIMEOUT = timedelta(minutes=30)  # a process that builds a simulated corpus or evaluates may keep the others waiting
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Where one process stands among those of the run.
+
+    Parameters
+    ----------
+    rank, world
+        Number of this process and how many there are.
+    device
+        Where it computes.
+    mesh
+        All processes; two axes (copies, shards of a copy) with hybrid sharding.
+    """
+
+    rank: int
+    world: int
+    device: torch.device
+    mesh: DeviceMesh
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes logs and checkpoints' small files."""
+        return self.rank == 0
+
+    def gather(self, values: torch.Tensor) -> torch.Tensor:
+        """Return a vector of every process (world, n)."""
+        parts = [torch.empty_like(values) for _ in range(self.world)]
+        dist.all_gather(parts, values.contiguous())
+        return torch.stack(parts)
+
+    def any(self, here: bool) -> bool:  # noqa: FBT001 - a flag is what it is about
+        """Return whether something holds on any process."""
+        return bool(self.gather(torch.tensor([float(here)], device=self.device)).any())
+
+    def wait(self) -> None:
+        """Wait for all processes."""
+        dist.barrier()
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of this process: its own GPU where there are some."""
+    one_of(name, DEVICES, name="run.device")
+    cuda = torch.cuda.is_available()
+    if name == "cuda" and not cuda:
+        msg = "run.device is 'cuda', but torch sees no GPU. Install a CUDA build of torch, or say run.device=cpu."
+        raise ValueError(msg)
+    if name == "cpu" or not cuda:
+        return torch.device("cpu")
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if local >= torch.cuda.device_count():
+        msg = f"Process {local} of this machine has no GPU of its own; there are {torch.cuda.device_count()}. Start as many processes as GPUs."
+        raise ValueError(msg)
+    return torch.device("cuda", local)
+
+
+@contextmanager
+def processes(config: Config) -> Iterator[Processes]:
+    """Join the processes that torchrun (or a scheduler that sets the same variables) started; alone without it."""
+    device = choose_device(config.run.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        dist.init_process_group(backend, timeout=TIMEOUT, device_id=device if device.type == "cuda" else None)
+    else:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size(), device, _mesh(device, dist.get_world_size(), config.parallel.shard))
+    finally:
+        dist.destroy_process_group()
+
+
+def _mesh(device: torch.device, world: int, shard: int) -> DeviceMesh:
+    """Return one axis for full sharding, two (copies, shards) where fewer than all processes share a copy."""
+    if shard in (0, world):
+        return init_device_mesh(device.type, (world,), mesh_dim_names=("shard",))
+    if shard < 0 or world % shard:
+        msg = f"parallel.shard is {shard}, but {world} processes cannot be split into groups of {shard}. Choose a divisor of {world}, or 0."
+        raise ValueError(msg)
+    return init_device_mesh(device.type, (world // shard, shard), mesh_dim_names=("copy", "shard"))
+
+
+def shard(network: Network, config: Config, procs: Processes, *, learns: bool) -> Network:
+    """Move a network to this process's device and shard every block, every head and the rest, in place.
+
+    Parameters
+    ----------
+    network
+        A plain network, the same on every process.
+    config
+        Settings of the run.
+    procs
+        The processes that share it.
+    learns
+        Whether backward passes follow its forward passes.
+    """
+    dtype = None if config.run.precision == "float32" else getattr(torch, config.run.precision)
+    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+    network.to(procs.device).requires_grad_(learns)
+    blocks = [network.backbone.block(index) for index in network.backbone.running]
+    for block in blocks:
+        if config.parallel.compile:
+            block.compile(dynamic=True)  # dropped paths change the number of crops from process to process
+        fully_shard(block, mesh=procs.mesh, mp_policy=policy)
+    for head in filter(None, (network.dino_head, network.ibot_head)):
+        fully_shard(head, mesh=procs.mesh, mp_policy=policy)
+    # by default the outermost weights stay gathered from the forward to the backward pass; without one they would stay so for ever, and
+    # the next forward pass would not see what became of them
+    fully_shard(network, mesh=procs.mesh, mp_policy=policy, reshard_after_forward=not learns)
+    register_fsdp_forward_method(network, "frozen")
+    return network
+
+
+def accumulate(network: FSDPModule, *, last: bool) -> None:
+    """Say whether the next backward pass is the last one of the step: only then do processes exchange gradients."""
+    network.set_requires_gradient_sync(last)
+    network.set_is_last_backward(last)
+
+
+def local(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    """Return the parts of sharded tensors that this process holds."""
+    return [t.to_local() if isinstance(t, DTensor) else t for t in tensors]
+
+
+@torch.no_grad()
+def average_into(teacher: Sequence[torch.Tensor], student: Sequence[torch.Tensor], momentum: float) -> None:
+    """Move the teacher towards the student: t ← m · t + (1 − m) · s, each process on its own part."""
+    mine, theirs = local(teacher), local(student)
+    torch._foreach_mul_(mine, momentum)
+    torch._foreach_add_(mine, theirs, alpha=1 - momentum)
+
+
+def gradient_norm(parameters: Iterable[torch.nn.Parameter]) -> torch.Tensor:
+    """Return the norm of the gradient over all parameters and processes."""
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=True)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm

@@ -1,0 +1,46 @@
+"""A polite end: the signal that a cluster sends before it takes a machine away, or Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING, Self
+
+from kronos_sc._core.log import info
+
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stop:
+    """Remembers that the run was asked to end; a second request ends it at once.
+
+    Attributes
+    ----------
+    asked
+        Whether a signal came.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # elsewhere signals cannot be caught
+            self._before = {number: signal.signal(number, self._ask) for number in SIGNALS}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._restore()
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        info(f"{signal.Signals(number).name}: a checkpoint will be written after this step; a second signal stops at once")
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._before = {}

@@ -1,0 +1,211 @@
+"""The run: build, resume, step, watch, save. Each part is a page of its own; here is the order in which they happen."""
+
+# Shapes: w processes, f figures.
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from kronos_pretrain import backbone, checkpoint, parallel
+from kronos_pretrain.config import check_machine
+from kronos_pretrain.data.loader import samples
+from kronos_pretrain.data.masks import masks
+from kronos_pretrain.data.views import views
+from kronos_pretrain.finite import require_finite_gradients, require_finite_losses
+from kronos_pretrain.network import Hidden
+from kronos_pretrain.optim import set_values
+from kronos_pretrain.schedule import schedules
+from kronos_pretrain.sources import open_corpus, open_start
+from kronos_pretrain.ssl import TERMS, Batch
+from kronos_pretrain.state import State
+from kronos_pretrain.stop import Stop
+from kronos_pretrain.watching import Watching
+from kronos_sc._core.log import info
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kronos_pretrain.config.schema import Config
+    from kronos_pretrain.data.batch import Samples
+    from kronos_pretrain.data.corpus import Corpus
+    from kronos_pretrain.parallel import Processes
+    from kronos_pretrain.ssl import Seen
+
+
+def train(config: Config, *, override: bool = False) -> Path:
+    """Train to the end, from the last checkpoint if there is one, and return the folder of the run.
+
+    Ends early, with a checkpoint and without an error, when SIGTERM or Ctrl-C asks for it.
+
+    Parameters
+    ----------
+    config
+        Settings.
+    override
+        Resume although settings differ that decide what is computed.
+
+    Raises
+    ------
+    FloatingPointError
+        A loss or a gradient is not finite; the optimiser has not moved.
+    ValueError
+        The settings differ from those of the run in the folder.
+    """
+    with parallel.processes(config) as procs, Stop() as stop:
+        check_machine(config, processes=procs.world, device=procs.device.type)
+        corpus = open_corpus(config)
+        trainer = Trainer(config, procs, corpus)
+        trainer.resume(override=override)
+        trainer.run(stop)
+    return Path(config.run.folder)
+
+
+class Figures(NamedTuple):
+    """What a step leaves behind for the log.
+
+    Parameters
+    ----------
+    losses
+        Mean over processes, by term, and `total`.
+    norm
+        Of the gradient, before clipping.
+    seen
+        Of the teacher's last pass.
+    markers
+        Markers of each sample.
+    wait
+        Seconds that this process waited for data.
+    stop
+        Whether any process was asked to stop.
+    """
+
+    losses: dict[str, float]
+    norm: float
+    seen: Seen
+    markers: int
+    wait: float
+    stop: bool
+
+
+class Trainer:
+    """A run on this process.
+
+    Parameters
+    ----------
+    config
+        Settings.
+    procs
+        The processes of the run.
+    corpus
+        Where samples come from.
+    """
+
+    def __init__(self, config: Config, procs: Processes, corpus: Corpus) -> None:
+        self.config, self.procs, self.corpus = config, procs, corpus
+        self.folder = Path(config.run.folder)
+        self.state = State(config, procs, open_start(config, corpus))
+        self.values = schedules(config)
+        self.step = 0  # steps done
+        share = config.optim.batch // procs.world
+        self.passes = share // (config.parallel.micro_batch or share)
+
+    def resume(self, *, override: bool) -> None:
+        """Go on from the last checkpoint of the folder, if there is one."""
+        step = checkpoint.newest(self.folder)
+        if step is None:
+            return
+        facts = checkpoint.read_facts(self.folder, step)
+        checkpoint.require_same(self.config, facts, override=override)
+        checkpoint.load(self.folder, step, self.state.tensors())
+        self.state.restore(facts["state"])
+        self.step = step
+        info(f"process {self.procs.rank} goes on from step {step}, written by {facts['world']} processes")
+
+    def run(self, stop: Stop) -> None:
+        """Train until the last step, or until asked to stop."""
+        config, last = self.config, self.config.run.steps
+        reader = samples(self.corpus, config, first_step=self.step, rank=self.procs.rank, world=self.procs.world, device=self.procs.device)
+        watch = Watching(config, self.procs, self.corpus, self.state, first_step=self.step)
+        try:
+            while self.step < last:
+                figures = self.take_step(reader, stop)
+                self.step += 1
+                watch.after(self.step, figures, self.values(self.step - 1))
+                if figures.stop or self.step == last or self.step % config.checkpoints.every == 0:
+                    with watch.watch.aside():
+                        self.save()
+                if figures.stop:
+                    info(f"stopped as asked after step {self.step}; the same command goes on from there")
+                    break
+        finally:
+            reader.close()
+            watch.close()
+
+    def save(self) -> None:
+        """Write a checkpoint of the steps done."""
+        facts = {"config": asdict(self.config), "state": self.state.facts(), "vocabulary": self.corpus.vocabulary.to_dict()}
+        checkpoint.save(self.folder, self.step, self.state.tensors(), facts, keep=self.config.checkpoints.keep, procs=self.procs)
+
+    def take_step(self, reader: Iterator[Samples], stop: Stop) -> Figures:
+        """Run one step: losses and gradients of all passes, a check, the optimiser, the teacher, the centres."""
+        state, values = self.state, self.values(self.step)
+        set_values(state.optimizer, values)
+        totals, wait = {}, 0.0
+        for number in range(self.passes):
+            read = next(reader)
+            parallel.accumulate(state.student, last=number == self.passes - 1)
+            terms, seen = state.objective(state.student, state.teacher, self.batch(read), values.teacher_temperature)
+            state.scale.scale(terms["total"] / self.passes).backward()
+            totals = {name: totals.get(name, 0) + value.detach() / self.passes for name, value in terms.items()}
+            wait += read.wait
+        losses, asked = self._agree(totals, stop)
+        norm = self._optimise()
+        if norm is not None:
+            state.follow(values.momentum)
+        state.objective.update_centers()
+        return Figures(losses, float("nan") if norm is None else float(norm), seen, read.marker_ids.shape[2], wait, asked)
+
+    def batch(self, read: Samples) -> Batch:
+        """Return crops, masks and dropped paths of samples, on the device."""
+        config, device, step = self.config, self.procs.device, read.step
+        here = read._replace(pixels=read.pixels.to(device, non_blocking=True), marker_ids=read.marker_ids.to(device, non_blocking=True))
+        large, small = views(here, config, seed=config.run.seed)
+        hidden = None
+        if config.loss.ibot:
+            side = config.views.global_size // config.model.patch
+            mask = masks(config.masks, seed=config.run.seed, step=step, index=read.index, batch=config.optim.batch, grid=(side, side))
+            hidden = Hidden.of(mask, read.marker_ids.shape[2], device)
+        drop = None
+        if config.model.drop_path:
+            drop = backbone.DropPath(
+                config.model.drop_path, seed=config.run.seed, step=step, index=read.index, batch=config.optim.batch, device=device
+            )
+        return Batch(large, small if config.views.local_count else None, hidden, drop)
+
+    def _agree(self, totals: dict[str, torch.Tensor], stop: Stop) -> tuple[dict[str, float], bool]:
+        """Return losses over all processes and whether to stop: one exchange a step. Not-finite losses are an error on every process."""
+        names = [name for name in (*TERMS, "total") if name in totals]
+        row = torch.stack([*(totals[name].float() for name in names), totals["total"].new_tensor(float(stop.asked), dtype=torch.float32)])
+        table_wf = self.procs.gather(row).cpu()
+        require_finite_losses(table_wf[:, :-1], names, self.step)
+        return dict(zip(names, table_wf[:, :-1].mean(0).tolist(), strict=True)), bool(table_wf[:, -1].any())
+
+    def _optimise(self) -> torch.Tensor | None:
+        """Clip, check and apply the gradient, and return its norm; None if loss scaling overflowed and the step was left out."""
+        state, parameters = self.state, [p for p in self.state.student.parameters() if p.grad is not None]
+        state.scale.unscale_(parallel.local(p.grad for p in parameters))
+        norm = parallel.gradient_norm(parameters)
+        if self.config.run.precision != "float16":  # there, an overflow is part of the search for the scale
+            require_finite_gradients(norm, state.student.named_parameters(), self.step, self.procs.rank)
+        if not state.scale.update(finite=bool(norm.isfinite())):
+            state.optimizer.zero_grad(set_to_none=True)
+            return None
+        if self.config.optim.clip:
+            factor = (self.config.optim.clip / (norm + 1e-6)).clamp(max=1.0)
+            torch._foreach_mul_(parallel.local(p.grad for p in parameters), factor)
+        state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        return norm

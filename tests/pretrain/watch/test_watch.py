@@ -1,0 +1,121 @@
+"""The watch: one line when due, nothing on other ranks, the same files after going on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kronos_pretrain.config.schema import Config, Run
+from kronos_pretrain.config.schema import Watch as WatchConfig
+from kronos_pretrain.watch import Watch, read
+
+CONFIG = Config(run=Run(epochs=2, epoch_steps=10, precision="float32"), watch=WatchConfig(every=5, tensorboard=False))
+SPEED = {f"speed/{name}" for name in ("images_per_s", "marker_tokens_per_s", "flop_utilisation", "data_wait")} | {"memory/gib"}
+
+
+@pytest.fixture(autouse=True)
+def _no_measurement(monkeypatch):
+    monkeypatch.setattr("kronos_pretrain.watch.meter.matrix_rate", lambda *_: 1e12)
+
+
+def _run(folder, steps, *, config: Config = CONFIG, first_step: int = 0) -> None:
+    watch = Watch(config, folder, 0, first_step=first_step)
+    for step in steps:
+        watch.step(step, {"loss/total": 1 / step}, n_images=4, wait=0.0)
+    watch.close()
+
+
+def test_a_line_every_few_steps_and_at_the_end(tmp_path) -> None:
+    config = replace(CONFIG, watch=WatchConfig(every=8, tensorboard=False))
+    _run(tmp_path, range(1, 21), config=config)
+    curves = read(tmp_path)
+    assert curves["step"].tolist() == [8, 16, 20]
+    assert curves["epoch"].tolist() == [0.8, 1.6, 2.0]
+    assert curves["loss/total"].tolist() == [1 / 8, 1 / 16, 1 / 20]
+    assert set(curves) == {"step", "epoch", "loss/total"} | SPEED
+    assert (curves["speed/images_per_s"] > 0).all()
+
+
+def test_due_tells_when_costly_figures_are_of_use(tmp_path) -> None:
+    watch = Watch(CONFIG, tmp_path, 0)
+    assert [step for step in range(1, 21) if watch.due(step)] == [5, 10, 15, 20]
+    watch.close()
+
+
+def test_going_on_gives_the_steps_of_an_uninterrupted_run(tmp_path) -> None:
+    _run(tmp_path / "whole", range(1, 21))
+    _run(tmp_path / "parts", range(1, 18))
+    _run(tmp_path / "parts", range(13, 21), first_step=12)
+    whole, parts = (read(tmp_path / name) for name in ("whole", "parts"))
+    for name in ("step", "epoch", "loss/total"):
+        np.testing.assert_array_equal(whole[name], parts[name])
+
+
+def test_other_ranks_write_nothing(tmp_path) -> None:
+    watch = Watch(CONFIG, tmp_path / "run", 1)
+    watch.step(5, {"loss/total": 1.0}, n_images=4)
+    watch.scalars(5, {"probe/knn": 0.5})
+    watch.picture(5, "tokens", np.zeros((2, 2, 3), np.uint8))
+    with watch.aside():
+        pass
+    assert not watch.due(5)
+    watch.close()
+    assert not (tmp_path / "run").exists()
+
+
+def test_figures_of_their_own_line(tmp_path) -> None:
+    watch = Watch(CONFIG, tmp_path, 0)
+    watch.scalars(0, {"probe/knn": 0.5})
+    watch.close()
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 0, "epoch": 0.0, "probe/knn": 0.5}
+
+
+def test_tensorboard_has_figures_and_pictures_and_hides_a_lost_future(tmp_path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = replace(CONFIG, watch=WatchConfig(every=5, tensorboard=True))
+    _run(tmp_path, range(1, 19), config=config)
+    watch = Watch(config, tmp_path, 0, first_step=10)
+    watch.step(20, {"loss/total": 7.0}, n_images=4)
+    watch.picture(20, "tokens", np.zeros((4, 4, 3), np.uint8))
+    watch.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(e.step, round(e.value, 4)) for e in events.Scalars("loss/total")] == [(5, 0.2), (10, 0.1), (20, 7.0)]
+    assert [e.step for e in events.Images("tokens")] == [20]
+    assert (tmp_path / "pictures" / "tokens" / "00000020.png").is_file()
+
+
+def test_the_bar_shows_loss_speed_and_the_steps_done(tmp_path, monkeypatch) -> None:
+    from kronos_sc import settings
+
+    monkeypatch.setattr(settings, "progress", True)
+    watch = Watch(CONFIG, tmp_path, 0, first_step=4)
+    watch.step(5, {"loss/total": 2.5}, n_images=4)
+    shown = str(watch._bar)
+    watch.close()
+    assert "5/20" in shown
+    assert "loss 2.500" in shown
+    assert "images/s" in shown
+
+
+def test_watching_loads_no_analysis_stack() -> None:
+    """Training machines may lack it."""
+    code = (
+        "import sys, tempfile\n"
+        "from kronos_pretrain.config.schema import Config, Run\n"
+        "from kronos_pretrain.watch import Watch\n"
+        "import kronos_pretrain.watch.meter as meter\n"
+        "meter.matrix_rate = lambda *_: 1e12\n"
+        "with tempfile.TemporaryDirectory() as folder:\n"
+        "    Watch(Config(), folder, 0).close()\n"
+        "heavy = {'anndata', 'spatialdata', 'scanpy', 'matplotlib', 'sklearn', 'zarr', 'pandas'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy) or None)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
