@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint import CheckpointException, HuggingFaceStorageReader, HuggingFaceStorageWriter
 
-from kronos_pretrain.config import differences
 from kronos_sc._core.checks import listed
 from kronos_sc._core.log import info
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
     import torch
 
-    from kronos_pretrain.config.schema import Config
     from kronos_pretrain.parallel import Processes
 
 FORMAT = "kronos-run/1"
@@ -147,31 +145,6 @@ def read_facts(run: Path, step: int) -> dict[str, Any]:
         msg = f"{path} says format {facts.get('format')!r}, not {FORMAT!r}. It was written by another version: use that one, or start a new run.folder."
         raise ValueError(msg)
     return dict(facts)
-
-
-def require_same(config: Config, facts: dict[str, Any], *, override: bool) -> None:
-    """Refuse to go on with settings that compute something else than those of the checkpoint, unless told to.
-
-    Parameters
-    ----------
-    config
-        Settings now.
-    facts
-        What the checkpoint says.
-    override
-        Accept the new settings, with a line in the log.
-    """
-    changed = [d for d in differences(facts["config"], config) if not d.free]
-    if not changed:
-        return
-    words = ", ".join(f"{d.key} was {d.old!r} and is {d.new!r}" for d in changed)
-    if not override:
-        msg = (
-            f"{config.run.folder} holds a run with other settings: {words}. Set them back, choose another run.folder, "
-            "or pass --override to go on with the new ones."
-        )
-        raise ValueError(msg)
-    info(f"going on with other settings, as asked: {words}")
 
 
 def load(run: Path, step: int, tensors: dict[str, torch.Tensor]) -> None:

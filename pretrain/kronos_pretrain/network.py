@@ -45,6 +45,8 @@ class Hidden(NamedTuple):
 class Outputs(NamedTuple):
     """What a network says of a batch; rows are the class tokens of each size of crop, then the hidden tokens (q, if there is a mask).
 
+    The rows are split by the methods and not by the network: sharded modules must not return views.
+
     Parameters
     ----------
     normed
@@ -54,7 +56,7 @@ class Outputs(NamedTuple):
     separate
         Scores of the hidden tokens by their own head (q, k), or None.
     sizes
-        Class tokens by size of crop.
+        Class tokens by size of crop, then hidden tokens.
     """
 
     normed: torch.Tensor
@@ -62,21 +64,16 @@ class Outputs(NamedTuple):
     separate: torch.Tensor | None
     sizes: list[int]
 
-    def cls(self, size: int) -> torch.Tensor:
-        """Return the class tokens of one size of crop (n, d)."""
-        return self.normed[self._rows(size)]
+    def cls(self) -> list[torch.Tensor]:
+        """Return the class tokens by size of crop, (n, d) each."""
+        return list(self.normed.split(self.sizes))[:-1]
 
-    def dino(self, size: int) -> torch.Tensor:
-        """Return the scores of the class tokens of one size of crop (n, k); empty for a size that there is not."""
-        return self.scores[self._rows(size)]
-
-    @property
-    def ibot(self) -> torch.Tensor:
-        """Scores of the hidden tokens (q, k)."""
-        return self.scores[sum(self.sizes) :] if self.separate is None else self.separate
-
-    def _rows(self, size: int) -> slice:
-        return slice(sum(self.sizes[:size]), sum(self.sizes[: size + 1]))
+    def parts(self) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Return the scores of the class tokens by size of crop, (n, k) each, and those of the hidden tokens (q, k)."""
+        if self.separate is not None:
+            return list(self.scores.split(self.sizes[:-1])), self.separate
+        *cls, hidden = self.scores.split(self.sizes)
+        return cls, hidden
 
 
 class Network(nn.Module):
@@ -121,11 +118,11 @@ class Network(nn.Module):
         wanted = [x[:, 0] for x in xs]
         if hidden is not None:
             wanted.append(_tokens(xs[0], hidden.rows, before=1 + net.config.registers))
-        sizes = [len(x) for x in xs]
+        sizes = [*(len(x) for x in xs), 0 if hidden is None else len(hidden.rows)]
         rows = net.norm(torch.cat(wanted))  # the final norm and the heads see only the tokens that a loss needs
         if hidden is None or self.ibot_head is None:  # all rows at once, so that the head's sharded weights are gathered once
             return Outputs(rows, self.dino_head(rows), None, sizes)
-        count = sum(sizes)
+        count = sum(sizes[:-1])
         return Outputs(rows, self.dino_head(rows[:count]), self.ibot_head(rows[count:]), sizes)
 
     @torch.no_grad()

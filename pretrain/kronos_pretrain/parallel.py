@@ -15,6 +15,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from kronos_sc._core.checks import one_of
+from kronos_sc._core.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -92,9 +93,13 @@ def processes(config: Config) -> Iterator[Processes]:
         dist.init_process_group(backend, timeout=TIMEOUT, device_id=device if device.type == "cuda" else None)
     else:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    verbosity = settings.verbosity
     try:
+        if dist.get_rank():
+            settings.verbosity = min(verbosity, 1)  # the first process speaks for all
         yield Processes(dist.get_rank(), dist.get_world_size(), device, _mesh(device, dist.get_world_size(), config.parallel.shard))
     finally:
+        settings.verbosity = verbosity
         dist.destroy_process_group()
 
 

@@ -99,9 +99,10 @@ class SelfDistillation:
     @torch.no_grad()
     def _targets(self, teacher: Network, batch: Batch, temperature: float) -> tuple[torch.Tensor, torch.Tensor | None, Seen]:
         out = teacher([batch.large], batch.hidden, see_all=True)
-        dino = self._probabilities("dino", out.dino(0), temperature)
-        ibot = None if batch.hidden is None else self._probabilities("ibot", out.ibot, temperature)
-        return dino, ibot, Seen(out.cls(0), dino)
+        (scores,), hidden = out.parts()
+        dino = self._probabilities("dino", scores, temperature)
+        ibot = None if batch.hidden is None else self._probabilities("ibot", hidden, temperature)
+        return dino, ibot, Seen(out.cls()[0], dino)
 
     def _probabilities(self, name: str, scores: torch.Tensor, temperature: float) -> torch.Tensor:
         if self.config.centering == "sinkhorn":
@@ -113,14 +114,15 @@ class SelfDistillation:
     def _terms(self, out: Outputs, batch: Batch, dino_targets: torch.Tensor, ibot_targets: torch.Tensor | None) -> dict[str, torch.Tensor]:
         """Return the terms whose weight is not 0."""
         loss, terms = self.config, {}
+        (large, *small), hidden = out.parts()
         if loss.dino:
-            pairs = dino_loss(out.dino(0), out.dino(1), dino_targets, temperature=loss.student_temperature)
+            pairs = dino_loss(large, small[0] if small else large[:0], dino_targets, temperature=loss.student_temperature)
             terms |= {"dino_global": pairs.cross, "dino_local": pairs.local}
         if loss.ibot and batch.hidden is not None:
             markers = batch.large.marker_ids.shape[1]
-            terms["ibot"] = ibot_loss(out.ibot, ibot_targets, batch.hidden.mask, markers=markers, temperature=loss.student_temperature)
+            terms["ibot"] = ibot_loss(hidden, ibot_targets, batch.hidden.mask, markers=markers, temperature=loss.student_temperature)
         if loss.koleo:  # within each view: two views of one sample are meant to be neighbours
-            terms["koleo"] = sum(koleo(view) for view in out.cls(0).chunk(GLOBAL_VIEWS))
+            terms["koleo"] = sum(koleo(view) for view in out.cls()[0].chunk(GLOBAL_VIEWS))
         return terms
 
     def update_centers(self) -> None:

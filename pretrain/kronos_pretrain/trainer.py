@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from kronos_pretrain import backbone, checkpoint, parallel
-from kronos_pretrain.config import check_machine
+from kronos_pretrain.config import check_machine, require_same
 from kronos_pretrain.data.loader import samples
 from kronos_pretrain.data.masks import masks
 from kronos_pretrain.data.views import views
@@ -118,7 +118,7 @@ class Trainer:
         if step is None:
             return
         facts = checkpoint.read_facts(self.folder, step)
-        checkpoint.require_same(self.config, facts, override=override)
+        require_same(facts["config"], self.config, override=override)
         checkpoint.load(self.folder, step, self.state.tensors())
         self.state.restore(facts["state"])
         self.step = step
@@ -127,6 +127,7 @@ class Trainer:
     def run(self, stop: Stop) -> None:
         """Train until the last step, or until asked to stop."""
         config, last = self.config, self.config.run.steps
+        self.announce()
         reader = samples(self.corpus, config, first_step=self.step, rank=self.procs.rank, world=self.procs.world, device=self.procs.device)
         watch = Watching(config, self.procs, self.corpus, self.state, first_step=self.step)
         try:
@@ -143,6 +144,18 @@ class Trainer:
         finally:
             reader.close()
             watch.close()
+
+    def announce(self) -> None:
+        """Say what is about to run."""
+        if not self.procs.first:
+            return
+        config, corpus, procs = self.config, self.corpus, self.procs
+        count = sum(p.numel() for p in self.state.student.backbone.parameters())
+        info(
+            f"{config.run.folder}: step {self.step} of {config.run.steps}; {count / 1e6:.1f} M parameters in {config.run.precision} on {procs.world} × "
+            f"{procs.device.type}, {config.optim.batch} samples a step in {self.passes} pass{'es' if self.passes > 1 else ''} of each process; "
+            f"{len(corpus.images)} images in {len(corpus.subsets)} subsets, {len(corpus.vocabulary)} markers"
+        )
 
     def save(self) -> None:
         """Write a checkpoint of the steps done."""

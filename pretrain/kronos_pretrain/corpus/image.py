@@ -12,6 +12,7 @@ import numpy as np
 from kronos_pretrain.corpus import pictures
 from kronos_pretrain.corpus.plane import Plane
 from kronos_pretrain.corpus.quality import Report, report
+from kronos_pretrain.corpus.source import read_ahead
 from kronos_pretrain.corpus.store import STORES, NpyStore, ZarrStore
 from kronos_pretrain.corpus.tissue import Grids, covered, origins
 from kronos_sc._core.intensity import check_range, max_value
@@ -65,12 +66,25 @@ class Job:
 
 
 def finished(job: Job) -> dict[str, Any] | None:
-    """Return the record of an image that is already built from the same file in the same way."""
-    path = job.folder / RECORD
-    if not path.is_file():
+    """Return the record of an image that is already built from the same file in the same way, and still all there."""
+    found = stored(job.folder)
+    whole = found is not None and found.get("fingerprint") == job.fingerprint() and found.get("files") == _extent(job.folder)
+    return found if whole else None
+
+
+def stored(folder: Path) -> dict[str, Any] | None:
+    """Return the record in a folder, or None if there is none that can be read."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
-    record = json.loads(path.read_text(encoding="utf-8"))
-    return record if record.get("fingerprint") == job.fingerprint() else None
+    return record if isinstance(record, dict) and record.get("format") == FORMAT else None
+
+
+def _extent(folder: Path) -> list[int]:
+    """Return number and bytes of the files of an image: a shard that was lost or cut off changes them."""
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.name != RECORD]
+    return [len(sizes), sum(sizes)]
 
 
 def build_image(job: Job, *, budget: int, step: Callable[[int], None]) -> dict[str, Any]:
@@ -90,6 +104,7 @@ def build_image(job: Job, *, budget: int, step: Callable[[int], None]) -> dict[s
     part.mkdir(parents=True)
     try:
         record = _written(job, part, budget, step)
+        record["files"] = _extent(part)
         (part / RECORD).write_text(json.dumps(record, ensure_ascii=False, indent=1), encoding="utf-8")
         shutil.rmtree(job.folder, ignore_errors=True)
         part.rename(job.folder)
@@ -148,18 +163,18 @@ def _pass(
     planes: dict[int, Plane] = {}
     reports: dict[int, Report] = {}
     grids = Grids(source.shape)
-    for group in source.groups(list(number)):
-        found = {position: Plane(source.shape, source.dtype, scale, job.manifest.settings.stride) for position in group}
-        for block in source.blocks(group, budget):
-            for position, pixels in zip(group, source.read(group, block), strict=True):
-                clean = _finite(pixels, job, channels[number[position]])
-                store.write(number[position], block[0], block[2], clean)
-                found[position].add(clean, block[0], block[2])
-                step(clean.size)
-        for position, plane in found.items():
-            planes[number[position]], reports[number[position]] = plane, report(plane, job.manifest.quality)
-            grids.add(plane, nuclear=channels[number[position]].role == "nuclear")
-            plane.forget(keep=plane is grids.nuclear)
+    for group, block, pixels, last in read_ahead(source, list(number), budget):
+        for position, raw in zip(group, pixels, strict=True):
+            n = number[position]
+            clean = _finite(raw, job, channels[n])
+            store.write(n, block[0], block[2], clean)
+            plane = planes.setdefault(n, Plane(source.shape, source.dtype, scale, job.manifest.settings.stride))
+            plane.add(clean, block[0], block[2])
+            step(clean.size)
+            if last:
+                reports[n] = report(plane, job.manifest.quality)
+                grids.add(plane, nuclear=channels[n].role == "nuclear")
+                plane.forget(keep=plane is grids.nuclear)
     return [planes[n] for n in range(len(channels))], [reports[n] for n in range(len(channels))], grids
 
 

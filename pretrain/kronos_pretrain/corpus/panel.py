@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kronos_sc._core.checks import listed, near
-from kronos_sc.markers import Marker, Vocabulary, match, paper_vocabulary
+from kronos_sc.markers import Marker, Vocabulary, match, paper_vocabulary, recognise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -150,8 +150,8 @@ def _panel(entry: Entry, source: Source, manifest: Manifest, vocabulary: Vocabul
 def _taken(frame: pd.DataFrame, vocabulary: Vocabulary) -> None:
     """An unseen marker must not be one that the vocabulary has."""
     for row in frame[frame["how"] == "unseen"].itertuples():
-        if known := vocabulary.spelt(row.marker):
-            msg = f"channel {row.channel!r} is declared unseen, but it is {known.name}. Remove that line from channels."
+        if (known := _spelling(row.marker, vocabulary)) in vocabulary:
+            msg = f"channel {row.channel!r} is declared unseen, but it is {known}. Remove that line from channels."
             raise ValueError(msg)
 
 
@@ -208,9 +208,15 @@ def _channels_of(names: Iterable[str], frame: pd.DataFrame, vocabulary: Vocabula
 def _named(name: str, frame: pd.DataFrame, vocabulary: Vocabulary) -> list[str]:
     if name in set(frame["channel"]):
         return [name]
-    known = vocabulary.spelt(name)
-    marker = known.name if known else name
+    marker = _spelling(name, vocabulary)
     return list(frame.loc[(frame["marker"] == marker) & (frame["id"] >= 0), "channel"])
+
+
+def _spelling(name: str, vocabulary: Vocabulary) -> str:
+    """Return a marker as the corpus spells it, from any spelling."""
+    concept = recognise(name) or name
+    known = vocabulary.spelt(name) or vocabulary.of_concept(concept)
+    return known.name if known else concept
 
 
 def _too_small(entry: Entry, source: Source, patch: int) -> list[str]:
@@ -231,8 +237,7 @@ def _idle(manifest: Manifest, sources: Mapping[str, Source], found: Mapping[str,
     if len(found) < len(manifest.images):  # images whose panel failed could be the ones meant
         return idle
     for rule in manifest.exclusions:
-        known = paper_vocabulary().spelt(rule.marker)
-        names = {rule.marker, known.name if known else rule.marker}
+        names = {rule.marker, _spelling(rule.marker, paper_vocabulary())}
         if not any(names & found[entry.name].names for entry in manifest.images if rule.concerns(entry)):
             where = "".join(f" with {key} = {each!r}" for key, each in (("subset", rule.subset), ("image", rule.image)) if each)
             idle.append(f"[[exclude]] names {rule.marker!r}, and no image{where} has it. Correct or remove it.")

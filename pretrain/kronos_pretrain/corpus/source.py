@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from kronos_pretrain.corpus.manifest import Entry
 
+Block = tuple[int, int, int, int]  # first row, end row, first column, end column
 EDGE = 2048  # blocks start at multiples of this, as shards do
 
 
@@ -59,13 +62,13 @@ class Source:
             grouped.setdefault(int(np.searchsorted(ends, position, side="right")), []).append(position)
         return list(grouped.values())
 
-    def blocks(self, group: list[int], budget: int) -> list[tuple[int, int, int, int]]:
-        """Return (first row, end row, first column, end column) of blocks that a group is read in: whole shards, full rows if they fit."""
+    def blocks(self, group: list[int], budget: int) -> list[Block]:
+        """Return the blocks that a group is read in: whole shards, full rows if they fit."""
         height, width = self.shape
         across = max(1, budget // (EDGE * self.data.dtype.itemsize * len(group) * EDGE)) * EDGE
         return [(y, min(y + EDGE, height), x, min(x + across, width)) for y in range(0, height, EDGE) for x in range(0, width, across)]
 
-    def read(self, group: list[int], block: tuple[int, int, int, int]) -> np.ndarray:
+    def read(self, group: list[int], block: Block) -> np.ndarray:
         """Return pixels (group, rows, columns) of one block."""
         y0, y1, x0, x1 = block
         key = slice(group[0], group[-1] + 1)
@@ -77,6 +80,21 @@ class Source:
             msg = f"Image {self.name!r} could not be read at {where}: {error}. Copy or export it again, or take it out of the manifest."
             raise OSError(msg) from error
         return np.asarray(pixels)[[position - group[0] for position in group]].astype(self.dtype, copy=False)
+
+
+def read_ahead(source: Source, positions: list[int], budget: int) -> Iterator[tuple[list[int], Block, np.ndarray, bool]]:
+    """Yield (channels, block, pixels, whether it is the last of these channels), decoding the next block while one is used."""
+    todo = []
+    for group in source.groups(positions):
+        blocks = source.blocks(group, budget // 2)
+        todo += [(group, block, block is blocks[-1]) for block in blocks]
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(source.read, *todo[0][:2])
+        for (group, block, last), following in zip_longest(todo, todo[1:]):
+            pixels = waiting.result()
+            if following:
+                waiting = pool.submit(source.read, *following[:2])
+            yield group, block, pixels, last
 
 
 def open_source(entry: Entry) -> Source:

@@ -3,6 +3,7 @@
 # Shapes: b samples, t sets of markers, m markers, h × w pixels; u planes read once for all sets.
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, NoReturn
 
 import numpy as np
@@ -45,19 +46,48 @@ class Patches(Dataset):
         ids = sorted({int(marker) for image in corpus.images for marker in image.markers})
         self._markers = {i: corpus.vocabulary.get_by_id(i) for i in ids}
 
+    @property
+    def most_values(self) -> int:
+        """Numbers in the largest sample that a step may have."""
+        return self._sampler.sets * self._sampler.most_markers * self._size**2
+
     def __getitem__(self, key: Key) -> Sample:
-        batch = self.__getitems__([key])
+        batch = self.read([key])
         return Sample(key[1], batch.pixels[0], batch.marker_ids[0])
 
     def __getitems__(self, keys: list[Key]) -> Samples:
         """Return several samples of one step as a batch; torch's DataLoader calls this by its name."""
-        step = keys[0][0]
-        sets = (len(keys), self._sampler.sets, self._sampler.markers_at(step))
-        pixels, zero = torch.empty((*sets, self._size, self._size)), torch.empty(sets)
-        ids = torch.empty(sets, dtype=torch.int64)
-        for (at, index), out_tmhw, out_tm, zero_tm in zip(keys, pixels.numpy(), ids.numpy(), zero.numpy(), strict=True):
-            self._fill(at, index, out_tmhw, out_tm, zero_tm)
-        return Samples(step, torch.tensor([index for _, index in keys], dtype=torch.int64), pixels, ids, zero=zero)
+        return self.read(keys)
+
+    def blank(self, keys: list[Key], *, pixels: torch.Tensor | None = None, pin: bool = False) -> Samples:
+        """Return a batch that has its numbers, and room for the rest.
+
+        Parameters
+        ----------
+        keys
+            Step and number of each sample; all of one step.
+        pixels
+            Memory for the pixels, float32 in one dimension and at least `len(keys)` × `most_values` long; claimed anew by default.
+        pin
+            Claim pinned memory, from which CUDA copies while it computes.
+        """
+        step, sets = keys[0][0], self._sampler.sets
+        shape = (len(keys), sets, self._sampler.markers_at(step), self._size, self._size)
+        return Samples(
+            step,
+            torch.tensor([index for _, index in keys], dtype=torch.int64),
+            torch.empty(shape, pin_memory=pin) if pixels is None else pixels[: math.prod(shape)].view(shape),
+            torch.empty(shape[:3], dtype=torch.int64, pin_memory=pin),
+            zero=torch.empty(shape[:3], pin_memory=pin),
+        )
+
+    def read(self, keys: list[Key], into: Samples | None = None) -> Samples:
+        """Return several samples of one step as a batch, in the memory of `into` if there is one (see :meth:`blank`)."""
+        batch = self.blank(keys) if into is None else into
+        rooms = zip(keys, batch.pixels.numpy(), batch.marker_ids.numpy(), batch.zero.numpy(), strict=True)  # type: ignore[union-attr]
+        for (step, index), out_tmhw, out_tm, zero_tm in rooms:
+            self._fill(step, index, out_tmhw, out_tm, zero_tm)
+        return batch
 
     def _fill(self, step: int, index: int, out_tmhw: np.ndarray, out_tm: np.ndarray, zero_tm: np.ndarray) -> None:
         where = self._sampler.draw(step, index)

@@ -18,9 +18,8 @@ from kronos_pretrain.config.schema import Config
 from kronos_pretrain.data.batch import Samples
 from kronos_pretrain.data.corpus import Corpus
 from kronos_pretrain.data.dataset import Key, Patches
+from kronos_pretrain.data.slots import AHEAD, PART, Slots, Ticket
 from kronos_sc.patches._ahead import in_thread
-
-AHEAD = 2  # batches that each worker makes before they are asked for
 
 
 def samples(
@@ -57,9 +56,12 @@ def samples(
         From the iterator: a file that cannot be read, a worker that died.
     """
     plan = Plan(*_shares(config, world), rank=rank, first_step=first_step, stop_step=stop_step)
-    dataset = Patches(corpus, config.data, seed=config.run.seed)
-    pin = torch.device(device).type == "cuda"
-    return Reader(_by_workers(dataset, plan, config.data.workers, pin=pin) if config.data.workers else _here(dataset, plan, pin=pin))
+    patches = Patches(corpus, config.data, seed=config.run.seed)
+    target = torch.device(device)
+    if target.type == "cuda" and target.index is None:
+        target = torch.device("cuda", torch.cuda.current_device())
+    workers = config.data.workers
+    return Reader(_by_workers(patches, plan, workers, target) if workers else _here(patches, plan, target))
 
 
 @dataclass(frozen=True)
@@ -129,23 +131,32 @@ def _finish(ahead: Iterator[Samples], batches: Generator[Samples]) -> None:
     batches.close()
 
 
-def _here(dataset: Patches, plan: Plan, *, pin: bool) -> Generator[Samples]:
+def _pinned(target: torch.device) -> bool:
+    """Return whether batches for `target` go into pinned memory, of whose device this thread then is."""
+    if target.type != "cuda":
+        return False
+    torch.cuda.set_device(target)  # a thread's own; it starts with device 0, where every process would claim memory otherwise
+    return True
+
+
+def _here(patches: Patches, plan: Plan, target: torch.device) -> Generator[Samples]:
     """Yield batches read by the thread that asks."""
+    pin = _pinned(target)
     for keys in plan:
-        batch = dataset.__getitems__(keys)
-        yield batch._replace(pixels=batch.pixels.pin_memory(), marker_ids=batch.marker_ids.pin_memory()) if pin else batch
+        yield patches.read(keys, patches.blank(keys, pin=pin))
 
 
-def _by_workers(dataset: Patches, plan: Plan, workers: int, *, pin: bool) -> Generator[Samples]:
+def _by_workers(patches: Patches, plan: Plan, workers: int, target: torch.device) -> Generator[Samples]:
     """Yield batches read by processes."""
+    pin = _pinned(target)
+    slots = Slots(patches, workers=workers, part=min(PART, plan.micro_batch))
     before = set(multiprocessing.active_children())
-    batches: Any = iter(
+    tickets: Any = iter(
         torch.utils.data.DataLoader(
-            dataset,
-            batch_sampler=plan,
+            slots,
+            batch_sampler=(part for keys in plan for part in _parts(keys)),
             num_workers=workers,
             collate_fn=_as_it_is,
-            pin_memory=pin,
             prefetch_factor=AHEAD,
             worker_init_fn=_begin,
             generator=torch.Generator(),  # which else would take a number from torch's global one
@@ -154,17 +165,25 @@ def _by_workers(dataset: Patches, plan: Plan, workers: int, *, pin: bool) -> Gen
     processes = [child for child in multiprocessing.active_children() if child not in before]
     try:
         for keys in plan:
-            try:
-                yield next(batches)
-            except RuntimeError as error:
-                if dead := [child for child in processes if child.exitcode]:
-                    raise RuntimeError(_obituary(dead[0].exitcode or 0, keys[0][0], workers)) from error
-                raise
+            batch = patches.blank(keys, pin=pin)
+            for part in _parts(keys):
+                try:
+                    ticket = next(tickets)
+                except RuntimeError as error:
+                    if dead := [child for child in processes if child.exitcode]:
+                        raise RuntimeError(_obituary(dead[0].exitcode or 0, keys[0][0], workers)) from error
+                    raise
+                slots.collect(ticket, batch, part[0][1] - keys[0][1])
+            yield batch
     finally:
-        batches._shutdown_workers()  # torch has no public way, and an error on its way up would keep the iterator alive
+        tickets._shutdown_workers()  # torch has no public way, and an error on its way up would keep the iterator alive
         for child in processes:
             child.kill()
             child.join()
+
+
+def _parts(keys: list[Key]) -> list[list[Key]]:
+    return [keys[first : first + PART] for first in range(0, len(keys), PART)]
 
 
 def _begin(_worker: int) -> None:
@@ -173,16 +192,16 @@ def _begin(_worker: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def _as_it_is(batch: Samples) -> Samples:
-    return batch
+def _as_it_is(ticket: Ticket) -> Ticket:
+    return ticket
 
 
 def _obituary(exitcode: int, step: int, workers: int) -> str:
     how = f"by signal {-exitcode} ({signal.Signals(-exitcode).name})" if exitcode < 0 else f"with exit status {exitcode}"
     return (
-        f"A reading process died {how} while step {step} was read; {workers} were at work (data.workers). Most often memory or shared memory "
-        "(/dev/shm) ran out. The last checkpoint is intact: run the same command again to resume from it, with fewer data.workers or a "
-        "smaller parallel.micro_batch if it happens again."
+        f"A reading process died {how} while step {step} was read; {workers} were at work (data.workers). Most often memory ran "
+        "out. The last checkpoint is intact: run the same command again to resume from it, with fewer data.workers if it "
+        "happens again."
     )
 
 

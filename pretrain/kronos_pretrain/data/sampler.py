@@ -82,6 +82,11 @@ class Sampler:
         """Sets of markers of a sample."""
         return 1 if self._data.shared_markers else 2
 
+    @property
+    def most_markers(self) -> int:
+        """Largest number of markers of a step."""
+        return self._data.markers[1]
+
     def markers_at(self, step: int) -> int:
         """Return the number of markers of every sample of a step."""
         low, high = self._data.markers

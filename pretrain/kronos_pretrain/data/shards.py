@@ -49,6 +49,7 @@ class Layout:
 
 def layout(folder: Path) -> Layout:
     """Read the layout of the array in `folder`; one that this reader does not know is a ValueError that says what differs."""
+    _require_codec()
     path = folder / "zarr.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -65,6 +66,18 @@ def layout(folder: Path) -> Layout:
             "the pixels as .npy."
         )
         raise ValueError(msg) from error
+
+
+def _require_codec() -> None:
+    """Say early if the codec is not installed; and workers that are forked need not import it one by one."""
+    try:
+        import numcodecs.zstd  # noqa: F401
+    except ImportError as error:
+        msg = (
+            "The pixels of this corpus are compressed by zstd, and numcodecs, which unpacks them, is not installed. Install it "
+            "(`pip install numcodecs`), or build the corpus with .npy pixels, which need numpy alone."
+        )
+        raise ImportError(msg) from error
 
 
 def _parsed(record: dict[str, Any]) -> Layout:

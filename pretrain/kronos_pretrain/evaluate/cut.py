@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 LEAST = 2  # patches of a class in either part; a class with fewer is left out
 NUMBER = 2**40  # the place of evaluation among the simulator's random numbers, far from the images that are trained on
-DENSITY = 500.0  # pixels per simulated cell, with room to spare
-EDGES = (512, 2048)
+DENSITY = 500.0  # pixels per simulated cell
+EDGES = (448, 2048)  # of the part of a simulated image where cells are taken
 
 
 def from_spatialdata(
@@ -117,8 +117,8 @@ def simulated(n: int, *, size: int = 64, seed: int = 0) -> Labelled:
     from kronos_sc.datasets import tissue
 
     positive_integer(n, name="n")
-    side = int(np.clip(np.sqrt(n / 2 * DENSITY * 3), *EDGES)) // 64 * 64
-    sdata = tissue(shape=(side, side), n_images=2, bit_depth=8, rng=generator(seed, Stream.SIMULATION, index=NUMBER))
+    side = size + int(np.clip(np.sqrt(n / 2 * DENSITY * 3), *EDGES))  # a frame for windows that must not reach beyond the image
+    sdata = tissue(shape=(side, side), n_images=2, rng=generator(seed, Stream.SIMULATION, index=NUMBER))
     obs = sdata["table"].obs
     obs["part"] = np.where(obs["element"].astype(str) == "cells_0", *SPLITS)
     shared = _at_most(obs["cell_type"].astype(str).to_numpy(), obs["part"].to_numpy(), n)

@@ -46,8 +46,8 @@ def dino_loss(global_2bk: torch.Tensor, local_lbk: torch.Tensor, teacher_2bk: to
     first_bk, second_bk = teacher_2bk[:b], teacher_2bk[b:]
     views = len(local_lbk) // b
     weight = 1 / (b * (2 * views + 2))
-    cross = soft_cross_entropy(global_2bk[:b], second_bk, temperature=temperature, weights_n=weight)
-    cross = cross + soft_cross_entropy(global_2bk[b:], first_bk, temperature=temperature, weights_n=weight)
+    # the targets change places rather than the student's rows: views of those would each get a gradient as large as all rows
+    cross = soft_cross_entropy(global_2bk, torch.cat([second_bk, first_bk]), temperature=temperature, weights_n=weight)
     if not views:
         return Dino(torch.zeros_like(cross), cross)
     # both teacher views at once: cross-entropy is linear in the targets

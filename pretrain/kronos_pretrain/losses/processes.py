@@ -48,9 +48,9 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, group: ProcessGroup | None) -> torch.Tensor:
         ctx.group, ctx.rows = group, len(x)
-        out = x.new_empty(count(group) * len(x), *x.shape[1:])
-        distributed.all_gather_into_tensor(out, x.contiguous(), group=group)
-        return out
+        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(count(group))]
+        distributed.all_gather(parts, x.contiguous(), group=group)
+        return torch.cat(parts)
 
     @staticmethod
     @once_differentiable

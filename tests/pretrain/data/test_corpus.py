@@ -88,7 +88,7 @@ def test_another_format_is_refused(tmp_path, content, message) -> None:
 
 def test_an_incomplete_record_says_what_is_missing(spoilt) -> None:
     _rewrite(spoilt, lambda record: record["images"][1].pop("scale"))
-    with pytest.raises(ValueError, match="not complete .*'scale'"):
+    with pytest.raises(ValueError, match=r"not complete .*'scale'"):
         Corpus.open(spoilt.folder)
 
 

@@ -29,13 +29,14 @@ def test_a_sample_is_the_z_score_of_what_was_drawn(corpus, written, shared) -> N
         image, row, column, planes = sampler.draw(2, index)
         name = corpus.images[image].name
         seen.add(name)
-        sample = patches[2, index]
+        sample, batch = patches[2, index], patches.read([(2, index)])
         assert (sample.index, sample.pixels.dtype, sample.marker_ids.dtype) == (index, torch.float32, torch.int64)
         assert sample.pixels.shape == (1 if shared else 2, 3, 24, 24)
         for s, plane_set in enumerate(planes):
             for m, plane in enumerate(plane_set):
                 marker = corpus.vocabulary.get_by_id(int(sample.marker_ids[s, m]))
                 assert marker.id == corpus.images[image].markers[plane]
+                assert batch.zero[0, s, m] == pytest.approx(-marker.mean / marker.std)
                 scaled = written.pixels[name][plane, row : row + 24, column : column + 24] / np.float64(corpus.images[image].scale)
                 np.testing.assert_allclose(sample.pixels[s, m], (scaled - marker.mean) / marker.std, rtol=1e-5, atol=1e-6)
         assert corpus.vocabulary.get_by_id(int(sample.marker_ids[0, 0])).role == "nuclear"
@@ -45,7 +46,7 @@ def test_a_sample_is_the_z_score_of_what_was_drawn(corpus, written, shared) -> N
 def test_a_batch_is_its_samples(corpus) -> None:
     patches = Patches(corpus, Data(patch=32), seed=4)
     keys = [(5, 3), (5, 9), (5, 4)]
-    batch = patches.__getitems__(keys)
+    batch = patches.read(keys)
     assert (batch.step, batch.index.tolist()) == (5, [3, 9, 4])
     for i, key in enumerate(keys):
         assert torch.equal(batch.pixels[i], patches[key].pixels)

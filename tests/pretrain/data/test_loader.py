@@ -23,6 +23,8 @@ from kronos_pretrain.data.dataset import Patches
 from kronos_pretrain.data.loader import samples
 from kronos_pretrain.data.store import ArraySource
 
+FIELDS = ("index", "pixels", "marker_ids", "zero")
+
 
 @pytest.fixture(scope="module")
 def corpus(written) -> Corpus:
@@ -52,7 +54,7 @@ def _all(corpus: Corpus, config: Config, **options) -> list:
 
 def _same(some: list, others: list) -> bool:
     pairs = list(zip(some, others, strict=True))
-    return all(a.step == b.step and all(torch.equal(x, y) for x, y in zip(a[1:4], b[1:4], strict=True)) for a, b in pairs)
+    return all(a.step == b.step and all(torch.equal(getattr(a, f), getattr(b, f)) for f in FIELDS) for a, b in pairs)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +77,22 @@ def test_the_number_of_workers_changes_nothing(corpus, six_steps, workers) -> No
     assert _same(_all(corpus, _config(workers=workers, markers=(3, 4)), stop_step=6), six_steps)
 
 
+def test_parts_that_do_not_come_out_even_make_the_same_batch(corpus, six_steps, monkeypatch) -> None:
+    monkeypatch.setattr("kronos_pretrain.data.loader.PART", 3)
+    assert _same(_all(corpus, _config(workers=2, markers=(3, 4)), stop_step=6), six_steps)
+
+
+def test_batches_are_not_overwritten_while_they_wait(corpus) -> None:
+    """Slow consumers, and many more batches than slots."""
+    config, wanted = _config(workers=2, batch=2), _all(corpus, _config(batch=2), stop_step=40)
+    got = []
+    with samples(corpus, config, stop_step=40) as batches:
+        for batch in batches:
+            got.append(batch)
+            time.sleep(0.01 * (batch.step % 3))
+    assert _same(got, wanted)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_starting_later_is_skipping(corpus, six_steps, workers) -> None:
     assert _same(_all(corpus, _config(workers=workers, markers=(3, 4)), first_step=2, stop_step=6), six_steps[2:])
@@ -86,7 +104,7 @@ def test_processes_and_micro_batches_share_out_the_same_batch(corpus, six_steps)
     assert [batch.index.tolist() for batch in ranks[1][:3]] == [[4, 5], [6, 7], [4, 5]]
     for step, whole in enumerate(six_steps):
         parts = [batch for share in ranks for batch in share if batch.step == step]
-        for field in ("index", "pixels", "marker_ids"):
+        for field in FIELDS:
             assert torch.equal(torch.cat([getattr(part, field) for part in parts]), getattr(whole, field))
 
 
@@ -110,6 +128,15 @@ def test_settings_are_checked_before_anything_is_read(corpus) -> None:
         samples(corpus, _config(markers=(3, 6)))
 
 
+def test_too_little_shared_memory_is_said_at_the_start(corpus, monkeypatch) -> None:
+    def refuse(*_):
+        raise RuntimeError("No space left on device")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", refuse)
+    with pytest.raises(RuntimeError, match=r"data.workers=4 needs 1 MiB of shared memory .*No space left.*--shm-size"):
+        _all(corpus, _config(workers=4, batch=8), stop_step=1)
+
+
 def test_torchs_global_random_state_is_left_alone(corpus) -> None:
     before = torch.get_rng_state()
     _all(corpus, _config(workers=1), stop_step=1)
@@ -126,12 +153,8 @@ def test_what_is_wrong_with_a_file_is_said(spoilt, workers) -> None:
     for shard in (spoilt.folder / "images/0000-one/pixels.zarr/c").rglob("0"):
         if shard.is_file():
             shard.write_bytes(shard.read_bytes()[:-20])
-    with (
-        samples(Corpus.open(spoilt.folder), _config(workers=workers)) as batches,
-        pytest.raises(OSError, match="(?s)Image 'one', marker '.*Delete"),
-    ):
-        for _ in range(20):
-            next(batches)
+    with pytest.raises(OSError, match=r"(?s)Image 'one', marker '.*Delete"):
+        _all(Corpus.open(spoilt.folder), _config(workers=workers), stop_step=20)
 
 
 class _Trap(ArraySource):

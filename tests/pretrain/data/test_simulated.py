@@ -43,7 +43,7 @@ def test_the_same_settings_give_the_same_corpus(corpus) -> None:
 
 
 def test_samples_are_normalised(corpus) -> None:
-    pixels = Patches(corpus, Data(patch=64), seed=0).__getitems__([(0, i) for i in range(64)]).pixels
+    pixels = Patches(corpus, Data(patch=64), seed=0).read([(0, i) for i in range(64)]).pixels
     assert abs(float(pixels.mean())) < 0.3
     assert 0.6 < float(pixels.std()) < 1.5
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -67,6 +68,24 @@ def test_all_sources_read_the_same(raw, source, tmp_path) -> None:
         expected = source.read(planes, row, column, size)
         for other in (ArraySource(raw), NpySource(tmp_path / "pixels.npy")):
             np.testing.assert_array_equal(other.read(planes, row, column, size), expected)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_what_the_builder_writes_is_read(dtype, tmp_path) -> None:
+    from kronos_pretrain.corpus.store import STORES
+
+    pixels = np.random.default_rng(5).integers(0, 250, (3, 200, 140)).astype(dtype)
+    pixels[1, :128, :128] = 0
+    for kind, source in (("zarr", ZarrSource), ("npy", NpySource)):
+        folder = tmp_path / kind
+        folder.mkdir()
+        store = STORES[kind](folder, pixels.shape, pixels.dtype)
+        for plane in range(3):
+            store.write(plane, 0, 0, pixels[plane])
+        store.keep([0, 1])
+        read = source(folder / store.name, "x")
+        assert (read.shape, read.dtype) == ((2, 200, 140), np.dtype(dtype))
+        np.testing.assert_array_equal(read.read([1, 0], 7, 0, 140), pixels[[1, 0], 7:147])
 
 
 def test_a_patch_on_the_grid_unpacks_four_chunks_per_marker(source, decodes) -> None:
@@ -152,7 +171,7 @@ def test_a_chunk_beyond_the_end_and_a_missing_shard_are_damage(raw, zarr_writer,
     with pytest.raises(OSError, match=r"chunk \(4, 0\).*ends \d+ bytes before the chunk does"):
         source.read([3], 64, 0, 16)
     file.unlink()
-    with pytest.raises(OSError, match="marker 'D'.*No such file"):
+    with pytest.raises(OSError, match=r"marker 'D'.*No such file"):
         source.read([3], 64, 0, 16)
 
 
@@ -185,7 +204,7 @@ def test_other_codecs_within_shards_are_refused(tmp_path) -> None:
     import zarr
 
     zarr.create_array(tmp_path / "a", shape=SHAPE, dtype="u2", chunks=(1, 16, 16), shards=(1, 64, 64), compressors=zarr.codecs.GzipCodec())
-    with pytest.raises(ValueError, match="codecs in shards .*gzip"):
+    with pytest.raises(ValueError, match=r"codecs in shards .*gzip"):
         ZarrSource(tmp_path / "a")
 
 
@@ -195,6 +214,12 @@ def test_an_array_that_is_not_there_or_no_json_is_named(tmp_path) -> None:
     (tmp_path / "zarr.json").write_text("{")
     with pytest.raises(ValueError, match="is not JSON"):
         ZarrSource(tmp_path)
+
+
+def test_without_numcodecs_it_says_what_to_install(stored, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "numcodecs.zstd", None)
+    with pytest.raises(ImportError, match=r"pip install numcodecs.*\.npy"):
+        ZarrSource(stored[0])
 
 
 def test_a_short_npy_is_named_and_objects_are_refused(raw, tmp_path) -> None:

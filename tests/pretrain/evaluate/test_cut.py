@@ -95,6 +95,8 @@ def test_simulated_cells_are_repeatable_and_balanced():
     assert not np.array_equal(one.pixels[:10], other.pixels[:10])
     assert 40 <= len(one) <= 80
     assert one.pixels.shape[1:] == (20, 32, 32)
+    assert one.pixels.dtype == np.uint16  # the intensities that training on simulated tissue sees
+    assert one.mask.any((1, 2)).all()
     assert {"Tumor", "B cell"} <= set(one.classes)
     counts = np.unique(one.labels, return_counts=True)[1]
     assert counts.max() <= 2 * 4

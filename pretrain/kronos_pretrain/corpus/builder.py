@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from kronos_pretrain.corpus.image import Job, build_image, finished
+from kronos_pretrain.corpus.image import Job, build_image, finished, stored
 from kronos_pretrain.corpus.index import INDEX, write_index, write_quality
 from kronos_pretrain.corpus.manifest import Manifest
 from kronos_pretrain.corpus.panel import lacking, panels, refuse
@@ -128,7 +128,7 @@ def build(manifest: str | Path, out: str | Path, *, resume: bool = True, workers
     ordered = {entry.name: records[entry.name] for entry in plan.images}
     write_quality(out, ordered)
     write_review(out, ordered, names)
-    refuse(_unusable(plan, ordered), plan, done="Images are built and stay; the corpus has no index yet.")
+    refuse(_unusable(plan, ordered), plan, done="Images are built and stay; no index was written.")
     vocabulary = write_index(out, plan, ordered, names)
     _strangers(out, set(names.values()))
     return _summary(out, ordered, [job.entry.name for job in todo], len(vocabulary), perf_counter() - started)
@@ -151,36 +151,45 @@ def _folder(out: Path) -> Path:
 
 def _folders(out: Path, names: list[str]) -> dict[str, str]:
     """Return the folder of each image: the one that it has, or a new number."""
-    there = {each.name.partition("-")[2]: each.name for each in (out / "images").iterdir() if each.name[:1].isdigit()}
-    last = max((int(name.partition("-")[0]) for name in there.values()), default=-1)
+    folders = sorted(each for each in (out / "images").iterdir() if each.name[:4].isdigit())
+    there = {record["name"]: each.name for each in folders if (record := stored(each))}
+    last = max((int(each.name.partition("-")[0]) for each in folders), default=-1)
     found = {}
     for name in names:
-        plain = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
-        if plain not in there or there[plain] in found.values():
+        if name not in there:
             last += 1
-            there[plain] = f"{last:04d}-{plain}"
-        found[name] = there[plain]
+            plain = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+            there[name] = f"{last:04d}-{plain}"
+        found[name] = there[name]
     return found
 
 
 def _built(jobs: list[Job], workers: int) -> dict[str, dict[str, Any]]:
-    """Build images, several at a time; the first error ends it."""
+    """Build images, several at a time; the first error, or an interrupt, ends it after the blocks that are in work."""
     total = sum(len(job.panel.channels) * job.source.shape[0] * job.source.shape[1] for job in jobs)
+    stop = Event()
     with bar(total=total // MEGA, description="corpus", unit="Mpx") as shown, ThreadPoolExecutor(workers) as pool:
-        step = _counter(shown.update)
+        step = _counter(shown.update, stop)
         futures = [pool.submit(build_image, job, budget=BUDGET // workers, step=step) for job in jobs]
         try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+            for future in futures:
+                if future.done() and not future.cancelled() and (error := future.exception()):
+                    raise error
             return {job.entry.name: future.result() for job, future in zip(jobs, futures, strict=True)}
         finally:
+            stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _counter(update: Callable[[int], Any]) -> Callable[[int], None]:
-    """Return a function that counts pixels and moves a bar of whole megapixels; several threads may call it."""
+def _counter(update: Callable[[int], Any], stop: Event) -> Callable[[int], None]:
+    """Return a function that counts pixels and moves a bar of whole megapixels; several threads may call it, until they are to stop."""
     done, lock = 0, Lock()
 
     def count(pixels: int) -> None:
         nonlocal done
+        if stop.is_set():
+            raise CancelledError
         with lock:
             before, done = done, done + pixels
             update(done // MEGA - before // MEGA)

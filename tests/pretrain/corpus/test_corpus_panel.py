@@ -1,0 +1,128 @@
+"""Channels → markers, and everything that is refused before any work."""
+
+from __future__ import annotations
+
+import pytest
+
+from kronos_pretrain.corpus import read_manifest
+from kronos_pretrain.corpus.panel import lacking, panels, vocabulary_of
+from kronos_pretrain.corpus.source import open_source
+from kronos_sc.markers import paper_vocabulary
+
+
+def _panels(path):
+    found = read_manifest(path)
+    return panels(found, {entry.name: open_source(entry) for entry in found.images})
+
+
+def _image(name: str, more: str = "") -> str:
+    return f'path = "{name}.ome.tif"\nsubset = "s"\n{more}'
+
+
+def test_channels_become_markers(tiff, manifest) -> None:
+    tiff("a.ome.tif", ["DAPI-01", "CD3e", "CD8 - T cells:Cyc_3_ch_2", "Blank", "CD62L", "xyzzy"])
+    found = _panels(manifest(_image("a")))["a"]
+    assert [(c.position, c.marker, c.role) for c in found.channels] == [(0, "DAPI", "nuclear"), (1, "CD3", "other"), (2, "CD8", "other")]
+    assert found.unmatched == ("CD62L", "xyzzy")
+
+
+def test_the_manifest_decides(tiff, manifest) -> None:
+    tiff("a.ome.tif", ["blue", "red", "green", "CD3", "CD8", "CD4", "CD20"])
+    path = manifest(
+        _image("a", 'channels = { blue = "DAPI", red = "unseen", CD4 = false }\nexclude = { CD8 = "leaks" }\nkeep = ["CD3"]'),
+        rest='[channels]\ngreen = "FOXP3"\n[[exclude]]\nmarker = "MS4A1"\nreason = "out of focus"',
+    )
+    found = _panels(path)["a"]
+    assert [(c.name, c.marker, c.kept) for c in found.channels] == [
+        ("blue", "DAPI", False),
+        ("red", "red", False),
+        ("green", "FOXP3", False),
+        ("CD3", "CD3", True),
+    ]
+    assert found.excluded == {"CD20": "out of focus", "CD8": "leaks"}
+
+
+def test_an_image_comes_before_the_whole_corpus(tiff, manifest) -> None:
+    for name in "ab":
+        tiff(f"{name}.ome.tif", ["DAPI", "dye", "CD8", "CD4"])
+    found = _panels(manifest(_image("a", 'channels = { dye = "CD3" }'), _image("b"), rest='[channels]\ndye = "CD20"'))
+    assert [found[name].channels[1].marker for name in "ab"] == ["CD3", "CD20"]
+
+
+def test_exclusions_reach_one_subset_or_one_image(tiff, manifest) -> None:
+    for name in "abc":
+        tiff(f"{name}.ome.tif", ["DAPI", "CD3", "CD8", "CD4", "CD20"])
+    found = _panels(
+        manifest(
+            _image("a"),
+            _image("b"),
+            'path = "c.ome.tif"\nsubset = "t"',
+            rest='[[exclude]]\nmarker = "CD3"\nimage = "b"\n[[exclude]]\nmarker = "CD8"\nsubset = "t"',
+        )
+    )
+    assert [list(found[name].excluded) for name in "abc"] == [[], ["CD3"], ["CD8"]]
+
+
+def test_unseen_markers_get_ids_in_the_order_of_their_names() -> None:
+    seen = {"DAPI": ("nuclear", 0.1, 0.1), "CD3": ("other", 0.1, 0.1)}
+    new = {"ZETA": ("other", 0.1, 0.2), "ALPHA": ("other", 0.1, 0.2), "BLUE": ("nuclear", 0.3, 0.2)}
+    free = paper_vocabulary().free_ids("other")
+    for markers in (seen | new, new | seen):
+        found = vocabulary_of("v", markers)
+        assert [found[name].id for name in ("ALPHA", "ZETA")] == free[:2]
+        assert found["BLUE"].id == paper_vocabulary().free_ids("nuclear")[0]
+        assert found["CD3"].id == paper_vocabulary()["CD3"].id
+    assert found["ZETA"].std == 0.2
+
+
+def test_all_that_is_wrong_is_said_at_once(tiff, manifest) -> None:
+    """Six images, six faults, one error, and the line that mends each."""
+    tiff("nuclei.ome.tif", ["CD3", "CD8", "CD4"])
+    tiff("few.ome.tif", ["DAPI", "CD3", "Blank"])
+    tiff("ambiguous.ome.tif", ["DAPI", "CD3", "CD8", "CK-EPCAM"])
+    tiff("twice.ome.tif", ["DAPI", "CD3", "CD8", "CD3e"])
+    tiff("small.ome.tif", ["DAPI", "CD3", "CD8"], shape=(63, 200))
+    tiff("typing.ome.tif", ["DAPI", "CD3", "CD8"])
+    tiff("good.ome.tif", ["DAPI", "CD3", "CD8"])
+    names = ("nuclei", "few", "ambiguous", "twice", "small", "good")
+    path = manifest(*map(_image, names), _image("typing", 'channels = { CD33 = "CD3" }'))
+    with pytest.raises(ValueError, match="6 to correct") as error:
+        _panels(path)
+    text = str(error.value)
+    for part in (
+        "'nuclei': no marker is a nuclear stain",
+        "'few': 2 usable marker(s)",
+        "'ambiguous': the name of 1 channel(s) means several markers",
+        'channels = {"CK-EPCAM" = "CYTOKERATIN"}',
+        "'twice': several channels are one marker: CD3 is 'CD3', 'CD3e'",
+        'channels = {"CD3e" = false}',
+        "'small': 63 × 200 pixels hold no patch of 64 px",
+        "'typing': There is no channel 'CD33'",
+    ):
+        assert part in text
+    assert "'good'" not in text
+
+
+@pytest.mark.parametrize(
+    ("more", "rest", "message"),
+    [
+        ('exclude = ["CD33"]', "", "neither channel nor marker. Close: 'CD3'"),
+        ('keep = ["CD33"]', "", "keep of 'a' names 'CD33'"),
+        ('channels = { CD3 = "unseen" }', "", "declared unseen, but it is CD3"),
+        ("", '[channels]\n"CD33" = "CD3"', r"\[channels\] names 'CD33', and no image has this channel. Close: 'CD3'"),
+        ("", '[[exclude]]\nmarker = "CD33"', "no image has it"),
+        ("", '[[exclude]]\nmarker = "CD3"\nsubset = "t"', "no image with subset = 't' has it"),
+        ("", '[[exclude]]\nmarker = "CD3"\nimage = "b"', "no image with image = 'b' has it"),
+    ],
+)
+def test_names_that_mean_nothing(tiff, manifest, more, rest, message) -> None:
+    tiff("a.ome.tif", ["DAPI", "CD3", "CD8", "CD4"])
+    with pytest.raises(ValueError, match=message):
+        _panels(manifest(_image("a", more), rest=rest))
+
+
+def test_what_an_image_needs(tiff, manifest) -> None:
+    entry = read_manifest(manifest(_image("a"))).images[0] if tiff("a.ome.tif", ["DAPI"]) is not None else None
+    assert not lacking(entry, ["nuclear", "other", "other"])
+    assert "no marker is a nuclear stain" in lacking(entry, ["other"] * 3)[0]
+    assert "2 usable" in lacking(entry, ["nuclear", "other"])[0]
