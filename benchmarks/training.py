@@ -24,7 +24,7 @@ MARKERS = (4, 140, 200)
 
 
 class Reference:
-    """One sample, one crop, one head row at a time, every intermediate in memory, no sharding; the same losses and the same update."""
+    """One crop at a time through the network, every intermediate in memory, no sharding; the same losses and the same update."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -64,29 +64,28 @@ class Reference:
             every = [[drop.kept(i, branch, group, views) for branch in range(BRANCHES)] for i in range(self.config.model.depth)]
             return [[1.0 if k is None else k.scale * bool((k.rows == number).any()) for k in branches] for branches in every]
 
-        self.teacher_dino, self.teacher_ibot = [], []
         with torch.no_grad():
-            for n in range(len(large.pixels)):
-                x = self.encode(self.teacher, large.pixels[n], large.marker_ids[n])
-                self.teacher_dino.append(self.teacher.dino_head(x[:1])[0])
-                self.teacher_ibot.append(self.teacher.dino_head(x[before:][tokens_seen[n]]))
-        targets = [torch.softmax((s - self.centers["dino"]) / temperature, -1) for s in self.teacher_dino]
-        token_targets = [torch.softmax((s - self.centers["ibot"]) / temperature, -1) for s in self.teacher_ibot]
-        cls, ibot, pairs = [], 0.0, {"dino_global": 0.0, "dino_local": 0.0}
-        share = 1 / (b * (2 * self.config.views.local_count + 2))
-        for n in range(len(large.pixels)):
+            rows = [self.encode(self.teacher, large.pixels[n], large.marker_ids[n]) for n in range(2 * b)]
+            self.teacher_dino = self.teacher.dino_head(torch.stack([x[0] for x in rows]))
+            self.teacher_ibot = self.teacher.dino_head(torch.cat([x[before:][seen] for x, seen in zip(rows, tokens_seen, strict=True)]))
+        targets = torch.softmax((self.teacher_dino - self.centers["dino"]) / temperature, -1)
+        token_targets = torch.softmax((self.teacher_ibot - self.centers["ibot"]) / temperature, -1)
+        cls, tokens, local = [], [], []
+        for n in range(2 * b):
             x = self.encode(self.student, large.pixels[n], large.marker_ids[n], hidden_p=hidden.mask[n], runs=runs(0, GLOBAL_VIEWS, n))
             cls.append(x[0])
-            scores = F.log_softmax(self.student.dino_head(x[:1])[0] / loss.student_temperature, -1)
-            pairs["dino_global"] = pairs["dino_global"] - share * (targets[(n + b) % (2 * b)] * scores).sum()
-            if len(tokens_seen[n]):
-                scores = F.log_softmax(self.student.dino_head(x[before:][tokens_seen[n]]) / loss.student_temperature, -1)
-                ibot = ibot - (token_targets[n] * scores).sum(-1).mean() / (2 * b)
+            tokens.append(x[before:][tokens_seen[n]])
         for n in range(0 if small is None else len(small.pixels)):
-            x = self.encode(self.student, small.pixels[n], small.marker_ids[n], runs=runs(1, small.views, n))
-            scores = F.log_softmax(self.student.dino_head(x[:1])[0] / loss.student_temperature, -1)
+            local.append(self.encode(self.student, small.pixels[n], small.marker_ids[n], runs=runs(1, small.views, n))[0])
+        scores = F.log_softmax(self.student.dino_head(torch.stack(cls + local)) / loss.student_temperature, -1)
+        pairs, share = {"dino_global": 0.0, "dino_local": 0.0}, 1 / (b * (2 * self.config.views.local_count + 2))
+        for n in range(2 * b):
+            pairs["dino_global"] = pairs["dino_global"] - share * (targets[(n + b) % (2 * b)] * scores[n]).sum()
+        for n in range(len(local)):
             for view in range(GLOBAL_VIEWS):
-                pairs["dino_local"] = pairs["dino_local"] - share * (targets[view * b + n % b] * scores).sum()
+                pairs["dino_local"] = pairs["dino_local"] - share * (targets[view * b + n % b] * scores[2 * b + n]).sum()
+        each = -(token_targets * F.log_softmax(self.student.dino_head(torch.cat(tokens)) / loss.student_temperature, -1)).sum(-1)
+        ibot = sum(part.mean() / (2 * b) for part in each.split([len(t) for t in tokens]) if len(part))
         spread = 0.0
         for view in torch.stack(cls).chunk(GLOBAL_VIEWS):
             unit = F.normalize(view, dim=1, eps=1e-8)
@@ -111,7 +110,7 @@ class Reference:
             for mine, theirs in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
                 mine.copy_(values.momentum * mine + (1 - values.momentum) * theirs)
             keep = self.config.loss.center_momentum
-            for name, scores in (("dino", torch.stack(self.teacher_dino)), ("ibot", torch.cat(self.teacher_ibot))):
+            for name, scores in (("dino", self.teacher_dino), ("ibot", self.teacher_ibot)):
                 self.centers[name] = keep * self.centers[name] + (1 - keep) * scores.mean(0)
         return {name: float(torch.as_tensor(value).detach()) for name, value in terms.items()}
 

@@ -128,22 +128,21 @@ class Trainer:
         """Train until the last step, or until asked to stop."""
         config, last = self.config, self.config.run.steps
         self.announce()
-        reader = samples(self.corpus, config, first_step=self.step, rank=self.procs.rank, world=self.procs.world, device=self.procs.device)
-        watch = Watching(config, self.procs, self.corpus, self.state, first_step=self.step)
-        try:
+        procs = self.procs
+        watch = Watching(config, procs, self.corpus, self.state, first_step=self.step)
+        reader = samples(self.corpus, config, first_step=self.step, stop_step=last, rank=procs.rank, world=procs.world, device=procs.device)
+        with watch, reader:
+            watch.start()
             while self.step < last:
                 figures = self.take_step(reader, stop)
                 self.step += 1
                 watch.after(self.step, figures, self.values(self.step - 1))
                 if figures.stop or self.step == last or self.step % config.checkpoints.every == 0:
-                    with watch.watch.aside():
+                    with watch.aside():
                         self.save()
                 if figures.stop:
                     info(f"stopped as asked after step {self.step}; the same command goes on from there")
                     break
-        finally:
-            reader.close()
-            watch.close()
 
     def announce(self) -> None:
         """Say what is about to run."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from kronos_pretrain.evaluate import Evaluation
 from kronos_pretrain.sources import open_labelled
 from kronos_pretrain.watch import Watch, monitors
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from kronos_pretrain.config.schema import Config
     from kronos_pretrain.data.corpus import Corpus
     from kronos_pretrain.parallel import Processes
@@ -40,7 +42,21 @@ class Watching:
         self.evaluation = None
         if config.watch.evaluate_every:
             self.evaluation = Evaluation(open_labelled(config), corpus.vocabulary, device=procs.device)
-        if first_step == 0:
+        self.first_step = first_step
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.watch.close()
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Return a context whose time does not count as training."""
+        return self.watch.aside()
+
+    def start(self) -> None:
+        """Evaluate the weights that a run begins with; one that goes on has done so before."""
+        if self.first_step == 0:
             self.evaluate(0)
 
     def after(self, step: int, figures: Figures, values: Values) -> None:
@@ -69,7 +85,3 @@ class Watching:
             self.watch.scalars(step, self.evaluation.scores(self.state.teacher.frozen))
             if self.config.watch.pictures:
                 self.watch.picture(step, "tokens", self.evaluation.pictures(self.state.teacher.frozen, count=self.config.watch.pictures))
-
-    def close(self) -> None:
-        """Close the log."""
-        self.watch.close()

@@ -7,6 +7,8 @@ name types for readers and type checkers.
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -40,7 +42,15 @@ NEVER = {
     "pl": {"torch"},
 }
 EVERYONE = {"__version__", "settings"}
-PRETRAIN_MAY_IMPORT = {"models", "markers", "patches"}
+PRETRAIN_MAY_IMPORT = {"_core", "models", "markers", "patches"}
+# Files of the trainer that meet people's images, or simulate some; training itself does without them.
+PRETRAIN_IMAGES = {
+    "kronos_pretrain.corpus": {"io"},
+    "kronos_pretrain.data.simulated": {"datasets"},
+    "kronos_pretrain.evaluate.cut": {"datasets"},
+}
+# What a machine that trains may lack.
+TRAINING_NEVER = {"anndata", "spatialdata", "scanpy", "squidpy", "sklearn", "matplotlib", "dask", "zarr"}
 
 
 def _is_type_checking(node: ast.stmt) -> bool:
@@ -116,16 +126,41 @@ def test_the_library_does_not_know_the_trainer(sources) -> None:
     assert not knowing
 
 
-def test_the_trainer_imports_models_markers_and_patches_alone(sources) -> None:
-    trainer = [s for s in sources if s.module.split(".")[0] == "kronos_pretrain"]
-    assert trainer
+def _images_of(source) -> str:
+    """The entry of `PRETRAIN_IMAGES` that a file belongs to, or ""."""
+    return next((name for name in PRETRAIN_IMAGES if f"{source.module}.".startswith(f"{name}.")), "")
+
+
+def _trainer(sources) -> list:
+    found = [s for s in sources if s.module.split(".")[0] == "kronos_pretrain"]
+    assert {name for s in found if (name := _images_of(s))} == set(PRETRAIN_IMAGES), "a file moved: bring the law along"
+    return found
+
+
+def test_the_trainer_imports_the_rooms_it_may(sources) -> None:
     broken = [
         f"{s.name}:{line} {name}"
-        for s in trainer
+        for s in _trainer(sources)
         for line, name in runtime_imports(s.tree)
-        if name.split(".")[0] == "kronos_sc" and name.split(".")[1] not in PRETRAIN_MAY_IMPORT
+        if name.split(".")[0] == "kronos_sc" and name.split(".")[1] not in PRETRAIN_MAY_IMPORT | PRETRAIN_IMAGES.get(_images_of(s), set())
     ]
     assert not broken, "\n".join(broken)
+
+
+def test_training_keeps_away_from_packages_that_its_machine_may_lack(sources) -> None:
+    broken = [
+        f"{s.name}:{line} {name}"
+        for s in _trainer(sources)
+        if not _images_of(s)
+        for line, name in runtime_imports(s.tree)
+        if name.split(".")[0] in TRAINING_NEVER
+    ]
+    assert not broken, "\n".join(broken)
+
+
+def test_importing_the_trainer_loads_none_of_them_on_the_way() -> None:
+    code = f"import sys, kronos_pretrain.trainer, kronos_pretrain.restore; print(*sorted({TRAINING_NEVER!r} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == []
 
 
 @pytest.mark.parametrize("room", sorted(MAY_IMPORT))
