@@ -9,6 +9,7 @@ from pathlib import Path
 from kronos_pretrain.config import load
 from kronos_pretrain.trainer import train
 from kronos_pretrain.watch import read
+from kronos_sc import settings
 
 PROBES = {
     "class token, k-NN": "evaluate/knn_balanced_accuracy",
@@ -26,17 +27,18 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
+    settings.progress = False
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in PROBES}
     print(
         f"vitti16_cpu, {options.steps} steps of 64 samples, {options.cells} simulated cells of other images; balanced accuracy before → after"
     )
     for seed in range(options.seeds):
         with tempfile.TemporaryDirectory() as folder:
-            settings = [f"run.folder={Path(folder) / 'run'}", f"run.seed={seed}", f"run.epoch_steps={options.steps // 20}"]
-            settings += ["watch.every=10", f"watch.evaluate_every={options.steps}", f"watch.simulated_cells={options.cells}"]
-            settings += ["watch.pictures=0", "watch.tensorboard=false", f"checkpoints.every={options.steps}"]
+            words = [f"run.folder={Path(folder) / 'run'}", f"run.seed={seed}", f"run.epoch_steps={options.steps // 20}"]
+            words += ["watch.every=10", f"watch.evaluate_every={options.steps}", f"watch.simulated_cells={options.cells}"]
+            words += ["watch.pictures=0", "watch.tensorboard=false", f"checkpoints.every={options.steps}"]
             started = time.perf_counter()
-            log = read(train(load("vitti16_cpu", settings)))
+            log = read(train(load("vitti16_cpu", words)))
             seconds = time.perf_counter() - started
         for name, key in PROBES.items():
             values = [value for value in log[key].tolist() if value == value]  # NaN in lines that hold no evaluation

@@ -75,8 +75,9 @@ class Reference:
             x = self.encode(self.student, large.pixels[n], large.marker_ids[n], hidden_p=hidden.mask[n], runs=runs(0, GLOBAL_VIEWS, n))
             cls.append(x[0])
             tokens.append(x[before:][tokens_seen[n]])
-        for n in range(0 if small is None else len(small.pixels)):
-            local.append(self.encode(self.student, small.pixels[n], small.marker_ids[n], runs=runs(1, small.views, n))[0])
+        if small is not None:
+            every = range(len(small.pixels))
+            local = [self.encode(self.student, small.pixels[n], small.marker_ids[n], runs=runs(1, small.views, n))[0] for n in every]
         scores = F.log_softmax(self.student.dino_head(torch.stack(cls + local)) / loss.student_temperature, -1)
         pairs, share = {"dino_global": 0.0, "dino_local": 0.0}, 1 / (b * (2 * self.config.views.local_count + 2))
         for n in range(2 * b):

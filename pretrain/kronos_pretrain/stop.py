@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING, Self
 
 from kronos_sc._core.log import info
@@ -12,10 +13,11 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+REPEAT = 3.0  # seconds in which a second Ctrl-C is the echo of the first, which a terminal and a launcher both deliver
 
 
 class Stop:
-    """Remembers that the run was asked to end; a second request ends it at once.
+    """Remembers that the run was asked to end. A later Ctrl-C ends it at once; SIGTERM may come as often as it likes.
 
     Attributes
     ----------
@@ -25,6 +27,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.asked = False
+        self._first = 0.0
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Self:
@@ -36,9 +39,11 @@ class Stop:
         self._restore()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        info(f"{signal.Signals(number).name}: a checkpoint will be written after this step; a second signal stops at once")
-        self._restore()
+        if not self.asked:
+            self.asked, self._first = True, time.monotonic()
+            info(f"{signal.Signals(number).name}: a checkpoint will be written after this step; press Ctrl-C again later to stop at once")
+        elif number == signal.SIGINT and time.monotonic() - self._first > REPEAT:
+            raise KeyboardInterrupt
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

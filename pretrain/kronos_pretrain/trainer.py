@@ -122,7 +122,8 @@ class Trainer:
         checkpoint.load(self.folder, step, self.state.tensors())
         self.state.restore(facts["state"])
         self.step = step
-        info(f"process {self.procs.rank} goes on from step {step}, written by {facts['world']} processes")
+        writers = f"{facts['world']} process{'es' if facts['world'] > 1 else ''}"
+        info(f"{self.folder} goes on from step {step}, written by {writers}")
 
     def run(self, stop: Stop) -> None:
         """Train until the last step, or until asked to stop."""

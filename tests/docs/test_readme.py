@@ -62,7 +62,8 @@ def test_everything_asked_for_is_constrained() -> None:
     import tomllib
 
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["docs"], *project["optional-dependencies"]["test"]]
+    extras = [requirement for name in ("docs", "pretrain", "test") for requirement in project["optional-dependencies"][name]]
+    wanted = [*project["dependencies"], *extras]
     normal = lambda name: re.sub(r"[-_.]+", "-", name).lower()  # noqa: E731
     pinned = {normal(line.split("==")[0]) for line in (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()}
     names = {normal(re.match(r"[\w.-]+", requirement)[0]) for requirement in wanted} - {"kronos-sc"}

@@ -80,6 +80,18 @@ def test_two_processes_equal_one(straight, pair) -> None:
     assert two[STEPS] == pytest.approx(one[STEPS], rel=5e-3)
 
 
+def test_spread_in_other_ways_it_computes_the_same(tmp_path) -> None:
+    """Hybrid sharding, gradient accumulation and reading workers on two processes; other numbers of markers from step to step."""
+    same = ("run.epoch_steps=3", "data.markers=[3, 6]", "loss.koleo=0.0")  # KoLeo sees the samples of a pass
+    plain, spread = tmp_path / "plain", tmp_path / "spread"
+    train(plain, *same)
+    train(spread, *same, "parallel.shard=1", "parallel.micro_batch=2", "data.workers=1", "parallel.recompute=true", processes=2)
+    one, two = losses(plain), losses(spread)
+    for step in range(1, 6):
+        assert two[step] == pytest.approx(one[step], rel=1e-4)
+    assert len({row["speed/marker_tokens_per_s"] / row["speed/images_per_s"] for row in lines(plain)}) > 1
+
+
 def test_killed_and_resumed_it_goes_on_as_if_nothing_had_happened(straight, tmp_path) -> None:
     """kill -9 somewhere after the first checkpoint: the remaining losses are the same numbers."""
     folder = tmp_path / "run"

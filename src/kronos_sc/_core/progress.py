@@ -18,7 +18,8 @@ def bar(*, total: int | None = None, description: str = "", unit: str = "it") ->
     """Return a tqdm bar (terminal or notebook) that stays silent for the first second and where `settings.progress` is off."""
     from tqdm.auto import tqdm as auto
 
-    return auto(total=total, desc=description, unit=unit, disable=not settings.progress, delay=1.0, leave=False)
+    silent = {} if settings.progress else {"disable": True}  # said only if so: otherwise tqdm's own TQDM_DISABLE decides
+    return auto(total=total, desc=description, unit=unit, delay=1.0, leave=False, **silent)
 
 
 def track(items: Iterable[T], *, total: int | None = None, description: str = "", unit: str = "it") -> Iterator[T]:
