@@ -3,6 +3,7 @@
 # Shapes: b samples, n crops, m markers, p positions, t tokens, d width, k prototypes.
 import argparse
 import statistics
+import tempfile
 import time
 from dataclasses import replace
 
@@ -104,7 +105,8 @@ class Reference:
             group["weight_decay"] = values.weight_decay * group["decay_factor"]
         terms = self.losses(batch, values.teacher_temperature)
         terms["total"].backward()
-        torch.nn.utils.clip_grad_norm_(self.student.parameters(), self.config.optim.clip, foreach=False)
+        for part in self.student.children():
+            torch.nn.utils.clip_grad_norm_(part.parameters(), self.config.optim.clip, foreach=False)
         self.optimizer.step()
         self.optimizer.zero_grad()
         with torch.no_grad():
@@ -159,7 +161,8 @@ def main() -> None:
     )
     for precision in ("float32", "bfloat16"):
         config = settings(options.batch, precision)
-        with parallel.processes(config) as procs:
+        with parallel.processes(config) as procs, tempfile.TemporaryDirectory() as folder:
+            config = replace(config, run=replace(config.run, folder=folder))
             trainer, reference, stop = Trainer(config, procs, None), Reference(settings(options.batch, "float32")), NeverStop()
             values, reader = schedules(config), Fixed(config)
             times: dict[str, list[float]] = {"ours": [], "reference": []}

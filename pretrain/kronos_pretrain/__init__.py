@@ -1,3 +1,3 @@
-"""Pretraining of marker-aware vision transformers with DINOv2 (the trainer arrives in a later release)."""
+"""Pretraining of marker-aware vision transformers with DINOv2, from a laptop to many GPUs: `python -m kronos_pretrain --help`."""
 
 __all__: list[str] = []

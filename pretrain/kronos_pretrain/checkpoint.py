@@ -9,8 +9,10 @@ import json
 import os
 import re
 import shutil
+import warnings
 from typing import TYPE_CHECKING, Any
 
+import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint import CheckpointException, HuggingFaceStorageReader, HuggingFaceStorageWriter
 
@@ -32,7 +34,8 @@ _NAME = re.compile(r"step-(\d{8})")
 def steps(run: Path) -> list[int]:
     """Return the steps of a run's complete checkpoints, in order."""
     folder = run / FOLDER
-    found = (_NAME.fullmatch(path.name) for path in folder.iterdir()) if folder.is_dir() else ()
+    complete = (path.parent.name for path in folder.glob("step-*/state.json"))
+    found = (_NAME.fullmatch(name) for name in complete)
     return sorted(int(match[1]) for match in found if match)
 
 
@@ -83,10 +86,8 @@ def save(run: Path, step: int, tensors: dict[str, torch.Tensor], facts: dict[str
     """
     target = place(run, step)
     work = target.with_name(f".{target.name}.part")
-    if procs.first:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-    procs.wait()
+    failure = _prepare(work) if procs.first else ""
+    _raise_together(failure, work, target, procs)
     try:
         dcp.save(tensors, storage_writer=HuggingFaceStorageWriter(str(work), save_distributed=True))
         # after everyone's tensors: a folder without it is not complete
@@ -96,8 +97,31 @@ def save(run: Path, step: int, tensors: dict[str, torch.Tensor], facts: dict[str
     _raise_together(failure, work, target, procs)
     if procs.first:
         for old in steps(run)[:-keep]:
-            shutil.rmtree(place(run, old))
+            _remove(place(run, old))
     return target
+
+
+def _prepare(work: Path) -> str:
+    """Make an empty folder to write into, and clear away what earlier processes left half written or half removed."""
+    try:
+        work.parent.mkdir(parents=True, exist_ok=True)
+        for left in [*work.parent.glob(".step-*.part"), *work.parent.glob(".step-*.old")]:
+            shutil.rmtree(left, ignore_errors=True)
+        work.mkdir(exist_ok=True)
+    except OSError as error:
+        return f"process 0: {error}"
+    return ""
+
+
+def _remove(old: Path) -> None:
+    """Remove a checkpoint that is not needed any more; one that cannot be removed is no reason to end the run."""
+    aside = old.with_name(f".{old.name}.old")
+    try:
+        old.rename(aside)  # at once, so that no half of it can be taken for a checkpoint
+    except OSError as error:
+        info(f"{old} could not be removed: {error}")
+        return
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _finish(work: Path, target: Path, facts: dict[str, Any]) -> str:
@@ -108,7 +132,7 @@ def _finish(work: Path, target: Path, facts: dict[str, Any]) -> str:
             file.flush()
             os.fsync(file.fileno())
         if target.exists():  # a run that was set back to an earlier step comes by again
-            shutil.rmtree(target)
+            _remove(target)
         work.rename(target)
     except OSError as error:
         return f"process 0: {error}"
@@ -150,17 +174,36 @@ def read_facts(run: Path, step: int) -> dict[str, Any]:
 def load(run: Path, step: int, tensors: dict[str, torch.Tensor]) -> None:
     """Fill tensors, sharded or not, with the values of a checkpoint, whatever the number of processes that wrote it."""
     path = place(run, step)
+    _require_fit(path, run, step, tensors)
     try:
-        dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=not _distributed())
+        with warnings.catch_warnings():  # export and evaluation run without processes on purpose
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=not dist.is_initialized())
     except (CheckpointException, OSError, ValueError, RuntimeError) as error:
         raise _damaged(run, step, error) from error
-    info(f"resumed from {path.name}" if _distributed() else f"read {path.name}")
 
 
-def _distributed() -> bool:
-    import torch.distributed as dist
+def _require_fit(path: Path, run: Path, step: int, tensors: dict[str, torch.Tensor]) -> None:
+    """Raise a ValueError if a sound checkpoint holds other tensors than those to fill."""
+    try:
+        held = HuggingFaceStorageReader(str(path)).read_metadata().state_dict_metadata
+    except Exception as error:  # safetensors and the reader raise what they like on a damaged file
+        raise _damaged(run, step, error) from error
+    wrong = [
+        f"{name} {tuple(held[name].size) if name in held else 'missing'} for {tuple(t.shape)}"
+        for name, t in tensors.items()
+        if not _fits(held, name, t)
+    ]
+    if wrong:
+        msg = (
+            f"The checkpoint {path} belongs to a network of another shape: {listed(wrong, most=3)}. "
+            "Set model.* and head.* back to what its state.json says; --override cannot change them."
+        )
+        raise ValueError(msg)
 
-    return dist.is_initialized()
+
+def _fits(held: dict[str, Any], name: str, tensor: torch.Tensor) -> bool:
+    return name in held and tuple(held[name].size) == tuple(tensor.shape)
 
 
 def _damaged(run: Path, step: int, error: Exception) -> OSError:

@@ -43,6 +43,15 @@ def _say(text: object) -> None:
     sys.stdout.write(f"{text}\n")
 
 
+def _channels(words: list[str]) -> dict[str, str | None] | None:
+    """Return channel → marker of NAME=MARKER; NAME= drops a channel."""
+    if odd := [word for word in words if "=" not in word]:
+        msg = f"--channel {odd[0]!r} has no equals sign. Write NAME=MARKER, or NAME= to drop the channel."
+        raise ValueError(msg)
+    pairs = (word.rpartition("=") for word in words)
+    return {name: marker or None for name, _, marker in pairs} or None
+
+
 @app.command()
 def train(
     config: Annotated[str, typer.Argument(help="TOML file, or the name of one that comes with the package: debug, vitti16_cpu, vits16 …")],
@@ -61,12 +70,14 @@ def train(
 def build(
     manifest: Annotated[Path, typer.Argument(help="TOML file that lists images.")],
     out: Annotated[Path, typer.Argument(help="Folder to write; finished images in it are kept.")],
+    workers: Annotated[int | None, typer.Option(help="Images read at a time; one per core by default, at most four.")] = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Build all images anew, also those that are finished.")] = False,  # noqa: FBT002
 ) -> None:
     """Build a corpus from the images of a manifest."""
     from kronos_pretrain.corpus import build as run
 
     with _said():
-        _say(run(manifest, out))
+        _say(run(manifest, out, resume=not rebuild, workers=workers))
 
 
 @app.command()
@@ -74,14 +85,28 @@ def labelled(
     store: Annotated[Path, typer.Argument(help="SpatialData Zarr store with a table of cells.")],
     out: Annotated[Path, typer.Argument(help="File to write (.npz).")],
     target: Annotated[str, typer.Option(help="Column of obs with the classes.")],
-    size: Annotated[int, typer.Option(help="Edge of the window around a cell in pixels.")] = 64,
-    per_class: Annotated[int, typer.Option(help="Most cells per class.")] = 500,
+    size: Annotated[int, typer.Option(help="Edge of the window around a cell in pixels, a multiple of 16.")] = 64,
+    per_class: Annotated[int, typer.Option(help="Most cells per class to train and to test on.")] = 500,
+    channel: Annotated[
+        list[str] | None, typer.Option(help="NAME=MARKER says what a channel is, NAME= drops it; may be repeated.", show_default=False)
+    ] = None,
+    image: Annotated[str | None, typer.Option(help="Key of the image, where there are several.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Key of the labels or shapes, where there are several.")] = None,
+    table: Annotated[str | None, typer.Option(help="Key of the table, where there are several.")] = None,
+    split: Annotated[str | None, typer.Option(help='Column of obs that says "train" or "test"; left and right halves without.')] = None,
+    max_value: Annotated[float | None, typer.Option(help="Raw value that becomes 1; full scale of 8 and 16 bits, 1 of floats.")] = None,
+    overwrite: Overwrite = False,  # noqa: FBT002 - an option of the shell
 ) -> None:
     """Cut labelled patches, by which training can be watched."""
     from kronos_pretrain.evaluate.labelled import from_spatialdata
 
     with _said():
-        made = from_spatialdata(store, target=target, size=size, n_per_class=per_class)
+        if out.exists() and not overwrite:
+            msg = f"{out} exists already. Name another file, or replace it with --overwrite."
+            raise FileExistsError(msg)
+        keys = {"image_key": image, "region_key": labels, "table_key": table}
+        cells = {"target": target, "split": split, "n_per_class": per_class}
+        made = from_spatialdata(store, size=size, channels=_channels(channel or []), max_value=max_value, **cells, **keys)
         made.save(out)
         _say(f"{out}: {made}")
 
@@ -108,11 +133,11 @@ def evaluate(
     step: Step = None,
 ) -> None:
     """Print what the frozen features of a checkpoint's teacher are worth on labelled patches."""
+    from kronos_pretrain.evaluate.table import table
     from kronos_pretrain.restore import evaluate_run
 
     with _said():
-        for key, value in evaluate_run(run, labelled, step=step).items():
-            _say(f"{key.removeprefix('evaluate/'):<36}{value:.4f}")
+        _say(table(evaluate_run(run, labelled, step=step)))
 
 
 COMMANDS = {"train", "corpus", "labelled", "export", "evaluate"}

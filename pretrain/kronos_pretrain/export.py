@@ -73,7 +73,7 @@ def export(
         The weights do not fit the settings, or a marker lacks its id or statistics.
     """
     target = Path(folder)
-    _require_replaceable(target, overwrite=overwrite)
+    require_replaceable(target, overwrite=overwrite)
     _require_complete(vocabulary)
     state = {key: value.detach().to("cpu", torch.float32).contiguous() for key, value in state.items()}
     net = _net(state, architecture(config.model))
@@ -158,7 +158,7 @@ def _require_complete(vocabulary: Vocabulary) -> None:
         raise ValueError(msg)
 
 
-def _require_replaceable(target: Path, *, overwrite: bool) -> None:
+def require_replaceable(target: Path, *, overwrite: bool) -> None:
     """Raise a FileExistsError unless nothing, or with `overwrite` nothing but an export, stands at a path."""
     if not target.exists():
         return

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from kronos_pretrain.parallel import local
 from kronos_sc._core.checks import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    import torch
+
+SHARED = ("koleo", "total")  # terms that a fault of one process reaches on all of them
 
 FIX = (
     "The weights are still those of the step before, and the last checkpoint is intact. Look at optim/grad_norm and collapse/* in "
@@ -33,6 +36,9 @@ def require_finite_losses(table: torch.Tensor, terms: Sequence[str], step: int) 
     bad = (~table.isfinite()).cpu()
     if not bad.any():
         return
+    own = torch.tensor([name not in SHARED for name in terms])
+    if (bad & own).any():  # then the terms that look at all processes' samples only echo it
+        bad[~(bad & own).any(1)] = False
     where = [
         f"process {rank}: {', '.join(name for name, hit in zip(terms, row, strict=True) if hit)}"
         for rank, row in enumerate(bad)

@@ -9,7 +9,7 @@ import torch
 from torch.distributed.tensor import DTensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from torch import nn
 
@@ -91,8 +91,10 @@ class LossScale:
     ) -> None:
         if precision != "float16":
             start = floor = ceiling = 1.0
+        self.precision = precision
         self.value, self.floor, self.ceiling, self.interval = start, floor, ceiling, interval
         self.calm = 0  # steps since the last change
+        self.skipped = 0  # steps that an overflow left out
 
     def scale(self, loss: torch.Tensor) -> torch.Tensor:
         """Return the loss to call `backward` on."""
@@ -124,17 +126,18 @@ class LossScale:
             )
             raise FloatingPointError(msg)
         if not finite:
-            self.value, self.calm = max(self.value / 2, self.floor), 0
+            self.value, self.calm, self.skipped = max(self.value / 2, self.floor), 0, self.skipped + 1
             return False
         self.calm += 1
         if self.calm >= self.interval:
             self.value, self.calm = min(self.value * 2, self.ceiling), 0
         return True
 
-    def state_dict(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, float | str]:
         """Return what a checkpoint keeps."""
-        return {"value": self.value, "calm": self.calm}
+        return {"precision": self.precision, "value": self.value, "calm": self.calm, "skipped": self.skipped}
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on from a checkpoint; a scale outside the bounds, from another precision say, moves to the nearest bound."""
-        self.value, self.calm = min(max(float(state["value"]), self.floor), self.ceiling), int(state["calm"])
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint; one of another precision says nothing about the scale, which then starts afresh."""
+        if state["precision"] == self.precision:
+            self.value, self.calm, self.skipped = float(state["value"]), int(state["calm"]), int(state["skipped"])

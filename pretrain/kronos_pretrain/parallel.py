@@ -75,6 +75,11 @@ def choose_device(name: str) -> torch.device:
         raise ValueError(msg)
     if name == "cpu" or not cuda:
         return torch.device("cpu")
+    if "RANK" in os.environ and "LOCAL_RANK" not in os.environ and torch.cuda.device_count() > 1:
+        msg = (
+            "RANK is set and LOCAL_RANK is not: which of this machine's GPUs is this process's? Set LOCAL_RANK (SLURM_LOCALID under Slurm)."
+        )
+        raise ValueError(msg)
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if local >= torch.cuda.device_count():
         msg = f"Process {local} of this machine has no GPU of its own; there are {torch.cuda.device_count()}. Start as many processes as GPUs."
@@ -92,6 +97,7 @@ def processes(config: Config) -> Iterator[Processes]:
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
         dist.init_process_group(backend, timeout=TIMEOUT, device_id=device if device.type == "cuda" else None)
     else:
+        _require_alone()
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     verbosity = settings.verbosity
     try:
@@ -101,6 +107,17 @@ def processes(config: Config) -> Iterator[Processes]:
     finally:
         settings.verbosity = verbosity
         dist.destroy_process_group()
+
+
+def _require_alone() -> None:
+    """Raise a ValueError if a scheduler started several processes that do not know of each other."""
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    if tasks > 1:
+        msg = (
+            f"Slurm started {tasks} tasks, but RANK and WORLD_SIZE are not set, so each would train by itself into the same folder. "
+            "Start them as pretrain/slurm/train.sbatch does, or one torchrun per machine."
+        )
+        raise ValueError(msg)
 
 
 def _mesh(device: torch.device, world: int, shard: int) -> DeviceMesh:
@@ -132,7 +149,8 @@ def shard(network: Network, config: Config, procs: Processes, *, learns: bool) -
     network.to(procs.device).requires_grad_(learns)
     blocks = [network.backbone.block(index) for index in network.backbone.running]
     for block in blocks:
-        if config.parallel.compile:
+        # on processors the model's inference kernels, which a network that never learns runs through, cannot be compiled
+        if config.parallel.compile and (learns or procs.device.type != "cpu"):
             block.compile(dynamic=True)  # dropped paths change the number of crops from process to process
         fully_shard(block, mesh=procs.mesh, mp_policy=policy)
     for head in filter(None, (network.dino_head, network.ibot_head)):
@@ -163,7 +181,13 @@ def average_into(teacher: Sequence[torch.Tensor], student: Sequence[torch.Tensor
     torch._foreach_add_(mine, theirs, alpha=1 - momentum)
 
 
-def gradient_norm(parameters: Iterable[torch.nn.Parameter]) -> torch.Tensor:
-    """Return the norm of the gradient over all parameters and processes."""
-    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=True)
-    return norm.full_tensor() if isinstance(norm, DTensor) else norm
+def norm(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the norm over all gradients and processes."""
+    found = torch.nn.utils.get_total_norm(gradients, foreach=True)
+    return found.full_tensor() if isinstance(found, DTensor) else found
+
+
+def clip(gradients: Sequence[torch.Tensor], most: float) -> None:
+    """Scale gradients so that their common norm is at most so large, in place."""
+    if gradients:
+        torch._foreach_mul_(local(gradients), (most / (norm(gradients) + 1e-6)).clamp(max=1.0))

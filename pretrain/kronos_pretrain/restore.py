@@ -8,7 +8,7 @@ from kronos_pretrain import checkpoint
 from kronos_pretrain.config import from_dict
 from kronos_pretrain.evaluate import evaluate
 from kronos_pretrain.evaluate.labelled import Labelled
-from kronos_pretrain.export import export
+from kronos_pretrain.export import export, require_replaceable
 from kronos_pretrain.network import Network
 from kronos_sc.markers import Vocabulary
 
@@ -44,6 +44,7 @@ def export_run(run: Path, out: Path, *, step: int | None = None, name: str | Non
     overwrite
         Replace an earlier export.
     """
+    require_replaceable(out, overwrite=overwrite)  # before a large checkpoint is read for nothing
     network, config, vocabulary, step = teacher(run, step)
     export(network.state_dict(), config, vocabulary, out, name=name or run.resolve().name, step=step, overwrite=overwrite)
     return f"{out}: the teacher after step {step}. Use it with kronos_sc.tl.embed(sdata, model='{out / 'model'}')."

@@ -105,7 +105,7 @@ def check_vocabulary(start: Vocabulary, corpus: Vocabulary) -> None:
     if wrong:
         msg = (
             f"{len(wrong)} of {len(corpus)} markers of the corpus have other ids than in the start model {start.name!r}: {listed(wrong, most=5)}. "
-            "Build the corpus with the start model's ids, or leave run.start out."
+            'Write vocabulary = "FOLDER OF THE START MODEL" under [corpus] of the manifest and build again, or leave run.start out.'
         )
         raise ValueError(msg)
 

@@ -7,8 +7,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, Self
 
-from kronos_sc._core.log import info
-
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
@@ -22,11 +20,13 @@ class Stop:
     Attributes
     ----------
     asked
-        Whether a signal came.
+        Whether a signal came. Nothing is said when it does: a signal may fall into the middle of a line.
+    reason
+        Its name.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked, self.reason = False, "by another process"
         self._first = 0.0
         self._before: dict[int, object] = {}
 
@@ -40,8 +40,7 @@ class Stop:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if not self.asked:
-            self.asked, self._first = True, time.monotonic()
-            info(f"{signal.Signals(number).name}: a checkpoint will be written after this step; press Ctrl-C again later to stop at once")
+            self.asked, self._first, self.reason = True, time.monotonic(), signal.Signals(number).name
         elif number == signal.SIGINT and time.monotonic() - self._first > REPEAT:
             raise KeyboardInterrupt
 

@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from kronos_pretrain import backbone, checkpoint, parallel
 from kronos_pretrain.config import check_machine, require_same
+from kronos_pretrain.data.identity import identity, require_same_corpus
 from kronos_pretrain.data.loader import samples
 from kronos_pretrain.data.masks import masks
 from kronos_pretrain.data.views import views
 from kronos_pretrain.finite import require_finite_gradients, require_finite_losses
+from kronos_pretrain.folder import agreed_step, shared_folder
 from kronos_pretrain.network import Hidden
 from kronos_pretrain.optim import set_values
 from kronos_pretrain.schedule import schedules
@@ -105,20 +109,26 @@ class Trainer:
 
     def __init__(self, config: Config, procs: Processes, corpus: Corpus) -> None:
         self.config, self.procs, self.corpus = config, procs, corpus
-        self.folder = Path(config.run.folder)
-        self.state = State(config, procs, open_start(config, corpus))
+        self.folder = shared_folder(config.run.folder, procs)
+        self.saved = agreed_step(self.folder, procs)
+        # a run that has begun needs the weights it started from no more, and they need not be there
+        self.state = State(config, procs, open_start(config, corpus) if self.saved is None else None)
         self.values = schedules(config)
         self.step = 0  # steps done
         share = config.optim.batch // procs.world
         self.passes = share // (config.parallel.micro_batch or share)
 
+    @cached_property
+    def _corpus_identity(self) -> dict[str, Any]:
+        return identity(self.corpus)
+
     def resume(self, *, override: bool) -> None:
         """Go on from the last checkpoint of the folder, if there is one."""
-        step = checkpoint.newest(self.folder)
-        if step is None:
+        if (step := self.saved) is None:
             return
         facts = checkpoint.read_facts(self.folder, step)
         require_same(facts["config"], self.config, override=override)
+        require_same_corpus(facts["corpus"], self._corpus_identity, override=override)
         checkpoint.load(self.folder, step, self.state.tensors())
         self.state.restore(facts["state"])
         self.step = step
@@ -127,23 +137,34 @@ class Trainer:
 
     def run(self, stop: Stop) -> None:
         """Train until the last step, or until asked to stop."""
-        config, last = self.config, self.config.run.steps
-        self.announce()
-        procs = self.procs
-        watch = Watching(config, procs, self.corpus, self.state, first_step=self.step)
+        config, procs, last = self.config, self.procs, self.config.run.steps
+        if self.step >= last:
+            info(f"{self.folder} is complete: {self.step} steps. {self._next_command()}, or raise run.epochs to train on")
+            return
+        started, first = perf_counter(), self.step
+        # in this order, so that settings which the corpus or the labelled patches refuse leave no log behind
         reader = samples(self.corpus, config, first_step=self.step, stop_step=last, rank=procs.rank, world=procs.world, device=procs.device)
-        with watch, reader:
+        with reader, Watching(config, procs, self.corpus, self.state, first_step=self.step) as watch:
+            self.announce()
             watch.start()
             while self.step < last:
                 figures = self.take_step(reader, stop)
                 self.step += 1
-                watch.after(self.step, figures, self.values(self.step - 1))
+                watch.log(self.step, figures, self.values(self.step - 1))
                 if figures.stop or self.step == last or self.step % config.checkpoints.every == 0:
                     with watch.aside():
                         self.save()
                 if figures.stop:
-                    info(f"stopped as asked after step {self.step}; the same command goes on from there")
                     break
+                watch.evaluate_if_due(self.step)  # after the checkpoint: whatever goes wrong here, the steps are kept
+        done = "complete" if self.step == last else f"stopped as asked ({stop.reason}); the same command goes on from there"
+        info(
+            f"{self.folder}: step {self.step} of {last} after {perf_counter() - started:.0f} s ({self.step - first} steps), "
+            f"loss {figures.losses['total']:.3f}; {done}. {self._next_command()}"
+        )
+
+    def _next_command(self) -> str:
+        return f"Export with `python -m kronos_pretrain export {self.folder} OUT`"
 
     def announce(self) -> None:
         """Say what is about to run."""
@@ -160,6 +181,7 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint of the steps done."""
         facts = {"config": asdict(self.config), "state": self.state.facts(), "vocabulary": self.corpus.vocabulary.to_dict()}
+        facts |= {"corpus": self._corpus_identity}
         checkpoint.save(self.folder, self.step, self.state.tensors(), facts, keep=self.config.checkpoints.keep, procs=self.procs)
 
     def take_step(self, reader: Iterator[Samples], stop: Stop) -> Figures:
@@ -210,15 +232,15 @@ class Trainer:
         """Clip, check and apply the gradient, and return its norm; None if loss scaling overflowed and the step was left out."""
         state, parameters = self.state, [p for p in self.state.student.parameters() if p.grad is not None]
         state.scale.unscale_(parallel.local(p.grad for p in parameters))
-        norm = parallel.gradient_norm(parameters)
-        if self.config.run.precision != "float16":  # there, an overflow is part of the search for the scale
+        norm = parallel.norm([p.grad for p in parameters])
+        if state.scale.value <= state.scale.floor:  # above it, an overflow is part of the search for the scale of float16
             require_finite_gradients(norm, state.student.named_parameters(), self.step, self.procs.rank)
         if not state.scale.update(finite=bool(norm.isfinite())):
             state.optimizer.zero_grad(set_to_none=True)
             return None
         if self.config.optim.clip:
-            factor = (self.config.optim.clip / (norm + 1e-6)).clamp(max=1.0)
-            torch._foreach_mul_(parallel.local(p.grad for p in parameters), factor)
+            for part in state.student.children():  # each by itself, as DINOv2 does: a steep head does not slow the backbone down
+                parallel.clip([p.grad for p in part.parameters() if p.grad is not None], self.config.optim.clip)
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
         return norm

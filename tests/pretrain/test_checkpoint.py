@@ -6,6 +6,7 @@ import json
 import resource
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ VOCABULARY = Vocabulary("test", (Marker("DAPI", 4, 0.1, 0.1, "nuclear"), Marker(
 class Named:
     """As much of a corpus as a checkpoint needs."""
 
-    vocabulary = VOCABULARY
+    vocabulary, images, patch = VOCABULARY, (), 96
 
 
 @pytest.fixture
@@ -149,6 +150,46 @@ def test_an_unfinished_checkpoint_is_not_one(run) -> None:
     place = checkpoint.place(trainer.folder, 1)
     shutil.copytree(place, place.with_name(".step-00000009.part"))
     assert checkpoint.newest(trainer.folder) == 1
+
+
+def test_a_place_that_cannot_be_written_to_is_said_on_every_process(run) -> None:
+    trainer = run(steps=1)
+    (trainer.folder / "checkpoints").write_text("a file of the user's")
+    with pytest.raises(OSError, match=r"step-00000001 could not be written .*There is no earlier checkpoint"):
+        trainer.save()
+    assert (trainer.folder / "checkpoints").read_text() == "a file of the user's"
+
+
+def test_an_old_checkpoint_that_cannot_be_removed_does_not_end_the_run(run, monkeypatch) -> None:
+    trainer = run()
+    real = Path.rename
+
+    def stubborn(self, target):
+        if self.name == "step-00000001":
+            raise OSError(16, "Device or resource busy")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", stubborn)
+    for step in (1, 2, 3):
+        trainer.step = step
+        trainer.save()
+    assert checkpoint.steps(trainer.folder) == [1, 2, 3]
+
+
+def test_leftovers_are_cleared_away(run) -> None:
+    trainer = run(steps=1)
+    for name in (".step-00000007.part", ".step-00000003.old"):
+        (trainer.folder / "checkpoints" / name).mkdir(parents=True)
+    trainer.save()
+    assert [path.name for path in (trainer.folder / "checkpoints").iterdir()] == ["step-00000001"]
+
+
+def test_another_shape_is_not_called_damage(run) -> None:
+    trainer = run(steps=1)
+    trainer.save()
+    other = run(head={"prototypes": 128})
+    with pytest.raises(ValueError, match=r"network of another shape: .*\(96, 16\) for \(128, 16\).*Set model\.\* and head\.\* back"):
+        other.resume(override=True)
 
 
 def test_other_settings_are_refused_by_name(run, caplog) -> None:

@@ -203,7 +203,7 @@ def test_scale_goes_on_where_it_stopped() -> None:
     other.load_state_dict(scale.state_dict())
     for each in (scale, other):
         each.update(finite=True)
-    assert scale.state_dict() == other.state_dict() == {"value": 16.0, "calm": 0}
+    assert scale.state_dict() == other.state_dict() == {"precision": "float16", "value": 16.0, "calm": 0, "skipped": 0}
     narrow = LossScale("bfloat16")
     narrow.load_state_dict(scale.state_dict())
     assert narrow.value == 1

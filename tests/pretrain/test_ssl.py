@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,15 @@ def Reference():
 
 
 @pytest.fixture
-def alone(small):
+def alone(small, tmp_path):
     """Makes trainers of one process without a corpus, by sections of the settings."""
+
+    def make(**sections) -> Trainer:
+        run = {"folder": str(tmp_path), **sections.pop("run", {})}
+        return Trainer(small.settings(run=run, **sections), procs, None)
+
     with parallel.processes(small.settings()) as procs:
-        yield lambda **sections: Trainer(small.settings(**sections), procs, None)
+        yield make
 
 
 @pytest.mark.parametrize(
@@ -107,6 +113,20 @@ def test_variants_learn(alone, small, sections) -> None:
         trainer.step += 1
     assert all(torch.tensor(found).isfinite())
     assert min(found[-3:]) < found[0]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_blocks_compute_the_same(alone, small) -> None:
+    shape = {"depth": 2}
+    found = []
+    for compiled in (False, True):
+        trainer = alone(model=shape, parallel={"compile": compiled})
+        reader = small.Fixed(trainer.config)
+        for _ in range(2):
+            losses = trainer.take_step(reader, small.Going()).losses
+            trainer.step += 1
+        found.append(losses)
+    assert found[1] == pytest.approx(found[0], rel=1e-4)
 
 
 def test_passes_of_a_step_add_up(alone, small) -> None:

@@ -68,7 +68,7 @@ class Optim:
     patch_embed_lr
         Further factor for the token embedding.
     clip
-        Largest norm of the gradient; 0 for no limit.
+        Largest norm of the gradient of the backbone, and of that of each head; 0 for no limit.
     freeze_last_layer_epochs
         Epochs in which the prototypes do not learn.
     """

@@ -42,7 +42,7 @@ def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Config:
     try:
         raw = tomllib.loads(place.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        msg = f"{place} is not valid TOML: {error}."
+        msg = f"{place} is not valid TOML: {error}. Texts need quotes; compare with one of ours: {listed(shipped_configs())}."
         raise ValueError(msg) from error
     for override in overrides:
         _apply(raw, override)
@@ -177,4 +177,12 @@ def _value(text: str, kind: Any) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
+        return _number(text) if kind is float else text
+
+
+def _number(text: str) -> Any:
+    """Return the number that people write and TOML does not know, such as `.2`."""
+    try:
+        return float(text)
+    except ValueError:
         return text

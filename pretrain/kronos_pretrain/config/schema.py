@@ -38,7 +38,8 @@ class Run:
     seed
         Decides weights, samples, views, masks and dropped paths.
     epochs, epoch_steps
-        Length of the run: an epoch is a number of steps, not a pass over the corpus.
+        Length of the run: an epoch is a number of steps, not a pass over the corpus. Schedules run over the whole length, so a run that is
+        made longer when it is resumed goes on at another point of them.
     device
         `"auto"` (CUDA if there is one), `"cpu"` or `"cuda"`.
     precision

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from kronos_pretrain.corpus.image import Job, build_image, finished, stored
-from kronos_pretrain.corpus.index import INDEX, write_index, write_quality
+from kronos_pretrain.corpus.index import set_aside, statistics, write_index, write_quality
 from kronos_pretrain.corpus.manifest import Manifest
 from kronos_pretrain.corpus.panel import lacking, panels, refuse
 from kronos_pretrain.corpus.read import read
@@ -123,7 +123,7 @@ def build(manifest: str | Path, out: str | Path, *, resume: bool = True, workers
     done = {job.entry.name: record for job in jobs if resume and (record := finished(job))}
     todo = [job for job in jobs if job.entry.name not in done]
     if any(job.folder.exists() for job in todo):  # an index must not name images that are being replaced
-        (out / INDEX).unlink(missing_ok=True)
+        set_aside(out)
     records = done | _built(todo, workers)
     ordered = {entry.name: records[entry.name] for entry in plan.images}
     write_quality(out, ordered)
@@ -214,8 +214,6 @@ def _unusable(plan: Manifest, records: dict[str, dict[str, Any]]) -> list[str]:
 
 def _constant(records: dict[str, dict[str, Any]]) -> list[str]:
     """Return markers that have the same value in every pixel of the corpus: a z-score would divide by zero."""
-    from kronos_pretrain.corpus.index import statistics
-
     problems = []
     for marker, (_, moments) in statistics(records).items():
         if moments.count and not moments.squares > 0:
@@ -238,7 +236,7 @@ def _summary(out: Path, records: dict[str, dict[str, Any]], built: list[str], ma
     subsets: Counter[str] = Counter()
     for record in records.values():
         subsets[record["subset"]] += record["origins"]
-    summary = Summary(
+    return Summary(
         folder=out,
         built=tuple(built),
         reused=tuple(name for name in records if name not in built),
@@ -250,5 +248,3 @@ def _summary(out: Path, records: dict[str, dict[str, Any]], built: list[str], ma
         markers=markers,
         seconds=seconds,
     )
-    info(f"corpus: {len(records)} images, {sum(summary.origins.values()):,} patches, {markers} markers in {seconds:.1f} s")
-    return summary

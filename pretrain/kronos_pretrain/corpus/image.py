@@ -12,7 +12,7 @@ import numpy as np
 from kronos_pretrain.corpus import pictures
 from kronos_pretrain.corpus.plane import Plane
 from kronos_pretrain.corpus.quality import Report, report
-from kronos_pretrain.corpus.source import read_ahead
+from kronos_pretrain.corpus.source import read_ahead, stored_dtype
 from kronos_pretrain.corpus.store import STORES, NpyStore, ZarrStore
 from kronos_pretrain.corpus.tissue import Grids, covered, origins
 from kronos_sc._core.intensity import check_range, max_value
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kronos_pretrain.corpus.panel import Channel, Panel
     from kronos_pretrain.corpus.source import Source
 
-FORMAT = "kronos-corpus-image/1"
+FORMAT = "kronos-corpus-image/2"
 RECORD = "image.json"
 
 
@@ -53,7 +53,7 @@ class Job:
     def fingerprint(self) -> dict[str, Any]:
         """Return everything that the folder's content depends on, in types that JSON can hold."""
         entry, settings = self.entry, asdict(self.manifest.settings)
-        del settings["name"], settings["root"]
+        del settings["name"], settings["root"], settings["vocabulary"]  # images hold names of markers, not ids
         return {
             "format": FORMAT,
             "source": [entry.path.name, entry.image, self.source.stamp],
@@ -117,9 +117,10 @@ def _written(job: Job, folder: Path, budget: int, step: Callable[[int], None]) -
     """Write pixels, origins and pictures into a folder, and return the record of the image."""
     source, settings, channels = job.source, job.manifest.settings, job.panel.channels
     scale = max_value(source.dtype, job.entry.max_value or None, image=job.entry.name)
-    store = STORES[settings.format](folder, (len(channels), *source.shape), source.dtype)
+    dtype = stored_dtype(source, [channel.position for channel in channels], budget)
+    store = STORES[settings.format](folder, (len(channels), *source.shape), dtype)
     try:
-        planes, reports, grids = _pass(job, store, scale, budget, step)
+        planes, reports, grids = _pass(job, store, dtype, scale, budget, step)
         kept = [n for n, (each, channel) in enumerate(zip(reports, channels, strict=True)) if _stays(each, channel, job)]
         store.keep(kept)
     finally:
@@ -139,12 +140,13 @@ def _written(job: Job, folder: Path, budget: int, step: Callable[[int], None]) -
         "subset": job.entry.subset,
         "pixels": store.name,
         "shape": list(source.shape),
-        "dtype": str(source.dtype),
+        "dtype": dtype.name,
         "scale": scale,
         "origins": len(corners),
         "tissue": float(tissue.mean()),
         "saturated": float(saturated.mean()),
         "blurred": float(blurred.mean()),
+        "outside": max(0.0, 1 - float(inside.sum()) * settings.stride**2 / (source.shape[0] * source.shape[1])),
         "excluded": dict(job.panel.excluded),
         "unmatched": list(job.panel.unmatched),
         "markers": [
@@ -155,7 +157,7 @@ def _written(job: Job, folder: Path, budget: int, step: Callable[[int], None]) -
 
 
 def _pass(
-    job: Job, store: ZarrStore | NpyStore, scale: float, budget: int, step: Callable[[int], None]
+    job: Job, store: ZarrStore | NpyStore, dtype: np.dtype, scale: float, budget: int, step: Callable[[int], None]
 ) -> tuple[list[Plane], list[Report], Grids]:
     """Read every pixel once: store it, and sum up what is to be known of it."""
     source, channels = job.source, job.panel.channels
@@ -166,9 +168,9 @@ def _pass(
     for group, block, pixels, last in read_ahead(source, list(number), budget):
         for position, raw in zip(group, pixels, strict=True):
             n = number[position]
-            clean = _finite(raw, job, channels[n])
+            clean = _finite(raw, job, channels[n]).astype(dtype, copy=False)
             store.write(n, block[0], block[2], clean)
-            plane = planes.setdefault(n, Plane(source.shape, source.dtype, scale, job.manifest.settings.stride))
+            plane = planes.setdefault(n, Plane(source.shape, dtype, scale, job.manifest.settings.stride))
             plane.add(clean, block[0], block[2])
             step(clean.size)
             if last:
@@ -208,6 +210,7 @@ def _marker(channel: Channel, plane: Plane, found: Report, position: int | None,
         "role": channel.role,
         "plane": position,
         "picture": _picture(channel),
+        "stretched": list(pictures.limits(plane.thumbnail)),
         "moments": asdict(moments),
         "quality": found.to_dict(),
     }

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
+from kronos_pretrain.corpus.ids import EARLIER, earlier_ids, ids_of
 from kronos_pretrain.corpus.panel import vocabulary_of
+from kronos_pretrain.data.corpus import FORMAT
 from kronos_sc._core.moments import Moments
 
 if TYPE_CHECKING:
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from kronos_pretrain.corpus.manifest import Manifest
     from kronos_sc.markers import Vocabulary
 
-FORMAT = "kronos-corpus/1"
 INDEX, QUALITY = "corpus.json", "quality.csv"
 NUMBERS = ("low", "median", "high", "saturated", "zero", "signal", "focus")
 
@@ -37,9 +38,9 @@ def statistics(records: Records) -> dict[str, tuple[str, Moments]]:
 
 
 def write_index(out: Path, manifest: Manifest, records: Records, folders: Mapping[str, str]) -> Vocabulary:
-    """Write `corpus.json`, the last thing that is written, and return the vocabulary in it."""
+    """Write `corpus.json`, the last thing that is written, and return the vocabulary in it; markers that were there keep their ids."""
     markers = {name: (role, moments.mean, moments.std) for name, (role, moments) in statistics(records).items()}
-    vocabulary = vocabulary_of(manifest.settings.name, markers)
+    vocabulary = vocabulary_of(manifest.settings.name, markers, given=ids_of(manifest.given), earlier=earlier_ids(out))
     index = {
         "format": FORMAT,
         "patch": manifest.settings.patch,
@@ -48,7 +49,14 @@ def write_index(out: Path, manifest: Manifest, records: Records, folders: Mappin
         "images": [_image(record, folders[name], vocabulary) for name, record in records.items()],
     }
     replace(out / INDEX, json.dumps(index, ensure_ascii=False, indent=1))
+    (out / EARLIER).unlink(missing_ok=True)
     return vocabulary
+
+
+def set_aside(out: Path) -> None:
+    """Take the index away while images that it names are being replaced; the ids in it are still needed."""
+    if (out / INDEX).exists():
+        (out / INDEX).replace(out / EARLIER)
 
 
 def write_quality(out: Path, records: Records) -> None:

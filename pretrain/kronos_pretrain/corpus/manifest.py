@@ -11,6 +11,8 @@ from kronos_sc._core.checks import listed, near
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from kronos_sc.markers import Vocabulary
+
 VERDICTS = ("ok", "review", "saturated", "empty", "flat")
 
 
@@ -24,6 +26,9 @@ class Settings:
         Of the vocabulary that the corpus carries.
     root
         Folder that paths of images are relative to, `$VARIABLES` of the environment allowed; that of the manifest by default.
+    vocabulary
+        Whose names and ids of markers are kept: a folder written by `export` (the model that training will continue from), another corpus,
+        or a `marker_metadata.csv`. New markers get free ids. Relative to the manifest; the paper's markers if empty.
     patch, stride
         Edge of a patch and distance of two in pixels; the stride is a power of two of at least 32, the patch a multiple of it. The paper's
         are 256 px with 50 % overlap.
@@ -41,6 +46,7 @@ class Settings:
 
     name: str = "corpus"
     root: str = ""
+    vocabulary: str = ""
     patch: int = 256
     stride: int = 128
     format: str = "zarr"
@@ -69,7 +75,7 @@ class Quality:
     noise
         The same, above which it is for `"review"` (noise without structure).
     drop
-        Verdicts that exclude a marker from an image without being asked; each such exclusion is logged and reported.
+        Verdicts that exclude a marker from an image without being asked; the summary, `quality.csv` and the page name each such exclusion.
     """
 
     empty: float = 0.001
@@ -164,6 +170,10 @@ class Manifest:
         `[[exclude]]`.
     images
         One entry per image, with a name of its own.
+    given
+        The vocabulary that `[corpus]` names, if it does.
+    known
+        The markers that channels are matched with: those given, and the paper's.
     """
 
     path: Path
@@ -172,6 +182,8 @@ class Manifest:
     channels: Mapping[str, str | None]
     exclusions: tuple[Exclusion, ...]
     images: tuple[Entry, ...]
+    given: Vocabulary | None
+    known: Vocabulary
 
 
 def section(cls: type, record: Any, where: str) -> Any:

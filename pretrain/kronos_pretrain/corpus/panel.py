@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kronos_pretrain.corpus.ids import NONE, assigned
 from kronos_sc._core.checks import listed, near
 from kronos_sc.markers import Marker, Vocabulary, match, paper_vocabulary, recognise
 
@@ -69,12 +70,11 @@ class Panel:
 
 def panels(manifest: Manifest, sources: Mapping[str, Source]) -> dict[str, Panel]:
     """Return the panel of every image, or raise one ValueError that names every image that cannot be used and what to write."""
-    vocabulary = paper_vocabulary()
     found, problems = {}, []
     for entry in manifest.images:
         source = sources[entry.name]
         try:
-            found[entry.name] = _panel(entry, source, manifest, vocabulary)
+            found[entry.name] = _panel(entry, source, manifest)
             problems += _too_small(entry, source, manifest.settings.patch)
         except (ValueError, KeyError) as error:
             problems.append(f"{entry.name!r}: {error.args[0]}")
@@ -104,8 +104,10 @@ def lacking(entry: Entry, roles: Iterable[str]) -> list[str]:
     return []
 
 
-def vocabulary_of(name: str, markers: Mapping[str, tuple[str, float, float]]) -> Vocabulary:
-    """Return the vocabulary of a corpus: ids of the paper's names, and free ids for unseen markers in the order of their names.
+def vocabulary_of(
+    name: str, markers: Mapping[str, tuple[str, float, float]], *, given: Mapping[str, int] = NONE, earlier: Mapping[str, int] = NONE
+) -> Vocabulary:
+    """Return the vocabulary of a corpus: the paper's markers, then others, each in the order of names.
 
     Parameters
     ----------
@@ -113,26 +115,20 @@ def vocabulary_of(name: str, markers: Mapping[str, tuple[str, float, float]]) ->
         Of the vocabulary.
     markers
         Name → (role, mean, standard deviation).
+    given, earlier
+        As for :func:`kronos_pretrain.corpus.ids.assigned`.
     """
+    ids = assigned({marker: role for marker, (role, _, _) in markers.items()}, given=given, earlier=earlier)
     paper = paper_vocabulary()
-    free = {role: iter(paper.free_ids(role)) for role in ("nuclear", "other")}
-    rows = []
-    for marker in sorted(markers, key=lambda each: (each not in paper, each)):
-        role, mean, std = markers[marker]
-        number = paper[marker].id if marker in paper else next(free[role], None)
-        if number is None:
-            msg = (
-                f"No id is left for the unseen marker {marker!r}: every {role} id is taken. Drop channels with channels = {{... = false}}."
-            )
-            raise ValueError(msg)
-        rows.append(Marker(marker, number, mean, std, role))
-    return Vocabulary(name, tuple(rows))
+    rows = (Marker(each, ids[each], mean, std, role) for each, (role, mean, std) in markers.items())
+    return Vocabulary(name, tuple(sorted(rows, key=lambda row: (row.name not in paper, row.name))))
 
 
-def _panel(entry: Entry, source: Source, manifest: Manifest, vocabulary: Vocabulary) -> Panel:
+def _panel(entry: Entry, source: Source, manifest: Manifest) -> Panel:
+    vocabulary = manifest.known
     everywhere = {name: marker for name, marker in manifest.channels.items() if name in source.channels}
     frame = match(source.channels, vocabulary, given=everywhere | dict(entry.channels))
-    _taken(frame, vocabulary)
+    frame = _seen(frame, vocabulary)
     reasons = _excluded(frame, entry, manifest.exclusions, vocabulary)
     frame = frame.assign(position=range(len(frame)))
     left = frame[~frame["channel"].isin(list(reasons))]
@@ -147,12 +143,17 @@ def _panel(entry: Entry, source: Source, manifest: Manifest, vocabulary: Vocabul
     return Panel(channels, reasons, tuple(unmatched["channel"]), frozenset([*frame["channel"], *frame["marker"]]))
 
 
-def _taken(frame: pd.DataFrame, vocabulary: Vocabulary) -> None:
-    """An unseen marker must not be one that the vocabulary has."""
+def _seen(frame: pd.DataFrame, vocabulary: Vocabulary) -> pd.DataFrame:
+    """Return the panel with unseen markers that the manifest's vocabulary has as those; one that the paper has is no unseen marker."""
+    paper = paper_vocabulary()
     for row in frame[frame["how"] == "unseen"].itertuples():
-        if (known := _spelling(row.marker, vocabulary)) in vocabulary:
+        known = _spelling(row.marker, vocabulary)
+        if known in paper:
             msg = f"channel {row.channel!r} is declared unseen, but it is {known}. Remove that line from channels."
             raise ValueError(msg)
+        if known in vocabulary:
+            frame.loc[row.Index, ["marker", "role"]] = [known, vocabulary[known].role]
+    return frame
 
 
 def _ambiguous(frame: pd.DataFrame) -> None:
@@ -237,7 +238,7 @@ def _idle(manifest: Manifest, sources: Mapping[str, Source], found: Mapping[str,
     if len(found) < len(manifest.images):  # images whose panel failed could be the ones meant
         return idle
     for rule in manifest.exclusions:
-        names = {rule.marker, _spelling(rule.marker, paper_vocabulary())}
+        names = {rule.marker, _spelling(rule.marker, manifest.known)}
         if not any(names & found[entry.name].names for entry in manifest.images if rule.concerns(entry)):
             where = "".join(f" with {key} = {each!r}" for key, each in (("subset", rule.subset), ("image", rule.image)) if each)
             idle.append(f"[[exclude]] names {rule.marker!r}, and no image{where} has it. Correct or remove it.")

@@ -63,11 +63,17 @@ def write(folder: Path, planes: dict[str, Plane], nuclear: str, masks: Masks) ->
     Image.fromarray(overview(planes[nuclear], masks)).save(folder / OVERVIEW, optimize=True)
 
 
-def stretched(grey: np.ndarray) -> np.ndarray:
-    """Return an image with its percentiles stretched to 0 … 255."""
+def limits(grey: np.ndarray) -> tuple[float, float]:
+    """Return the values that become black and white."""
     low, high = np.percentile(grey, STRETCH) if grey.size else (0, 0)
     if high <= low:  # a few bright dots in the dark, or nothing
-        low, high = float(grey.min(initial=0)), float(grey.max(initial=0))
+        low, high = grey.min(initial=0), grey.max(initial=0)
+    return float(low), float(high)
+
+
+def stretched(grey: np.ndarray) -> np.ndarray:
+    """Return an image with its percentiles stretched to 0 … 255."""
+    low, high = limits(grey)
     span = high - low or 1.0
     return (np.clip((grey - low) / span, 0, 1) * 255).round().astype(np.uint8)
 

@@ -10,6 +10,7 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any
 
+from kronos_pretrain.corpus.ids import known_markers, vocabulary_at
 from kronos_pretrain.corpus.manifest import VERDICTS, Entry, Exclusion, Manifest, Quality, Settings, section
 from kronos_pretrain.corpus.values import value
 from kronos_sc._core.checks import listed, near, one_of, repeated
@@ -29,7 +30,7 @@ def read(path: str | Path) -> Manifest:
     Raises
     ------
     FileNotFoundError
-        The manifest or an image does not exist, or a pattern finds nothing.
+        The manifest, an image or the vocabulary does not exist, or a pattern finds nothing.
     KeyError, TypeError, ValueError
         A key is unknown, a value of the wrong type or out of range, or a name or an image is there twice.
     """
@@ -54,7 +55,8 @@ def read(path: str | Path) -> Manifest:
     base = _root(settings, path)
     images = [image for entry in entries for image in _found(entry, path, base)]
     channels = value("Mapping[str, str | None]", record.get("channels", {}), f"{path.name} [channels]")
-    return Manifest(path, settings, quality, channels, tuple(exclusions), _named(images, path))
+    given = vocabulary_at(settings.vocabulary, path.resolve().parent, f"vocabulary of {path.name} [corpus]")
+    return Manifest(path, settings, quality, channels, tuple(exclusions), _named(images, path), given, known_markers(given))
 
 
 def _parsed(path: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PAGE = "review.html"
 CARDS = 600  # per page: more make a browser slow
+TINTS = (("outside", "blue", "in no patch"), ("saturated", "red", "saturated"), ("blurred", "yellow", "out of focus"))
 
 
 def write_review(out: Path, records: Records, folders: Mapping[str, str]) -> None:
@@ -90,10 +91,16 @@ def _image(record: Mapping[str, Any], folder: Path) -> str:
 <header><h2>{escape(record["name"])}</h2><span class="subset">{escape(record["subset"])}</span>
 <p>{height:,} × {width:,} px · {record["dtype"]} · 1 is {record["scale"]:g} · {record["origins"]:,} patches · {shares}</p></header>
 <div class="cards"><figure class="overview"><img src="{_data(folder / OVERVIEW)}" alt=""><figcaption><b>patches</b>
-<i class="blue">blue</i>: in no patch, <i class="red">red</i>: saturated, <i class="yellow">yellow</i>: out of focus</figcaption></figure>
+{_tints(record)}</figcaption></figure>
 {"".join(_card(record, marker, folder) for marker in record["markers"])}</div>
 {f"<ul class='excluded'><li class='lead'>excluded by the manifest:</li>{excluded}</ul>" if excluded else ""}
 {f"<p class='unmatched'>without a marker: {unmatched}</p>" if unmatched else ""}</section>"""
+
+
+def _tints(record: Mapping[str, Any]) -> str:
+    """Return what the colours of the overview mean, as far as it has any."""
+    found = ", ".join(f'<i class="{colour}">{colour}</i>: {words}' for key, colour, words in TINTS if record[key] > 0)
+    return found or "all of it"
 
 
 def _card(record: Mapping[str, Any], marker: Mapping[str, Any], folder: Path) -> str:
@@ -107,11 +114,13 @@ def _card(record: Mapping[str, Any], marker: Mapping[str, Any], folder: Path) ->
         ("detail", _number(quality["focus"], ".3f")),
     )
     table = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in rows)
+    low, high = marker["stretched"]
     state = "" if used else "<em>left out</em>"
     names = escape(f"{marker['marker']} {marker['channel']} {record['name']} {record['subset']}".lower())
     return f"""<figure class="card" data-verdict="{quality["verdict"]}" data-text="{names}" data-marker="{escape(marker["channel"])}">
 <img src="{_data(folder / marker["picture"])}" alt="{escape(marker["channel"])}" loading="lazy">
-<figcaption><h3>{title}</h3><span class="pill {quality["verdict"]}">{quality["verdict"]}</span>{state}
+<figcaption><small class="stretch" title="raw values that are black and white in the picture">stretched {low:.4g} – {high:.4g}</small>
+<h3>{title}</h3><span class="pill {quality["verdict"]}">{quality["verdict"]}</span>{state}
 <p class="reason">{escape(quality["reason"])}</p><dl>{table}</dl><button class="exclude">exclude</button></figcaption></figure>"""
 
 

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kronos_pretrain.data.shards import DTYPES
 from kronos_sc._core.checks import listed, repeated
+from kronos_sc._core.intensity import check_range
+from kronos_sc._core.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +52,7 @@ class Source:
 
     @property
     def dtype(self) -> np.dtype:
-        """As stored in the corpus: native byte order, floats of 32 bits."""
+        """As read: native byte order, floats of 32 bits."""
         found = np.dtype(self.data.dtype).newbyteorder("=")
         return np.dtype("float32") if found.kind == "f" else found
 
@@ -80,6 +83,34 @@ class Source:
             msg = f"Image {self.name!r} could not be read at {where}: {error}. Copy or export it again, or take it out of the manifest."
             raise OSError(msg) from error
         return np.asarray(pixels)[[position - group[0] for position in group]].astype(self.dtype, copy=False)
+
+
+def stored_dtype(source: Source, positions: list[int], budget: int) -> np.dtype:
+    """Return the number format of a corpus that holds all pixels without loss.
+
+    Whole numbers of more than 16 bits are read once for it: 16 bits are enough for most, and their statistics are then exact.
+
+    Raises
+    ------
+    ValueError
+        A pixel is negative, or beyond 32 bits.
+    """
+    if source.dtype.kind == "f" or source.dtype.name in ("uint8", "uint16"):
+        return source.dtype
+    if source.dtype.itemsize <= 2:  # int8 and int16; negative pixels are refused when they are read
+        return np.dtype(f"uint{8 * source.dtype.itemsize}")
+    most = 0
+    for _, _, pixels, _ in read_ahead(source, positions, budget):
+        check_range(pixels, given=None, image=source.name)
+        most = max(most, int(pixels.max()))
+    whole = (each for each in map(np.dtype, DTYPES) if each.kind == "u" and each.itemsize > 1 and most <= np.iinfo(each).max)
+    if (found := next(whole, None)) is None:
+        msg = (
+            f"Image {source.name!r} holds {source.dtype} up to {most:,}; a corpus holds {', '.join(DTYPES)}. "
+            "Scale it down, or convert it to float32 and say which value is full scale with max_value =."
+        )
+        raise ValueError(msg)
+    return found
 
 
 def read_ahead(source: Source, positions: list[int], budget: int) -> Iterator[tuple[list[int], Block, np.ndarray, bool]]:
@@ -134,7 +165,12 @@ def _tiff(entry: Entry) -> Source:
     from kronos_sc.io import read_tiff
     from kronos_sc.patches import raster
 
-    image = raster(read_tiff(entry.path, channels=list(entry.names) or None))
+    before = settings.verbosity
+    settings.verbosity = min(before, 1)  # what it found, and pixel sizes that nobody needs here: two lines for each of many images
+    try:
+        image = raster(read_tiff(entry.path, channels=list(entry.names) or None))
+    finally:
+        settings.verbosity = before
     return Source(entry.name, image.data, image.channels, stamp(entry.path))
 
 

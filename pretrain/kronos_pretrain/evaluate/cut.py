@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kronos_pretrain.chance import Stream, generator
-from kronos_pretrain.evaluate.labelled import DTYPES, SPLITS, Labelled
+from kronos_pretrain.evaluate.labelled import DTYPES, MULTIPLE, SPLITS, Labelled
 from kronos_sc import patches
-from kronos_sc._core.checks import known, listed, positive_integer
+from kronos_sc._core.checks import known, listed, positive_integer, repeated
 from kronos_sc._core.intensity import check_range
 from kronos_sc._core.intensity import max_value as full_scale
 from kronos_sc._core.log import info
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
     from spatialdata import SpatialData
@@ -35,7 +36,7 @@ def from_spatialdata(
     target: str,
     size: int = 64,
     n_per_class: int = 500,
-    channels: Sequence[str] | None = None,
+    channels: Sequence[str] | Mapping[str, str | None] | None = None,
     image_key: str | Mapping[str, str] | None = None,
     region_key: str | None = None,
     table_key: str | None = None,
@@ -57,7 +58,8 @@ def from_spatialdata(
     n_per_class
         Most patches of a class in either part, drawn by `seed`.
     channels
-        Which channels, by name; all if left out.
+        Which channels, by name; all if left out. Or, of a mapping, what some of them are: channel → marker, `None` to drop it; the others
+        stay as they are.
     image_key, region_key, table_key
         Which image, labels or shapes, and table, where there are several.
     split
@@ -77,7 +79,8 @@ def from_spatialdata(
     ValueError
         Fewer than two classes are in both parts.
     """
-    positive_integer(size, name="size"), positive_integer(n_per_class, name="n_per_class")
+    _check_size(size)
+    positive_integer(n_per_class, name="n_per_class")
     sdata, name = _opened(sdata)
     labels_key, shapes_key = (region_key, None) if region_key is None or region_key in sdata.labels else (None, region_key)
     found = patches.target(sdata, image_key=image_key, labels_key=labels_key, shapes_key=shapes_key, table=table_key, scale=None)
@@ -93,13 +96,14 @@ def from_spatialdata(
     chosen = _chosen([(part, label) for _, _, part, label in regions], n_per_class, seed=seed)
     dtype, scale = _format([image for image, *_ in regions], max_value)
     parts = [
-        (_read(image, units.subset(keep), names, dtype, max_value), part[keep], label[keep])
+        (_read(image, units.subset(keep), tuple(names), dtype, max_value), part[keep], label[keep])
         for (image, units, part, label), keep in zip(regions, chosen, strict=True)
         if len(keep)
     ]
     pixels, masks = (np.concatenate([read[i] for read, _, _ in parts]) for i in (0, 1))
     splits, labels = (np.concatenate([part[i] for part in parts]) for i in (1, 2))
-    return Labelled(f"{name} · {target}", pixels, scale, labels, splits, names, masks if mask else None)
+    markers = tuple(names.values())
+    return Labelled(f"{name} · {target}", pixels, scale, labels, splits, markers, masks if mask else None)
 
 
 def simulated(n: int, *, size: int = 64, seed: int = 0) -> Labelled:
@@ -144,16 +148,30 @@ def _column(table: AnnData, key: str) -> np.ndarray:
     return np.where(values.isna(), "", values.astype(str)).astype(np.str_)
 
 
-def _common(found: patches.Target, channels: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the channels asked for, or those that all images have, in the order of the first."""
+def _check_size(size: int) -> None:
+    if positive_integer(size, name="size") % MULTIPLE:
+        msg = f"size={size} is no multiple of {MULTIPLE}, the edge of a token. Cut windows of {size - size % MULTIPLE or MULTIPLE} pixels, or of 64."
+        raise ValueError(msg)
+
+
+def _common(found: patches.Target, channels: Sequence[str] | Mapping[str, str | None] | None) -> dict[str, str]:
+    """Return channel → marker, of the channels asked for or those that all images have, in the order of the first."""
     images = list(found.images.values())
     shared = [name for name in images[0].channels if all(name in image.channels for image in images)]
     if not shared:
         msg = f"The images {listed(image.name for image in images)} share no channel name. Choose one with image_key=, or rename channels."
         raise ValueError(msg)
-    return tuple(
-        known(c, shared, what="channel", fix="Name channels that every image has.") for c in (shared if channels is None else channels)
-    )
+    for channel in channels or ():
+        known(channel, shared, what="channel", fix="Name channels that every image has.")
+    if not isinstance(channels, Mapping):
+        names = {channel: channel for channel in (shared if channels is None else channels)}
+    else:
+        names = {channel: marker for channel in shared if (marker := channels.get(channel, channel)) is not None}
+    if not names or (twice := repeated(names.values())):
+        what = f"give {listed(twice)} to several channels" if names else f"leave none of {listed(shared)}"
+        msg = f"channels {what}. Name markers that differ, and at least one."
+        raise ValueError(msg)
+    return names
 
 
 def _halves(units: patches.Units) -> np.ndarray:

@@ -17,6 +17,7 @@ from kronos_pretrain.corpus import build
 from kronos_pretrain.corpus.builder import _counter
 from kronos_pretrain.corpus.image import build_image
 from kronos_pretrain.corpus.store import STORES
+from kronos_pretrain.data.corpus import Corpus
 from kronos_sc.markers import Vocabulary
 
 PANEL = ["DAPI", "CD3", "CD8", "NEW-B", "CD20"]
@@ -238,6 +239,59 @@ def test_floats_beyond_one_need_a_scale(tiff, manifest, tmp_path, noise) -> None
     assert _index(tmp_path / "out")["images"][0]["scale"] == 50
 
 
+KEPT = {
+    "uint8": "uint8", "uint16": "uint16", "uint32": "uint16", "uint64": "uint16", "int8": "uint8", "int16": "uint16", "int32": "uint16",
+    "int64": "uint16", "float16": "float32", "float32": "float32", "float64": "float32", ">u2": "uint16", ">f8": "float32",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["zarr", "npy"])
+@pytest.mark.parametrize("dtype", KEPT)
+def test_every_kind_of_number_can_be_opened(manifest, tmp_path, noise, dtype, kind) -> None:
+    """What is built can be trained on: no value changes, whatever it was stored as."""
+    pixels = (noise((96, 96), 3, dtype="float32") * (1 if "f" in dtype else 100)).astype(dtype)
+    np.save(tmp_path / "a.npy", pixels)
+    entry = 'path = "a.npy"\nsubset = "s"\nnames = ["DAPI", "CD3", "CD8"]\nmax_value = 100'
+    build(manifest(entry, kind=kind), tmp_path / "out")
+    (image,) = Corpus.open(tmp_path / "out").images
+    assert image.pixels.dtype == np.dtype(KEPT[dtype])
+    np.testing.assert_array_equal(image.pixels.read([0, 1, 2], 0, 0, 96), pixels.astype("float32") if "f" in dtype else pixels)
+
+
+def test_whole_numbers_of_many_bits(manifest, tmp_path, noise) -> None:
+    """As few bits as hold all pixels; what no format of a corpus holds is refused before anything is written."""
+    entry = 'path = "a.npy"\nsubset = "s"\nnames = ["DAPI", "CD3", "CD8"]\nmax_value = 65535'
+    pixels = noise((96, 96), 3).astype("int64")
+    for most, dtype in ((65_535, "uint16"), (65_536, "uint32"), (2**32 - 1, "uint32")):
+        pixels[2, 95, 95] = most
+        np.save(tmp_path / "a.npy", pixels)
+        build(manifest(entry), tmp_path / "out")
+        (image,) = Corpus.open(tmp_path / "out").images
+        assert image.pixels.dtype == np.dtype(dtype)
+        assert image.pixels.read([2], 0, 0, 96)[0, 95, 95] == most
+    for value, message in ((2**32, "holds int64 up to 4,294,967,296; a corpus holds uint8, .*Scale it down"), (-1, "negative value -1")):
+        pixels[2, 95, 95] = value
+        np.save(tmp_path / "a.npy", pixels)
+        with pytest.raises(ValueError, match=message):
+            build(manifest(entry), tmp_path / "out")
+    np.save(tmp_path / "a.npy", pixels.clip(-1, 100).astype("int8"))
+    with pytest.raises(ValueError, match="negative value -1"):
+        build(manifest(entry), tmp_path / "out")
+
+
+def test_a_build_says_nothing_about_pixel_sizes(two, monkeypatch) -> None:
+    """What reading a TIFF says of itself is of no use here; the summary is what is said."""
+    from kronos_sc import settings
+
+    path, out, _, _ = two
+    said = []
+    monkeypatch.setattr("sys.stderr.write", said.append)
+    monkeypatch.setattr(settings, "verbosity", 2)
+    build(path, out)
+    assert not [line for line in said if line.startswith("kronos_sc")]
+    assert settings.verbosity == 2
+
+
 def test_a_truncated_image_is_named(tiff, manifest, tmp_path) -> None:
     tiff("a.ome.tif", PANEL[:3])
     whole = (tmp_path / "a.ome.tif").read_bytes()
@@ -275,6 +329,7 @@ def test_empty_markers_are_left_out_and_said(tiff, manifest, tmp_path, noise) ->
     (image,) = _index(tmp_path / "out")["images"]
     assert [(m["marker"], m["plane"]) for m in image["markers"]] == [("DAPI", 0), ("CD8", 1), ("CD4", 2)]
     assert _pixels(tmp_path / "out", image).shape[0] == 3
+    assert "excluded by their verdict: a: CD3 (0.000% of the pixels are above zero)" in str(summary)
     assert "a,s,CD3,CD3,empty,no" in (tmp_path / "out" / "quality.csv").read_text()
 
 

@@ -28,7 +28,7 @@ def built(tiff, manifest, tmp_path, noise):
     pixels = noise((96, 128), 5)
     pixels[3] = 0
     tiff("a & b.ome.tif", ["DAPI", "CD3e", "CD8", "CD4", "xyzzy"], pixels=pixels)
-    tiff("c.ome.tif", ["DAPI", "CD3", "CD8", "CD20"])
+    tiff("c.ome.tif", ["DAPI", "CD3", "CD8", "CD20"], shape=(170, 224))
     images = ('path = "a & b.ome.tif"\nsubset = "s <1>"', 'path = "c.ome.tif"\nsubset = "t"\nexclude = { CD20 = "leaks > all" }')
     path = manifest(*images)
     build(path, tmp_path / "out")
@@ -57,6 +57,18 @@ def test_every_marker_is_on_the_page(built) -> None:
     assert "s &lt;1&gt;" in text
     assert not re.search(r"<!--[A-Z]+-->", text)
     assert not re.search(r'(src|href)="http', text)
+
+
+def test_brightness_and_colours_are_explained(built) -> None:
+    """Each picture is stretched on its own, so that the page says from where to where; and it names only colours that are there."""
+    _, out = built
+    text = (out / "review.html").read_text()
+    found = re.findall(r"stretched ([\d.e+]+) – ([\d.e+]+)<", text)
+    assert len(found) == 7
+    assert found[3] == ("0", "0"), "the empty marker"
+    assert 0 < float(found[0][0]) < float(found[0][1]) <= 40_000
+    assert text.count('<i class="blue">') == 1, "the last ten of 170 rows are in no patch of 64 px at multiples of 32"
+    assert '<i class="red">' not in text
 
 
 def test_the_table_says_the_same(built) -> None:

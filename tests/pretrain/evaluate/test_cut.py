@@ -59,6 +59,17 @@ def test_a_given_split_channels_and_a_limit_per_class(tissue):
     assert whole.split.tolist() == obs["part"].to_numpy()[rows].tolist()
 
 
+def test_channels_are_named_and_dropped(tissue):
+    plain = from_spatialdata(tissue, target="kind", size=32)
+    made = from_spatialdata(tissue, target="kind", size=32, channels={"CD8": None, "CD20": "MS4A1"})
+    assert made.markers == ("DAPI", "CD3", "MS4A1", "CYTOKERATIN")
+    np.testing.assert_array_equal(made.pixels, plain.pixels[:, [0, 1, 3, 4]])
+    with pytest.raises(ValueError, match="give 'CD3' to several channels"):
+        from_spatialdata(tissue, target="kind", size=32, channels={"CD8": "CD3"})
+    with pytest.raises(ValueError, match="leave none of 'DAPI'"):
+        from_spatialdata(tissue, target="kind", size=32, channels=dict.fromkeys(("DAPI", "CD3", "CD8", "CD20", "CYTOKERATIN")))
+
+
 def test_the_seed_decides_which_cells(tissue):
     one, same, other = (from_spatialdata(tissue, target="kind", size=32, n_per_class=4, seed=seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(one.pixels, same.pixels)
@@ -78,12 +89,12 @@ def test_from_a_store_on_disk(stored, tmp_path):
 
 
 def test_what_cannot_be_cut(tissue):
+    with pytest.raises(ValueError, match=r"size=20 is no multiple of 16, .* windows of 16 pixels"):
+        from_spatialdata(None, target="kind", size=20)  # said before anything is read
     with pytest.raises(KeyError, match=r"no column of obs 'kinds'.*Did you mean 'kind'"):
         from_spatialdata(tissue, target="kinds")
     with pytest.raises(KeyError, match="no channel 'CD33'"):
         from_spatialdata(tissue, target="kind", channels=["CD33"], size=32)
-    with pytest.raises(ValueError, match="multiple of 16"):
-        from_spatialdata(tissue, target="kind", size=20)
     tissue["table"].obs["one"] = "same"
     with pytest.raises(ValueError, match="Fewer than two classes have 2 cells both to train and to test on"):
         from_spatialdata(tissue, target="one", size=32)

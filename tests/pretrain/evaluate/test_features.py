@@ -46,18 +46,27 @@ def test_what_the_mask_hides_is_the_marker_s_mean(labelled, vocabulary, moments)
     torch.testing.assert_close(found.mean[:5], plain[:, :, 8:24, 4:12].mean((2, 3)))  # of the cell, not of the window
 
 
-def test_unknown_and_repeated_markers_are_left_out(labelled, vocabulary, monkeypatch):
+def test_unknown_markers_are_left_out(labelled, vocabulary, monkeypatch):
     said = []
     monkeypatch.setattr(features, "info", said.append)
-    panel = panel_of(labelled(markers=("DAPI", "CD8", "CD8a")), vocabulary)
-    assert panel.planes.tolist() == [0, 1]
     panel = panel_of(labelled(markers=("FOXP3", "CD8", "blank")), vocabulary)
     assert panel.ids.tolist() == [142]
-    assert said == [
-        f"toy: markers that the model does not know, or holds twice, are left out: {names}" for names in ("'CD8a'", "'FOXP3', 'blank'")
-    ]
+    assert said == ["toy: markers that the model does not know are left out: 'FOXP3', 'blank'"]
     with pytest.raises(ValueError, match=r"None of the 3 markers of 'toy' is among the 1 of 'other': 'DAPI', 'CD3', 'CD8'\. Name"):
         panel_of(labelled(), Vocabulary("other", (Marker("FOXP3", 300, 0.1, 0.1),)))
+
+
+def test_of_two_channels_the_one_of_the_marker_s_name_is_taken(labelled, vocabulary, monkeypatch):
+    """Whichever comes first; and where the names do not tell, nobody chooses."""
+    said = []
+    monkeypatch.setattr(features, "info", said.append)
+    panel = panel_of(labelled(markers=("CD8 Cy7", "DAPI", "CD8")), vocabulary)
+    assert (panel.planes.tolist(), panel.ids.tolist()) == ([1, 2], [4, 142])
+    assert said == ["toy: 'CD8' is taken for CD8, and left out is 'CD8 Cy7'"]
+    with pytest.raises(ValueError, match=r"one marker: CD8 is 'CD8a', 'CD8 Cy7'\. Cut the patches again.* --channel \"CD8 Cy7=\""):
+        panel_of(labelled(markers=("CD8a", "DAPI", "CD8 Cy7")), vocabulary)
+    with pytest.raises(ValueError, match="CD8 is 'CD8', 'cd8'"):
+        panel_of(labelled(markers=("CD8", "cd8", "CD3")), vocabulary)
 
 
 def test_features_are_those_of_the_network_whatever_the_batch(labelled, vocabulary, net):
