@@ -14,11 +14,10 @@ from torch.nn import functional as F
 from kronos_pretrain import parallel
 from kronos_pretrain.backbone import BRANCHES
 from kronos_pretrain.config.schema import Checkpoints, Config, Data, Optim, Run, Views
-from kronos_pretrain.data.batch import Samples
+from kronos_pretrain.data.batch import GLOBAL_VIEWS, Samples
 from kronos_pretrain.network import Network
 from kronos_pretrain.optim import parameter_groups
 from kronos_pretrain.schedule import schedules
-from kronos_pretrain.ssl import GLOBAL_VIEWS
 from kronos_pretrain.trainer import Trainer
 
 MARKERS = (4, 140, 200)

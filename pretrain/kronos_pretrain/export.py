@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from kronos_sc._core.checks import listed
+from kronos_sc._core.files import swap
 from kronos_sc._core.log import info
 from kronos_sc.markers import Vocabulary
 from kronos_sc.models import Card, KronosModel, KronosViT, ViTConfig, save
@@ -84,7 +85,7 @@ def export(
     try:
         save(KronosModel(net, card, vocabulary), work / OWN)
         _write_official(state, net.config, vocabulary, work / OFFICIAL)
-        _swap(work, target, aside=room / "old")
+        swap(work, target, aside=room / "old")
     finally:
         shutil.rmtree(room, ignore_errors=True)
     info(f"exported {card.name!r} after {step:,} steps to {target}: load it with kronos_sc.models.load({str(target / OWN)!r})")
@@ -169,15 +170,3 @@ def require_replaceable(target: Path, *, overwrite: bool) -> None:
     if files != [OWN, OFFICIAL] or not (target / OWN / "model.safetensors").is_file():
         msg = f"{target} holds something else than an export ({listed(files, most=4)}) and is not replaced. Choose another folder."
         raise FileExistsError(msg)
-
-
-def _swap(new: Path, target: Path, *, aside: Path) -> None:
-    """Put a finished folder in its place; an old one goes only afterwards, and comes back if that fails."""
-    if target.exists():
-        target.rename(aside)
-    try:
-        new.rename(target)
-    except OSError:
-        if aside.exists():
-            aside.rename(target)
-        raise

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from kronos_pretrain.config.schema import Config
 
-CELL = 64  # pixels: a cell with its surroundings, as tl.embed cuts it
+CELL_WINDOW = 64  # pixels: a cell with its surroundings, as tl.embed cuts it
 
 
 def open_corpus(config: Config) -> Corpus:
@@ -28,7 +28,7 @@ def open_corpus(config: Config) -> Corpus:
 def open_labelled(config: Config) -> Labelled:
     """Return the labelled patches that frozen features are judged by."""
     if config.watch.simulated_cells:
-        return simulated(config.watch.simulated_cells, size=min(config.views.global_size, CELL), seed=config.data.simulate.seed + 1)
+        return simulated(config.watch.simulated_cells, size=min(config.views.global_size, CELL_WINDOW), seed=config.data.simulate.seed + 1)
     return Labelled.load(config.watch.labelled)
 
 

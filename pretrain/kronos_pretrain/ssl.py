@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from kronos_pretrain.data.batch import GLOBAL_VIEWS
 from kronos_pretrain.losses.centering import Center, sinkhorn
 from kronos_pretrain.losses.dino import dino_loss
 from kronos_pretrain.losses.ibot import ibot_loss
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from kronos_pretrain.data.batch import Crops
     from kronos_pretrain.network import Hidden, Network, Outputs
 
-GLOBAL_VIEWS = 2
 TERMS = ("dino_global", "dino_local", "ibot", "koleo")
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import torch
 
+GLOBAL_VIEWS = 2  # of every sample; the teacher sees no others
+
 
 class Samples(NamedTuple):
     """One process's share of a step, as the loader gives it.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from kronos_pretrain.chance import Stream, generator
-from kronos_pretrain.data.views import GLOBAL
+from kronos_pretrain.data.batch import GLOBAL_VIEWS
 
 if TYPE_CHECKING:
     from kronos_pretrain.config.schema import Masks
@@ -39,11 +39,11 @@ def masks(config: Masks, *, seed: int, step: int, index: torch.Tensor, batch: in
     grid
         Rows and columns of tokens of a view.
     """
-    crops = GLOBAL * batch
+    crops = GLOBAL_VIEWS * batch
     masked = round(config.fraction * crops)
     place = np.empty(crops, dtype=np.int64)
     place[generator(seed, Stream.MASKS, step=step, index=_STEP).permutation(crops)] = np.arange(crops)
-    numbers = (np.arange(GLOBAL)[:, None] * batch + index.cpu().numpy()).ravel()
+    numbers = (np.arange(GLOBAL_VIEWS)[:, None] * batch + index.cpu().numpy()).ravel()
     hidden = np.zeros((len(numbers), *grid), dtype=bool)
     low, high = config.ratio
     for row in np.flatnonzero(place[numbers] < masked).tolist():

@@ -10,12 +10,11 @@ import torch
 
 from kronos_pretrain.chance import Stream, generator
 from kronos_pretrain.data import augment, resample
-from kronos_pretrain.data.batch import Crops, Samples
+from kronos_pretrain.data.batch import GLOBAL_VIEWS, Crops, Samples
 
 if TYPE_CHECKING:
     from kronos_pretrain.config.schema import Config
 
-GLOBAL = 2
 TRIES = 10
 _DRAWS = 2 * TRIES + 5
 
@@ -60,7 +59,7 @@ def views(samples: Samples, config: Config, *, seed: int) -> tuple[Crops, Crops]
     """
     b, _t, m, *extent = samples.pixels.shape
     c = config.views
-    count, changing = GLOBAL + c.local_count, augment.used(config.augment)
+    count, changing = GLOBAL_VIEWS + c.local_count, augment.used(config.augment)
     draws, noises = np.empty((b, count, _DRAWS)), []
     for i, index in enumerate(samples.index.tolist()):
         rng = generator(seed, Stream.VIEWS, step=samples.step, index=index)
@@ -70,7 +69,10 @@ def views(samples: Samples, config: Config, *, seed: int) -> tuple[Crops, Crops]
     draws = draws.swapaxes(0, 1)
     changes = augment.stack(noises, config.augment, device=samples.pixels.device) if changing else None
     result = []
-    for part, scale, size in ((slice(GLOBAL), c.global_scale, c.global_size), (slice(GLOBAL, None), c.local_scale, c.local_size)):
+    for part, scale, size in (
+        (slice(GLOBAL_VIEWS), c.global_scale, c.global_size),
+        (slice(GLOBAL_VIEWS, None), c.local_scale, c.local_size),
+    ):
         placed = boxes(draws[part], (extent[0], extent[1]), scale=scale, aspect=c.aspect, flip=c.flip, rotate=c.rotate)
         result.append(_crops(samples, placed, size, changes.part(part) if changes else None))
     return result[0], result[1]

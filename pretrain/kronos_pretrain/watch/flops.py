@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from kronos_pretrain.data.batch import GLOBAL_VIEWS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kronos_pretrain.config.schema import Config, Head, Model
 
-GLOBAL_VIEWS = 2
 BACKWARD = 2  # a matrix product forward is two backward: one for its input, one for its weights
 _SECONDS = 0.3
 _EDGE = {"cuda": 8192, "cpu": 1024}

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from kronos_sc._core.checks import listed
+from kronos_sc._core.files import swap
 from kronos_sc.markers import Vocabulary
 from kronos_sc.models._card import Card
 from kronos_sc.models._config import ViTConfig, config
@@ -188,7 +189,7 @@ def save(model: KronosModel, folder: str | os.PathLike[str], *, overwrite: bool 
             "card": dict(model.card.__dict__),
         }
         (work / "config.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
-        _swap(work, target, aside=room / "old")
+        swap(work, target, aside=room / "old")
     finally:
         shutil.rmtree(room, ignore_errors=True)
 
@@ -204,18 +205,6 @@ def _require_replaceable(target: Path, *, overwrite: bool) -> None:
     if files != {"config.json", "model.safetensors"} or read_config(target).get("format") != FORMAT:
         msg = f"{target} holds something else than a model saved here ({listed(sorted(files), most=4)}) and is not replaced. Choose another folder."
         raise FileExistsError(msg)
-
-
-def _swap(new: Path, target: Path, *, aside: Path) -> None:
-    """Put a finished folder in its place; an old one goes only afterwards, and comes back if that fails."""
-    if target.exists():
-        target.rename(aside)
-    try:
-        new.rename(target)
-    except OSError:
-        if aside.exists():
-            aside.rename(target)
-        raise
 
 
 def diagnose(net: KronosViT) -> str:

@@ -26,7 +26,7 @@ def _samples(b: int = 3, *, sets: int = 1, markers: int = 2, size: int = 48, ste
 
 def _boxes(samples: Samples, config: Config, scale: tuple[float, float]) -> module.Boxes:
     """Boxes of all views of `scale`, from the documented source of chance."""
-    count = module.GLOBAL + config.views.local_count
+    count = module.GLOBAL_VIEWS + config.views.local_count
     draws = [generator(0, Stream.VIEWS, step=samples.step, index=int(i)).random((count, 25)) for i in samples.index]
     c = config.views
     size = tuple(samples.pixels.shape[-2:])
