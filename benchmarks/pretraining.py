@@ -40,6 +40,8 @@ def main() -> None:
             started = time.perf_counter()
             log = read(train(load("vitti16_cpu", words)))
             seconds = time.perf_counter() - started
+        if log["step"][-1] != options.steps:
+            raise SystemExit(f"stopped at step {log['step'][-1]:.0f} of {options.steps}")
         for name, key in PROBES.items():
             values = [value for value in log[key].tolist() if value == value]  # NaN in lines that hold no evaluation
             found[name].append((values[0], values[-1]))

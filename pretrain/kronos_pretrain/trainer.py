@@ -206,8 +206,7 @@ class Trainer:
     def batch(self, read: Samples) -> Batch:
         """Return crops, masks and dropped paths of samples, on the device."""
         config, device, step = self.config, self.procs.device, read.step
-        here = read._replace(pixels=read.pixels.to(device, non_blocking=True), marker_ids=read.marker_ids.to(device, non_blocking=True))
-        large, small = views(here, config, seed=config.run.seed)
+        large, small = views(read.to(device), config, seed=config.run.seed)
         hidden = None
         if config.loss.ibot:
             side = config.views.global_size // config.model.patch

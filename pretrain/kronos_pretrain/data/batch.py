@@ -37,6 +37,13 @@ class Samples(NamedTuple):
     wait: float = 0.0
     zero: torch.Tensor | None = None
 
+    def to(self, device: torch.device) -> Samples:
+        """Return the samples with what is computed with on a device; their numbers stay where random numbers are drawn."""
+        pixels, marker_ids, zero = (
+            None if part is None else part.to(device, non_blocking=True) for part in (self.pixels, self.marker_ids, self.zero)
+        )
+        return self._replace(pixels=pixels, marker_ids=marker_ids, zero=zero)
+
 
 class Crops(NamedTuple):
     """All views of one size: view 0 of every sample, then view 1 of every sample, and so on.
