@@ -98,7 +98,7 @@ def labelled(
     overwrite: Overwrite = False,  # noqa: FBT002 - an option of the shell
 ) -> None:
     """Cut labelled patches, by which training can be watched."""
-    from kronos_pretrain.evaluate.labelled import from_spatialdata
+    from kronos_pretrain.evaluate.cut import from_spatialdata
 
     with _said():
         if out.exists() and not overwrite:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kronos_pretrain.data.corpus import Corpus
 from kronos_pretrain.data.simulated import simulate
-from kronos_pretrain.evaluate.labelled import Labelled, simulated
+from kronos_pretrain.evaluate.labelled import Labelled
 from kronos_pretrain.network import Network
 from kronos_pretrain.start import check_vocabulary, starting_model, starting_state
 
@@ -28,6 +28,8 @@ def open_corpus(config: Config) -> Corpus:
 def open_labelled(config: Config) -> Labelled:
     """Return the labelled patches that frozen features are judged by."""
     if config.watch.simulated_cells:
+        from kronos_pretrain.evaluate.cut import simulated  # the scverse stack, which machines that train may lack
+
         return simulated(config.watch.simulated_cells, size=min(config.views.global_size, CELL_WINDOW), seed=config.data.simulate.seed + 1)
     return Labelled.load(config.watch.labelled)
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -26,7 +26,7 @@ from kronos_pretrain.sources import open_corpus, open_start
 from kronos_pretrain.ssl import TERMS, Batch
 from kronos_pretrain.state import State
 from kronos_pretrain.stop import Stop
-from kronos_pretrain.watching import Watching
+from kronos_pretrain.watching import Figures, Watching
 from kronos_sc._core.log import info
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from kronos_pretrain.data.batch import Samples
     from kronos_pretrain.data.corpus import Corpus
     from kronos_pretrain.parallel import Processes
-    from kronos_pretrain.ssl import Seen
 
 
 def train(config: Config, *, override: bool = False) -> Path:
@@ -65,33 +64,6 @@ def train(config: Config, *, override: bool = False) -> Path:
         trainer.resume(override=override)
         trainer.run(stop)
     return Path(config.run.folder)
-
-
-class Figures(NamedTuple):
-    """What a step leaves behind for the log.
-
-    Parameters
-    ----------
-    losses
-        Mean over processes, by term, and `total`.
-    norm
-        Of the gradient, before clipping.
-    seen
-        Of the teacher's last pass.
-    markers
-        Markers of each sample.
-    wait
-        Seconds that this process waited for data.
-    stop
-        Whether any process was asked to stop.
-    """
-
-    losses: dict[str, float]
-    norm: float
-    seen: Seen
-    markers: int
-    wait: float
-    stop: bool
 
 
 class Trainer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
@@ -19,8 +19,35 @@ if TYPE_CHECKING:
     from kronos_pretrain.data.corpus import Corpus
     from kronos_pretrain.parallel import Processes
     from kronos_pretrain.schedule import Values
+    from kronos_pretrain.ssl import Seen
     from kronos_pretrain.state import State
-    from kronos_pretrain.trainer import Figures
+
+
+class Figures(NamedTuple):
+    """What a step leaves behind for the log.
+
+    Parameters
+    ----------
+    losses
+        Mean over processes, by term, and `total`.
+    norm
+        Of the gradient, before clipping.
+    seen
+        Of the teacher's last pass.
+    markers
+        Markers of each sample.
+    wait
+        Seconds that this process waited for data.
+    stop
+        Whether any process was asked to stop.
+    """
+
+    losses: dict[str, float]
+    norm: float
+    seen: Seen
+    markers: int
+    wait: float
+    stop: bool
 
 
 class Watching:

@@ -49,8 +49,8 @@ def test_options_of_corpus_build(handed) -> None:
 
 
 def test_options_of_labelled(handed, cells, tmp_path) -> None:
-    out = tmp_path / "cells.npz"
-    calls = handed("kronos_pretrain.evaluate.labelled.from_spatialdata", cells)
+    out, known = tmp_path / "cells.npz", set(inspect.signature(cut.from_spatialdata).parameters)
+    calls = handed("kronos_pretrain.evaluate.cut.from_spatialdata", cells)
     keys = ("--image", "i", "--labels", "l", "--table", "t", "--split", "part", "--max-value", 40, "--size", 32, "--per-class", 7)
     said = call("labelled", "s.zarr", out, "--target", "type", "--channel", "CD4 Cy7=", "--channel", "a=b=CD8", *keys)
     assert said == f"{out}: toy: 8 patches (4 train, 4 test) of 16 × 16 pixels, 1 markers, 2 classes\n"
@@ -58,13 +58,13 @@ def test_options_of_labelled(handed, cells, tmp_path) -> None:
     assert given["channels"] == {"CD4 Cy7": None, "a=b": "CD8"}
     assert [given[key] for key in ("image_key", "region_key", "table_key", "split", "max_value", "size")] == ["i", "l", "t", "part", 40, 32]
     assert given["n_per_class"] == 7
-    assert set(given) - {"given"} <= set(inspect.signature(cut.from_spatialdata).parameters)
+    assert set(given) - {"given"} <= known
 
 
 def test_labelled_replaces_nothing_by_accident(handed, cells, tmp_path) -> None:
     out = tmp_path / "cells.npz"
     out.write_text("precious")
-    calls = handed("kronos_pretrain.evaluate.labelled.from_spatialdata", cells)
+    calls = handed("kronos_pretrain.evaluate.cut.from_spatialdata", cells)
     assert "exists already. Name another file, or replace it with --overwrite." in call("labelled", "s", out, "--target", "t", status=1)
     assert (calls, out.read_text()) == ([], "precious")
     call("labelled", "s", out, "--target", "t", "--overwrite")

@@ -6,7 +6,7 @@ import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 import numpy as np
@@ -112,20 +112,6 @@ class Labelled:
     def part(self, split: str) -> np.ndarray:
         """Return the positions of the patches of a part."""
         return np.flatnonzero(self.split == split)
-
-
-def from_spatialdata(sdata: object, *, target: str, **options: Any) -> Labelled:
-    """Cut labelled patches around the cells of a SpatialData; see :func:`kronos_pretrain.evaluate.cut.from_spatialdata`."""
-    from kronos_pretrain.evaluate import cut  # the scverse stack, which machines that train may lack
-
-    return cut.from_spatialdata(sdata, target=target, **options)
-
-
-def simulated(n: int, *, size: int = 64, seed: int = 0) -> Labelled:
-    """Simulate labelled cells; see :func:`kronos_pretrain.evaluate.cut.simulated`."""
-    from kronos_pretrain.evaluate import cut
-
-    return cut.simulated(n, size=size, seed=seed)
 
 
 def _check_arrays(labelled: Labelled) -> None:

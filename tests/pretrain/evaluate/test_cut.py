@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import kronos_sc as ks
-from kronos_pretrain.evaluate.labelled import from_spatialdata, simulated
+from kronos_pretrain.evaluate.cut import from_spatialdata, simulated
 
 
 @pytest.fixture
