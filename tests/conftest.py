@@ -13,6 +13,12 @@ import pytest
 CHANNELS = ("DAPI", "CD3", "CD8", "CD20", "CYTOKERATIN")
 
 
+def pytest_configure() -> None:
+    """The folder of real images by its whole name: manifests and commands read it from elsewhere."""
+    if folder := os.environ.get("KRONOS_SC_TEST_DATA"):
+        os.environ["KRONOS_SC_TEST_DATA"] = str(Path(folder).resolve())
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_for_tests():
     from kronos_sc import settings

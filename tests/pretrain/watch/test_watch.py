@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from kronos_pretrain.config.schema import Config, Run
 from kronos_pretrain.config.schema import Watch as WatchConfig
@@ -92,9 +94,8 @@ def test_tensorboard_has_figures_and_pictures_and_hides_a_lost_future(tmp_path) 
 
 
 def test_the_bar_shows_loss_speed_and_the_steps_done(tmp_path, monkeypatch) -> None:
-    from kronos_sc import settings
-
-    monkeypatch.setattr(settings, "progress", True)
+    # a bar that neither our settings nor TQDM_DISABLE turn off
+    monkeypatch.setattr("kronos_pretrain.watch.watch.bar", lambda *, total, **_: tqdm(total=total, file=io.StringIO(), disable=False))
     watch = Watch(CONFIG, tmp_path, 0, first_step=4)
     watch.step(5, {"loss/total": 2.5}, n_images=4)
     shown = str(watch._bar)
