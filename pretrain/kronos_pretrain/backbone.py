@@ -131,12 +131,11 @@ def make(config: Model, *, seed: int, recompute: bool = False) -> KronosViT:
     with torch.random.fork_rng(devices=[]):
         net = KronosViT(shape, blocks="all")
     net.reset(torch.Generator().manual_seed(int(generator(seed, Stream.WEIGHTS).integers(2**62))))
-    for index in range(shape.depth):
-        block = net.block(index)
-        for gain in (block.ls1, block.ls2):
-            nn.init.constant_(gain.gamma, config.layer_scale)
-        chunk = index // (shape.depth // shape.chunks)
-        net.blocks[chunk][str(index)] = TrainedBlock(block, recompute=recompute)
+    for chunk in net.blocks:
+        for name, block in list(chunk.items()):
+            for gain in (block.ls1, block.ls2):
+                nn.init.constant_(gain.gamma, config.layer_scale)
+            chunk[name] = TrainedBlock(block, recompute=recompute)
     return net
 
 

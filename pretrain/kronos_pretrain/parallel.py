@@ -61,10 +61,6 @@ class Processes:
         """Return whether something holds on any process."""
         return bool(self.gather(torch.tensor([float(here)], device=self.device)).any())
 
-    def wait(self) -> None:
-        """Wait for all processes."""
-        dist.barrier()
-
 
 def choose_device(name: str) -> torch.device:
     """Return the device of this process: its own GPU where there are some."""
