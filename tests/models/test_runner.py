@@ -8,7 +8,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from kronos_sc import models
-from kronos_sc.models import _precision, _runner
+from kronos_sc.models import _precision, _runner, _windows
 
 CPU = torch.device("cpu")
 
@@ -19,6 +19,7 @@ def _block(rng, *, dtype=np.uint16, units=5, size=32, start=0, labels=True):
     plane = rng.choice(np.r_[0, ids], (50, 60)).astype(np.uint32) if labels else None
     y, x = rng.integers(0, 50 - size, units), rng.integers(0, 60 - size, units)
     return SimpleNamespace(
+        index=start,
         units=np.arange(start, start + units),
         pixels=pixels,
         labels=plane,
@@ -89,24 +90,34 @@ def test_input_is_what_the_specification_says(fill, dtype):
     assert_allclose(got, _expected(block, recipe), atol=2e-5)
 
 
-def test_batches_span_blocks_and_do_not_change_results():
+def test_batches_stay_inside_blocks_and_do_not_change_results():
     rng = np.random.default_rng(1)
     blocks = [_block(rng, units=n, start=s) for n, s in ((5, 0), (1, 5), (7, 6))]
     recipe = _recipe()
     reference = np.concatenate([_expected(b, recipe) for b in blocks])
-    for size in (1, 4, 100):
-        got, sizes = _run(blocks, recipe, batch_size=size)
+    cut = {1: [1] * 13, 4: [4, 1, 1, 4, 3], 100: [5, 1, 7]}
+    for size, sizes in cut.items():
+        got, found = _run(blocks, recipe, batch_size=size)
         assert_allclose(got, reference, atol=2e-5)
-        assert all(n == size for n in sizes[:-1])
+        assert found == sizes
+
+
+def test_every_part_names_its_block():
+    rng = np.random.default_rng(1)
+    blocks = [_block(rng, units=n, start=s) for n, s in ((5, 0), (7, 6))]
+    parts = list(_runner.run(_Echo(), blocks, _recipe(), device=CPU, dtype=torch.float32, batch_size=4))
+    assert [part.block for part in parts] == [0, 0, 6, 6]
+    assert all(set(part.units) <= set(range(part.block, part.block + 7)) for part in parts)
 
 
 def test_gather_on_a_device_equals_slicing():
     block = _block(np.random.default_rng(2))
     plane = torch.from_numpy(block.pixels.view(np.int16))
-    sliced = _runner._cut(plane, block, slice(0, 5))
-
-    gathered = plane.as_strided((50 - 31, 60 - 31, 3, 32, 32), (60, 1, 3000, 60, 1))[torch.from_numpy(block.y), torch.from_numpy(block.x)]
-    assert torch.equal(sliced, gathered)
+    y, x = torch.from_numpy(block.y), torch.from_numpy(block.x)
+    sliced = _windows.cut(plane, y, x, 32)
+    assert torch.equal(sliced[3], plane[:, y[3] : y[3] + 32, x[3] : x[3] + 32])
+    assert torch.equal(_windows.gathered(plane, y, x, 32), sliced)
+    assert torch.equal(_windows.gathered(plane[0], y, x, 32), sliced[:, 0])
 
 
 def test_boxes_know_which_part_is_image():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,4 +18,16 @@ def swap(new: Path, target: Path, *, aside: Path) -> None:
     except OSError:
         if aside.exists():
             aside.rename(target)
+        raise
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file and wait until it is on the disk; a file that could not be written whole does not stay behind."""
+    try:
+        with path.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
         raise

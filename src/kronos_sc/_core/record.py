@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from kronos_sc._core.keys import storable
+from kronos_sc._core.lazy import computed, is_lazy
 
 _PANEL = ("channel", "marker", "id", "mean", "std", "how")
 
@@ -61,7 +62,9 @@ def thaw(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Return text arrays with one dtype, whichever file format they came through."""
+    """Return text arrays with one dtype, whichever file format and reader they came through."""
+    if is_lazy(value):  # anndata's lazy reader
+        value = computed(value)
     if isinstance(value, np.ndarray) and value.dtype.kind not in "iufb":
         return np.asarray([str(v) for v in value], dtype=object)
     return value

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kronos_sc._core import lazy
 from kronos_sc._core.checks import known, listed, repeated
 from kronos_sc._core.log import info
+from kronos_sc._core.progress import track
 from kronos_sc._core.record import is_embedding
 from kronos_sc._core.settings import settings
 
@@ -65,27 +67,40 @@ class Representation:
         elif not isinstance(index, slice):
             index = np.asarray(index)
             index = np.flatnonzero(index) if index.dtype == bool else index
-        return np.ascontiguousarray(_dense(_take(self.values, index)), dtype=np.float32)
+        return np.ascontiguousarray(lazy.computed(_take(self.values, index)), dtype=np.float32)
 
     def blocks(self, index: np.ndarray | None = None, *, size: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (row numbers, rows as float32) until all of `index`, or all rows, were read.
 
-        A block holds `size` rows, or what `settings.block_memory` allows.
+        A block holds `size` rows, or what `settings.block_memory` allows. Chunks of a dask array are computed once, wherever blocks end.
         """
         rows = np.arange(self.n_units) if index is None else np.asarray(index)
-        step = size or max(1, settings.block_memory // (4 * max(int(self.values.shape[1]), 1)))  # rows are read whole
+        step = size or self._held
+        source = replace(self, values=lazy.Forward(self.values, most=max(step, self._held))) if lazy.is_lazy(self.values) else self
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
             # a run of rows is read as a slice: one contiguous read wherever the array lies
             run = len(part) == part[-1] - part[0] + 1 and bool((np.diff(part) == 1).all())
-            yield part, self.rows(slice(int(part[0]), int(part[-1]) + 1) if run else part)
+            yield part, source.rows(slice(int(part[0]), int(part[-1]) + 1) if run else part)
+
+    @property
+    def _held(self) -> int:
+        """Rows that `settings.block_memory` holds; rows are read whole."""
+        return max(1, settings.block_memory // (4 * max(int(self.values.shape[1]), 1)))
 
     @cached_property
     def finite(self) -> np.ndarray:
-        """Which rows hold numbers throughout (bool, one per unit); `tl.embed` leaves NaN in rows of regions it was not asked for."""
+        """Which rows hold numbers throughout (bool, one per unit); `tl.embed` leaves NaN in rows of regions it was not asked for.
+
+        A pass over all features; for a dask array its result is remembered as long as the array lives.
+        """
+        return lazy.remembered(self.values, self._read_finite)
+
+    def _read_finite(self) -> np.ndarray:
         mask = np.zeros(self.n_units, bool)
-        for part, values in self.blocks():
+        for part, values in track(self.blocks(), total=-(-self.n_units // self._held), description="look for NaN", unit="block"):
             mask[part] = np.isfinite(values.sum(axis=1, dtype=np.float64))
+        mask.setflags(write=False)
         return mask
 
 
@@ -142,19 +157,15 @@ def _on_record(adata: AnnData) -> list[str]:
 
 def _take(values: Any, index: np.ndarray | slice) -> Any:
     """Return rows of an array-like in the order asked for, reading each once."""
+    if isinstance(values, lazy.Forward):
+        return values.take(index)
     if isinstance(values, np.ndarray) or isinstance(index, slice):
         return values.iloc[index] if hasattr(values, "iloc") else values[index]
     if hasattr(values, "iloc"):
         return values.iloc[index]
-    # arrays on disk want increasing rows
+    # arrays on disk want increasing rows, and read a range faster than they pick
     unique, back = np.unique(index, return_inverse=True)
+    if lazy.islazy.computed(unique):
+        return lazy.computed(values[int(unique[0]) : int(unique[-1]) + 1])[index - unique[0]]
     picked = values.oindex[unique] if hasattr(values, "oindex") else values[unique]
-    return _dense(picked)[back]
-
-
-def _dense(values: Any) -> np.ndarray:
-    if hasattr(values, "compute"):
-        values = values.compute()
-    if hasattr(values, "toarray"):
-        values = values.toarray()
-    return np.asarray(values)
+    return lazy.computed(picked)[back]

@@ -27,6 +27,9 @@ class Settings:
     block_memory
         Bytes of pixels one block may hold (decoded, selected channels). Larger blocks mean fewer, larger reads and more memory;
         results do not depend on it.
+    memory
+        Bytes that the features of one embedding may take in memory; larger ones go to a store on disk
+        (`tl.embed(store=...)`). A quarter of the machine's memory, or of what the job was given, if None.
     read_threads
         Threads that decode chunks of one block at the same time.
     cache_dir
@@ -36,6 +39,7 @@ class Settings:
     progress: bool = True
     verbosity: int = 2
     block_memory: int = 64 * _MIB
+    memory: int | None = None
     read_threads: int = field(default_factory=lambda: min(8, os.cpu_count() or 1))
     cache_dir: Path = field(default_factory=_default_cache)
 

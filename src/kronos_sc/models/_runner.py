@@ -6,12 +6,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 
+from kronos_sc._core.log import info
+from kronos_sc.models._processor import Desk, Filled, fits
+from kronos_sc.models._windows import Lane, Windows, opened
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    import numpy as np
 
     from kronos_sc.models._model import Model
 
@@ -53,6 +58,8 @@ class Encoded:
 
     Parameters
     ----------
+    block
+        Index of the loaded block that all of them belong to.
     units
         Positions in the plan (int64).
     features
@@ -61,20 +68,31 @@ class Encoded:
         Pixels of the window that belong to each unit (int64).
     """
 
+    block: int
     units: np.ndarray
     features: dict[str, np.ndarray]
     pixels: np.ndarray
 
 
 def auto_batch(model: Model, patch_size: int, markers: int, *, device: torch.device, dtype: torch.dtype) -> int:
-    """Return how many units one pass takes."""
-    return max(1, _PASS.get(device.type, _PASS["mps"]) // (dtype.itemsize * model.tokens(patch_size, markers)))
+    """Return how many units one pass takes; on CUDA no more than half of the free memory holds, by a generous estimate."""
+    tokens = model.tokens(patch_size, markers)
+    size = _PASS.get(device.type, _PASS["mps"]) // (dtype.itemsize * tokens)
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        size = min(size, free // 2 // _unit_bytes(tokens, model.width("cls", markers), markers * patch_size**2, dtype))
+    return max(1, size)
+
+
+def _unit_bytes(tokens: int, width: int, pixels: int, dtype: torch.dtype) -> int:
+    """Return bytes that one unit takes at most: a block's activations with everything that is alive beside them, and its pixels."""
+    return 16 * tokens * width * dtype.itemsize + 16 * pixels
 
 
 def run(
     model: Model, blocks: Iterable[Any], recipe: Recipe, *, device: torch.device, dtype: torch.dtype, batch_size: int | None = None
 ) -> Iterator[Encoded]:
-    """Encode the units of all blocks, in batches that may span blocks.
+    """Encode the units of all blocks, block by block: a batch never spans two, so features do not depend on what else is in a run.
 
     Parameters
     ----------
@@ -90,85 +108,65 @@ def run(
         Units per pass; None lets the device decide.
     """
     model = model.at(device, dtype)
+    lane = Lane(device)
     size = batch_size or auto_batch(model, recipe.patch_size, len(recipe.ids), device=device, dtype=dtype)
-    prepare = _Preparation(recipe, device)
-    waiting: tuple[np.ndarray, dict[str, torch.Tensor], torch.Tensor] | None = None
-    for units, windows, masks in _batches(blocks, size, device):
-        with torch.inference_mode():
-            x_bmpp, mask_bpp = prepare(windows, masks)
-            features = model.encode(x_bmpp, prepare.ids.expand(len(units), -1), mask_bpp, recipe.features)
-            done = units, features, masks.sum((1, 2))
-        # results are fetched one batch late, so that a GPU works while the next batch is cut
-        if waiting is not None:
-            yield _fetch(*waiting)
-        waiting = done
-    if waiting is not None:
-        yield _fetch(*waiting)
-
-
-def _fetch(units: np.ndarray, features: dict[str, torch.Tensor], pixels: torch.Tensor) -> Encoded:
-    return Encoded(units, {kind: value.float().cpu().numpy() for kind, value in features.items()}, pixels.cpu().numpy())
-
-
-def _batches(blocks: Iterable[Any], size: int, device: torch.device) -> Iterator[tuple[np.ndarray, torch.Tensor, torch.Tensor]]:
-    """Yield units with their raw windows (b, m, s, s) and masks (b, s, s), always `size` of them but for the last batch."""
-    pending: list[tuple[np.ndarray, torch.Tensor, torch.Tensor]] = []
-    count = 0
-    for block in blocks:
-        pixels = _to_device(block.pixels.astype(np.int64) if block.pixels.dtype == np.uint32 else block.pixels, device)
-        labels = None if block.labels is None else _to_device(block.labels, device)
+    prepare = _Preparation(recipe, device, model.input_format)
+    waiting: _Late | None = None
+    for block in opened(blocks, prepare.opener(lane), ahead=lane.side is not None):
         start = 0
         while start < len(block.units):
-            stop = min(len(block.units), start + size - count)
-            part = slice(start, stop)
-            pending.append((block.units[part], _cut(pixels, block, part), _masks(labels, block, part, device)))
-            count += stop - start
-            start = stop
-            if count == size:
-                yield _joined(pending)
-                pending, count = [], 0
-    if pending:
-        yield _joined(pending)
+            part = slice(start, min(start + size, len(block.units)))
+            late = _encoded(model, prepare, block, part, lane)
+            if late is None:
+                size = _halved(part, device)
+                continue
+            start = part.stop
+            # results are fetched one batch late, so that a GPU works while the next batch is cut
+            if waiting is not None:
+                yield waiting.now()
+            waiting = late
+    if waiting is not None:
+        yield waiting.now()
 
 
-def _joined(pending: list[tuple[np.ndarray, torch.Tensor, torch.Tensor]]) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
-    if len(pending) == 1:
-        return pending[0]
-    units, windows, masks = zip(*pending, strict=True)
-    return np.concatenate(units), torch.cat(windows), torch.cat(masks)
+def _encoded(model: Model, prepare: _Preparation, block: Windows | Filled, part: slice, lane: Lane) -> _Late | None:
+    """Return features of some units of a block, or None if they do not fit the device's memory."""
+    try:
+        with torch.inference_mode():
+            x_bmpp, mask_bpp, pixels = prepare.input(block, part)
+            features = model.encode(x_bmpp, prepare.ids.expand(len(x_bmpp), -1), mask_bpp, prepare.recipe.features)
+            return _Late(block.index, block.units[part], prepare.kept(features), pixels, lane)
+    except torch.OutOfMemoryError as error:
+        if part.stop - part.start == 1:
+            error.add_note(
+                f"Not even one unit fits the memory that is free on {lane.device}. End what else runs there, choose device='cpu', or a smaller patch_size."
+            )
+            raise
+    return None  # the error is gone by now, and with it what it held in memory
 
 
-def _to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Move an array; unsigned numbers travel as signed ones of the same width, whose operations exist everywhere."""
-    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-        array = array.view(array.dtype.str.replace("u", "i"))
-    if array.dtype == np.float64:  # half the bytes, and all that the network sees
-        array = array.astype(np.float32)
-    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+def _halved(part: slice, device: torch.device) -> int:
+    size = (part.stop - part.start) // 2
+    info(f"{part.stop - part.start} units at once do not fit the memory that is free on {device}: going on with {size} (batch_size={size})")
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return size
 
 
-def _cut(plane: torch.Tensor, block: Any, part: slice) -> torch.Tensor:
-    """Return windows (b, m, s, s) of a block's pixels (m, h, w), or (b, s, s) of its labels."""
-    size, ys, xs = block.size, block.y[part], block.x[part]
-    if plane.device.type != "cuda":
-        return torch.stack([plane[..., y : y + size, x : x + size] for y, x in zip(ys.tolist(), xs.tolist(), strict=True)])
-    # one gather for all windows: a view of every possible window, indexed by the corners
-    height, width = plane.shape[-2:]
-    lead = plane.shape[:-2]
-    strides = (width, 1, *plane.stride()[:-2], width, 1)
-    windows = plane.as_strided((height - size + 1, width - size + 1, *lead, size, size), strides)
-    return windows[torch.from_numpy(ys).to(plane.device), torch.from_numpy(xs).to(plane.device)]
+class _Late:
+    """Results on their way from the device."""
 
+    def __init__(self, block: int, units: np.ndarray, features: dict[str, torch.Tensor], pixels: torch.Tensor, lane: Lane) -> None:
+        self.block, self.units = block, units
+        self.features = {kind: lane.fetch(value.float()) for kind, value in features.items()}
+        self.pixels = lane.fetch(pixels)
+        self.mark = lane.fetched()
 
-def _masks(labels: torch.Tensor | None, block: Any, part: slice, device: torch.device) -> torch.Tensor:
-    """Return which pixels of each window belong to the unit (b, s, s): its label, or the part of a box on the image."""
-    if labels is not None:
-        ids = _to_device(block.ids[part].astype(block.labels.dtype), device)
-        return _cut(labels, block, part) == ids[:, None, None]
-    top, bottom, left, right = block.inside
-    grid = torch.arange(block.size, device=device)
-    rows, columns = (grid + torch.from_numpy(start[part]).to(device)[:, None] for start in (block.y, block.x))
-    return ((rows >= top) & (rows < bottom))[:, :, None] & ((columns >= left) & (columns < right))[:, None, :]
+    def now(self) -> Encoded:
+        """Return them once they are there."""
+        if self.mark is not None:
+            self.mark.synchronize()
+        return Encoded(self.block, self.units, {kind: value.numpy() for kind, value in self.features.items()}, self.pixels.numpy())
 
 
 def _resampled(masks: torch.Tensor, size: int) -> torch.Tensor:
@@ -180,12 +178,30 @@ def _resampled(masks: torch.Tensor, size: int) -> torch.Tensor:
 class _Preparation:
     """Raw windows → normalised input (spec: pixel / max_value, z-score, then the mask)."""
 
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        self.recipe = recipe
+    def __init__(self, recipe: Recipe, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        self.recipe, self.device, self.dtype = recipe, device, dtype
         self.ids = torch.as_tensor(recipe.ids, device=device).long()[None]
         mean, std = (torch.as_tensor(values, dtype=torch.float64)[:, None, None] for values in (recipe.mean, recipe.std))
         self.gain = (1 / (recipe.max_value * std)).float().to(device)
         self.zero = (-mean / std).float().to(device)  # what a raw zero becomes
+        self.desk = Desk(recipe, self.gain, self.zero, dtype) if device.type == "cpu" else None
+
+    def opener(self, lane: Lane) -> Callable[[Any], Windows | Filled]:
+        """Return what makes a loaded block ready to be cut."""
+        return lambda block: Filled(block, self.desk) if fits(block, self.recipe, self.device, self.dtype) else Windows(block, lane)
+
+    def input(self, block: Windows | Filled, part: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return input (b, m, p, p), masks (b, p, p) and the number of raw pixels of each of some units (b)."""
+        if isinstance(block, Filled):
+            return block.input(part)
+        windows, masks = block.cut(part)
+        return *self(windows, masks), masks.sum((1, 2))
+
+    def kept(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return features that the next batch leaves alone, whatever the model returned."""
+        if self.desk is None:
+            return features
+        return {kind: value.clone() if self.desk.owns(value) else value for kind, value in features.items()}
 
     def __call__(self, windows: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return input (b, m, p, p) in float32 and masks (b, p, p)."""

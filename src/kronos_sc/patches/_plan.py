@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from kronos_sc.patches._raster import Raster
     from kronos_sc.patches._units import Units
+
+MOST_UNITS = 1024
+"""Units of a block: what is lost when a run is killed, and what one worker takes at a time."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +88,33 @@ class Plan:
     chunks: dict[tuple[int, int], Rect]
     takers: dict[tuple[int, int], tuple[int, ...]]
 
+    def only(self, index: int) -> Plan:
+        """Return a plan of one block alone, small enough to be sent to another machine: its units, and the labels under them."""
+        from kronos_sc.patches._units import LabelWindow
 
-def plan(image: Raster, channels: Sequence[int], units: Units, *, block_memory: int | None = None) -> Plan:
+        block = self.blocks[index]
+        units = self.units.subset(block.units)
+        if units.labels is not None:
+            units = replace(units, labels=LabelWindow.of(units.labels, block.rect))
+        touched = {key: rect for key, rect in self.chunks.items() if index in self.takers[key]}
+        alone = Block(0, block.rect, np.arange(len(units)), tuple(touched))
+        return Plan(replace(self.image, element=None), self.channels, units, (alone,), touched, dict.fromkeys(touched, (0,)))
+
+
+def plan(
+    image: Raster,
+    channels: Sequence[int],
+    units: Units,
+    *,
+    block_memory: int | None = None,
+    most: int = MOST_UNITS,
+    groups: Sequence[np.ndarray] | None = None,
+) -> Plan:
     """Divide units into blocks.
 
     A unit belongs to the block that holds the centre of its window; blocks are unions of whole chunks, as many as `block_memory`
-    bytes hold (`settings.block_memory` by default), one at least.
+    bytes hold (`settings.block_memory` by default), one at least. Where that gives more than `most` units, the block is cut into
+    bands of rows.
 
     Parameters
     ----------
@@ -102,17 +126,28 @@ def plan(image: Raster, channels: Sequence[int], units: Units, *, block_memory: 
         The windows.
     block_memory
         Bytes of decoded pixels per block.
+    most
+        Units per block.
+    groups
+        Positions of the units of each block, from an earlier plan; units in none of them are not read.
     """
     edges = [np.concatenate([[0], np.cumsum(axis)]) for axis in image.data.chunks[1:]]
-    pixel_bytes = len(channels) * image.data.dtype.itemsize + 4  # labels included
-    strides = _chunks_per_block(image, pixel_bytes, settings.block_memory if block_memory is None else block_memory)
+    if groups is None:
+        groups = _groups(image, len(channels), units, edges, settings.block_memory if block_memory is None else block_memory, most)
+    return _with_chunks(image, tuple(channels), units, groups, edges)
+
+
+def _groups(image: Raster, channels: int, units: Units, edges: list[np.ndarray], block_memory: int, most: int) -> list[np.ndarray]:
+    """Return the units of each block, in reading order; within a block from top to bottom."""
+    pixel_bytes = channels * image.data.dtype.itemsize + 4  # labels included
+    strides = _chunks_per_block(image, pixel_bytes, block_memory)
     centre = np.stack([units.y, units.x], axis=1) + units.size // 2
     cells = np.stack([np.searchsorted(edges[axis], centre[:, axis], side="right") - 1 for axis in (0, 1)], axis=1)
     blocks_across = -(-(len(edges[1]) - 1) // strides[1])
     owner = cells[:, 0] // strides[0] * blocks_across + cells[:, 1] // strides[1]
-    order = np.argsort(owner, kind="stable")
+    order = np.lexsort((units.x, units.y, owner))
     groups = np.split(order, np.flatnonzero(np.diff(owner[order])) + 1) if len(order) else []
-    return _with_chunks(image, tuple(channels), units, groups, edges)
+    return [band for group in groups for band in np.array_split(group, -(-len(group) // most))]
 
 
 def _chunks_per_block(image: Raster, pixel_bytes: int, block_memory: int) -> tuple[int, int]:
@@ -124,7 +159,7 @@ def _chunks_per_block(image: Raster, pixel_bytes: int, block_memory: int) -> tup
     return max(1, room // across), across
 
 
-def _with_chunks(image: Raster, channels: tuple[int, ...], units: Units, groups: list[np.ndarray], edges: list[np.ndarray]) -> Plan:
+def _with_chunks(image: Raster, channels: tuple[int, ...], units: Units, groups: Sequence[np.ndarray], edges: list[np.ndarray]) -> Plan:
     """Find out which chunks each block needs and who decodes them."""
     seen: dict[tuple[int, int], list[int]] = {}
     chunks: dict[tuple[int, int], Rect] = {}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from kronos_sc._core.resolve import Annotation
+    from kronos_sc.patches._plan import Rect
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,34 @@ class LabelSource:
 
 
 @dataclass(frozen=True)
+class LabelWindow:
+    """Labels of one rectangle on the pixel grid of an image, compressed, to be sent to another machine.
+
+    Parameters
+    ----------
+    rect
+        Rows and columns of the image.
+    part
+        The labels.
+    """
+
+    rect: Rect
+    part: LabelImage
+
+    @classmethod
+    def of(cls, labels: LabelSource, rect: Rect) -> LabelWindow:
+        """Return the labels under a rectangle."""
+        pixels = labels.read(rect.y0, rect.y1, rect.x0, rect.x1)
+        part = LabelImage(pixels.shape, pixels.dtype)
+        part.add(0, 0, pixels)
+        return cls(rect, part)
+
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """Return labels under image rows `y0`–`y1` and columns `x0`–`x1`, which the rectangle must hold."""
+        return self.part.read(y0 - self.rect.y0, y1 - self.rect.y0, x0 - self.rect.x0, x1 - self.rect.x0)
+
+
+@dataclass(frozen=True)
 class Units:
     """Square windows of one region of a table on one image; arrays have one entry per unit.
 
@@ -78,7 +107,7 @@ class Units:
     size: int
     ids: np.ndarray | None = None
     area: np.ndarray | None = None
-    labels: LabelSource | None = None
+    labels: LabelSource | LabelWindow | None = None
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +12,18 @@ import torch
 from kronos_sc import models, patches
 from kronos_sc._core.keys import EmbedKeys
 from kronos_sc._core.log import info
-from kronos_sc._core.progress import bar
 from kronos_sc._core.resolve import require_spatialdata
-from kronos_sc.models import _precision, _runner
+from kronos_sc._core.slots import fill
+from kronos_sc._store import Spec
+from kronos_sc.models import _precision
+from kronos_sc.tl._blocks import numbered
+from kronos_sc.tl._compute import Encoder, compute_here
+from kronos_sc.tl._destination import destination, finish, place_for
+from kronos_sc.tl._identity import identity
 from kronos_sc.tl._jobs import Job, Options, make_job
 from kronos_sc.tl._panel import complete, panel_for
 from kronos_sc.tl._provenance import record
-from kronos_sc.tl._signal import warn_if_cut, watched
+from kronos_sc.tl._signal import warn_if_cut, warn_if_dim
 from kronos_sc.tl._sink import MemorySink, Sink
 
 if TYPE_CHECKING:
@@ -53,6 +58,8 @@ def embed(
     dtype: str = "float32",
     batch_size: int | None = None,
     device: str | torch.device | None = None,
+    store: str | os.PathLike[str] | bool | None = None,
+    overwrite: bool = False,
     key_added: str | None = None,
     inplace: bool = True,
 ) -> AnnData | None:
@@ -110,6 +117,13 @@ def embed(
         Units per pass; chosen by the device if left out. Does not change results.
     device
         `"cuda"`, `"cpu"`, …; the fastest there is if left out.
+    store
+        Write features to disk block by block: to a folder of this path, or with True beside the SpatialData
+        (`tissue.table.kronos.zarr`). `obsm` then holds a dask array that reads them when needed. A call that was stopped, in
+        whatever way, goes on where it was when it is made again. If left out, features go to disk when they would take more memory
+        than `settings.memory`; False keeps them in memory.
+    overwrite
+        Start again where the store holds another embedding, or this one.
     key_added
         Name that all slots are derived from; `"kronos"` for KRONOS and its kin if left out.
     inplace
@@ -131,8 +145,12 @@ def embed(
     ValueError, KeyError
         Before anything is computed: no or several images, tables or regions; rows without pixels; ambiguous or repeated markers; sizes
         that differ; no statistics. While reading: values outside the scale, pixels that are not finite.
+    ValueError
+        The store holds an embedding of another call; what differs is named.
+    BlockingIOError
+        Another process is writing to the store.
     OSError
-        A chunk is corrupt or missing.
+        A chunk is corrupt or missing; the disk is full. Blocks that are complete stay in the store.
     """
     require_spatialdata(sdata)
     options = Options.checked(features, mask_fill, nan, precision, dtype, batch_size, patch_size)
@@ -144,23 +162,36 @@ def embed(
     images = list(target.images.values())
     panel = panel_for(images, encoder, channels, require_nuclear=require_nuclear)
     names = list(panel.loc[panel["id"] >= 0, "channel"])
+    widths = {kind: encoder.width(kind, len(names)) for kind in options.features}
+    size = target.table.n_obs * sum(widths.values()) * np.dtype(dtype).itemsize
+    place = place_for(sdata, store, table=target.key, key=keys.name, size=size)
     how = {"mpp": mpp, "spatial_key": spatial_key, "max_value": max_value}
-    jobs = [make_job(sdata, target, region, image, encoder, names, options, **how) for region, image in target.images.items()]
+    jobs = numbered([make_job(sdata, target, region, image, encoder, names, options, **how) for region, image in target.images.items()])
     panel = complete(panel, images, encoder, max_value=max_value, nan=nan)
     used = panel[panel["id"] >= 0]
     number_format = _precision.choose_dtype(precision, where) if encoder.net is not None else torch.float32
-    _announce(target, encoder, panel, jobs)
+    precision = str(number_format).removeprefix("torch.")
     start = time.perf_counter()
-    sink = MemorySink(target.table.n_obs, {kind: encoder.width(kind, len(used)) for kind in options.features}, dtype)
-    edge = np.zeros(target.table.n_obs, bool)
-    _compute(jobs, encoder, used, sink, edge, options, device=where, dtype=number_format)
-    seconds = time.perf_counter() - start
     given = {"scale": scale, "mpp": mpp, "nan": nan, "spatial_key": spatial_key, "require_nuclear": require_nuclear}
-    parameters = _parameters(jobs, options, given | {"batch_size": batch_size, "dtype": dtype})
-    entry = record(encoder, panel, parameters, precision=str(number_format).removeprefix("torch."), device=where.type, seconds=seconds)
+    parameters = _parameters(jobs, options, given | {"dtype": dtype})
+    edge = _edge(jobs, target.table.n_obs)
+
+    def spec(rows: np.ndarray) -> Spec:
+        same = identity(jobs, encoder, used, parameters, target.table.obs_names, precision=precision)
+        return Spec(keys.name, widths, dtype, rows, edge, target.table.obs_names.to_numpy(), same)
+
+    _announce(target, encoder, panel, jobs)
+    memory = nullcontext((MemorySink(target.table.n_obs, widths, dtype), jobs)) if place is None else None
+    with memory or destination(place, jobs, spec, overwrite=overwrite) as (sink, left):
+        compute_here(left, Encoder(encoder, used, options.features, nan, batch_size, where, number_format), sink)
+        _look_back(jobs, sink)
+        units = sum(job.n_planned for job in left)
+        seconds = time.perf_counter() - start
+        entry = record(encoder, panel, parameters | {"batch_size": batch_size}, precision=precision, device=where.type, seconds=seconds)
+        finish(sink, entry)
     table = target.table if inplace else target.table.copy()
-    _write(table, keys, sink, options.features, edge, entry)
-    _report(target, keys, options, units=sum(len(job.units) for job in jobs), seconds=seconds)
+    slots = fill(table, keys, {kind: sink.features(kind) for kind in options.features}, edge, entry)
+    _report(target, keys, slots, units=units, seconds=seconds)
     return None if inplace else table
 
 
@@ -185,43 +216,23 @@ def _parameters(jobs: list[Job], options: Options, given: dict[str, Any]) -> dic
     return per_region | {"features": list(options.features)} | given
 
 
-def _report(target: patches.Target, keys: EmbedKeys, options: Options, *, units: int, seconds: float) -> None:
-    slots = [f"obsm[{keys.obsm(kind, alone=len(options.features) == 1)!r}]" for kind in options.features]
-    added = ", ".join([*slots, f"obs[{keys.edge!r}]"])
-    info(f"added {added} and uns[{keys.uns!r}] to table {target.key!r}: {units:,} units in {seconds:.1f} s ({units / seconds:,.0f}/s)")
+def _report(target: patches.Target, keys: EmbedKeys, slots: list[str], *, units: int, seconds: float) -> None:
+    added = ", ".join([*(f"obsm[{slot!r}]" for slot in slots), f"obs[{keys.edge!r}]"])
+    rate = f": {units:,} units in {seconds:.1f} s ({units / seconds:,.0f}/s)" if units else ""
+    info(f"added {added} and uns[{keys.uns!r}] to table {target.key!r}{rate}")
 
 
-def _compute(
-    jobs: list[Job],
-    model: models.Model,
-    used: pd.DataFrame,
-    sink: Sink,
-    edge: np.ndarray,
-    options: Options,
-    *,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> None:
-    """Read, encode and store one region after the other."""
-    with bar(total=sum(len(job.units) for job in jobs), description="embed", unit="unit") as shown:
-        for job in jobs:
-            edge[job.units.rows] = job.units.edge(job.plan.image.shape)
-            inside = np.zeros(len(job.units), np.int64)
-            recipe = job.recipe(used, options.features)
-            with closing(patches.read(job.plan, nan=options.nan)) as read:  # ends the reader's thread, whatever the model raises
-                blocks = watched(read, job.plan, job.max_value, job.given_max)
-                for part in _runner.run(model, blocks, recipe, device=device, dtype=dtype, batch_size=options.batch_size):
-                    for kind, values in part.features.items():
-                        sink.write(kind, job.units.rows[part.units], values)
-                    inside[part.units] = part.pixels
-                    shown.update(len(part.units))
-            warn_if_cut(job.units, inside)
+def _edge(jobs: list[Job], rows: int) -> np.ndarray:
+    """Return which rows of the table have a window that reaches beyond the image."""
+    edge = np.zeros(rows, bool)
+    for job in jobs:
+        edge[job.units.rows] = job.units.edge(job.plan.image.shape)
+    return edge
 
 
-def _write(table: AnnData, keys: EmbedKeys, sink: Sink, kinds: tuple[str, ...], edge: np.ndarray, entry: dict[str, Any]) -> None:
-    """Write all slots; nothing can fail between the first and the last. Kinds of an earlier call under this name do not stay behind."""
-    table.obsm.pop(keys.obsm("cls", alone=False), None)
-    for kind in kinds:
-        table.obsm[keys.obsm(kind, alone=len(kinds) == 1)] = sink.result(kind)
-    table.obs[keys.edge] = edge
-    table.uns[keys.uns] = entry
+def _look_back(jobs: list[Job], sink: Sink) -> None:
+    """Warn about what only all pixels together can show."""
+    pixels, brightest = sink.pixels(), sink.brightest()
+    for job in jobs:
+        warn_if_dim(job, float(brightest[job.units.rows].max()))
+        warn_if_cut(job.units, pixels[job.units.rows])

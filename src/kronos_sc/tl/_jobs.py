@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,7 +66,25 @@ class Options:
 
 @dataclass(frozen=True)
 class Job:
-    """One region on one image."""
+    """One region on one image.
+
+    Parameters
+    ----------
+    units
+        All units of the region.
+    plan
+        Blocks to read.
+    patch_size
+        Edge of the model's input in pixels.
+    mask_fill
+        What pixels outside the cell become; None for boxes.
+    max_value
+        Raw value that becomes 1.
+    given_max
+        The same if the user named it.
+    numbers
+        Number of each block of the plan within the call.
+    """
 
     units: patches.Units
     plan: patches.Plan
@@ -74,6 +92,21 @@ class Job:
     mask_fill: str | None
     max_value: float
     given_max: float | None
+    numbers: tuple[int, ...] = field(default=())
+
+    @property
+    def n_planned(self) -> int:
+        """Units of the blocks to read."""
+        return sum(len(block.units) for block in self.plan.blocks)
+
+    def with_blocks(self, groups: Sequence[np.ndarray], numbers: Sequence[int]) -> Job:
+        """Return a job that reads only these groups of units (positions), as blocks of these numbers."""
+        return replace(self, plan=patches.plan(self.plan.image, self.plan.channels, self.units, groups=groups), numbers=tuple(numbers))
+
+    def only(self, index: int) -> Job:
+        """Return a job of one block alone, small enough to be sent to another machine."""
+        plan = self.plan.only(index)
+        return replace(self, units=plan.units, plan=plan, numbers=(self.numbers[index],))
 
     def recipe(self, used: pd.DataFrame, features: tuple[str, ...]) -> _runner.Recipe:
         """Return how pixels of this region become input of the model."""

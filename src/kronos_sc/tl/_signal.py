@@ -13,26 +13,31 @@ from kronos_sc.patches import covered
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kronos_sc.patches import LoadedBlock, Plan, Units
+    from kronos_sc.patches import LoadedBlock, Units
+    from kronos_sc.tl._jobs import Job
 
 _DIM = 256 / 65536  # an 8-bit signal in a 16-bit container
 _SAMPLES = 64  # windows of a block; enough pixels for a 99.9th percentile
 
 
-def watched(blocks: Iterator[LoadedBlock], plan: Plan, max_value: float, given: float | None) -> Iterator[LoadedBlock]:
-    """Yield blocks unchanged; raise for values outside the scale, warn once if even bright pixels are nearly zero on it."""
-    brightest = 0.0
+def watched(blocks: Iterator[LoadedBlock], job: Job, brightest: dict[int, float]) -> Iterator[LoadedBlock]:
+    """Yield blocks unchanged and note how bright each one is, as a share of full scale; raise for values outside the scale."""
     for block in blocks:
         try:
-            check_range(block.pixels, given=given, image=plan.image.name)
+            check_range(block.pixels, given=job.given_max, image=job.plan.image.name)
         except ValueError:  # what lies between the windows depends on the size of blocks, and nobody sees it
-            check_range(block.pixels[:, covered(block)], given=given, image=plan.image.name)
-        brightest = max(brightest, _bright(block) / max_value)
+            check_range(block.pixels[:, covered(block)], given=job.given_max, image=job.plan.image.name)
+        brightest[block.index] = _bright(block) / job.max_value
         yield block
-    if plan.blocks and brightest < _DIM:
+
+
+def warn_if_dim(job: Job, brightest: float) -> None:
+    """Warn about an image on whose scale even bright pixels are nearly zero."""
+    if brightest < _DIM:
+        image = job.plan.image
         warn(
-            f"Image {plan.image.name!r} is almost empty on its scale: the 99.9th percentile of its brightest channel is {brightest:.2g} of full scale "
-            f"({max_value:g}). Counts in a {plan.image.data.dtype} container? Say which value is full scale with max_value=."
+            f"Image {image.name!r} is almost empty on its scale: the 99.9th percentile of its brightest channel is {brightest:.2g} of full scale "
+            f"({job.max_value:g}). Counts in a {image.data.dtype} container? Say which value is full scale with max_value=."
         )
 
 

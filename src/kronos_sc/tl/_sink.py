@@ -1,24 +1,46 @@
-"""Where features go while an embedding is made: one block after the other, in any order."""
+"""Where features go while an embedding is made: block by block, in any order, from this machine or from many."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from kronos_sc._store import EmbeddingStore, Finished, Staged, Stager
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import dask.array as da
+
 
 class Sink(Protocol):
-    """Takes features row by row and gives them back as a whole."""
+    """Takes blocks in two steps, and gives features back as a whole."""
 
-    def write(self, kind: str, rows: np.ndarray, features: np.ndarray) -> None:
-        """Put the features of some rows of the table."""
+    @property
+    def stager(self) -> Callable[[Finished], Any]:
+        """The costly step: may run anywhere, and nothing counts before the second."""
 
-    def result(self, kind: str) -> np.ndarray:
-        """Return all rows of one kind."""
+    def accept(self, staged: Any) -> None:
+        """Make a staged block count."""
+
+    def features(self, kind: str) -> Any:
+        """Return all rows of one kind (rows of the table × width); rows of no block are NaN."""
+
+    def pixels(self) -> np.ndarray:
+        """Return the pixels of each unit inside its window, by row of the table (int64)."""
+
+    def brightest(self) -> np.ndarray:
+        """Return the brightest pixels around each unit, as a share of full scale, by row of the table."""
+
+
+def as_it_is(block: Finished) -> Finished:
+    """Hand a block on."""
+    return block
 
 
 class MemorySink:
-    """Holds everything in memory; rows that are never written are NaN.
+    """Holds everything in memory.
 
     Parameters
     ----------
@@ -30,13 +52,62 @@ class MemorySink:
         `float32` or `float16`.
     """
 
+    stager = staticmethod(as_it_is)
+
     def __init__(self, rows: int, widths: dict[str, int], dtype: str) -> None:
-        self._arrays = {kind: np.full((rows, width), np.nan, dtype) for kind, width in widths.items()}
+        self._features = {kind: np.full((rows, width), np.nan, dtype) for kind, width in widths.items()}
+        self._pixels = np.zeros(rows, np.int64)
+        self._brightest = np.zeros(rows, np.float32)
 
-    def write(self, kind: str, rows: np.ndarray, features: np.ndarray) -> None:
-        """Put the features of some rows of the table."""
-        self._arrays[kind][rows] = features
+    def accept(self, staged: Finished) -> None:
+        """Copy a block into its rows."""
+        for kind, values in staged.features.items():
+            self._features[kind][staged.rows] = values
+        self._pixels[staged.rows] = staged.pixels
+        self._brightest[staged.rows] = staged.brightest
 
-    def result(self, kind: str) -> np.ndarray:
-        """Return all rows of one kind (rows × width)."""
-        return self._arrays[kind]
+    def features(self, kind: str) -> np.ndarray:
+        """Return all rows of one kind."""
+        return self._features[kind]
+
+    def pixels(self) -> np.ndarray:
+        """Return the pixels of each unit inside its window."""
+        return self._pixels
+
+    def brightest(self) -> np.ndarray:
+        """Return the brightest pixels around each unit."""
+        return self._brightest
+
+
+class StoreSink:
+    """Writes to an embedding on disk, whose lock the caller holds.
+
+    Parameters
+    ----------
+    store
+        Where to.
+    """
+
+    def __init__(self, store: EmbeddingStore) -> None:
+        self.store = store
+
+    @property
+    def stager(self) -> Stager:
+        """Compresses a block and writes it under a passing name."""
+        return self.store.stager
+
+    def accept(self, staged: Staged) -> None:
+        """Put the files of a block in their places."""
+        self.store.accept(staged)
+
+    def features(self, kind: str) -> da.Array:
+        """Return all rows of one kind, lazily."""
+        return self.store.features(kind)
+
+    def pixels(self) -> np.ndarray:
+        """Return the pixels of each unit inside its window."""
+        return self.store.pixels()
+
+    def brightest(self) -> np.ndarray:
+        """Return the brightest pixels around each unit."""
+        return self.store.brightest()

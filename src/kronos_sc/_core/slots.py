@@ -1,0 +1,27 @@
+"""Writing the slots of an embedding."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from anndata import AnnData
+
+    from kronos_sc._core.keys import EmbedKeys
+
+
+def fill(table: AnnData, keys: EmbedKeys, features: Mapping[str, Any], edge: np.ndarray, entry: dict[str, Any]) -> list[str]:
+    """Write all slots, and return the names of those in `obsm`; nothing can fail between the first and the last.
+
+    Kinds of an earlier call under this name do not stay behind.
+    """
+    table.obsm.pop(keys.obsm("cls", alone=False), None)
+    slots = {keys.obsm(kind, alone=len(features) == 1): values for kind, values in features.items()}
+    for name, values in slots.items():
+        table.obsm[name] = values
+    table.obs[keys.edge] = edge
+    table.uns[keys.uns] = entry
+    return list(slots)

@@ -1,0 +1,88 @@
+"""Features of a store → a table, where they stay on disk until they are needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from kronos_sc import _store
+from kronos_sc._core.checks import listed
+from kronos_sc._core.keys import EmbedKeys
+from kronos_sc._core.log import info
+from kronos_sc._core.resolve import as_table
+from kronos_sc._core.slots import fill
+
+if TYPE_CHECKING:
+    import os
+
+    from anndata import AnnData
+    from spatialdata import SpatialData
+
+
+def read_embedding(
+    data: AnnData | SpatialData, store: str | os.PathLike[str], *, table_key: str | None = None, key_added: str | None = None
+) -> None:
+    """Attach the features of a store to a table; no image, model or GPU is needed.
+
+    `tl.embed(sdata, store=...)` writes such a store. Rows find their features by `obs_names`, so the table may hold fewer units than
+    were embedded, in any order. Features are read when they are needed: `obsm` holds a dask array.
+
+    Parameters
+    ----------
+    data
+        The table, or the SpatialData that holds it.
+    store
+        Folder that `tl.embed` wrote.
+    table_key
+        Which table of a SpatialData; the only one if left out.
+    key_added
+        Name that all slots are derived from; that of the call that wrote the store if left out.
+
+    Returns
+    -------
+    `None`. Sets the slots of :func:`kronos_sc.tl.embed`: `obsm['X_' + key_added]` (dask array, rows × features), `obs[key_added + '_edge']`
+    and `uns[key_added]`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        There is no embedding, or one that is not finished; rows of the table that it does not hold.
+    """
+    table = as_table(data, table_key)
+    path = Path(store).expanduser().absolute()
+    found = _store.EmbeddingStore(path)
+    entry = found.record()
+    if entry is None:
+        msg = (
+            f"{path} is not finished: {found.complete()} of {len(found.rows)} blocks are there. Make the call of tl.embed that began it again; "
+            "it goes on from there."
+        )
+        raise ValueError(msg)
+    rows = _rows_of(table, found.names(), path)
+    keys = EmbedKeys(key_added or found.key)
+    slots = fill(table, keys, {kind: found.features(kind, rows) for kind in found.kinds}, found.edge()[rows], entry)
+    info(
+        f"added {', '.join(f'obsm[{slot!r}]' for slot in slots)}, obs[{keys.edge!r}] and uns[{keys.uns!r}]: {table.n_obs:,} units of {path}"
+    )
+
+
+def _rows_of(table: AnnData, names: np.ndarray, path: Path) -> np.ndarray:
+    """Return the stored row of each row of the table."""
+    wanted = table.obs_names.to_numpy().astype(object)
+    if np.array_equal(wanted, names):
+        return np.arange(len(names))
+    there = pd.Index(names)
+    if not there.is_unique:
+        msg = f"{path} was written for a table with repeated obs_names, and this table is not that one row by row. Attach it to the table that was embedded."
+        raise ValueError(msg)
+    rows = there.get_indexer(wanted)
+    if (rows < 0).any():
+        msg = (
+            f"{int((rows < 0).sum()):,} of {len(wanted):,} rows of the table are not in {path}: {listed(wanted[rows < 0])}. "
+            f"It holds {len(names):,} units ({listed(names, most=3)}, …). Attach it to the table that was embedded, or to a part of it."
+        )
+        raise ValueError(msg)
+    return rows

@@ -1,0 +1,81 @@
+"""What makes two calls the same: model, panel, parameters, pixels, units. A store goes on only with the call that began it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kronos_sc import models, patches
+    from kronos_sc.tl._jobs import Job
+
+_SAMPLES = 16  # windows per image whose pixels are compared
+_NOT_IDENTITY = ("licence", "trained", "source")
+
+
+def identity(
+    jobs: list[Job], model: models.Model, used: pd.DataFrame, parameters: dict[str, Any], names: np.ndarray, *, precision: str
+) -> dict[str, Any]:
+    """Return the identity of a call in plain values; cheap: of the pixels a few windows are read."""
+    rows = used[["channel", "marker", "id", "mean", "std"]].itertuples(index=False)
+    return {
+        "model": {key: _plain(value) for key, value in model.facts.items() if key not in _NOT_IDENTITY} | {"sha256": _weights(model)},
+        "panel": [[str(channel), str(marker), int(number), float(mean), float(std)] for channel, marker, number, mean, std in rows],
+        "parameters": {key: _plain(value) for key, value in parameters.items()} | {"precision": precision},
+        "regions": {job.units.region: _region(job) for job in jobs},
+        "table": {"rows": len(names), "obs_names sha256": _sha(*(str(name).encode() + b"\0" for name in names))},
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple | np.ndarray | range):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _weights(model: models.Model) -> str:
+    """Return the checksum of the weights: of their file, or of the numbers where there was none."""
+    if model.sha256 or model.net is None:
+        return model.sha256
+    return _sha(*(value.detach().cpu().contiguous().view(-1).float().numpy().tobytes() for value in model.net.state_dict().values()))
+
+
+def _region(job: Job) -> dict[str, Any]:
+    units, image = job.units, job.plan.image
+    where = [units.rows, units.y, units.x, *(values for values in (units.ids, units.area) if values is not None)]
+    return {
+        "image": image.name,
+        "size": list(image.shape),
+        "dtype": image.data.dtype.newbyteorder("=").name,
+        "window": units.size,
+        "units sha256": _sha(*(np.ascontiguousarray(values, "<i8").tobytes() for values in where)),
+        "pixels sha256": _sha(*_samples(job.plan, units)),
+    }
+
+
+def _samples(plan: patches.Plan, units: patches.Units) -> list[bytes]:
+    """Return raw pixels of evenly spread windows; the channels take turns."""
+    image = plan.image
+    order = np.lexsort((units.x, units.y))
+    some = order[np.linspace(0, len(units) - 1, min(_SAMPLES, len(units))).astype(int)]
+    out = []
+    for turn, unit in enumerate(some.tolist()):
+        channel = plan.channels[turn % len(plan.channels)]
+        y, x = int(units.y[unit]), int(units.x[unit])
+        window = image.data[channel, max(0, y) : y + units.size, max(0, x) : x + units.size]
+        pixels = np.asarray(window.compute(scheduler="synchronous"))
+        out.append(pixels.astype(pixels.dtype.newbyteorder("<")).tobytes())
+    return out
+
+
+def _sha(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()

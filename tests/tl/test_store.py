@@ -1,0 +1,124 @@
+"""Features on disk are the features in memory."""
+
+import anndata as ad
+import numpy as np
+import pytest
+import spatialdata
+
+import kronos_sc as ks
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(ks.settings, "block_memory", 60_000)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("features", ["marker", "cls", ("marker", "cls")])
+@pytest.mark.usefixtures("small_blocks")
+def test_bit_for_bit(make, tiny, tmp_path, dtype, precision, features):
+    sdata = make((200, 240))
+    how = {"model": tiny, "dtype": dtype, "precision": precision, "features": features}
+    ks.tl.embed(sdata, **how, key_added="memory")
+    ks.tl.embed(sdata, **how, key_added="disk", store=tmp_path / "x.zarr")
+    table = sdata["table"]
+    for slot in [name for name in table.obsm if name.startswith("X_memory")]:
+        lazy = table.obsm[slot.replace("memory", "disk")]
+        assert lazy.dtype == dtype
+        np.testing.assert_array_equal(lazy.compute(), table.obsm[slot])
+    np.testing.assert_array_equal(table.obs["disk_edge"], table.obs["memory_edge"])
+    assert table.uns["disk"].keys() == table.uns["memory"].keys()
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_the_same_call_again_computes_nothing(make, tiny, tmp_path, caplog, monkeypatch):
+    sdata = make((200, 240))
+    ks.tl.embed(sdata, model=tiny, store=tmp_path / "x.zarr")
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "x.zarr" / "marker").rglob("*") if path.is_file()}
+    monkeypatch.setattr(type(tiny), "encode", None)  # would raise
+    with caplog.at_level("INFO", logger="kronos_sc"):
+        ks.tl.embed(sdata, model=tiny, store=tmp_path / "x.zarr")
+    assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "x.zarr" / "marker").rglob("*") if path.is_file()}
+    assert "blocks (" in caplog.text
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_call_goes_on_with_the_blocks_it_began_with(make, tiny, tmp_path, monkeypatch):
+    """Settings that divide the image otherwise do not matter in between."""
+    sdata = make((200, 240))
+    ks.tl.embed(sdata, model=tiny, key_added="memory", precision="float32")
+    how = {"model": tiny, "store": tmp_path / "x.zarr", "precision": "float32"}
+    encode, seen = type(tiny).encode, []
+
+    def counting(self, *args):
+        seen.append(len(args[0]))
+        if sum(seen) > 30 and len(seen) < 100:
+            raise RuntimeError("power cut")
+        return encode(self, *args)
+
+    monkeypatch.setattr(type(tiny), "encode", counting)
+    with pytest.raises(RuntimeError, match="power cut") as error:
+        ks.tl.embed(sdata, **how)
+    (note,) = error.value.__notes__
+    kept, total = (int(note.split()[i]) for i in (0, 2))
+    assert 0 < kept < total
+    assert "the same call goes on" in note
+    assert "X_kronos" not in sdata["table"].obsm
+    monkeypatch.setattr(type(tiny), "encode", encode)
+    monkeypatch.setattr(ks.settings, "block_memory", 10**9)
+    monkeypatch.setattr(ks.settings, "read_threads", 1)
+    ks.tl.embed(sdata, **how, batch_size=3)
+    np.testing.assert_allclose(sdata["table"].obsm["X_kronos"].compute(), sdata["table"].obsm["X_memory"], atol=1e-6)
+
+
+def test_several_regions_in_one_store(make, tiny, tmp_path):
+    first, second = make((150, 190)), make((120, 100), seed=3)
+    sdata = spatialdata.SpatialData(
+        images={"image_1": first["image"], "image_2": second["image"]}, labels={"cells_1": first["cells"], "cells_2": second["cells"]}
+    )
+    tables = []
+    for region in ("cells_1", "cells_2"):
+        part = spatialdata.SpatialData(labels={region: sdata[region]})
+        ks.pp.label_table(part, labels_key=region)
+        part["table"].obs_names = region + "-" + part["table"].obs_names
+        tables.append(part["table"])
+    both = ad.concat(tables)
+    both = both[np.random.default_rng(0).permutation(both.n_obs)].copy()
+    both.uns.pop("spatialdata_attrs", None)
+    sdata.tables["table"] = spatialdata.models.TableModel.parse(
+        both, region=["cells_1", "cells_2"], region_key="region", instance_key="cell_id"
+    )
+    ks.tl.embed(sdata, model=tiny, key_added="memory")
+    ks.tl.embed(sdata, model=tiny, store=tmp_path / "both.zarr")
+    np.testing.assert_array_equal(sdata["table"].obsm["X_kronos"].compute(), sdata["table"].obsm["X_memory"])
+    ks.tl.embed(sdata, model=tiny, labels_key="cells_2", store=tmp_path / "one.zarr", key_added="one")
+    one = sdata["table"].obsm["X_one"].compute()
+    mine = (sdata["table"].obs["region"] == "cells_2").to_numpy()
+    np.testing.assert_array_equal(one[mine], sdata["table"].obsm["X_memory"][mine])
+    assert np.isnan(one[~mine]).all()
+
+
+def test_beside_the_spatialdata(stored, tiny, tmp_path):
+    sdata = stored(tmp_path / "a tissue.zarr")
+    ks.tl.embed(sdata, model=tiny, store=True, key_added="mine")
+    assert (tmp_path / "a tissue.table.mine.zarr" / "zarr.json").exists()
+    again = spatialdata.read_zarr(tmp_path / "a tissue.zarr")
+    ks.io.read_embedding(again, tmp_path / "a tissue.table.mine.zarr")
+    np.testing.assert_array_equal(again["table"].obsm["X_mine"].compute(), sdata["table"].obsm["X_mine"].compute())
+
+
+def test_not_in_place(make, tiny, tmp_path):
+    sdata = make()
+    table = ks.tl.embed(sdata, model=tiny, store=tmp_path / "x.zarr", inplace=False)
+    assert "X_kronos" in table.obsm
+    assert "X_kronos" not in sdata["table"].obsm
+
+
+def test_mean_marker_and_boxes(make, tmp_path):
+    sdata = make()
+    ks.pp.tile(sdata, size=32)
+    how = {"model": "mean-marker", "table_key": "patches_table"}
+    ks.tl.embed(sdata, **how, key_added="memory")
+    ks.tl.embed(sdata, **how, key_added="disk", store=tmp_path / "x.zarr")
+    np.testing.assert_array_equal(sdata["patches_table"].obsm["X_disk"].compute(), sdata["patches_table"].obsm["X_memory"])
