@@ -1,11 +1,13 @@
-"""Windows per second: our reader, and spatialdata's own tile dataset on the same store."""
+"""Windows per second: our reader, the same through a task graph, and spatialdata's own tile dataset on the same store."""
 
 import argparse
 import tempfile
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from store import MARKERS, tissue_store
 
 import kronos_sc
@@ -18,14 +20,37 @@ BATCH = 256
 def ours(sdata, size: int) -> tuple[int, float]:
     """Return units and seconds, from the store to arrays, in batches."""
     start = time.perf_counter()
-    table = sdata.tables["table"]
-    image = patches.raster(sdata)
-    units = patches.units(sdata, table, annotation(table, name="table"), "cells", image, size=size)
+    image, units = located(sdata, size)
     total = 0
     for block in patches.read(patches.plan(image, range(MARKERS), units)):
         for first in range(0, len(block.units), BATCH):
             total += len(patches.crop(block, start=first, stop=first + BATCH))
     return total, time.perf_counter() - start
+
+
+def located(sdata, size: int) -> tuple[patches.Raster, patches.Units]:
+    table = sdata.tables["table"]
+    image = patches.raster(sdata)
+    return image, patches.units(sdata, table, annotation(table, name="table"), "cells", image, size=size)
+
+
+def blocks(image: patches.Raster, units: patches.Units) -> tuple[float, float]:
+    """Return seconds and processor seconds of reading all blocks, windows not cut."""
+    plan = patches.plan(image, range(MARKERS), units)
+    start, busy = time.perf_counter(), time.process_time()
+    for _ in patches.read(plan):
+        pass
+    return time.perf_counter() - start, time.process_time() - busy
+
+
+def with_and_without_graph(sdata, size: int, rounds: int = 4) -> None:
+    """Print what reading costs a unit, from chunks and through a task graph, in turns."""
+    image, units = located(sdata, size)
+    lazy = replace(image, data=image.data.map_blocks(np.asarray, dtype=image.data.dtype, meta=np.empty((0, 0, 0), image.data.dtype)))
+    found = np.array([[blocks(one, units) for one in (image, lazy)] for _ in range(rounds)]).min(axis=0)
+    for name, (seconds, busy) in zip(("chunks", "task graph"), found, strict=True):
+        print(f"blocks from {name}: {len(units) / seconds:,.0f} units/s, {1e6 * busy / len(units):.0f} µs of a processor per unit")
+    print(f"ratio {found[1, 0] / found[0, 0]:.1f} in time, {found[1, 1] / found[0, 1]:.1f} in processor time")
 
 
 def theirs(sdata, size: int, most: int) -> tuple[int, float, float]:
@@ -63,6 +88,7 @@ def main() -> None:
         ours(sdata, options.size)  # imports and the file cache
         count, seconds = min((ours(sdata, options.size) for _ in range(3)), key=lambda r: r[1])
         print(f"kronos_sc: {count} units × {MARKERS} × {options.size} px in {seconds:.2f} s, labels included: {count / seconds:,.0f}/s")
+        with_and_without_graph(sdata, options.size)
         many, setup, delivery = theirs(sdata, options.size, options.theirs)
         print(f"spatialdata ImageTilesDataset: set-up {setup:.1f} s, {many} tiles in {delivery:.1f} s: {many / delivery:,.0f}/s")
         print(f"ratio {count / seconds / (many / delivery):,.0f}")

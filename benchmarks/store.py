@@ -34,20 +34,20 @@ def tissue_store(folder: Path, *, cells: int) -> sd.SpatialData:
     return sd.read_zarr(folder / "tissue.zarr")
 
 
-def large_store(path: Path, *, side: int, channels: int, cells: int, chunk: int = 1024) -> None:
-    """Write a large, mostly empty image: a textured patch of tissue in every fourth chunk, square cells inside."""
+def large_store(path: Path, *, side: int, channels: int, cells: int, chunk: int = 1024, every: int = 2) -> None:
+    """Write a large, mostly empty image: a textured patch of tissue in every second chunk along each axis, square cells inside."""
     rng = np.random.default_rng(0)
     texture = rng.integers(200, 40_000, (chunk, chunk), dtype=np.uint16)
 
     def pixels(block_info=None):
         (c0, _), (y0, y1), (x0, x1) = block_info[None]["array-location"]
-        if (y0 // chunk) % 2 or (x0 // chunk) % 2:
+        if (y0 // chunk) % every or (x0 // chunk) % every:
             return np.zeros((1, y1 - y0, x1 - x0), np.uint16)
         return np.roll(texture, c0)[None, : y1 - y0, : x1 - x0]
 
     image = da.map_blocks(pixels, chunks=((1,) * channels, *[da.core.normalize_chunks(chunk, (side,))[0]] * 2), dtype=np.uint16)
     per_axis = -(-side // chunk)
-    homes = [(i, j) for i in range(0, per_axis, 2) for j in range(0, per_axis, 2)]
+    homes = [(i, j) for i in range(0, per_axis, every) for j in range(0, per_axis, every)]
     home = np.asarray(homes)[rng.integers(0, len(homes), cells)]
     room = np.minimum((home + 1) * chunk, side) - home * chunk
     corner = home * chunk + (rng.random((cells, 2)) * (room - 12)).astype(int)

@@ -80,7 +80,8 @@ def _imported(tree: ast.AST) -> list[tuple[int, str]]:
 
 def test_no_pickle(sources) -> None:
     """The error by which torch refuses a pickle may be named; nothing that loads or writes one."""
-    modules, harmless = {"pickle", "cloudpickle", "dill", "joblib"}, {"pickle.UnpicklingError"}
+    modules = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "jsonpickle"}
+    harmless = {"pickle.UnpicklingError"}
     found = [
         f"{s.name}:{line} {name}"
         for s in sources
@@ -88,6 +89,19 @@ def test_no_pickle(sources) -> None:
         if name.split(".")[0] in modules and name not in harmless
     ]
     found += [at for s in sources for call in ast.walk(s.tree) if isinstance(call, ast.Call) for at in _allows_pickle(s, call)]
+    assert not found
+
+
+def test_nothing_that_unpickles_under_another_name(sources) -> None:
+    """Readers of other packages that unpickle, or run code of the file; `numpy.load` does not unless told to."""
+    readers = {"read_pickle", "to_pickle", "unsafe_load", "full_load"}
+    whole = {"torch.hub.load", "torch.jit.load", "torch.package.PackageImporter", "torch.export.load", "yaml.load"}
+    found = [
+        f"{s.name}:{call.lineno} {name}"
+        for s in sources
+        for call in ast.walk(s.tree)
+        if isinstance(call, ast.Call) and ((name := ast.unparse(call.func)) in whole or name.rpartition(".")[2] in readers)
+    ]
     assert not found
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import spatialdata
 
-from kronos_sc import get, pp, tl
+from kronos_sc import get, io, pp, tl
 from kronos_sc._cli._embed import parse_map
 
 
@@ -13,8 +13,10 @@ def test_the_table_of_the_store_gets_the_embedding_and_nothing_else_changes(stor
     old = spatialdata.read_zarr(store)["table"]
     done = call("embed", store, "--model", checkpoint, "--device", "cpu", "--precision", "float32", "--patch-size", 48)
     assert done.exit_code == 0
-    assert "wrote table 'table' to" in done.stdout
-    assert contents(store, "tables/", "zarr.json") == before
+    assert "wrote embedding 'kronos' into table 'table' of" in done.stdout
+    after = contents(store, "tables/", "zarr.json")
+    assert after.pop(".kronos_sc.lock") == b""
+    assert after == before
     assert not list(store.glob(".kronos_sc-*"))
     sdata = spatialdata.read_zarr(store)
     new = sdata["table"]
@@ -108,3 +110,56 @@ def test_an_existing_output_is_not_replaced(store, call, tmp_path):
     done = call("embed", store, "--model", "mean-marker", "--output", path)
     assert "exists already" in done.stderr
     assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", [("--store",), ("--beside",)])
+def test_features_stay_in_a_store_of_their_own(store, call, contents, tmp_path, place):
+    before = contents(store)
+    path = tmp_path / "features of µ.zarr" if place == ("--store",) else tmp_path / "tissue.table.mean_marker.zarr"
+    arguments = (*place, path) if place == ("--store",) else place
+    done = call("embed", store, "--model", "mean-marker", *arguments)
+    assert done.exit_code == 0, done.stderr
+    assert f"features of 'mean_marker' are in {path}; io.read_embedding" in done.stdout
+    assert contents(store) == before
+    sdata = spatialdata.read_zarr(store)
+    io.read_embedding(sdata, path)
+    tl.embed(sdata, model="mean-marker", key_added="again")
+    np.testing.assert_array_equal(np.asarray(sdata["table"].obsm["X_mean_marker"]), sdata["table"].obsm["X_again"])
+
+
+def test_features_of_a_store_go_into_the_table_when_asked(store, call):
+    assert call("embed", store, "--model", "mean-marker", "--beside", "--into-table").exit_code == 0
+    table = spatialdata.read_zarr(store)["table"]
+    assert np.isfinite(table.obsm["X_mean_marker"]).all()
+    assert get.record(table, key="mean_marker")["model"]["name"] == "mean-marker"
+
+
+def test_features_of_a_store_go_into_a_file(store, call, contents, tmp_path):
+    before, path = contents(store), tmp_path / "cells.h5ad"
+    done = call("embed", store, "--model", "mean-marker", "--store", tmp_path / "features.zarr", "--output", path)
+    assert done.exit_code == 0, done.stderr
+    assert contents(store) == before
+    assert np.isfinite(anndata.read_h5ad(path).obsm["X_mean_marker"]).all()
+
+
+def test_starting_again_is_said(store, call, tmp_path):
+    arguments = ("embed", store, "--model", "mean-marker", "--store", tmp_path / "features.zarr")
+    assert call(*arguments).exit_code == 0
+    other = call(*arguments, "--channels", "DAPI,CD8")
+    assert other.exit_code == 1
+    assert "holds an embedding of another call" in other.stderr
+    assert call(*arguments, "--channels", "DAPI,CD8", "--restart").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--store", "a.zarr", "--beside"], "--store a.zarr and --beside are two places"),
+        (["--into-table", "--output", "a.h5ad"], "--into-table writes into the SpatialData, and --output a.h5ad leaves it alone"),
+    ],
+)
+def test_places_that_contradict_each_other(store, call, embedding, arguments, text):
+    done = call("embed", store, "--model", "mean-marker", *arguments)
+    assert done.exit_code == 1
+    assert text in done.stderr
+    assert embedding == []

@@ -1,6 +1,5 @@
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,29 +54,48 @@ def test_the_older_format_is_refused_before_embedding(store, call, embedding):
     assert embedding == []
 
 
-@pytest.mark.parametrize("moment", ["writing", "first rename", "second rename"])
-def test_a_failure_at_any_moment_keeps_the_old_table(store, contents, monkeypatch, moment):
-    before = contents(store)
+def _recorded(value=1.0):
+    """The record of an embedding."""
+    names = np.array(["DAPI"], object)
+    panel = {"channel": names, "marker": names, "id": np.array([4])}
+    return {"model": {"name": "x"}, "panel": panel, "params": {"features": np.array(["marker"], object)}, "seconds": value}
+
+
+def _give(table, key, **how):
+    table.obsm[f"X_{key}"] = np.zeros((table.n_obs, 2), np.float32)
+    table.obs[f"{key}_edge"] = False
+    table.uns[key] = _recorded(**how)
+
+
+def test_only_new_embeddings_are_written(store):
     sdata = spatialdata.read_zarr(store)
-    sdata["table"].obsm["X_new"] = np.zeros((sdata["table"].n_obs, 2))
-    renames = []
-    plain = _store.Path.rename
+    table = sdata["table"]
+    _give(table, "old")
+    before = dict(table.uns)
+    assert _store.added(table, before) == []
+    _give(table, "new")
+    table.uns["neighbors"] = {"params": {}}
+    assert _store.added(table, before) == ["new"]
+    _give(table, "old")
+    assert sorted(_store.added(table, before)) == ["new", "old"]
+    assert _store.write(sdata, "table", "new") == f"wrote embedding 'new' into table 'table' of {store}"
+    assert set(spatialdata.read_zarr(store)["table"].obsm) == {"spatial", "X_new"}
 
-    def rename(self, target):
-        renames.append(target)
-        if len(renames) == {"first rename": 1, "second rename": 2}.get(moment, 0):
-            raise OSError("the disk is gone")
-        return plain(self, target)
 
-    def full(self, *args, **how):
-        raise OSError("the disk is full")
+def test_a_failure_at_the_end_keeps_the_old_table(store, call, contents, monkeypatch):
+    from kronos_sc.io import _table_store
 
-    monkeypatch.setattr(_store.Path, "rename", rename)
-    if moment == "writing":
-        monkeypatch.setattr(spatialdata.SpatialData, "write", full)
-    with pytest.raises(OSError, match="the disk is"):
-        _store.StoreTable(store).write(sdata, "table")
-    assert contents(store) == before
+    def gone(*paths, **how):
+        raise OSError("the disk is gone")
+
+    before = contents(store)
+    monkeypatch.setattr(_table_store, "put", gone)
+    done = call("embed", store, "--model", "mean-marker")
+    assert done.exit_code == 1
+    assert "the disk is gone" in done.stderr
+    after = contents(store)
+    assert after.pop(".kronos_sc.lock") == b""
+    assert after == before
 
 
 def test_a_table_set_aside_by_a_killed_run_is_put_back(store, contents):
@@ -86,54 +104,9 @@ def test_a_table_set_aside_by_a_killed_run_is_put_back(store, contents):
     aside.mkdir(parents=True)
     shutil.move(store / "tables" / "table", aside / "table")
     assert "table" in _store.read(store).tables
-    assert contents(store) == before
-    assert not list(store.glob(".kronos_sc-*"))
-
-
-@pytest.mark.parametrize("moment", ["writing", "before consolidating", "after consolidating"])
-def test_work_folders_of_killed_runs_go_and_metadata_list_the_new_slots(store, call, monkeypatch, moment):
-    import zarr
-
-    class Killed(BaseException):
-        """Leaves everything as it is: nothing is cleaned up either."""
-
-    def kill(*args, **how):
-        raise Killed
-
-    def kill_at_work(path, **how):
-        return kill() if Path(path).name.startswith(".kronos_sc-") else plain(path, **how)
-
-    plain = shutil.rmtree
-    with monkeypatch.context() as patched:
-        if moment == "writing":
-            patched.setattr(spatialdata.SpatialData, "write", kill)
-            patched.setattr(_store.shutil, "rmtree", lambda *args, **how: None)
-        elif moment == "before consolidating":
-            patched.setattr(_store, "_consolidate", kill)
-        else:
-            patched.setattr(_store.shutil, "rmtree", kill_at_work)
-        with pytest.raises(Killed):
-            call("embed", store, "--model", "mean-marker")
-    assert len(list(store.glob(".kronos_sc-*"))) == 1
-    done = moment != "writing"
-    assert ("X_mean_marker" in _store.read(store)["table"].obsm) == done
-    assert not list(store.glob(".kronos_sc-*"))
-    listed = zarr.open_group(store, mode="r", use_consolidated=True)
-    assert ("X_mean_marker" in listed["tables/table/obsm"]) == done
-    assert not [name for name in listed if name.startswith(".")]
-
-
-def test_metadata_are_not_consolidated_for_a_store_without(store, contents):
-    import json
-
-    root = store / "zarr.json"
-    values = json.loads(root.read_text())
-    values["consolidated_metadata"] = None
-    root.write_text(json.dumps(values))
-    before = contents(store)
-    (store / ".kronos_sc-killed" / "new.zarr").mkdir(parents=True)
-    _store.recover(store)
-    assert contents(store) == before
+    after = contents(store)
+    assert after.pop(".kronos_sc.lock") == b""
+    assert after == before
     assert not list(store.glob(".kronos_sc-*"))
 
 
@@ -144,16 +117,12 @@ def test_debris_in_a_read_only_store_is_no_error(store, read_only):
     assert (store / ".kronos_sc-killed").exists()
 
 
-def test_a_run_whose_work_is_cleared_away_by_another_loses_no_table(store, contents, monkeypatch):
-    before = contents(store)
-    sdata = spatialdata.read_zarr(store)
-    plain = spatialdata.SpatialData.write
+def test_another_writer_is_waited_for_and_then_named(store, call, monkeypatch):
+    from kronos_sc.io import _store_lock
 
-    def write(self, *args, **how):
-        plain(self, *args, **how)
-        _store.recover(store)
-
-    monkeypatch.setattr(spatialdata.SpatialData, "write", write)
-    with pytest.raises(FileNotFoundError):
-        _store.StoreTable(store).write(sdata, "table")
-    assert contents(store) == before
+    monkeypatch.setattr(_store, "_WAIT", 0.6)
+    with _store_lock.writing(store, wait=1):
+        done = call("embed", store, "--model", "mean-marker")
+    assert done.exit_code == 1
+    assert f"is being written to by process {os.getpid()}" in done.stderr
+    assert "X_mean_marker" not in spatialdata.read_zarr(store)["table"].obsm

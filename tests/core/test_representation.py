@@ -132,3 +132,84 @@ def test_two_of_one_name(table) -> None:
     table.obsm["pca"] = np.ones((4, 3))
     with pytest.raises(ValueError, match="go by the name 'pca'"):
         representations(table, ["X_pca", "pca"])
+
+
+class Counted:
+    """A lazily made array that says which of its chunks were computed."""
+
+    def __init__(self, rows: tuple[int, ...] = (4, 4, 4, 4, 4, 3)) -> None:
+        self.computed: list[int] = []
+        edges = np.cumsum([0, *rows])
+
+        def make(block_info=None) -> np.ndarray:
+            number = block_info[None]["chunk-location"][0]
+            self.computed.append(number)
+            return VALUES[edges[number] : edges[number + 1]]
+
+        self.values = da.map_blocks(make, chunks=(rows, (5,)), dtype=np.float32, meta=np.empty((0, 0), np.float32))
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 5, 7, 23])
+@pytest.mark.parametrize("rows", [None, np.delete(np.arange(23), [2, 3, 9]), np.arange(1, 23, 2), np.arange(6, 21)])
+def test_blocks_compute_each_chunk_once_wherever_they_end(size, rows) -> None:
+    counted = Counted()
+    wanted = np.arange(23) if rows is None else rows
+    parts = list(Representation("X_any", counted.values).blocks(rows, size=size))
+    close(np.concatenate([values for _, values in parts]), VALUES[wanted])
+    assert sorted(counted.computed) == list(range(1 if rows is not None and rows[0] > 3 else 0, 6))
+
+
+def test_of_chunks_far_larger_than_a_block_the_rows_asked_for_are_computed(monkeypatch) -> None:
+    monkeypatch.setattr(settings, "block_memory", 5 * 4 * 2)
+    asked = []
+
+    class Source:
+        shape, dtype, ndim = VALUES.shape, VALUES.dtype, 2
+
+        def __getitem__(self, key):
+            asked.append(len(VALUES[key]))
+            return VALUES[key]
+
+    rep = Representation("X_any", da.from_array(Source(), chunks=-1, asarray=False, name=False))
+    close(np.concatenate([values for _, values in rep.blocks()]), VALUES)
+    assert max(asked) <= 4
+
+
+def test_rows_far_apart_are_picked_and_others_read_as_a_range() -> None:
+    counted = Counted()
+    rep = Representation("X_any", counted.values)
+    close(rep.rows(np.array([22, 0, 22])), VALUES[[22, 0, 22]])
+    assert sorted(counted.computed) == [0, 5]
+    counted.computed.clear()
+    close(rep.rows(np.array([9, 7, 8, 5])), VALUES[[9, 7, 8, 5]])
+    assert sorted(counted.computed) == [1, 2]
+
+
+def test_no_rows_at_all(rep) -> None:
+    assert rep.rows(np.array([], np.int64)).shape == (0, 5)
+    assert list(rep.blocks(np.array([], np.int64))) == []
+
+
+def test_where_numbers_are_missing_is_found_out_once_per_dask_array() -> None:
+    counted = Counted()
+    assert Representation("X_any", counted.values).finite.all()
+    assert Representation("X_other", counted.values).finite.all()
+    assert len(counted.computed) == 6
+    counted.values[3, 2] = np.nan
+    assert np.flatnonzero(~Representation("X_any", counted.values).finite).tolist() == [3]
+    assert Representation("X_any", da.from_array(VALUES, chunks=5)).finite.all()
+
+
+def test_what_is_known_of_an_array_goes_with_it() -> None:
+    import gc
+
+    from kronos_sc._core import lazy
+
+    gc.collect()
+    before = len(lazy._KNOWN)
+    values = da.from_array(VALUES, chunks=5)
+    assert Representation("X_any", values).finite.all()
+    assert len(lazy._KNOWN) == before + 1
+    del values
+    gc.collect()
+    assert len(lazy._KNOWN) == before

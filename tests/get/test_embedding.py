@@ -41,3 +41,32 @@ def test_baseline(make):
     sdata = make((80, 100))
     ks.tl.embed(sdata, model="mean-marker")
     assert ks.get.embedding(sdata, key="mean_marker").shape == (sdata["table"].n_obs, 5, 1)
+
+
+def test_features_on_disk_stay_there(done):
+    import dask.array as da
+
+    table = done["table"].copy()
+    read = []
+
+    def look(block):
+        read.append(len(block))
+        return block
+
+    for chunks in [(7, -1), (10_000, 31)]:
+        table.obsm["X_kronos"] = da.from_array(done["table"].obsm["X_kronos"], chunks=chunks).map_blocks(
+            look, meta=np.empty((0, 0), np.float32)
+        )
+        lazy, plain = ks.get.embedding(table), ks.get.embedding(done)
+        some = ks.get.embedding(table, markers=["CD3", "CD8"])
+        assert not read
+        assert isinstance(lazy.data, da.Array)
+        assert isinstance(some.data, da.Array)
+        np.testing.assert_array_equal(lazy.values, plain.values)
+        np.testing.assert_array_equal(some.values, plain.sel(marker=["CD3", "CD8"]).values)
+        assert lazy.coords.equals(plain.coords)
+        assert (lazy.name, lazy.dtype, lazy.dims) == (plain.name, plain.dtype, plain.dims)
+        read.clear()
+        assert lazy.isel(unit=slice(3, 5)).sel(marker="DAPI").compute().shape == (2, 48)
+        assert len(read) <= 5  # the chunks of those rows only
+        read.clear()

@@ -3,17 +3,21 @@
 import threading
 import time
 import tracemalloc
+from dataclasses import replace
 
 import dask.array as da
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spatialdata.models import Image2DModel
 
+import kronos_sc
 from kronos_sc import patches
-from kronos_sc.patches._raster import Raster
-from kronos_sc.patches._units import Units
+from kronos_sc.patches._labels import scan
+from kronos_sc.patches._raster import Affine, Raster
+from kronos_sc.patches._units import LabelSource, Units
 
 
 def an_image(array, chunks):
@@ -176,3 +180,39 @@ def test_pixels_that_are_not_finite_are_named_wherever_a_window_holds_them():
         assert all_crops(patches.plan(image, [0, 2], hit, block_memory=memory)).max() == 0
         assert all_crops(patches.plan(image, [1], miss, block_memory=memory)).max() == 0
         assert np.isfinite(all_crops(patches.plan(image, [1], hit, block_memory=memory), nan="zero")).all()
+
+
+def a_store(folder, array, chunks):
+    """Write an array; return it as an image that is read from there."""
+    stored = zarr.create_array(folder / "image.zarr", shape=array.shape, dtype=array.dtype, chunks=chunks)
+    stored[...] = array
+    return Raster("image", da.from_array(stored, chunks=chunks), tuple(f"c{i}" for i in range(len(array))), None)
+
+
+def test_no_more_than_two_blocks_are_in_memory(tmp_path, monkeypatch):
+    """The block in hand and the next one; a chunk on its way into it is a sixteenth of it."""
+    monkeypatch.setattr(kronos_sc.settings, "read_threads", 2)
+    image = a_store(tmp_path, np.random.default_rng(0).integers(0, 2**16, (2, 1024, 2048)).astype(np.uint16), (1, 128, 128))
+    plan = patches.plan(image, [0, 1], windows((1024, 2048), 2, 900), block_memory=2**20)
+    assert len(plan.blocks) > 6
+    tracemalloc.start()
+    largest = max(block.pixels.nbytes for block in patches.read(plan))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2.7 * largest, f"{peak / largest:.1f} blocks"
+
+
+@pytest.mark.parametrize("threads", [1, 5])
+def test_pixels_and_labels_do_not_depend_on_threads(tmp_path, monkeypatch, threads):
+    monkeypatch.setattr(kronos_sc.settings, "read_threads", threads)
+    array = np.random.default_rng(1).integers(1, 60_000, (3, 301, 397)).astype(np.uint16)
+    labels = np.random.default_rng(2).integers(0, 90, (301, 397)).astype(np.int32)
+    _, copy = scan(da.from_array(labels, chunks=(100, 64)))
+    boxes = windows((301, 397), 32, 60)
+    units = replace(boxes, ids=np.arange(len(boxes)), labels=LabelSource(copy, Affine()))
+    padded = np.pad(labels, 32)
+    for block in patches.read(patches.plan(a_store(tmp_path, array, (2, 64, 50)), [2, 0], units, block_memory=40_000)):
+        np.testing.assert_array_equal(patches.crop(block), plainly(array, [2, 0], units)[block.units])
+        for unit, y, x in zip(block.units, block.y, block.x, strict=True):
+            expected = padded[units.y[unit] + 32 :, units.x[unit] + 32 :][:32, :32]
+            np.testing.assert_array_equal(block.labels[y : y + 32, x : x + 32], expected)

@@ -9,19 +9,25 @@ import pytest
 from zarr.storage import LocalStore
 
 import kronos_sc as ks
+from kronos_sc._core import chunks
 
 
 @pytest.fixture
 def reads(monkeypatch):
-    """Count what is read from stores on disk, by key."""
+    """Count what is read from stores on disk, by file."""
     seen = Counter()
-    plain = LocalStore.get
+    plain, plain_bytes = LocalStore.get, chunks.stored_bytes
 
     async def counted(self, key, *args, **kwargs):
         seen[str(self.root / key)] += 1
         return await plain(self, key, *args, **kwargs)
 
+    def counted_bytes(path, *args):
+        seen[str(path)] += 1
+        return plain_bytes(path, *args)
+
     monkeypatch.setattr(LocalStore, "get", counted)
+    monkeypatch.setattr(chunks, "stored_bytes", counted_bytes)
     return seen
 
 

@@ -140,3 +140,15 @@ def test_bad_input_is_named_and_nothing_changes(cells, how, error, message):
 def test_a_spatialdata_is_no_table(make):
     with pytest.raises(TypeError, match="pass one, as in sdata"):
         tl.cluster(make())
+
+
+def test_features_on_disk_that_have_to_be_in_memory_are_announced(caplog):
+    adata = AnnData(obs=pd.DataFrame(index=[f"c{i}" for i in range(30)]))
+    adata.obsm["X_kronos"] = da.from_array(np.random.default_rng(0).random((30, 4)).astype(np.float32), chunks=(7, -1))
+    with caplog.at_level("INFO", logger="kronos_sc"):
+        tl.cluster(adata, n_clusters=2, method="kmeans")
+    assert "kronos: reading 0.00 GiB into memory; tl.pca(adata, use_rep='X_kronos') makes it small" in caplog.text
+    caplog.clear()
+    with caplog.at_level("INFO", logger="kronos_sc"):
+        tl.cluster(adata, n_clusters=2)
+    assert "into memory" not in caplog.text

@@ -1,4 +1,4 @@
-"""What must not change the result: chunks, blocks, batches, threads, the order of rows, who else is embedded."""
+"""What must not change the result: chunks, blocks, batches, threads, the order of rows, who else is embedded, where features go."""
 
 import numpy as np
 import pytest
@@ -25,8 +25,11 @@ def expected(make, tiny):
     threads=st.sampled_from([1, 4]),
     order=st.randoms(use_true_random=False),
     keep=st.integers(1, 99),
+    on_disk=st.booleans(),
 )
-def test_features_do_not_depend_on_how_they_are_computed(make, tiny, expected, chunk, label_chunk, memory, batch, threads, order, keep):
+def test_features_do_not_depend_on_how_they_are_computed(
+    make, tiny, expected, tmp_path_factory, chunk, label_chunk, memory, batch, threads, order, keep, on_disk
+):
     sdata = make((80, 100), chunks=chunk, label_chunks=label_chunk)
     rows = list(range(sdata["table"].n_obs))
     order.shuffle(rows)
@@ -34,12 +37,14 @@ def test_features_do_not_depend_on_how_they_are_computed(make, tiny, expected, c
     before = ks.settings.block_memory, ks.settings.read_threads, ks.settings.verbosity
     ks.settings.block_memory, ks.settings.read_threads, ks.settings.verbosity = memory, threads, 1
     try:
-        ks.tl.embed(sdata, model=tiny, precision="float32", batch_size=batch, features=["marker", "cls"])
+        store = tmp_path_factory.mktemp("store") / "x.zarr" if on_disk else None
+        ks.tl.embed(sdata, model=tiny, precision="float32", batch_size=batch, features=["marker", "cls"], store=store)
+        features = {slot: np.asarray(sdata["table"].obsm[slot]) for slot in ("X_kronos", "X_kronos_cls")}
     finally:
         ks.settings.block_memory, ks.settings.read_threads, ks.settings.verbosity = before
     table = sdata["table"]
     for kind, slot in enumerate(("X_kronos", "X_kronos_cls")):
-        np.testing.assert_allclose(table.obsm[slot], np.stack([expected[name][kind] for name in table.obs_names]), atol=1e-5)
+        np.testing.assert_allclose(features[slot], np.stack([expected[name][kind] for name in table.obs_names]), atol=1e-5)
 
 
 def test_bfloat16_is_close(make, tiny):

@@ -36,11 +36,14 @@ def test_the_same_call_again_computes_nothing(make, tiny, tmp_path, caplog, monk
     sdata = make((200, 240))
     ks.tl.embed(sdata, model=tiny, store=tmp_path / "x.zarr")
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "x.zarr" / "marker").rglob("*") if path.is_file()}
+    seconds = sdata["table"].uns["kronos"]["seconds"]
     monkeypatch.setattr(type(tiny), "encode", None)  # would raise
     with caplog.at_level("INFO", logger="kronos_sc"):
         ks.tl.embed(sdata, model=tiny, store=tmp_path / "x.zarr")
     assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "x.zarr" / "marker").rglob("*") if path.is_file()}
     assert "blocks (" in caplog.text
+    assert sdata["table"].uns["kronos"]["seconds"] == seconds  # of the call that computed
+    assert not (tmp_path / "x.zarr" / ".parts").exists()
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -122,3 +125,13 @@ def test_mean_marker_and_boxes(make, tmp_path):
     ks.tl.embed(sdata, **how, key_added="memory")
     ks.tl.embed(sdata, **how, key_added="disk", store=tmp_path / "x.zarr")
     np.testing.assert_array_equal(sdata["patches_table"].obsm["X_disk"].compute(), sdata["patches_table"].obsm["X_memory"])
+
+
+def test_an_embedding_named_like_the_class_features_of_another_stays(make, tiny):
+    sdata = make()
+    ks.tl.embed(sdata, model=tiny, key_added="a_cls")
+    ks.tl.embed(sdata, model=tiny, key_added="a")
+    assert {"X_a", "X_a_cls"} <= set(sdata["table"].obsm)
+    ks.tl.embed(sdata, model=tiny, key_added="b", features=["marker", "cls"])
+    ks.tl.embed(sdata, model=tiny, key_added="b")
+    assert "X_b_cls" not in sdata["table"].obsm

@@ -9,17 +9,17 @@ import typer
 
 from kronos_sc._cli._errors import Debug
 from kronos_sc._cli._output import OutputFile
-from kronos_sc._cli._store import StoreTable, read
+from kronos_sc._cli._store import added, read, require_writable, stored, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
-_DATA, _MODEL, _RUN = "Data", "Model", "Run"
+_DATA, _MODEL, _RUN, _WRITE = "Data", "Model", "Run", "What is written"
 
 
 def embed(
-    store: Annotated[Path, typer.Argument(help="A SpatialData store (.zarr).")],
+    data: Annotated[Path, typer.Argument(help="A SpatialData store (.zarr).", metavar="SPATIALDATA")],
     *,
     model: Annotated[str, typer.Option(help="Registered name, folder, or hf-hub:owner/name.", rich_help_panel=_MODEL)] = "kronos",
     image: Annotated[str | None, typer.Option(help="Image; the only one if left out.", rich_help_panel=_DATA)] = None,
@@ -56,21 +56,43 @@ def embed(
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.", rich_help_panel=_RUN)] = "auto",
     batch_size: Annotated[int | None, typer.Option(help="Units per pass.", rich_help_panel=_RUN)] = None,
     key_added: Annotated[str | None, typer.Option(help="Name that all slots are derived from.", rich_help_panel=_RUN)] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="Write the table to this .h5ad or .zarr, not into the store.", rich_help_panel=_RUN)
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Keep the features in a store of their own: resumable, larger than memory.", rich_help_panel=_WRITE),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing --output.", rich_help_panel=_RUN)] = False,
+    beside: Annotated[bool, typer.Option("--beside", help="The same, in a store beside the SpatialData.", rich_help_panel=_WRITE)] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Drop what such a store holds already, do not resume.", rich_help_panel=_WRITE)
+    ] = False,
+    into_table: Annotated[
+        bool,
+        typer.Option("--into-table", help="With --store or --beside: write the table of the SpatialData too.", rich_help_panel=_WRITE),
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the table to this .h5ad or .zarr, not into the SpatialData.", rich_help_panel=_WRITE)
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing --output.", rich_help_panel=_WRITE)] = False,
     debug: Debug = False,
 ) -> None:
-    """Embed the cells or patches of a store; only its table is written, or a file beside it with --output."""
+    """Embed the cells or patches of a SpatialData store.
+
+    The embedding is written into its table, and nothing else in it is touched. With --output the table goes to a file; with --store or
+    --beside the features stay in a store of their own. Neither changes the SpatialData, unless --into-table says so. A run that was
+    killed goes on where it stopped if its features have a store: make the same call again.
+    """
     _require_choices(nan, mask_fill, blocks)
+    _require_places(store, beside=beside, into_table=into_table, output=output)
     corrections = parse_map(mapping or [])
-    place = StoreTable.checked(store) if output is None else OutputFile.checked(output, store=store, overwrite=overwrite)
-    sdata = read(store)
+    file = None if output is None else OutputFile.checked(output, store=data, overwrite=overwrite)
+    into_table = into_table or (output is None and store is None and not beside)
+    if into_table:
+        require_writable(data)
+    sdata = read(data)
     from kronos_sc import models, patches, tl
 
     where = {"image_key": image, "labels_key": labels, "shapes_key": shapes}
     target = patches.target(sdata, **where, table=table, scale=scale)
+    before = dict(target.table.uns)
     there = next(iter(target.images.values())).channels  # the panel of a call is that of its first image
     tl.embed(
         sdata,
@@ -92,8 +114,26 @@ def embed(
         batch_size=batch_size,
         device=device,
         key_added=key_added,
+        store=True if beside else store,
+        overwrite=restart,
     )
-    typer.echo(f"wrote table {target.key!r} to {place.write(sdata, target.key)}")
+    if file is not None:
+        typer.echo(f"wrote table {target.key!r} to {file.write(sdata, target.key)}")
+    for name in added(target.table, before):
+        if beside or store is not None:
+            typer.echo(stored(sdata, target.key, name, store))
+        if into_table:
+            typer.echo(write(sdata, target.key, name))
+
+
+def _require_places(store: Path | None, *, beside: bool, into_table: bool, output: Path | None) -> None:
+    """Raise a ValueError for options that contradict each other."""
+    if store is not None and beside:
+        msg = f"--store {store} and --beside are two places for the same features. Leave one of them out."
+        raise ValueError(msg)
+    if into_table and output is not None:
+        msg = f"--into-table writes into the SpatialData, and --output {output} leaves it alone. Leave one of them out."
+        raise ValueError(msg)
 
 
 def _require_choices(nan: str, mask_fill: str, blocks: str | None) -> None:

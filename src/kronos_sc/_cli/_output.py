@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kronos_sc._cli._store import metadata, require_store
-
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
@@ -30,6 +28,8 @@ class OutputFile:
     @classmethod
     def checked(cls, path: Path, *, store: Path, overwrite: bool) -> OutputFile:
         """Return the place, or raise an error while nothing has been computed yet."""
+        from kronos_sc.io._table_store import require_store
+
         require_store(store)
         if path.suffix not in (".h5ad", ".zarr"):
             msg = f"--output {path} ends with {path.suffix or 'nothing'!r}; a table is written as .h5ad or .zarr. Name it {path.with_suffix('.h5ad')}, say."
@@ -99,6 +99,8 @@ def _require_replaceable(path: Path, *, overwrite: bool) -> None:
         raise FileExistsError(msg)
     if path.suffix == ".h5ad" and path.is_file():
         return
+    from kronos_sc.io._root_metadata import metadata
+
     attributes = metadata(path / "zarr.json").get("attributes") or metadata(path / ".zattrs")
     if path.suffix == ".zarr" and path.is_dir() and attributes.get("encoding-type") == "anndata":
         return

@@ -165,7 +165,7 @@ def _take(values: Any, index: np.ndarray | slice) -> Any:
         return values.iloc[index]
     # arrays on disk want increasing rows, and read a range faster than they pick
     unique, back = np.unique(index, return_inverse=True)
-    if lazy.islazy.computed(unique):
+    if lazy.is_dense(unique):
         return lazy.computed(values[int(unique[0]) : int(unique[-1]) + 1])[index - unique[0]]
     picked = values.oindex[unique] if hasattr(values, "oindex") else values[unique]
     return lazy.computed(picked)[back]

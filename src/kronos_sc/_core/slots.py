@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kronos_sc._core.record import is_embedding
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -18,7 +20,8 @@ def fill(table: AnnData, keys: EmbedKeys, features: Mapping[str, Any], edge: np.
 
     Kinds of an earlier call under this name do not stay behind.
     """
-    table.obsm.pop(keys.obsm("cls", alone=False), None)
+    if not is_embedding(table.uns.get(f"{keys.name}_cls")):  # else it is another embedding's, of that very name
+        table.obsm.pop(keys.obsm("cls", alone=False), None)
     slots = {keys.obsm(kind, alone=len(features) == 1): values for kind, values in features.items()}
     for name, values in slots.items():
         table.obsm[name] = values

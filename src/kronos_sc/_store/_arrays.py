@@ -11,6 +11,11 @@ if TYPE_CHECKING:
 
 _CHUNK = 2**18  # bytes that are read at once to get one row: less would be slow to write, more slow to pick rows from
 
+# as small as zstd makes features, at twice the speed and more
+_BLOSC = ("lz4", 1, 2)  # bit shuffle
+_ABSENT = 2**64 - 1
+_FILL = {"f": float("nan"), "i": -1, "b": False}  # of rows that nobody has written
+
 
 def rows_per_chunk(capacity: int, row_bytes: int) -> int:
     """Return how many rows are compressed together: a power of two of some 256 KiB that divides `capacity`, itself one."""
@@ -23,7 +28,6 @@ def create(where: Any, name: str, *, blocks: int, capacity: int, width: int | No
     from zarr.codecs import BloscCodec, Crc32cCodec
 
     rows = blocks * capacity
-    floating = np.dtype(dtype).kind == "f"
     features = width is not None
     chunk = rows_per_chunk(capacity, width * np.dtype(dtype).itemsize) if features else capacity
     return zarr.create_array(
@@ -33,26 +37,42 @@ def create(where: Any, name: str, *, blocks: int, capacity: int, width: int | No
         chunks=(chunk, width) if features else (chunk,),
         shards=(capacity, width) if features else None,
         dtype=dtype,
-        compressors=[BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"), Crc32cCodec()],
-        fill_value=float("nan") if floating else -1,
+        compressors=[BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle"), Crc32cCodec()],
+        fill_value=_FILL[np.dtype(dtype).kind],
+        config={"write_empty_chunks": True},  # a model may give what looks empty
         zarr_format=3,
     )
 
 
 def encode(values: np.ndarray, *, capacity: int) -> bytes:
-    """Return the file of one block: its rows, filled up to `capacity`, as :func:`create` lays them out."""
-    from zarr.storage import MemoryStore
+    """Return the file of one block, as :func:`create` lays it out: the bytes that Zarr would write, in half its time and in any thread.
 
-    files: dict[str, Any] = {}
-    width = values.shape[1] if values.ndim == 2 else None
-    array = create(MemoryStore(files), "block", blocks=1, capacity=capacity, width=width, dtype=values.dtype.name)
-    step = array.chunks[0]
-    short = -len(values) % step
-    if short:  # whole chunks, so that nothing is read back to be merged
-        filler = np.full((short, *values.shape[1:]), array.fill_value, values.dtype)
-        values = np.concatenate([values, filler])
-    array[: len(values)] = values
-    return files[block_file("block", 0, values.ndim)].to_bytes()
+    Features are a shard (Zarr sharding codec 1.0): compressed chunks one after the other, then where each one begins and how long it is.
+    Rows are filled up to a whole chunk, values of one number per row up to `capacity`.
+    """
+    from numcodecs import CRC32C, Blosc
+
+    blosc, checksum = Blosc(*_BLOSC), CRC32C(location="end")
+    values = values.astype(values.dtype.newbyteorder("<"), copy=False)
+    if values.ndim == 1:
+        return bytes(checksum.encode(blosc.encode(_padded(values, capacity))))
+    step = rows_per_chunk(capacity, values.shape[1] * values.itemsize)
+    index = np.full((capacity // step, 2), _ABSENT, "<u8")
+    chunks: list[bytes] = []
+    end = 0
+    for number, start in enumerate(range(0, len(values), step)):
+        chunks.append(bytes(checksum.encode(blosc.encode(_padded(values[start : start + step], step)))))
+        index[number] = end, len(chunks[-1])
+        end += len(chunks[-1])
+    return b"".join([*chunks, bytes(checksum.encode(index))])
+
+
+def _padded(values: np.ndarray, rows: int) -> np.ndarray:
+    """Return contiguous values with rows of fill behind them."""
+    if len(values) == rows:
+        return np.ascontiguousarray(values)
+    filler = np.full((rows - len(values), *values.shape[1:]), _FILL[values.dtype.kind], values.dtype)
+    return np.concatenate([values, filler])
 
 
 def block_file(name: str, block: int, ndim: int) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import secrets
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kronos_sc._core.checks import listed
 from kronos_sc._store._lock import LOCK
@@ -19,21 +22,49 @@ ROOT = "zarr.json"
 _OURS = {LOCK, PARTS, ROOT, "record", "marker", "cls", PIXELS, BRIGHTEST, "row", "edge", "names"}
 
 
-def open_group(path: Path) -> zarr.Group:
-    """Open the group of a store, or raise an error that says what lies there instead."""
+def described(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the attributes of a new store: facts, its format, an id of its own, and a checksum of them all."""
+    whole = {"format": FORMAT, "id": secrets.token_hex(8), **facts}
+    return whole | {"sha256": _checksum(whole)}
+
+
+def _checksum(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def open_group(path: Path) -> tuple[zarr.Group, dict[str, Any]]:
+    """Open the group of a store and its attributes, or raise an error that says what lies there instead."""
     import zarr
 
     if not (path / ROOT).is_file():
         what = "holds no embedding" if path.exists() else "does not exist"
         msg = f"{path} {what}. Make one with tl.embed(sdata, store={str(path)!r})."
         raise FileNotFoundError(msg)
-    group = zarr.open_group(path, mode="r", use_consolidated=False)
-    if (found := group.attrs.get("format")) != FORMAT:
+    try:
+        group = zarr.open_group(path, mode="r", use_consolidated=False)
+        facts = dict(group.attrs)
+    except Exception as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+    if (found := facts.get("format")) != FORMAT:
         msg = (
             f"{path} is not an embedding of this version of kronos-sc (format {found!r}, not {FORMAT!r}). Choose another place with store=."
         )
         raise ValueError(msg)
-    return group
+    if facts.pop("sha256", None) != _checksum(facts):
+        raise _damaged(path, "its checksum is wrong")
+    return group, facts
+
+
+def _damaged(path: Path, why: str) -> OSError:
+    return OSError(f"{path / ROOT} is damaged ({why}). Restore it from a copy, or start again with tl.embed(..., overwrite=True).")
+
+
+def identifier(path: Path) -> str | None:
+    """Return the id of the store at a path, read with as little as possible; None if there is none."""
+    try:
+        return json.loads((path / ROOT).read_text(encoding="utf-8"))["attributes"].get("id")
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
 
 
 def exists(path: Path) -> bool:
@@ -46,17 +77,26 @@ def exists(path: Path) -> bool:
 
 
 def require_free(path: Path) -> None:
-    """Raise a FileExistsError unless a path is free, or holds nothing but an embedding of ours or the beginnings of one."""
+    """Raise a FileExistsError unless a path is free, or holds an embedding of ours: whole, damaged, or only begun."""
     if not path.exists():
         return
     found = {child.name for child in path.iterdir()} if path.is_dir() else {path.name}
-    begun = ROOT in found or PARTS in found or found <= {LOCK}  # names alone prove nothing: people have folders called "marker"
-    if not path.is_dir() or not found <= _OURS or not begun:
-        what = listed(sorted(found - _OURS or found), most=4)
-        msg = f"{path} holds something else than an embedding ({what}) and is not touched. Choose another place with store=."
-        raise FileExistsError(msg)
-    if ROOT in found:
-        open_group(path)
+    if path.is_dir() and _ours(path, found):
+        return
+    what = listed(sorted(found - _OURS or found), most=4)
+    msg = f"{path} holds something else than an embedding ({what}) and is not touched. Choose another place with store=."
+    raise FileExistsError(msg)
+
+
+def _ours(path: Path, found: set[str]) -> bool:
+    """Whether a folder is ours: it says so itself, or, where it cannot, by all of its names."""
+    if ROOT not in found:  # names alone prove nothing: people have folders called "marker"
+        return found <= _OURS and (PARTS in found or found <= {LOCK})
+    try:
+        attributes = json.loads((path / ROOT).read_text(encoding="utf-8")).get("attributes", {})
+    except (OSError, ValueError, AttributeError):
+        return {"row", "names"} <= found <= _OURS
+    return str(attributes.get("format")).startswith(FORMAT.rpartition("/")[0])
 
 
 def discard(path: Path) -> None:
@@ -64,6 +104,8 @@ def discard(path: Path) -> None:
     (path / PARTS).mkdir(parents=True, exist_ok=True)  # until the end: it says that what is left is ours
     (path / ROOT).unlink(missing_ok=True)  # first: without it nobody takes the rest for an embedding
     for name in sorted(_OURS - {LOCK, PARTS, ROOT}):
-        if (path / name).exists():
+        if (path / name).is_symlink():  # to another disk, say: what lies there is not ours to remove
+            (path / name).unlink()
+        elif (path / name).exists():
             shutil.rmtree(path / name)
     shutil.rmtree(path / PARTS)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kronos_sc._core.chunks import direct
 from kronos_sc._core.settings import settings
-from kronos_sc._store import _arrays
+from kronos_sc._store._folder import identifier
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,12 +33,15 @@ class Rows:
         Stored row of each row of the table (int64), -1 for none.
     capacity
         Stored rows per block.
+    identifier
+        Of the store: another one at the same path has its rows elsewhere.
     """
 
     path: Path
     kind: str
     position: np.ndarray
     capacity: int
+    identifier: str
 
     @cached_property
     def _array(self) -> zarr.Array:
@@ -63,8 +67,18 @@ class Rows:
     def __getitem__(self, key: Any) -> np.ndarray:
         rows, columns = key if isinstance(key, tuple) else (key, slice(None))
         position = self.position[rows]
+        self._require_same()
         values = self._read(np.atleast_1d(position))[:, columns]
+        self._require_same()  # nor was it replaced in the meantime
         return values if np.ndim(position) else values[0]
+
+    def _require_same(self) -> None:
+        if identifier(self.path) != self.identifier:
+            msg = (
+                f"{self.path} is not the embedding any more that this array was made of; it was moved, or written anew. "
+                "Attach what is there with io.read_embedding(table, path)."
+            )
+            raise OSError(msg)
 
     def _read(self, position: np.ndarray) -> np.ndarray:
         """Return stored rows in any order, each file opened once."""
@@ -77,17 +91,20 @@ class Rows:
         return out
 
     def _block(self, position: np.ndarray) -> np.ndarray:
-        """Return increasing stored rows of one block."""
-        block, first, last = int(position[0]) // self.capacity, int(position[0]), int(position[-1])
-        if not (self.path / _arrays.block_file(self.kind, block, 2)).exists():
-            raise self._lost(block, "its file is missing")
-        wanted = np.unique(position // self._array.chunks[0])
-        # most of the chunks between the first row and the last are needed anyway: one read of all of them costs less than picking
-        dense = 2 * len(wanted) > last // self._array.chunks[0] - first // self._array.chunks[0]
-        try:
-            return self._array[first : last + 1][position - first] if dense else self._array.oindex[position]
-        except Exception as error:
-            raise self._lost(block, f"{type(error).__name__}: {error}") from error
+        """Return increasing stored rows of one block, each chunk decoded once."""
+        read = direct(self._array)  # anew: what it knows of a file ends with the file
+        chunks, rows = np.divmod(position, self._array.chunks[0])
+        out = np.empty((len(position), self.shape[1]), self.dtype)
+        for members in np.split(np.arange(len(position)), np.flatnonzero(np.diff(chunks)) + 1):
+            chunk = int(chunks[members[0]])
+            try:
+                found = read((chunk, 0))
+            except Exception as error:
+                raise self._lost(int(position[0]) // self.capacity, f"{type(error).__name__}: {error}") from error
+            if found is None:
+                raise self._lost(int(position[0]) // self.capacity, "its file is missing")
+            out[members] = found[rows[members]]
+        return out
 
     def _lost(self, block: int, why: str) -> OSError:
         return OSError(
@@ -101,5 +118,5 @@ class Rows:
         from dask.tokenize import tokenize
 
         step = max(1, settings.block_memory // max(1, self.shape[1] * self.dtype.itemsize))
-        name = f"embedding-{tokenize(str(self.path), self.kind, self.position, (self.path / 'zarr.json').stat().st_mtime_ns)}"
+        name = f"embedding-{tokenize(str(self.path), self.kind, self.position, self.identifier, step)}"
         return da.from_array(self, chunks=(step, -1), name=name, asarray=False, meta=np.empty((0, 0), self.dtype))

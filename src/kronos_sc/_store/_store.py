@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
 import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kronos_sc._core.chunks import direct
+from kronos_sc._core.files import on_disk, write_whole
 from kronos_sc._core.progress import track
 from kronos_sc._core.settings import settings
 from kronos_sc._store import _arrays
-from kronos_sc._store._folder import FORMAT, ROOT, discard, open_group, require_free
+from kronos_sc._store._folder import ROOT, described, discard, open_group, require_free
 from kronos_sc._store._rows import Rows
 from kronos_sc._store._stage import BRIGHTEST, PARTS, PIXELS, Staged, Stager
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     import dask.array as da
@@ -71,13 +75,13 @@ class EmbeddingStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._group = open_group(path)
-        facts = dict(self._group.attrs)
+        self._group, facts = open_group(path)
         self.identity: dict[str, Any] = facts["identity"]
         self.key = str(facts["key"])
         self.kinds = tuple(facts["kinds"])
+        self._names_sha256 = facts["names_sha256"]
         self.dtype = str(facts["dtype"])
-        self.rows: np.ndarray = self._group["row"][:].reshape(-1, int(facts["capacity"]))
+        self.rows: np.ndarray = self._whole("row").reshape(-1, int(facts["capacity"]))
 
     @classmethod
     def create(cls, path: Path, spec: Spec) -> EmbeddingStore:
@@ -86,36 +90,60 @@ class EmbeddingStore:
 
         require_free(path)
         discard(path)
+        (path / PARTS).mkdir()
         work = path / PARTS / f"new-{secrets.token_hex(4)}"
-        blocks, capacity = spec.rows.shape
+        capacity = spec.rows.shape[1]
+        facts = {"key": spec.key, "kinds": list(spec.kinds), "dtype": spec.dtype, "capacity": capacity}
+        facts |= {"names_sha256": names_sha256(spec.names), "identity": spec.identity}
         with _quiet():
-            facts = {"format": FORMAT, "key": spec.key, "kinds": list(spec.kinds), "dtype": spec.dtype, "capacity": capacity}
-            facts["identity"] = spec.identity
-            group = zarr.create_group(work, zarr_format=3, attributes=facts)
-            for kind, width in spec.kinds.items():
-                _arrays.create(work, kind, blocks=blocks, capacity=capacity, width=width, dtype=spec.dtype)
-            _arrays.create(work, PIXELS, blocks=blocks, capacity=capacity, width=None, dtype="int32")
-            _arrays.create(work, BRIGHTEST, blocks=blocks, capacity=1, width=None, dtype="float32")
-            group.create_array("row", data=spec.rows.ravel())
-            group.create_array("edge", data=spec.edge)
-            write_element(group, "names", np.asarray(spec.names, dtype=object))
+            group = zarr.create_group(work, zarr_format=3, attributes=described(facts))
+            for name in _by_block(spec, work):
+                (work / name / "c").mkdir()
+            for name, values in (("row", spec.rows.ravel()), ("edge", spec.edge)):
+                _arrays.create(work, name, blocks=1, capacity=len(values), width=None, dtype=values.dtype.name)[:] = values
+            _write_names(group, spec.names)
+        on_disk(work)
         for child in sorted(work.iterdir(), key=lambda child: child.name == ROOT):  # the root's metadata last: it makes the store one
             child.rename(path / child.name)
-        shutil.rmtree(path / PARTS)
-        (path / PARTS).mkdir()
+        work.rmdir()
         return cls(path)
+
+    def mend(self, spec: Spec) -> None:
+        """Remove what killed runs left, and write again what is damaged and known: descriptions of arrays, names of rows."""
+        import zarr
+        from zarr.storage import MemoryStore
+
+        self.tidy()
+        (self.path / PARTS).mkdir()
+        files: dict[str, Any] = {}
+        for name in _by_block(replace(spec, rows=self.rows), MemoryStore(files)):
+            right, there = files[f"{name}/{ROOT}"].to_bytes(), self.path / name / ROOT
+            with suppress(OSError, ValueError):
+                if json.loads(there.read_bytes()) == json.loads(right):
+                    continue
+            part = self.path / PARTS / secrets.token_hex(8)
+            write_whole(part, right)
+            part.replace(there)
+        with suppress(OSError):
+            self.names()
+            return
+        work = self.path / PARTS / secrets.token_hex(8)
+        with _quiet():
+            _write_names(zarr.create_group(work, zarr_format=3), spec.names)
+        on_disk(work)
+        shutil.rmtree(self.path / "names", ignore_errors=True)
+        (work / "names").rename(self.path / "names")
 
     @property
     def stager(self) -> Stager:
         """What writes the files of a block."""
-        (self.path / PARTS).mkdir(exist_ok=True)
         return Stager(self.path, self.rows.shape[1], self.dtype)
 
     def accept(self, staged: Staged) -> None:
         """Put the files of a block in their places."""
         for name, part in staged.files.items():
             target = self.path / name
-            target.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(exist_ok=True)  # one level: should the store be gone, nothing of it is made again
             (self.path / part).replace(target)
 
     def intact(self) -> np.ndarray:
@@ -134,11 +162,14 @@ class EmbeddingStore:
 
     def _readable(self, block: int) -> bool:
         used, capacity = int((self.rows[block] >= 0).sum()), self.rows.shape[1]
-        start = block * capacity
         try:
-            for name in (*self.kinds, PIXELS):
-                self._group[name][start : start + used]
-            self._group[BRIGHTEST][block]
+            for name in (*self.kinds, PIXELS, BRIGHTEST):
+                array = self._group[name]
+                step, read = array.chunks[0], direct(array)
+                start, stop = (block, block + 1) if name == BRIGHTEST else (block * capacity, block * capacity + used)
+                for chunk in range(start // step, -(-stop // step)):
+                    if read((chunk, *[0] * (array.ndim - 1))) is None:
+                        return False
         except Exception:  # noqa: BLE001 - whatever the codec raises, the block is damaged
             return False
         return True
@@ -148,7 +179,8 @@ class EmbeddingStore:
         position = np.full(self._group["edge"].shape[0], -1, np.int64)
         stored = self.rows.ravel()
         position[stored[stored >= 0]] = np.flatnonzero(stored >= 0)
-        return Rows(self.path, kind, position if rows is None else position[rows], self.rows.shape[1]).lazy()
+        identifier = str(self._group.attrs["id"])
+        return Rows(self.path, kind, position if rows is None else position[rows], self.rows.shape[1], identifier).lazy()
 
     def pixels(self) -> np.ndarray:
         """Return the pixels of each unit inside its window, by row of the table (int64); 0 where there is no unit."""
@@ -164,43 +196,85 @@ class EmbeddingStore:
         out[rows[rows >= 0]] = stored[rows >= 0]
         return out
 
+    def _whole(self, name: str) -> np.ndarray:
+        try:
+            array = self._group[name]
+            values = direct(array)((0,))
+        except Exception as error:
+            raise self._damaged(name, f"{type(error).__name__}: {error}") from error
+        if values is None:
+            raise self._damaged(name, "its file is missing")
+        return values[: array.shape[0]]
+
+    def _damaged(self, name: str, why: str) -> OSError:
+        return OSError(
+            f"{self.path / name}, which says whose features are where, is damaged ({why}). Restore it from a copy, or start again with "
+            "tl.embed(..., overwrite=True)."
+        )
+
     def complete(self) -> int:
         """Return how many blocks have all their files; their contents are not read."""
         return sum(all((self.path / name).exists() for name in self._files(block)) for block in range(len(self.rows)))
 
     def edge(self) -> np.ndarray:
         """Return, by row of the table, whether the window reaches beyond the image."""
-        return self._group["edge"][:]
+        return self._whole("edge")
 
     def names(self) -> np.ndarray:
         """Return the `obs_names` of the table."""
         from anndata.io import read_elem
 
-        return np.asarray(read_elem(self._group["names"]), dtype=object)
+        try:
+            names = np.asarray(read_elem(self._group["names"]), dtype=object)
+        except Exception as error:
+            raise self._damaged("names", f"{type(error).__name__}: {error}") from error
+        if names_sha256(names) != self._names_sha256:
+            raise self._damaged("names", "its checksum is wrong")
+        return names
 
     def record(self) -> dict[str, Any] | None:
         """Return what `uns` holds of the embedding; None while blocks are missing."""
         from anndata.io import read_elem
 
-        return read_elem(open_group(self.path)[_RECORD]) if (self.path / _RECORD).exists() else None
+        return read_elem(open_group(self.path)[0][_RECORD]) if (self.path / _RECORD).exists() else None
 
     def finish(self, record: dict[str, Any]) -> None:
-        """Keep the record of a store whose blocks are all there, in place of an earlier one; remove what killed runs left."""
+        """Keep the record of a store whose blocks are all there, in place of an earlier one."""
         import zarr
+        from anndata.io import write_elem
 
         work = self.path / PARTS / f"record-{secrets.token_hex(4)}"
         with _quiet():
-            write_element(zarr.create_group(work, zarr_format=3), _RECORD, record)
+            write_elem(zarr.create_group(work, zarr_format=3), _RECORD, record)
+        on_disk(work)
         shutil.rmtree(self.path / _RECORD, ignore_errors=True)
         (work / _RECORD).rename(self.path / _RECORD)
+
+    def tidy(self) -> None:
+        """Remove files that never took their places."""
         shutil.rmtree(self.path / PARTS, ignore_errors=True)
 
 
-def write_element(group: zarr.Group, name: str, value: Any) -> None:
-    """Write text or a record as anndata does."""
+def _by_block(spec: Spec, where: Any) -> dict[str, zarr.Array]:
+    """Make the arrays that are written block by block."""
+    blocks, capacity = spec.rows.shape
+    wanted = {kind: (capacity, width, spec.dtype) for kind, width in spec.kinds.items()}
+    wanted |= {PIXELS: (capacity, None, "int32"), BRIGHTEST: (1, None, "float32")}
+    return {
+        name: _arrays.create(where, name, blocks=blocks, capacity=rows, width=width, dtype=dtype)
+        for name, (rows, width, dtype) in wanted.items()
+    }
+
+
+def names_sha256(names: Iterable[object]) -> str:
+    """Return the checksum of `obs_names`, order included."""
+    return hashlib.sha256(b"".join(str(name).encode() + b"\0" for name in names)).hexdigest()
+
+
+def _write_names(group: zarr.Group, names: np.ndarray) -> None:
     from anndata.io import write_elem
 
-    write_elem(group, name, value)
+    write_elem(group, "names", np.asarray(names, dtype=object))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import numpy as np
 
 from kronos_sc._core.checks import known, listed
 from kronos_sc._core.keys import EmbedKeys
+from kronos_sc._core.lazy import is_lazy
 from kronos_sc._core.record import thaw
 from kronos_sc._core.resolve import as_table
 
@@ -59,7 +60,8 @@ def embedding(
 
     Returns
     -------
-    Array (`unit`, `marker`, `feature`), a view of `obsm` where all markers are taken.
+    Array (`unit`, `marker`, `feature`), a view of `obsm` where all markers are taken. Features on disk stay there: the array is a dask array,
+    of which `.compute()` reads what was selected.
     """
     import xarray as xr
 
@@ -67,14 +69,16 @@ def embedding(
     names = list(record(table, key=key)["panel"]["marker"])
     slot = EmbedKeys(key).obsm("marker", alone=True)
     known(slot, list(table.obsm), what="entry of obsm", fix="Embed with features='marker'.")
-    values = np.asarray(table.obsm[slot])
+    values = table.obsm[slot]
+    values = values if is_lazy(values) else np.asarray(values)
     if values.shape[1] % len(names) or "marker" not in list(record(table, key=key)["params"]["features"]):
         msg = f"obsm[{slot!r}] holds one vector per unit, not one per marker ({values.shape[1]} features, {len(names)} markers). Read it from obsm directly."
         raise ValueError(msg)
     array = xr.DataArray(
-        values.reshape(len(values), len(names), -1),
+        _by_marker(values, len(names)),
         dims=("unit", "marker", "feature"),
         coords={"unit": table.obs_names.to_numpy(), "marker": names},
+        name=slot,
     )
     if markers is None:
         return array
@@ -83,3 +87,14 @@ def embedding(
         msg = f"The embedding has no marker {listed(unknown)}; its panel is {listed(names, most=60)}."
         raise KeyError(msg)
     return array.sel(marker=markers)
+
+
+def _by_marker(values: Any, n_markers: int) -> Any:
+    """Return features (units × markers × features) from the blocks side by side, without reading those of a dask array."""
+    shape = (values.shape[0], n_markers, values.shape[1] // n_markers)
+    if not is_lazy(values):
+        return values.reshape(shape)
+    whole = values.rechunk({1: -1})
+    return whole.map_blocks(
+        lambda block: block.reshape(len(block), *shape[1:]), new_axis=2, chunks=(whole.chunks[0], *shape[1:]), dtype=values.dtype
+    )

@@ -57,10 +57,25 @@ class KronosModel(Model):
         here = self.net.cls_token
         if here.device == device and here.dtype == dtype:
             return self
-        return KronosModel(copy.deepcopy(self.net).to(device=device, dtype=dtype), self.card, self.vocabulary, self.sha256)
+        # converted tensors stand in for the originals while the modules are copied: nothing is copied first and converted then
+        moved = {id(t): _moved(t, device, dtype) for t in (*self.net.parameters(), *self.net.buffers())}
+        return KronosModel(copy.deepcopy(self.net, moved), self.card, self.vocabulary, self.sha256)
+
+    @property
+    def input_format(self) -> torch.dtype:
+        """Return the number format of the weights."""
+        return self.net.cls_token.dtype
 
     @property
     def facts(self) -> dict[str, object]:
         """Return what an embedding records of its model, the blocks that ran included."""
         running = list(self.net.running)
         return super().facts | {"blocks": self.net.blocks_mode, "blocks_run": running, "token_overlap": self.net.token_overlap}
+
+
+def _moved(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """Return a copy of a parameter or buffer on a device and in a number format."""
+    import torch
+
+    values = tensor.detach().to(device=device, dtype=dtype if tensor.is_floating_point() else None, copy=True)
+    return torch.nn.Parameter(values, requires_grad=False) if isinstance(tensor, torch.nn.Parameter) else values

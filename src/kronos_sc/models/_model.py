@@ -49,11 +49,21 @@ class Model(ABC):
     def encode(
         self, pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor, mask_bhw: torch.Tensor, kinds: tuple[str, ...]
     ) -> dict[str, torch.Tensor]:
-        """Return features (b, f) by kind; `mask_bhw` says which pixels belong to the unit."""
+        """Return features (b, f) by kind; `mask_bhw` says which pixels belong to the unit.
+
+        Both inputs are overwritten by the next batch: copy what is to be kept.
+        """
 
     def at(self, device: torch.device, dtype: torch.dtype) -> Model:
         """Return this model on a device and in a number format, sharing nothing that inference could change."""
         return self
+
+    @property
+    def input_format(self) -> torch.dtype:
+        """Return the number format in which `encode` takes pixels without converting them; float32 is always taken."""
+        import torch
+
+        return torch.float32
 
     @property
     def facts(self) -> dict[str, object]:

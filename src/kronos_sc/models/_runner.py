@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Bytes of one number of every token of a pass. A processor is fastest while the activations stay in its cache (measured: 2,500 tokens
 # in float32, 5,000 in bfloat16); a GPU wants enough work to fill it.
 _PASS = {"cpu": 10_000, "cuda": 320_000, "mps": 40_000}
+_INPUT = 2**23  # bytes of input of a pass on a processor, for models to which a unit is one token
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,11 @@ def auto_batch(model: Model, patch_size: int, markers: int, *, device: torch.dev
     """Return how many units one pass takes; on CUDA no more than half of the free memory holds, by a generous estimate."""
     tokens = model.tokens(patch_size, markers)
     size = _PASS.get(device.type, _PASS["mps"]) // (dtype.itemsize * tokens)
+    if device.type == "cpu":
+        size = min(size, _INPUT // (4 * markers * patch_size**2))
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
+        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's own reserve
         size = min(size, free // 2 // _unit_bytes(tokens, model.width("cls", markers), markers * patch_size**2, dtype))
     return max(1, size)
 
@@ -135,7 +139,7 @@ def _encoded(model: Model, prepare: _Preparation, block: Windows | Filled, part:
         with torch.inference_mode():
             x_bmpp, mask_bpp, pixels = prepare.input(block, part)
             features = model.encode(x_bmpp, prepare.ids.expand(len(x_bmpp), -1), mask_bpp, prepare.recipe.features)
-            return _Late(block.index, block.units[part], prepare.kept(features), pixels, lane)
+            return _Late(block.index, block.units[part], {kind: prepare.kept(value) for kind, value in features.items()}, pixels, lane)
     except torch.OutOfMemoryError as error:
         if part.stop - part.start == 1:
             error.add_note(
@@ -158,7 +162,7 @@ class _Late:
 
     def __init__(self, block: int, units: np.ndarray, features: dict[str, torch.Tensor], pixels: torch.Tensor, lane: Lane) -> None:
         self.block, self.units = block, units
-        self.features = {kind: lane.fetch(value.float()) for kind, value in features.items()}
+        self.features = {kind: lane.fetch(value) for kind, value in features.items()}
         self.pixels = lane.fetch(pixels)
         self.mark = lane.fetched()
 
@@ -197,11 +201,13 @@ class _Preparation:
         windows, masks = block.cut(part)
         return *self(windows, masks), masks.sum((1, 2))
 
-    def kept(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return features that the next batch leaves alone, whatever the model returned."""
+    def kept(self, value: torch.Tensor) -> torch.Tensor:
+        """Return a feature in float32 that the next batch leaves alone and that keeps nothing else in memory."""
+        value = value.float()
         if self.desk is None:
-            return features
-        return {kind: value.clone() if self.desk.owns(value) else value for kind, value in features.items()}
+            return value
+        # a class token is a view of all tokens, a model that returns its input one of the room for the next batch
+        return value.clone() if value.untyped_storage().nbytes() > value.nbytes or self.desk.owns(value) else value
 
     def __call__(self, windows: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return input (b, m, p, p) in float32 and masks (b, p, p)."""

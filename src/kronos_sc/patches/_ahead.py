@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import threading
-from queue import Queue
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 
 def in_thread(items: Iterable[T], ahead: int) -> Iterator[T]:
-    """Yield `items` while a thread makes the next ones; errors of the thread are raised here, and it ends when the caller stops."""
-    queue: Queue[tuple[bool, Any]] = Queue(maxsize=max(1, ahead))
-    stop = threading.Event()
+    """Yield `items` while a thread makes up to `ahead` next ones; errors of the thread are raised here, and it ends when the caller stops."""
+    queue: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
+    room, stop = threading.Semaphore(max(1, ahead)), threading.Event()
 
     def work() -> None:
+        iterator = iter(items)
         try:
-            for item in items:
-                _put(queue, (True, item), stop)
-                del item
-                if stop.is_set():
-                    return
-            _put(queue, (False, None), stop)
+            while room.acquire() and not stop.is_set():  # room first: what is being made takes memory like what waits
+                queue.put((True, next(iterator)))
+        except StopIteration:
+            queue.put((False, None))
         except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
-            _put(queue, (False, error), stop)
+            queue.put((False, error))
+        finally:
+            if (close := getattr(iterator, "close", None)) is not None:
+                close()
 
     thread = threading.Thread(target=work, name="kronos_sc-reader", daemon=True)
     thread.start()
@@ -37,20 +43,29 @@ def in_thread(items: Iterable[T], ahead: int) -> Iterator[T]:
                 if value is not None:
                     raise value
                 return
+            room.release()
             yield value
             del value
     finally:
         stop.set()
+        room.release()
         thread.join()
 
 
-def _put(queue: Queue[Any], item: Any, stop: threading.Event) -> None:
-    """Put an item, giving up when the caller has stopped."""
-    from queue import Full
-
-    while not stop.is_set():
-        try:
-            queue.put(item, timeout=0.1)
-        except Full:
-            continue
+def in_threads(work: Callable[[S], T], items: Iterable[S], threads: int) -> Iterator[T]:
+    """Yield what `work` makes of `items`, in order, from several threads; at most one result more than there are threads waits."""
+    if threads < 2:
+        yield from map(work, items)
         return
+    with ThreadPoolExecutor(threads, "kronos_sc-worker") as pool:
+        under_way: deque[Future[T]] = deque()
+        try:
+            for item in items:
+                under_way.append(pool.submit(work, item))
+                if len(under_way) > threads:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()

@@ -183,10 +183,11 @@ def _touched(y: np.ndarray, x: np.ndarray, size: int, edges: list[np.ndarray]) -
     for axis, low in zip(edges, (y, x), strict=True):
         first.append(np.maximum(0, np.searchsorted(axis, low, side="right") - 1))
         last.append(np.minimum(len(axis) - 1, np.searchsorted(axis, low + size, side="left")))
-    keys: set[tuple[int, int]] = set()
+    codes: list[np.ndarray] = []
     for down, across in np.ndindex(*(int((end - start).max()) for start, end in zip(first, last, strict=True))):
         i, j = first[0] + down, first[1] + across
         met = (i < last[0]) & (j < last[1])
-        keys.update(map(tuple, np.unique(np.stack([i[met], j[met]], axis=1), axis=0).tolist()))
+        codes.append(np.unique(i[met] * len(edges[1]) + j[met]))
     ys, xs = edges
-    return [((i, j), Rect(int(ys[i]), int(ys[i + 1]), int(xs[j]), int(xs[j + 1]))) for i, j in sorted(keys)]
+    keys = [divmod(code, len(xs)) for code in np.unique(np.concatenate(codes)).tolist()]
+    return [((i, j), Rect(int(ys[i]), int(ys[i + 1]), int(xs[j]), int(xs[j + 1]))) for i, j in keys]

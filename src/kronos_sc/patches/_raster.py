@@ -165,11 +165,14 @@ def pixel_size(image: Raster) -> float | None:
 
 
 def stored_array(data: da.Array) -> zarr.Array | None:
-    """Return the Zarr array that a dask array reads directly (chunk for chunk), if there is exactly one."""
+    """Return the Zarr array that a dask array reads as it is, if there is exactly one and nothing is computed from it."""
     import zarr
+    from dask.array.core import getter, getter_inline, getter_nofancy
 
     layers = data.dask.layers
-    if len(layers) > 2:
+    if len(layers) != 2:
         return None
     found = [value for layer in layers.values() if len(layer) == 1 for value in layer.values() if isinstance(value, zarr.Array)]
-    return found[0] if len(found) == 1 and found[0].shape == data.shape else None
+    reads = getattr(getattr(layers.get(data.name), "task", None), "func", None) in (getter, getter_inline, getter_nofancy)
+    same = len(found) == 1 and found[0].shape == data.shape and found[0].dtype == data.dtype
+    return found[0] if reads and same else None

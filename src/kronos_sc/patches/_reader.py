@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,13 +14,14 @@ from kronos_sc._core.settings import settings
 from kronos_sc.patches._ahead import in_thread
 from kronos_sc.patches._crop import covered
 from kronos_sc.patches._loaded import LoadedBlock
-from kronos_sc.patches._plan import Rect
+from kronos_sc.patches._source import Want, around, source, view
 from kronos_sc.patches._stored import in_words, stored_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from kronos_sc.patches._plan import Block, Plan
+    from kronos_sc.patches._plan import Block, Plan, Rect
+    from kronos_sc.patches._source import Lazy, Stored
 
 
 def read(plan: Plan, *, nan: str = "error", ahead: int = 1) -> Iterator[LoadedBlock]:
@@ -37,33 +41,57 @@ def read(plan: Plan, *, nan: str = "error", ahead: int = 1) -> Iterator[LoadedBl
 
 def _blocks(plan: Plan, nan: str) -> Iterator[LoadedBlock]:
     """Decode, assemble and check one block after the other."""
+    pixels_of = source(plan.image.data)
     waiting: dict[int, list[tuple[Rect, np.ndarray]]] = {}
-    for block in plan.blocks:
-        pieces = waiting.pop(block.index, [])
-        pixels = np.zeros((len(plan.channels), *block.rect.shape), plan.image.data.dtype.newbyteorder("="))
-        for rect, piece in pieces:
-            _place(pixels, block.rect, rect, piece)
-        for rect, decoded, takers in _decode(plan, block):
-            for taker in takers:
-                common = rect.meet(plan.blocks[taker].rect)
-                part = decoded[:, common.y0 - rect.y0 : common.y1 - rect.y0, common.x0 - rect.x0 : common.x1 - rect.x0]
-                if taker == block.index:
-                    _place(pixels, block.rect, common, part)
-                else:  # a later block needs this strip: keep a copy of it, not the chunk
-                    waiting.setdefault(taker, []).append((common, part.copy()))
-        loaded = _loaded(plan, block, pixels)
-        _check_finite(loaded, plan, block, nan)
-        yield loaded
-        del pixels, loaded
+    with _threads() as run:
+        for block in plan.blocks:
+            pixels = np.zeros((len(plan.channels), *block.rect.shape), plan.image.data.dtype.newbyteorder("="))
+            for rect, strip in waiting.pop(block.index, []):
+                view(pixels, block.rect, rect)[...] = strip
+            labels = run(partial(_labels, plan), (block,))  # several threads begin now; one waits until it is asked
+            wants = [_want(plan, block, key, pixels, waiting) for key in block.fresh]
+            try:
+                pixels_of.fill(plan.channels, wants, run)
+            except Exception as error:
+                raise _undecodable(plan, pixels_of, [want.rect for want in wants], error) from error
+            del wants
+            loaded = _loaded(plan, block, pixels, next(labels))
+            _check_finite(loaded, plan, block, nan, run)
+            yield loaded
+            del pixels, loaded, labels
 
 
-def _place(pixels: np.ndarray, block: Rect, rect: Rect, piece: np.ndarray) -> None:
-    pixels[:, rect.y0 - block.y0 : rect.y1 - block.y0, rect.x0 - block.x0 : rect.x1 - block.x0] = piece
+@contextmanager
+def _threads() -> Iterator[Callable[..., Iterator[Any]]]:
+    """Yield a `map` that works in as many threads as the settings say."""
+    if settings.read_threads < 2:
+        yield map
+        return
+    with ThreadPoolExecutor(settings.read_threads, "kronos_sc-decode") as pool:
+        yield pool.map
 
 
-def _loaded(plan: Plan, block: Block, pixels: np.ndarray) -> LoadedBlock:
+def _want(plan: Plan, block: Block, key: tuple[int, int], pixels: np.ndarray, waiting: dict[int, list[tuple[Rect, np.ndarray]]]) -> Want:
+    """Return what blocks need of a chunk, and where it goes: into this block, or into strips that wait for a later one."""
+    targets = []
+    for taker in plan.takers[key]:
+        rect = plan.chunks[key].meet(plan.blocks[taker].rect)
+        if taker == block.index:
+            out = view(pixels, block.rect, rect)
+        else:
+            out = np.zeros((len(plan.channels), *rect.shape), pixels.dtype)
+            waiting.setdefault(taker, []).append((rect, out))
+        targets.append((rect, out))
+    return Want(around([rect for rect, _ in targets]), tuple(targets))
+
+
+def _labels(plan: Plan, block: Block) -> np.ndarray | None:
+    labels, rect = plan.units.labels, block.rect
+    return None if labels is None else labels.read(rect.y0, rect.y1, rect.x0, rect.x1)
+
+
+def _loaded(plan: Plan, block: Block, pixels: np.ndarray, labels: np.ndarray | None) -> LoadedBlock:
     units, rect = plan.units, block.rect
-    labels = units.labels.read(rect.y0, rect.y1, rect.x0, rect.x1) if units.labels is not None else None
     height, width = plan.image.shape
     inside = (max(0, -rect.y0), min(rect.y1, height) - rect.y0, max(0, -rect.x0), min(rect.x1, width) - rect.x0)
     y, x = units.y[block.units] - rect.y0, units.x[block.units] - rect.x0
@@ -71,50 +99,28 @@ def _loaded(plan: Plan, block: Block, pixels: np.ndarray) -> LoadedBlock:
     return LoadedBlock(block.index, block.units, pixels, labels, y, x, inside, units.size, ids)
 
 
-def _decode(plan: Plan, block: Block) -> Iterator[tuple[Rect, np.ndarray, tuple[int, ...]]]:
-    """Yield (extent, pixels, takers) of each chunk that this block is the first to need, cut to what its takers need."""
-    import dask
-
-    if not block.fresh:
-        return
-    rects = [_needed(plan, key) for key in block.fresh]
-    selected = plan.image.data[list(plan.channels)]
-    lazy = [selected[:, rect.y0 : rect.y1, rect.x0 : rect.x1] for rect in rects]
-    try:
-        decoded = dask.compute(*lazy, scheduler="threads", num_workers=settings.read_threads)
-    except Exception as error:
-        raise _undecodable(plan, lazy, rects, error) from error
-    for key, rect, pixels in zip(block.fresh, rects, decoded, strict=True):
-        yield rect, np.asarray(pixels), plan.takers[key]
-
-
-def _needed(plan: Plan, key: tuple[int, int]) -> Rect:
-    """Return the bounding box of what the takers of a chunk need of it."""
-    parts = [plan.chunks[key].meet(plan.blocks[taker].rect) for taker in plan.takers[key]]
-    return Rect(min(p.y0 for p in parts), max(p.y1 for p in parts), min(p.x0 for p in parts), max(p.x1 for p in parts))
-
-
-def _undecodable(plan: Plan, lazy: list[Any], rects: list[Rect], error: Exception) -> OSError:
+def _undecodable(plan: Plan, pixels_of: Stored | Lazy, rects: list[Rect], error: Exception) -> OSError:
     """Return an error that names the first channel and chunk that cannot be decoded."""
-    for array, rect in zip(lazy, rects, strict=True):
-        for position, channel in enumerate(plan.channels):
+    for rect in rects:
+        for channel in plan.channels:
+            out = np.zeros((1, *rect.shape), plan.image.data.dtype.newbyteorder("="))
             try:
-                array[position].compute(scheduler="synchronous")
-            except Exception:  # noqa: BLE001 - whatever the codec raises, this is the chunk to name
+                pixels_of.fill((channel,), [Want(rect, ((rect, out),))], map)
+            except Exception as found:  # noqa: BLE001 - whatever the codec raises, this is the chunk to name
                 where = f"channel {plan.image.channels[channel]!r}, rows {rect.y0}–{rect.y1}, columns {rect.x0}–{rect.x1}"
                 return OSError(
-                    f"Image {plan.image.name!r} could not be decoded at {where}: {type(error).__name__}: {error}. "
+                    f"Image {plan.image.name!r} could not be decoded at {where}: {type(found).__name__}: {found}. "
                     "Nothing was written. Restore that chunk, or write the image again from its source."
                 )
     return OSError(f"Image {plan.image.name!r} could not be decoded: {type(error).__name__}: {error}. Nothing was written.")
 
 
-def _check_finite(loaded: LoadedBlock, plan: Plan, block: Block, nan: str) -> None:
+def _check_finite(loaded: LoadedBlock, plan: Plan, block: Block, nan: str, run: Callable[..., Iterator[Any]]) -> None:
     """Replace pixels that are not finite, or raise an error that names channel and block if a window holds one."""
     pixels = loaded.pixels
     if pixels.dtype.kind != "f":
         return
-    broken = [c for c in range(len(pixels)) if not np.isfinite(pixels[c]).all()]
+    broken = [c for c, finite in enumerate(run(_finite, pixels)) if not finite]
     if not broken:
         return
     if nan == "error":  # what lies between the windows depends on the size of blocks, and nobody sees it
@@ -133,13 +139,19 @@ def _check_finite(loaded: LoadedBlock, plan: Plan, block: Block, nan: str) -> No
     raise ValueError(msg)
 
 
+def _finite(plane: np.ndarray) -> bool:
+    """Return whether all pixels of a plane are finite, in strips that stay in the processor's cache."""
+    return all(np.isfinite(plane[start : start + 64]).all() for start in range(0, len(plane), 64))
+
+
 def unstored(plan: Plan) -> list[str]:
     """Name the chunks under the centre of a unit that a Zarr store on disk does not hold."""
     if (stored := stored_chunks(plan.image.data)) is None:
         return []
     chunk, exists = stored
-    y, x = (np.asarray(c) + plan.units.size // 2 for c in (plan.units.y, plan.units.x))
-    cells = np.unique(np.stack([y // chunk[1], x // chunk[2]], axis=1), axis=0).tolist()
+    y, x = ((np.asarray(c) + plan.units.size // 2) // edge for c, edge in zip((plan.units.y, plan.units.x), chunk[1:], strict=True))
+    across = -(-plan.image.shape[1] // chunk[2])
+    cells = [divmod(cell, across) for cell in np.unique(y * across + x).tolist()]
     names = []
     for channel in plan.channels:
         for row, column in cells:

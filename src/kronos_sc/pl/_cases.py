@@ -99,14 +99,15 @@ def cases(
 
 def _two(adata: AnnData, basis: str, components: tuple[int, int]) -> np.ndarray:
     """Return two columns (cases × 2)."""
-    coordinates = np.asarray(adata.obsm[basis], float)
+    coordinates = adata.obsm[basis]
     if len(components) != 2 or not all(1 <= number <= coordinates.shape[1] for number in components):
         msg = (
             f"components={tuple(components)!r} asks for what obsm[{basis!r}] does not have: it holds {coordinates.shape[1]}, counted from 1. "
             f"Name two of them, or call tl.aggregate with n_components={max(*components, 2)} (never more than cases − 1)."
         )
         raise ValueError(msg)
-    return coordinates[:, [number - 1 for number in components]]
+    columns = [number - 1 for number in components]
+    return np.asarray(coordinates.iloc[:, columns] if hasattr(coordinates, "iloc") else coordinates[:, columns], float)
 
 
 def _draw(ax: Axes, xy: np.ndarray, layer: _points.Layer) -> None:

@@ -17,6 +17,7 @@ from kronos_sc.tl._linear_probe import linear_probe
 from kronos_sc.tl._motif_query import motif_query
 from kronos_sc.tl._nhood_aggregate import nhood_aggregate
 from kronos_sc.tl._niches import niches
+from kronos_sc.tl._pca import pca
 from kronos_sc.tl._ratio_scores import ratio_scores
 from kronos_sc.tl._retrieval_scores import retrieval_scores
 from kronos_sc.tl._retrieve import retrieve
@@ -44,6 +45,7 @@ __all__ = [
     "motif_query",
     "nhood_aggregate",
     "niches",
+    "pca",
     "ratio_scores",
     "retrieval_scores",
     "retrieve",

@@ -20,6 +20,7 @@ from kronos_sc._core.rng import Seed, integer, seed, start
 from kronos_sc._core.target import Target, target
 from kronos_sc._core.warn import warn
 from kronos_sc.tl._groups import usable_in
+from kronos_sc.tl._reduce import tell_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -236,9 +237,7 @@ def _scored(
     from kronos_sc._methods.pairwise_pca import centred, pairwise_pca
     from kronos_sc._methods.silhouette import silhouettes
 
-    if not rep.in_memory:
-        size = 4 * rep.width * sum(map(len, rows)) / 2**30
-        info(f"{rep.label}: reading {size:.2f} GiB into memory, one condition at a time")
+    tell_memory(rep, sum(map(len, rows)), how=", one condition at a time; max_per_batch= bounds it")
     groups = centred(rep.rows(index) for index in rows)
     shown.update()
     components = pairwise_pca(groups, pairs, how.n_components, rng=np.random.default_rng(how.start_seed))

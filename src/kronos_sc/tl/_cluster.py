@@ -55,7 +55,8 @@ def cluster(
     method
         `"kmeans"` looks at all rows at once; `"minibatch"` reads them in blocks, so that they may lie on disk, and takes seconds where k-means
         takes minutes; `"auto"` is k-means for up to 100,000 units in memory and mini-batches otherwise. `"leiden"` finds communities of the
-        neighbour graph (scanpy, igraph); the graph is not kept.
+        neighbour graph (scanpy, igraph); the graph is not kept. `"kmeans"` and `"leiden"` hold the features of a group in memory; of a
+        large embedding on disk, take :func:`pca` first.
     groupby
         Column of `obs`: cluster the units of each group on their own. Clusters are then named `"group:0"`, for the same number means
         nothing from one group to the next.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from kronos_sc.tl._signal import watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     import pandas as pd
     import torch
@@ -55,19 +56,36 @@ class Encoder:
     dtype: torch.dtype
 
 
-def embedded(job: Job, encoder: Encoder) -> Iterator[Finished]:
-    """Yield the blocks of a job one after the other, each read ahead while the one before it is encoded."""
+def embedded(job: Job, encoder: Encoder, *, turn: AbstractContextManager[Any] | None = None) -> Iterator[Finished]:
+    """Yield the blocks of a job one after the other, each read ahead while the one before it is encoded.
+
+    Parameters
+    ----------
+    job
+        What to read.
+    encoder
+        What to do with it.
+    turn
+        Held while a block is encoded, not while it is read.
+    """
     recipe = job.recipe(encoder.used, encoder.features)
     how = {"device": encoder.device, "dtype": encoder.dtype, "batch_size": encoder.batch_size}
     brightest: dict[int, float] = {}
     parts: list[_runner.Encoded] = []
-    with closing(patches.read(job.plan, nan=encoder.nan)) as read:  # ends the reader's thread, whatever the model raises
-        for part in _runner.run(encoder.model, watched(read, job, brightest), recipe, **how):
+    # closed here, whatever the model raises: it ends the reader's thread, and the turn
+    with closing(patches.read(job.plan, nan=encoder.nan)) as read, closing(_in_turn(watched(read, job, brightest), turn)) as blocks:
+        for part in _runner.run(encoder.model, blocks, recipe, **how):
             parts.append(part)
             block = job.plan.blocks[part.block]
             if sum(len(part.units) for part in parts) == len(block.units):
                 yield _joined(parts, job.numbers[part.block], job.units.rows[block.units], brightest.pop(part.block))
                 parts = []
+
+
+def _in_turn(blocks: Iterator[patches.LoadedBlock], turn: AbstractContextManager[Any] | None) -> Iterator[patches.LoadedBlock]:
+    for block in blocks:
+        with turn or nullcontext():
+            yield block
 
 
 def _joined(parts: list[_runner.Encoded], number: int, rows: np.ndarray, brightest: float) -> Finished:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,7 @@ def place_for(sdata: SpatialData, store: str | os.PathLike[str] | bool | None, *
         Bytes of all features.
     """
     if isinstance(store, bool) or store is None:
-        budget = None if isinstance(store, bool) else settings.memory or _quarter()
+        budget = None if isinstance(store, bool) else _quarter() if settings.memory is None else settings.memory
         if store is False or (store is None and size <= budget):
             return None
         why = "" if store else f"{size / 2**30:.1f} GiB of features are more than settings.memory ({budget / 2**30:.1f} GiB). "
@@ -48,7 +48,14 @@ def place_for(sdata: SpatialData, store: str | os.PathLike[str] | bool | None, *
     if "://" in (text := str(Path(store) if not isinstance(store, str) else store)):
         msg = f"store={text!r} is an address; features are written to a folder of this machine or of a mounted disk. Give its path."
         raise ValueError(msg)
-    return Path(store).expanduser().absolute()
+    place = Path(store).expanduser().absolute()
+    if sdata.path is not None and place.resolve().is_relative_to(tissue := Path(sdata.path).resolve()):
+        msg = (
+            f"store={text!r} lies within the SpatialData at {tissue}, whose files are not ours to change. "
+            "Write beside it with store=True, or choose another folder."
+        )
+        raise ValueError(msg)
+    return place
 
 
 def _quarter() -> int:
@@ -87,7 +94,7 @@ def destination(
         Start again.
     """
     described = spec(table_rows(jobs))
-    _store.exists(place)
+    _store.require_free(place)
     place.mkdir(parents=True, exist_ok=True)
     with _store.held(place):
         store = _opened(place, described, overwrite=overwrite)
@@ -96,13 +103,16 @@ def destination(
             units = int((store.rows[done] >= 0).sum())
             info(f"{int(done.sum())} of {len(done)} blocks ({units:,} units) are in {place} already")
             jobs = remaining(jobs, store.rows, done)
-        with _noted(store, len(done)):
-            yield StoreSink(store), jobs
+        try:
+            with _noted(store, len(done)):
+                yield StoreSink(store), jobs
+        finally:
+            store.tidy()
 
 
 def _opened(place: Path, described: _store.Spec, *, overwrite: bool) -> _store.EmbeddingStore:
     """Return the store at a place: new, or the one that this very call began."""
-    if overwrite or not _store.exists(place):
+    if overwrite or not _store.exists(place):  # an unreadable one may be replaced
         return _store.EmbeddingStore.create(place, described)
     store = _store.EmbeddingStore(place)
     if changed := _changed(store.identity, described.identity):
@@ -112,6 +122,7 @@ def _opened(place: Path, described: _store.Spec, *, overwrite: bool) -> _store.E
             "or start again with overwrite=True."
         )
         raise ValueError(msg)
+    store.mend(described)
     return store
 
 
@@ -132,7 +143,12 @@ def _noted(store: _store.EmbeddingStore, blocks: int) -> Iterator[None]:
         raise
 
 
-def finish(sink: Sink, record: dict[str, Any]) -> None:
-    """Keep the record with the features."""
-    if isinstance(sink, StoreSink):
-        sink.store.finish(record)
+def finish(sink: Sink, record: dict[str, Any], *, anew: bool) -> dict[str, Any]:
+    """Keep the record with the features, and return it; where nothing was computed, the one that is there stays."""
+    if not isinstance(sink, StoreSink):
+        return record
+    with suppress(Exception):  # a damaged one is written again
+        if not anew and (there := sink.store.record()) is not None:
+            return there
+    sink.store.finish(record)
+    return record

@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from kronos_sc import models, patches
 from kronos_sc._core.keys import EmbedKeys
@@ -15,9 +14,8 @@ from kronos_sc._core.log import info
 from kronos_sc._core.resolve import require_spatialdata
 from kronos_sc._core.slots import fill
 from kronos_sc._store import Spec
-from kronos_sc.models import _precision
 from kronos_sc.tl._blocks import numbered
-from kronos_sc.tl._compute import Encoder, compute_here
+from kronos_sc.tl._compute import Encoder
 from kronos_sc.tl._destination import destination, finish, place_for
 from kronos_sc.tl._identity import identity
 from kronos_sc.tl._jobs import Job, Options, make_job
@@ -25,12 +23,14 @@ from kronos_sc.tl._panel import complete, panel_for
 from kronos_sc.tl._provenance import record
 from kronos_sc.tl._signal import warn_if_cut, warn_if_dim
 from kronos_sc.tl._sink import MemorySink, Sink
+from kronos_sc.tl._workplace import workplace
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
+    import torch
     from anndata import AnnData
     from spatialdata import SpatialData
 
@@ -69,6 +69,8 @@ def embed(
     shapes (boxes from :func:`kronos_sc.pp.tile`, or windows around circles and polygons; unmasked). Pixels are scaled by the image's
     value range, z-scored with the model's statistics of each marker, then masked (paper, Online Methods). Features land in `.obsm`, where
     scanpy and squidpy take over. Nothing of the SpatialData changes before all of it succeeded.
+
+    With an active client of `dask.distributed` blocks of units run on its workers, one model in each; features are the same.
 
     Parameters
     ----------
@@ -116,7 +118,7 @@ def embed(
     batch_size
         Units per pass; chosen by the device if left out. Does not change results.
     device
-        `"cuda"`, `"cpu"`, …; the fastest there is if left out.
+        `"cuda"`, `"cpu"`, …; the fastest there is, or the fastest of each worker, if left out.
     store
         Write features to disk block by block: to a folder of this path, or with True beside the SpatialData
         (`tissue.table.kronos.zarr`). `obsm` then holds a dask array that reads them when needed. A call that was stopped, in
@@ -151,11 +153,15 @@ def embed(
         Another process is writing to the store.
     OSError
         A chunk is corrupt or missing; the disk is full. Blocks that are complete stay in the store.
+    OSError, RuntimeError
+        On a cluster: blocks that failed three times, by name; workers that lack the package or the model.
+    ConnectionError
+        The cluster is gone.
     """
     require_spatialdata(sdata)
     options = Options.checked(features, mask_fill, nan, precision, dtype, batch_size, patch_size)
     target = patches.target(sdata, image_key=image_key, labels_key=labels_key, shapes_key=shapes_key, table=table_key, scale=scale)
-    where = _precision.choose_device(device)
+    work = workplace(device)
     encoder = models.load(model, token_overlap=token_overlap)
     options.check_model(encoder)
     keys = EmbedKeys(key_added or encoder.key)
@@ -169,7 +175,7 @@ def embed(
     jobs = numbered([make_job(sdata, target, region, image, encoder, names, options, **how) for region, image in target.images.items()])
     panel = complete(panel, images, encoder, max_value=max_value, nan=nan)
     used = panel[panel["id"] >= 0]
-    number_format = _precision.choose_dtype(precision, where) if encoder.net is not None else torch.float32
+    where, number_format = work.settle(precision if encoder.net is not None else "float32")
     precision = str(number_format).removeprefix("torch.")
     start = time.perf_counter()
     given = {"scale": scale, "mpp": mpp, "nan": nan, "spatial_key": spatial_key, "require_nuclear": require_nuclear}
@@ -183,12 +189,12 @@ def embed(
     _announce(target, encoder, panel, jobs)
     memory = nullcontext((MemorySink(target.table.n_obs, widths, dtype), jobs)) if place is None else None
     with memory or destination(place, jobs, spec, overwrite=overwrite) as (sink, left):
-        compute_here(left, Encoder(encoder, used, options.features, nan, batch_size, where, number_format), sink)
+        work.compute(left, Encoder(encoder, used, options.features, nan, batch_size, where, number_format), sink)
         _look_back(jobs, sink)
         units = sum(job.n_planned for job in left)
         seconds = time.perf_counter() - start
         entry = record(encoder, panel, parameters | {"batch_size": batch_size}, precision=precision, device=where.type, seconds=seconds)
-        finish(sink, entry)
+        entry = finish(sink, entry, anew=units > 0)
     table = target.table if inplace else target.table.copy()
     slots = fill(table, keys, {kind: sink.features(kind) for kind in options.features}, edge, entry)
     _report(target, keys, slots, units=units, seconds=seconds)

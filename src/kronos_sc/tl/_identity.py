@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kronos_sc._store import names_sha256
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -23,11 +25,12 @@ def identity(
     """Return the identity of a call in plain values; cheap: of the pixels a few windows are read."""
     rows = used[["channel", "marker", "id", "mean", "std"]].itertuples(index=False)
     return {
-        "model": {key: _plain(value) for key, value in model.facts.items() if key not in _NOT_IDENTITY} | {"sha256": _weights(model)},
+        "model": {key: _plain(value) for key, value in model.facts.items() if key not in _NOT_IDENTITY}
+        | {"weights sha256": _weights(model)},
         "panel": [[str(channel), str(marker), int(number), float(mean), float(std)] for channel, marker, number, mean, std in rows],
         "parameters": {key: _plain(value) for key, value in parameters.items()} | {"precision": precision},
         "regions": {job.units.region: _region(job) for job in jobs},
-        "table": {"rows": len(names), "obs_names sha256": _sha(*(str(name).encode() + b"\0" for name in names))},
+        "table": {"rows": len(names), "obs_names sha256": names_sha256(names)},
     }
 
 
@@ -40,10 +43,10 @@ def _plain(value: Any) -> Any:
 
 
 def _weights(model: models.Model) -> str:
-    """Return the checksum of the weights: of their file, or of the numbers where there was none."""
-    if model.sha256 or model.net is None:
-        return model.sha256
-    return _sha(*(value.detach().cpu().contiguous().view(-1).float().numpy().tobytes() for value in model.net.state_dict().values()))
+    """Return a checksum of the numbers themselves: a model may have been changed since it was loaded."""
+    if model.net is None:
+        return ""
+    return _sha(*(value.detach().cpu().contiguous().view(-1).float().numpy() for value in model.net.state_dict().values()))
 
 
 def _region(job: Job) -> dict[str, Any]:
@@ -54,12 +57,12 @@ def _region(job: Job) -> dict[str, Any]:
         "size": list(image.shape),
         "dtype": image.data.dtype.newbyteorder("=").name,
         "window": units.size,
-        "units sha256": _sha(*(np.ascontiguousarray(values, "<i8").tobytes() for values in where)),
+        "units sha256": _sha(*(np.ascontiguousarray(values, "<i8") for values in where)),
         "pixels sha256": _sha(*_samples(job.plan, units)),
     }
 
 
-def _samples(plan: patches.Plan, units: patches.Units) -> list[bytes]:
+def _samples(plan: patches.Plan, units: patches.Units) -> list[np.ndarray]:
     """Return raw pixels of evenly spread windows; the channels take turns."""
     image = plan.image
     order = np.lexsort((units.x, units.y))
@@ -68,13 +71,21 @@ def _samples(plan: patches.Plan, units: patches.Units) -> list[bytes]:
     for turn, unit in enumerate(some.tolist()):
         channel = plan.channels[turn % len(plan.channels)]
         y, x = int(units.y[unit]), int(units.x[unit])
-        window = image.data[channel, max(0, y) : y + units.size, max(0, x) : x + units.size]
-        pixels = np.asarray(window.compute(scheduler="synchronous"))
-        out.append(pixels.astype(pixels.dtype.newbyteorder("<")).tobytes())
+        rows, columns = (slice(max(0, start), min(start + units.size, end)) for start, end in zip((y, x), image.shape, strict=True))
+        try:
+            pixels = np.asarray(image.data[channel, rows, columns].compute(scheduler="synchronous"))
+        except Exception as error:
+            where = f"channel {image.channels[channel]!r}, rows {rows.start}–{rows.stop}, columns {columns.start}–{columns.stop}"
+            msg = (
+                f"Image {image.name!r} could not be decoded at {where}: {type(error).__name__}: {error}. "
+                "Restore that chunk, or write the image again from its source."
+            )
+            raise OSError(msg) from error
+        out.append(np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<")))
     return out
 
 
-def _sha(*parts: bytes) -> str:
+def _sha(*parts: np.ndarray) -> str:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)

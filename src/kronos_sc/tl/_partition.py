@@ -9,7 +9,7 @@ from kronos_sc._core.checks import one_of, positive_integer
 from kronos_sc._core.rng import integer
 from kronos_sc._methods.clustering import Clusters, by_size, kmeans, minibatch
 from kronos_sc._methods.scaling import fit_scaler
-from kronos_sc.tl._reduce import streamed_scaler
+from kronos_sc.tl._reduce import streamed_scaler, tell_memory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,6 +85,7 @@ def partition(rep: Representation, rows: np.ndarray, how: How, rng: np.random.Ge
     if method == "minibatch":
         scaler = streamed_scaler(rep, rows) if how.scale else None
         return minibatch(rep.rows, rows, int(how.n_clusters or 1), n_init=how.n_init, rng=rng, scaler=scaler)
+    tell_memory(rep, len(rows), how=f"; tl.pca(adata, use_rep={rep.name!r}) makes it small, method='minibatch' reads blocks")
     x = rep.rows(rows) if len(rows) < rep.n_units else rep.rows()
     if how.scale:
         x = fit_scaler(x).apply(x)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kronos_sc._core.log import info
 from kronos_sc._core.representation import Representation
 from kronos_sc._core.rng import integer
 from kronos_sc._methods.clustering import VALUES_HELD
@@ -20,6 +21,12 @@ _SAMPLE_VALUES = 2**26  # numbers that components are fitted on: 256 MiB as floa
 def held(rep: Representation) -> int:
     """Return how many rows to hold at a time."""
     return max(1, VALUES_HELD // max(rep.width, 1))
+
+
+def tell_memory(rep: Representation, n: int, *, how: str) -> None:
+    """Log that `n` rows that are not in memory are going to be; `how` ends the sentence."""
+    if not rep.in_memory:
+        info(f"{rep.label}: reading {4 * rep.width * n / 2**30:.2f} GiB into memory{how}")
 
 
 def streamed_scaler(rep: Representation, rows: np.ndarray) -> Scaler:

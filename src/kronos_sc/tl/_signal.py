@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from kronos_sc.tl._jobs import Job
 
 _DIM = 256 / 65536  # an 8-bit signal in a 16-bit container
-_SAMPLES = 64  # windows of a block; enough pixels for a 99.9th percentile
+_SAMPLES = 16  # windows of a block, every second pixel: enough for a 99.9th percentile, and a GPU does not wait for it
 
 
 def watched(blocks: Iterator[LoadedBlock], job: Job, brightest: dict[int, float]) -> Iterator[LoadedBlock]:
@@ -45,8 +46,10 @@ def _bright(block: LoadedBlock) -> float:
     """Return the largest 99.9th percentile of any channel in evenly spaced windows."""
     some = np.linspace(0, len(block.units) - 1, min(_SAMPLES, len(block.units))).astype(int)
     corners = zip(block.y[some].tolist(), block.x[some].tolist(), strict=True)
-    windows = [block.pixels[:, y : y + block.size, x : x + block.size].reshape(len(block.pixels), -1) for y, x in corners]
-    return float(np.percentile(np.concatenate(windows, axis=1).astype(np.float32), 99.9, axis=1).max())
+    windows = [block.pixels[:, y : y + block.size : 2, x : x + block.size : 2].reshape(len(block.pixels), -1) for y, x in corners]
+    pixels = np.concatenate(windows, axis=1)
+    rank = math.ceil(0.999 * (pixels.shape[1] - 1))
+    return float(np.partition(pixels, rank, axis=1)[:, rank].max())
 
 
 def warn_if_cut(units: Units, inside: np.ndarray) -> None:

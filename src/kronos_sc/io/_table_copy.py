@@ -1,0 +1,81 @@
+"""A second table folder that shares all chunks with the first: files are linked, not copied, and none is written to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kronos_sc._core.progress import bar, track
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from tqdm.std import tqdm
+
+METADATA = {"zarr.json", ".zattrs", ".zarray", ".zgroup", ".zmetadata"}
+_AT_ONCE = 16
+
+
+def clone(table: Path, new: Path, *, without: Collection[str]) -> None:
+    """Make a copy of a table folder in which only metadata are files of their own.
+
+    Chunks are hard links; where the file system has none, they are copied. What will be written (`without`, paths inside the table) is
+    left out, so that no shared file can be written to.
+    """
+    with bar(description="prepare", unit="file") as shown:
+        _clone(table, new, {table / name for name in without}, shown)
+
+
+def _clone(folder: Path, new: Path, without: Collection[Path], shown: tqdm) -> None:
+    new.mkdir()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            here, there = Path(entry.path), new / entry.name
+            if entry.is_symlink():
+                msg = (
+                    f"{here} is a symbolic link, and a table with links to other places cannot be copied safely. "
+                    "Write the SpatialData anew with sdata.write(path), or put what it points to in its place."
+                )
+                raise OSError(msg)
+            if here in without:
+                continue
+            if entry.is_dir():
+                _clone(here, there, without, shown)
+            else:
+                _link(here, there)
+                shown.update()
+    shutil.copystat(folder, new)
+
+
+def _link(here: Path, there: Path) -> None:
+    if here.name not in METADATA:
+        try:
+            os.link(here, there)
+        except OSError:  # no links on this file system, or not to files of others
+            pass
+        else:
+            return
+    shutil.copy2(here, there)
+
+
+def on_disk(folder: Path) -> None:
+    """Wait until a folder is on the disk: the files that only it has, and the names of all."""
+    every = [Path(root, name) for root, _, files in os.walk(folder) for name in (*files, "")]
+    waiting = [path for path in every if path.is_dir() or path.stat().st_nlink == 1]  # links are on the disk already
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # the file system puts requests that come together into one
+        for _ in track(pool.map(sync, waiting), total=len(waiting), description="to disk", unit="file"):
+            pass
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk; folders cannot be asked for on Windows."""
+    if os.name == "nt" and path.is_dir():
+        return
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -1,0 +1,146 @@
+"""Blocks on a device: moved once, as early as possible; windows and masks are cut there."""
+
+# Shapes: b units, m markers, s source pixels.
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+
+class Lane:
+    """How arrays reach a device and results come back.
+
+    On CUDA, blocks travel from pinned memory on a stream of their own, while the stream that computes is busy with the block before;
+    results travel into pinned memory behind the work that makes them. Elsewhere all of this is a plain copy, or none.
+
+    Parameters
+    ----------
+    device
+        Where to.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.side = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def send(self, array: np.ndarray) -> torch.Tensor:
+        """Return an array on the device; on CUDA it may still be on its way, see `sent` and `wait`.
+
+        Unsigned numbers travel as signed ones of the same width, whose operations exist everywhere.
+        """
+        if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+            array = array.view(array.dtype.str.replace("u", "i"))
+        if array.dtype == np.float64:  # half the bytes, and all that the network sees
+            array = array.astype(np.float32)
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        if self.side is None:
+            return tensor.to(self.device)
+        with torch.cuda.stream(self.side):
+            # torch keeps the pinned copy until the transfer has passed
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+
+    def sent(self) -> torch.cuda.Event | None:
+        """Return a mark behind all that was sent so far."""
+        return None if self.side is None else self.side.record_event()
+
+    def wait(self, mark: torch.cuda.Event | None, *tensors: torch.Tensor | None) -> None:
+        """Let the computing stream wait for a mark, and torch's allocator know that this stream uses the tensors."""
+        if mark is None:
+            return
+        stream = torch.cuda.current_stream(self.device)
+        stream.wait_event(mark)
+        for tensor in tensors:
+            if tensor is not None:
+                tensor.record_stream(stream)
+
+    def fetch(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return a copy in the computer's memory; on CUDA it is there once a mark of `fetched` has passed."""
+        if self.side is None:
+            return tensor.cpu()
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        return host.copy_(tensor, non_blocking=True)
+
+    def fetched(self) -> torch.cuda.Event | None:
+        """Return a mark behind all that was asked for so far."""
+        return None if self.side is None else torch.cuda.current_stream(self.device).record_event()
+
+
+class Windows:
+    """One block on a device, from which batches are cut.
+
+    Parameters
+    ----------
+    block
+        A loaded block of :mod:`kronos_sc.patches`.
+    lane
+        The way there.
+    """
+
+    def __init__(self, block: Any, lane: Lane) -> None:
+        self.index, self.units, self.size, self.inside = block.index, block.units, block.size, block.inside
+        self.lane = lane
+        # a signed view of 32 bits would turn bright pixels negative; one of 16 is turned back on the device
+        self.pixels = lane.send(block.pixels.astype(np.int64) if block.pixels.dtype == np.uint32 else block.pixels)
+        # corners go with the block: sent batch by batch, each would make the processor wait for the device
+        self.y, self.x = lane.send(block.y.astype(np.int64, copy=False)), lane.send(block.x.astype(np.int64, copy=False))
+        self.labels = None if block.labels is None else lane.send(block.labels)
+        self.ids = None if block.labels is None else lane.send(block.ids.astype(block.labels.dtype))
+        self.mark = lane.sent()
+
+    def cut(self, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return raw windows (b, m, s, s) of some units and which of their pixels belong to the unit (b, s, s)."""
+        if self.mark is not None:
+            self.lane.wait(self.mark, self.pixels, self.y, self.x, self.labels, self.ids)
+            self.mark = None
+        y, x = self.y[part], self.x[part]
+        return cut(self.pixels, y, x, self.size), self._masks(part, y, x)
+
+    def _masks(self, part: slice, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Return masks: the unit's label, or the part of a box that lies on the image."""
+        if self.labels is not None:
+            return cut(self.labels, y, x, self.size) == self.ids[part, None, None]
+        top, bottom, left, right = self.inside
+        grid = torch.arange(self.size, device=self.lane.device)
+        rows, columns = grid + y[:, None], grid + x[:, None]
+        return ((rows >= top) & (rows < bottom))[:, :, None] & ((columns >= left) & (columns < right))[:, None, :]
+
+
+def opened(blocks: Iterable[Any], opener: Callable[[Any], Any], *, ahead: bool) -> Iterator[Any]:
+    """Yield opened blocks; with `ahead`, the next one is already on its way to the device while the caller uses this one."""
+    before = None
+    for block in blocks:
+        try:
+            now = opener(block)
+        except torch.OutOfMemoryError as error:
+            error.add_note(
+                "A block of pixels does not fit the device's memory. Lower kronos_sc.settings.block_memory, or choose device='cpu'."
+            )
+            raise
+        if not ahead:
+            yield now
+            continue
+        if before is not None:
+            yield before
+        before = now
+    if before is not None:
+        yield before
+
+
+def cut(plane: torch.Tensor, y: torch.Tensor, x: torch.Tensor, size: int) -> torch.Tensor:
+    """Return windows (b, m, s, s) of pixels (m, h, w), or (b, s, s) of labels (h, w)."""
+    if plane.device.type == "cuda":
+        return gathered(plane, y, x, size)
+    return torch.stack([plane[..., i : i + size, j : j + size] for i, j in zip(y.tolist(), x.tolist(), strict=True)])
+
+
+def gathered(plane: torch.Tensor, y: torch.Tensor, x: torch.Tensor, size: int) -> torch.Tensor:
+    """Return the same by one gather: a view of every possible window, indexed by the corners."""
+    height, width = plane.shape[-2:]
+    lead = plane.shape[:-2]
+    strides = (width, 1, *plane.stride()[:-2], width, 1)
+    return plane.as_strided((height - size + 1, width - size + 1, *lead, size, size), strides)[y, x]

@@ -1,0 +1,129 @@
+"""Images on their way to another process: by their address where they lie in a Zarr store, by their pixels otherwise."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kronos_sc.patches._plan import Rect
+from kronos_sc.patches._raster import Raster, stored_array
+from kronos_sc.patches._reader import read, require_stored
+
+if TYPE_CHECKING:
+    import zarr
+
+    from kronos_sc.patches._plan import Plan
+
+
+def addressed(image: Raster) -> Raster | None:
+    """Return an image that any process can read which sees the same disks or buckets; None for pixels that only this one has."""
+    import dask.array as da
+    import zarr
+    from zarr.storage import FsspecStore, LocalStore, ObjectStore
+
+    array = stored_array(image.data)
+    if array is None or not isinstance(store := array.store_path.store, LocalStore | FsspecStore | ObjectStore):
+        return None
+    if isinstance(store, LocalStore):  # other processes work in other folders
+        here = LocalStore(Path(store.root).absolute(), read_only=True)
+        array = zarr.open_array(here, path=array.store_path.path, zarr_format=array.metadata.zarr_format, mode="r")
+    return replace(image, data=da.from_array(array, chunks=image.data.chunks, name=False), element=None)
+
+
+def require_seen(plan: Plan, *, nan: str) -> None:
+    """Raise an OSError unless this process sees the image of a plan: Zarr reads what it does not see as zeros."""
+    import zarr
+
+    array = stored_array(plan.image.data)
+    if array is None:
+        return
+    where = array.store_path
+    try:
+        there: zarr.Array | None = zarr.open_array(where.store, path=where.path, zarr_format=array.metadata.zarr_format, mode="r")
+    except (OSError, KeyError):
+        there = None
+    if there is None or there.shape != array.shape or there.dtype != array.dtype:
+        msg = (
+            f"Image {plan.image.name!r} is not seen here at {where}. All workers must see the SpatialData under the path that it was opened "
+            "with: put it on a disk that they share."
+        )
+        raise OSError(msg)
+    if nan == "error":
+        require_stored(plan)
+
+
+def with_pixels(plan: Plan, *, nan: str) -> Plan:
+    """Return a plan of one block that brings the pixels it needs; they are read, and checked, here."""
+    import dask.array as da
+
+    with closing(read(plan, nan=nan)) as blocks:
+        pixels = next(blocks).pixels
+    (block,), image = plan.blocks, plan.image
+    height, width = image.shape
+    inside = block.rect.meet(Rect(0, height, 0, width))
+    y, x = inside.y0 - block.rect.y0, inside.x0 - block.rect.x0
+    rows, columns = inside.shape
+    window = Window.of(pixels[:, y : y + rows, x : x + columns], inside, (len(pixels), height, width))
+    data = da.from_array(window, chunks=((len(pixels),), *image.data.chunks[1:]), name=False, asarray=False, fancy=False)
+    names = tuple(image.channels[channel] for channel in plan.channels)
+    return replace(plan, image=Raster(image.name, data, names, None), channels=tuple(range(len(names))))
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A rectangle of an image, compressed, that answers as if it were all of it; the rest is zero.
+
+    Parameters
+    ----------
+    rect
+        Rows and columns of the image.
+    shape
+        Of the image (channels, rows, columns).
+    dtype
+        Of the pixels.
+    packed
+        Each channel of the rectangle.
+    """
+
+    rect: Rect
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    packed: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, pixels: np.ndarray, rect: Rect, shape: tuple[int, int, int]) -> Window:
+        """Return the window that holds pixels (channels, rows, columns) at a rectangle."""
+        return cls(rect, shape, pixels.dtype, tuple(_codec().encode(np.ascontiguousarray(plane)) for plane in pixels))
+
+    @property
+    def ndim(self) -> int:
+        """Three."""
+        return 3
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that travel."""
+        return sum(map(len, self.packed))
+
+    def __getitem__(self, key: tuple[slice, slice, slice]) -> np.ndarray:
+        (c0, c1, _), (y0, y1, _), (x0, x1, _) = (part.indices(size) for part, size in zip(key, self.shape, strict=True))
+        out = np.zeros((c1 - c0, y1 - y0, x1 - x0), self.dtype)
+        common = self.rect.meet(Rect(y0, y1, x0, x1))
+        if common is None:
+            return out
+        rows = slice(common.y0 - self.rect.y0, common.y1 - self.rect.y0)
+        columns = slice(common.x0 - self.rect.x0, common.x1 - self.rect.x0)
+        for plane, packed in zip(out, self.packed[c0:c1], strict=True):
+            pixels = np.frombuffer(_codec().decode(packed), self.dtype).reshape(self.rect.shape)
+            plane[common.y0 - y0 : common.y1 - y0, common.x0 - x0 : common.x1 - x0] = pixels[rows, columns]
+        return out
+
+
+def _codec() -> Any:
+    from numcodecs import Blosc
+
+    return Blosc(cname="lz4", clevel=1, shuffle=Blosc.SHUFFLE)

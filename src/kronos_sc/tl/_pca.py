@@ -1,0 +1,134 @@
+"""Principal components of an embedding that need not fit into memory."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from kronos_sc._core import results
+from kronos_sc._core.checks import positive_integer
+from kronos_sc._core.free_key import free_key
+from kronos_sc._core.log import info
+from kronos_sc._core.progress import bar
+from kronos_sc._core.representation import Representation, representation
+from kronos_sc._core.rng import Seed, seed, start
+from kronos_sc._core.target import require_anndata
+from kronos_sc._methods.streamed_pca import Components, principal
+from kronos_sc.tl._reduce import held
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anndata import AnnData
+
+
+def pca(
+    adata: AnnData,
+    *,
+    use_rep: str = "X_kronos",
+    n_comps: int = 50,
+    scale: bool = False,
+    rng: Seed = 0,
+    key_added: str | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Reduce an embedding to its principal components, wherever it lies.
+
+    Marker features are thousands per unit; neighbour graphs, UMAP and searches over a million units want fifty. Features on disk are read
+    block by block, some six to ten times over, and 0.5 GiB of memory is enough for any number of units; scanpy takes the result from there
+    (`sc.pp.neighbors(adata, use_rep="X_kronos_pca")`). The components are those of all units, not of a sample, exact to what a plot or a
+    graph can show; up to 1,024 features, exact to rounding.
+
+    Parameters
+    ----------
+    adata
+        Units with an embedding.
+    use_rep
+        Entry of `obsm`, or `"X"`.
+    n_comps
+        Components to keep, or as many as there can be: no more than features, or units less one.
+    scale
+        Standardise features first, so that dim markers count as much as bright ones.
+    rng
+        Seed or generator, for the directions that wide embeddings start from; the result hardly depends on it.
+    key_added
+        Name of the record, and with `X_` before it of the entry of `obsm`; `"{representation}_pca"` if left out.
+    copy
+        Return a new AnnData instead of adding to this one.
+
+    Returns
+    -------
+    `None`, or a new `AnnData` if `copy=True`. Sets:
+
+    `obsm['X_kronos_pca' | 'X_' + key_added]`
+        float32, units × components, the one with the largest variance first. Units with NaN stay NaN.
+    `uns['kronos_pca' | key_added]`
+        `components` (`component` from 1, `variance`, `variance_ratio`: share of the total), arrays `loadings` (features × components,
+        float32), `mean` and `scale` (features, float32), and `params`. `((x - mean) / scale) @ loadings` brings other units to the same
+        axes.
+
+    Raises
+    ------
+    KeyError
+        There is no such representation.
+    ValueError
+        Fewer than two units have features, or `key_added` is the name of the representation itself.
+
+    Examples
+    --------
+    >>> import kronos_sc as ks
+    >>> cells = ks.datasets.tissue(shape=(128, 128))["table"]
+    >>> ks.tl.pca(cells, use_rep="X", n_comps=3)
+    >>> cells.obsm["X_X_pca"].shape == (cells.n_obs, 3)
+    True
+    """
+    require_anndata(adata)
+    rep = representation(adata, use_rep)
+    positive_integer(n_comps, name="n_comps")
+    key = free_key(adata, key_added or f"{rep.label}_pca")
+    if f"X_{key}" == use_rep:
+        msg = f"key_added={key!r} would replace obsm[{use_rep!r}], which the result is made of. Choose another name, {key + '_pca'!r} say."
+        raise ValueError(msg)
+    rows = np.flatnonzero(rep.finite)
+    if len(rows) < 2:
+        msg = (
+            f"{len(rows)} of {rep.n_units:,} units have features in {use_rep!r}, and components need two. Embed units with tl.embed(sdata)."
+        )
+        raise ValueError(msg)
+    if missing := rep.n_units - len(rows):
+        info(f"{missing:,} of {rep.n_units:,} units have NaN in {rep.name!r} and get no components")
+    if (count := min(n_comps, rep.width, len(rows) - 1)) < n_comps:
+        info(f"{count} components: {len(rows):,} units with {rep.width:,} features have no more")
+    began = perf_counter()
+    found, values = _fitted(rep, rows, count, scale=scale, rng=start(rng))
+    out = adata.copy() if copy else adata
+    out.obsm[f"X_{key}"] = values
+    table = pd.DataFrame({"component": np.arange(count) + 1, "variance": found.variance, "variance_ratio": found.share})
+    params = {"use_rep": use_rep, "n_comps": n_comps, "scale": bool(scale), "n_units": len(rows), "rng": seed(rng)}
+    arrays = {"loadings": found.vectors, "mean": found.scaler.mean, "scale": found.scaler.scale}
+    results.store(out, key, kind="pca", params=params, tables={"components": table}, **arrays)
+    if not found.settled:
+        info(f"many directions of {rep.name!r} vary alike; the last components are approximate")
+    times = f"{np.nansum(found.share):.1%} of the variance, {found.passes} passes, {perf_counter() - began:.1f} s"
+    info(f"added obsm['X_{key}'], {rep.n_units:,} × {count} ({times})")
+    return out if copy else None
+
+
+def _fitted(rep: Representation, rows: np.ndarray, count: int, *, scale: bool, rng: np.random.Generator) -> tuple[Components, np.ndarray]:
+    """Return the components of some rows, and the coordinates of all (NaN for the others)."""
+    with bar(description="principal components", unit="block") as shown:
+
+        def blocks() -> Iterator[np.ndarray]:
+            for _, block in rep.blocks(rows, size=held(rep)):
+                yield block
+                shown.update()
+
+        found = principal(blocks, rep.width, count, scale=scale, rng=rng)
+        out = np.full((rep.n_units, count), np.nan, np.float32)
+        for part, block in rep.blocks(rows, size=held(rep)):
+            out[part] = found.apply(block)
+            shown.update()
+    return found, out
