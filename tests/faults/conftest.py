@@ -179,11 +179,11 @@ def case(template, truth, tiny, tmp_path):
 class Children:
     """Runs functions of `forked.py` in forked processes, so that each starts in milliseconds with all that it needs imported."""
 
-    def __init__(self) -> None:
+    def __init__(self, tissue: Path) -> None:
         threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
         script = Path(__file__).with_name("forked.py")
         self._process = subprocess.Popen(
-            [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **threads}
+            [sys.executable, script, tissue], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **threads}
         )
         assert self._process.stdout.readline() == "ready\n"
 
@@ -212,10 +212,10 @@ class Children:
 
 
 @pytest.fixture(scope="session")
-def children():
+def children(template):
     """The one process that forks."""
     if not hasattr(os, "fork"):
         pytest.skip("processes cannot be forked here")
-    server = Children()
+    server = Children(template)
     yield server
     server.end()

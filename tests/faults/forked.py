@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import importlib.util
 import json
 import os
 import resource
 import signal
 import sys
+import tempfile
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import anndata.io  # noqa: F401 - all that a run needs is imported here, so that no child imports anything
-import dask.array  # noqa: F401
-import filelock  # noqa: F401
 import numpy as np
 import spatialdata
 import torch
-import zarr.codecs
-import zarr.storage  # noqa: F401
 from unprivileged import obey_permissions
 
 import kronos_sc as ks
-import kronos_sc.tl
 from kronos_sc.models import KronosModel
 
 CALL = {"features": ("marker", "cls"), "patch_size": 32, "precision": "float32", "device": "cpu"}
@@ -156,6 +153,25 @@ def end(pid: int, pipe: int, began: float, kill_after: float | None) -> dict[str
     return json.loads(text or "{}") | {"seconds": seconds, "killed": killed}
 
 
+def import_all(model: Any, path: str) -> None:
+    """Import what a run imports on its way; found out in a child, since a run starts threads and threads do not survive a fork."""
+    read, write = os.pipe()
+    if pid := os.fork():
+        os.close(write)
+        with os.fdopen(read) as names:
+            wanted = names.read().split()
+        os.waitpid(pid, 0)
+        for name in wanted:
+            with suppress(Exception):
+                importlib.import_module(name)
+        return
+    before = set(sys.modules)
+    with tempfile.TemporaryDirectory() as folder:
+        embed_once(model, path, f"{folder}/x.zarr")
+    os.write(write, " ".join(name for name in sys.modules if name not in before).encode())
+    os._exit(0)
+
+
 def tiny() -> Any:
     """Return the network of the fixture `tiny`."""
     spec = importlib.util.spec_from_file_location("tests_conftest", Path(__file__).parents[1] / "conftest.py")
@@ -169,6 +185,7 @@ def serve() -> None:
     torch.set_num_threads(1)
     ks.settings.block_memory, ks.settings.verbosity, ks.settings.progress = 1000, 0, False
     model = tiny()
+    import_all(model, sys.argv[1])
     running = {}
     print("ready", flush=True)
     for line in sys.stdin:

@@ -147,3 +147,20 @@ def test_the_error_of_the_disk_is_not_hidden_by_the_next(case, monkeypatch):
     assert any("3 of 12 blocks are complete" in note for note in caught.value.__notes__)
     assert case.check_partial() == 3
     case.check(case.embed())
+
+
+def test_ctrl_c_while_the_reader_starts(case, monkeypatch):
+    """The moment at which a thread is there and nobody has it in hand yet."""
+    start = threading.Thread.start
+
+    def interrupted(self):
+        start(self)
+        if self.name == "kronos_sc-reader":
+            ctrl_c()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            case.embed()
+    assert not [one.name for one in threading.enumerate() if one.name == "kronos_sc-reader"]
+    case.check(case.embed())
