@@ -127,6 +127,17 @@ def test_features_stay_in_a_store_of_their_own(store, call, contents, tmp_path, 
     np.testing.assert_array_equal(np.asarray(sdata["table"].obsm["X_mean_marker"]), sdata["table"].obsm["X_again"])
 
 
+def test_features_that_go_to_disk_by_themselves_stay_there(store, call, contents, monkeypatch):
+    from kronos_sc import settings
+
+    monkeypatch.setattr(settings, "memory", 0)
+    before = contents(store)
+    done = call("embed", store, "--model", "mean-marker")
+    assert done.exit_code == 0, done.stderr
+    assert contents(store) == before
+    assert "io.read_embedding(sdata, '" in done.stdout
+
+
 def test_features_of_a_store_go_into_the_table_when_asked(store, call):
     assert call("embed", store, "--model", "mean-marker", "--beside", "--into-table").exit_code == 0
     table = spatialdata.read_zarr(store)["table"]

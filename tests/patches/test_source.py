@@ -17,8 +17,8 @@ from zarr.storage import MemoryStore
 
 import kronos_sc as ks
 from kronos_sc import patches
-from kronos_sc.patches._ahead import in_thread, in_threads
 from kronos_sc._core.chunks import direct
+from kronos_sc.patches._ahead import in_thread, in_threads
 from kronos_sc.patches._labels import LabelImage
 from kronos_sc.patches._plan import Rect
 from kronos_sc.patches._raster import Raster, stored_array

@@ -9,7 +9,7 @@ import typer
 
 from kronos_sc._cli._errors import Debug
 from kronos_sc._cli._output import OutputFile
-from kronos_sc._cli._store import added, read, require_writable, stored, write
+from kronos_sc._cli._store import added, kept_on_disk, read, require_writable, stored, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,16 +76,17 @@ def embed(
 ) -> None:
     """Embed the cells or patches of a SpatialData store.
 
-    The embedding is written into its table, and nothing else in it is touched. With --output the table goes to a file; with --store or
-    --beside the features stay in a store of their own. Neither changes the SpatialData, unless --into-table says so. A run that was
-    killed goes on where it stopped if its features have a store: make the same call again.
+    The embedding is written into its table, and nothing else in it is touched; features larger than memory stay in a store beside it.
+    With --output the table goes to a file; with --store or --beside the features stay in a store of their own. Neither changes the
+    SpatialData, unless --into-table says so. A run that was killed goes on where it stopped if its features have a store: make the same
+    call again.
     """
     _require_choices(nan, mask_fill, blocks)
     _require_places(store, beside=beside, into_table=into_table, output=output)
     corrections = parse_map(mapping or [])
     file = None if output is None else OutputFile.checked(output, store=data, overwrite=overwrite)
-    into_table = into_table or (output is None and store is None and not beside)
-    if into_table:
+    by_default = not into_table and output is None and store is None and not beside
+    if into_table or by_default:
         require_writable(data)
     sdata = read(data)
     from kronos_sc import models, patches, tl
@@ -120,9 +121,10 @@ def embed(
     if file is not None:
         typer.echo(f"wrote table {target.key!r} to {file.write(sdata, target.key)}")
     for name in added(target.table, before):
-        if beside or store is not None:
+        on_disk = kept_on_disk(target.table, name)  # by themselves, where they are larger than settings.memory
+        if on_disk:
             typer.echo(stored(sdata, target.key, name, store))
-        if into_table:
+        if into_table or (by_default and not on_disk):
             typer.echo(write(sdata, target.key, name))
 
 

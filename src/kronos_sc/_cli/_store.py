@@ -38,6 +38,13 @@ def added(table: AnnData, before: Mapping[str, Any]) -> list[str]:
     return [name for name, entry in table.uns.items() if is_embedding(entry) and entry is not before.get(name)]
 
 
+def kept_on_disk(table: AnnData, embedding: str) -> bool:
+    """Return whether the features of an embedding are read from a store."""
+    from kronos_sc._core.keys import EmbedKeys
+
+    return hasattr(table.obsm[EmbedKeys(embedding).obsm("marker", alone=True)], "dask")
+
+
 def write(sdata: SpatialData, key: str, embedding: str) -> str:
     """Write an embedding into the table of the store, and return what was done."""
     from kronos_sc import io
@@ -51,4 +58,4 @@ def stored(sdata: SpatialData, key: str, embedding: str, place: Path | None) -> 
     from kronos_sc.tl._destination import place_for
 
     path = place_for(sdata, place or True, table=key, key=embedding, size=0)
-    return f"features of {embedding!r} are in {path}; io.read_embedding(sdata, path) attaches them to table {key!r}"
+    return f"features of {embedding!r} are in {path}; io.read_embedding(sdata, {str(path)!r}) attaches them to table {key!r}"

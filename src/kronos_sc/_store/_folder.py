@@ -63,7 +63,7 @@ def identifier(path: Path) -> str | None:
     """Return the id of the store at a path, read with as little as possible; None if there is none."""
     try:
         return json.loads((path / ROOT).read_text(encoding="utf-8"))["attributes"].get("id")
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return None
 
 
@@ -93,10 +93,10 @@ def _ours(path: Path, found: set[str]) -> bool:
     if ROOT not in found:  # names alone prove nothing: people have folders called "marker"
         return found <= _OURS and (PARTS in found or found <= {LOCK})
     try:
-        attributes = json.loads((path / ROOT).read_text(encoding="utf-8")).get("attributes", {})
-    except (OSError, ValueError, AttributeError):
+        said = json.loads((path / ROOT).read_text(encoding="utf-8"))["attributes"].get("format")
+    except (OSError, ValueError, AttributeError, TypeError, KeyError):
         return {"row", "names"} <= found <= _OURS
-    return str(attributes.get("format")).startswith(FORMAT.rpartition("/")[0])
+    return str(said).startswith(FORMAT.rpartition("/")[0])
 
 
 def discard(path: Path) -> None:
@@ -108,4 +108,4 @@ def discard(path: Path) -> None:
             (path / name).unlink()
         elif (path / name).exists():
             shutil.rmtree(path / name)
-    shutil.rmtree(path / PARTS)
+    shutil.rmtree(path / PARTS, ignore_errors=True)  # a worker of a run that is dead may still be writing there

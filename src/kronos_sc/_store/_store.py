@@ -90,7 +90,7 @@ class EmbeddingStore:
 
         require_free(path)
         discard(path)
-        (path / PARTS).mkdir()
+        (path / PARTS).mkdir(exist_ok=True)
         work = path / PARTS / f"new-{secrets.token_hex(4)}"
         capacity = spec.rows.shape[1]
         facts = {"key": spec.key, "kinds": list(spec.kinds), "dtype": spec.dtype, "capacity": capacity}
@@ -114,10 +114,11 @@ class EmbeddingStore:
         from zarr.storage import MemoryStore
 
         self.tidy()
-        (self.path / PARTS).mkdir()
+        (self.path / PARTS).mkdir(exist_ok=True)
         files: dict[str, Any] = {}
         for name in _by_block(replace(spec, rows=self.rows), MemoryStore(files)):
             right, there = files[f"{name}/{ROOT}"].to_bytes(), self.path / name / ROOT
+            (there.parent / "c").mkdir(parents=True, exist_ok=True)
             with suppress(OSError, ValueError):
                 if json.loads(there.read_bytes()) == json.loads(right):
                     continue
@@ -176,7 +177,7 @@ class EmbeddingStore:
 
     def features(self, kind: str, rows: np.ndarray | None = None) -> da.Array:
         """Return features as a lazy array (rows of the table, or the chosen ones, × width)."""
-        position = np.full(self._group["edge"].shape[0], -1, np.int64)
+        position = np.full(len(self.edge()), -1, np.int64)
         stored = self.rows.ravel()
         position[stored[stored >= 0]] = np.flatnonzero(stored >= 0)
         identifier = str(self._group.attrs["id"])
@@ -191,7 +192,7 @@ class EmbeddingStore:
         return self._by_row(np.repeat(self._group[BRIGHTEST][:], self.rows.shape[1]), np.float32)
 
     def _by_row(self, stored: np.ndarray, dtype: type) -> np.ndarray:
-        out = np.zeros(self._group["edge"].shape[0], dtype)
+        out = np.zeros(len(self.edge()), dtype)
         rows = self.rows.ravel()
         out[rows[rows >= 0]] = stored[rows >= 0]
         return out

@@ -3,13 +3,30 @@
 # Shapes: b units, m markers, s pixels; a block has rows × columns pixels per marker.
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numba import njit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _HALF = np.uint32(16)
 
 
-@njit(cache=True, nogil=True)
+def _compiled(**how: object) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Compile, and keep the result for the next process where there is a place for it; a container may have none."""
+
+    def compiled(function: Callable[..., None]) -> Callable[..., None]:
+        try:
+            return njit(cache=True, nogil=True, **how)(function)
+        except RuntimeError:
+            return njit(nogil=True, **how)(function)
+
+    return compiled
+
+
+@_compiled()
 def spans(mask_bss: np.ndarray, first_bs: np.ndarray, last_bs: np.ndarray, pixels_b: np.ndarray) -> None:
     """Write where each row of a mask begins and ends (both 0 for an empty row), and how many pixels a mask has in all."""
     units, size, _ = mask_bss.shape
@@ -39,7 +56,7 @@ def _bfloat16(bits: np.uint32) -> np.uint32:
 
 
 # `contract` lets a product and a sum round once, as torch's addcmul does: the numbers are the same, bit for bit
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@_compiled(fastmath={"contract"})
 def fill(
     block: np.ndarray,
     corners: tuple[np.ndarray, np.ndarray],

@@ -35,8 +35,8 @@ def in_thread(items: Iterable[T], ahead: int) -> Iterator[T]:
                 close()
 
     thread = threading.Thread(target=work, name="kronos_sc-reader", daemon=True)
-    thread.start()
     try:
+        thread.start()  # an interrupt may come while it begins
         while True:
             more, value = queue.get()
             if not more:
@@ -49,7 +49,8 @@ def in_thread(items: Iterable[T], ahead: int) -> Iterator[T]:
     finally:
         stop.set()
         room.release()
-        thread.join()
+        if thread.ident is not None:
+            thread.join()
 
 
 def in_threads(work: Callable[[S], T], items: Iterable[S], threads: int) -> Iterator[T]:

@@ -83,9 +83,13 @@ def embedded(job: Job, encoder: Encoder, *, turn: AbstractContextManager[Any] | 
 
 
 def _in_turn(blocks: Iterator[patches.LoadedBlock], turn: AbstractContextManager[Any] | None) -> Iterator[patches.LoadedBlock]:
-    for block in blocks:
-        with turn or nullcontext():
-            yield block
+    """Yield the blocks while it is this job's turn, from the first that was read to the end."""
+    first = next(blocks, None)
+    if first is None:
+        return
+    with turn or nullcontext():  # not given back between blocks: on a GPU the next one is asked for before this one is encoded
+        yield first
+        yield from blocks
 
 
 def _joined(parts: list[_runner.Encoded], number: int, rows: np.ndarray, brightest: float) -> Finished:

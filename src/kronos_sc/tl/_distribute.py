@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import time
-from asyncio import CancelledError
 from collections import deque
 from contextlib import suppress
 from dataclasses import replace
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from kronos_sc.tl._jobs import Job
     from kronos_sc.tl._sink import Sink
 
+CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)  # of the event loop; of Dask, whose results are no longer to be had
 _TRIES = 3
 _ROOM = 2**30  # bytes on their way, where pixels travel
 _LOOK = 2.0  # seconds between two looks at who is there
@@ -104,7 +106,7 @@ class _Run:
         try:
             wait(self._work)
             error = self._work.exception()
-        except CancelledError as gone:
+        except CANCELLED as gone:
             raise lost(gone) from gone
         if error is not None:
             msg = (
@@ -187,7 +189,7 @@ class _Run:
             return
         try:
             outcome = future.result()
-        except CancelledError as error:
+        except CANCELLED as error:
             raise lost(error) from error
         except Exception as error:  # noqa: BLE001 - of Dask itself: workers that died, results that do not arrive
             outcome = Failed("", type(error).__name__, str(error))
@@ -231,7 +233,7 @@ class _Run:
     def _keep(self, key: Any) -> None:
         """Accept a block if it is done; nothing is tried again."""
         future, task = self._pending.pop(key, (None, None))
-        with suppress(Exception, CancelledError):
+        with suppress(Exception, asyncio.CancelledError):
             if future is not None and isinstance(done := future.result(), Done):
                 self._sink.accept(done.staged)
                 self._shown.update(task.units)

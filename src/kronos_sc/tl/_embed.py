@@ -198,6 +198,8 @@ def embed(
     table = target.table if inplace else target.table.copy()
     slots = fill(table, keys, {kind: sink.features(kind) for kind in options.features}, edge, entry)
     _report(target, keys, slots, units=units, seconds=seconds)
+    if place is not None:
+        info(f"features are in {place}; attach them to a table read later with io.read_embedding(sdata, {str(place)!r})")
     return None if inplace else table
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from asyncio import CancelledError
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from kronos_sc._core.log import info
 from kronos_sc.models import _precision
 from kronos_sc.tl._compute import compute_here
-from kronos_sc.tl._distribute import compute_on, lost
+from kronos_sc.tl._distribute import CANCELLED, compute_on, lost
 from kronos_sc.tl._worker import Facts, facts
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ class Cluster:
             self._wait(future)
             if (error := future.exception()) is None:
                 return future.result()
-        except CancelledError as gone:
+        except CANCELLED as gone:
             raise lost(gone) from gone
         if isinstance(error, ValueError):
             msg = f"On a worker of {self.address}: {error}"
