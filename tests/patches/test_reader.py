@@ -15,6 +15,7 @@ from spatialdata.models import Image2DModel
 
 import kronos_sc
 from kronos_sc import patches
+from kronos_sc.patches import _reader
 from kronos_sc.patches._labels import scan
 from kronos_sc.patches._raster import Affine, Raster
 from kronos_sc.patches._units import LabelSource, Units
@@ -216,3 +217,27 @@ def test_pixels_and_labels_do_not_depend_on_threads(tmp_path, monkeypatch, threa
         for unit, y, x in zip(block.units, block.y, block.x, strict=True):
             expected = padded[units.y[unit] + 32 :, units.x[unit] + 32 :][:32, :32]
             np.testing.assert_array_equal(block.labels[y : y + 32, x : x + 32], expected)
+
+
+@pytest.mark.parametrize("most", [0, 20_000, 10**9])
+@pytest.mark.parametrize("size", [32, 256])
+def test_what_waits_for_later_blocks_is_bounded(monkeypatch, most, size):
+    """Chunks are decoded again where too many pixels would wait; the windows are the same."""
+    array = np.random.default_rng(2).integers(1, 60_000, (3, 301, 397)).astype(np.uint16)
+    units = windows((301, 397), size, 300)
+    plan = patches.plan(an_image(array, (1, 64, 64)), [2, 0], units, block_memory=1, most=7)
+    monkeypatch.setattr(_reader, "_WAITING", most)
+    monkeypatch.setattr(kronos_sc.settings, "block_memory", 0)
+    seen = []
+    plain = _reader._Strips.want
+
+    def watched(self, *args):
+        found = plain(self, *args)
+        seen.append(sum(strip.nbytes for strips in self._waiting.values() for _, strip in strips))
+        assert seen[-1] == self._bytes
+        return found
+
+    monkeypatch.setattr(_reader._Strips, "want", watched)
+    np.testing.assert_array_equal(all_crops(plan), plainly(array, [2, 0], units))
+    assert max(seen) <= most
+    assert (len(seen) == len(plan.chunks)) == (most == 10**9)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from kronos_sc.patches._plan import Block, Plan, Rect
     from kronos_sc.patches._source import Lazy, Stored
 
+_WAITING = 2**28  # bytes of decoded pixels that may wait for later blocks
+
 
 def read(plan: Plan, *, nan: str = "error", ahead: int = 1) -> Iterator[LoadedBlock]:
     """Yield the blocks of a plan in order, reading ahead in a thread.
@@ -42,14 +44,14 @@ def read(plan: Plan, *, nan: str = "error", ahead: int = 1) -> Iterator[LoadedBl
 def _blocks(plan: Plan, nan: str) -> Iterator[LoadedBlock]:
     """Decode, assemble and check one block after the other."""
     pixels_of = source(plan.image.data)
-    waiting: dict[int, list[tuple[Rect, np.ndarray]]] = {}
+    strips = _Strips(plan)
     with _threads() as run:
         for block in plan.blocks:
             pixels = np.zeros((len(plan.channels), *block.rect.shape), plan.image.data.dtype.newbyteorder("="))
-            for rect, strip in waiting.pop(block.index, []):
+            for rect, strip in strips.pop(block):
                 view(pixels, block.rect, rect)[...] = strip
             labels = run(partial(_labels, plan), (block,))  # several threads begin now; one waits until it is asked
-            wants = [_want(plan, block, key, pixels, waiting) for key in block.fresh]
+            wants = [strips.want(block, key, pixels) for key in (*block.fresh, *strips.owed(block))]
             try:
                 pixels_of.fill(plan.channels, wants, run)
             except Exception as error:
@@ -71,18 +73,53 @@ def _threads() -> Iterator[Callable[..., Iterator[Any]]]:
         yield pool.map
 
 
-def _want(plan: Plan, block: Block, key: tuple[int, int], pixels: np.ndarray, waiting: dict[int, list[tuple[Rect, np.ndarray]]]) -> Want:
-    """Return what blocks need of a chunk, and where it goes: into this block, or into strips that wait for a later one."""
-    targets = []
-    for taker in plan.takers[key]:
-        rect = plan.chunks[key].meet(plan.blocks[taker].rect)
-        if taker == block.index:
-            out = view(pixels, block.rect, rect)
-        else:
-            out = np.zeros((len(plan.channels), *rect.shape), pixels.dtype)
-            waiting.setdefault(taker, []).append((rect, out))
-        targets.append((rect, out))
-    return Want(around([rect for rect, _ in targets]), tuple(targets))
+class _Strips:
+    """Pixels of decoded chunks that later blocks need; where too many would wait, a chunk is decoded again instead.
+
+    A block at the lower edge of a chunk needs a few rows of the chunk below, whose own block comes a whole row of blocks later.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._waiting: dict[int, list[tuple[Rect, np.ndarray]]] = {}
+        self._owed: dict[int, list[tuple[int, int]]] = {}
+        self._bytes, self._most = 0, max(_WAITING, 4 * settings.block_memory)
+
+    def pop(self, block: Block) -> list[tuple[Rect, np.ndarray]]:
+        """Return what waits for a block, and forget it."""
+        found = self._waiting.pop(block.index, [])
+        self._bytes -= sum(strip.nbytes for _, strip in found)
+        return found
+
+    def owed(self, block: Block) -> list[tuple[int, int]]:
+        """Return the chunks that were decoded before and must be again, for this block."""
+        return self._owed.pop(block.index, [])
+
+    def want(self, block: Block, key: tuple[int, int], pixels: np.ndarray) -> Want:
+        """Return what is taken of a chunk, and where it goes: into this block, or into strips that wait for later ones."""
+        plan, first = self._plan, key in block.fresh
+        targets = []
+        for taker in plan.takers[key]:
+            rect = plan.chunks[key].meet(plan.blocks[taker].rect)
+            if taker == block.index:
+                targets.append((rect, view(pixels, block.rect, rect)))
+            elif taker > block.index and (first or key in self._owed.get(taker, [])):
+                size = len(pixels) * rect.shape[0] * rect.shape[1] * pixels.itemsize
+                if self._bytes + size > self._most:
+                    self._owe(taker, key)
+                    continue
+                if not first:
+                    self._owed[taker].remove(key)
+                self._bytes += size
+                strip = np.zeros((len(pixels), *rect.shape), pixels.dtype)
+                self._waiting.setdefault(taker, []).append((rect, strip))
+                targets.append((rect, strip))
+        return Want(around([rect for rect, _ in targets]), tuple(targets))
+
+    def _owe(self, taker: int, key: tuple[int, int]) -> None:
+        keys = self._owed.setdefault(taker, [])
+        if key not in keys:
+            keys.append(key)
 
 
 def _labels(plan: Plan, block: Block) -> np.ndarray | None:
