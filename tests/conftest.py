@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ CHANNELS = ("DAPI", "CD3", "CD8", "CD20", "CYTOKERATIN")
 
 
 def pytest_configure() -> None:
-    """The folder of real images by its whole name: manifests and commands read it from elsewhere."""
+    """The folder of real images by its whole name, because manifests and commands read it from elsewhere; an ear for Ctrl-C."""
     if folder := os.environ.get("KRONOS_SC_TEST_DATA"):
         os.environ["KRONOS_SC_TEST_DATA"] = str(Path(folder).resolve())
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what runs in the background deaf to Ctrl-C, which tests send
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
