@@ -118,13 +118,17 @@ class _Away:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        late: Exception | None = None
         try:
-            self._settle(most=0)
-        except Exception:
-            if error is None:
-                raise
+            while self._pending:
+                try:
+                    self._settle(most=0)
+                except Exception as found:  # noqa: BLE001 - raised below; the others are still to be accepted
+                    late = late or found
         finally:
             self._pool.shutdown(cancel_futures=True)
+        if error is None and late is not None:
+            raise late
 
     def put(self, block: Finished) -> None:
         """Take a block; wait while too many are in hand."""
@@ -134,11 +138,16 @@ class _Away:
     def _settle(self, *, most: int) -> None:
         """Accept what is staged until at most so many blocks are in hand."""
         while True:
-            done = [future for future in self._pending if future.done()]
-            for future in done:
+            failed: BaseException | None = None
+            for future in [future for future in self._pending if future.done()]:
                 units = self._pending.pop(future)
+                if (error := future.exception()) is not None:
+                    failed = failed or error
+                    continue
                 self._sink.accept(future.result())
                 self._shown.update(units)
+            if failed is not None:  # after those that are whole
+                raise failed
             if len(self._pending) <= most:
                 return
             wait(self._pending, return_when=FIRST_COMPLETED)
