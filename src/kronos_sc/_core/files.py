@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from kronos_sc._core.progress import track
+
+_AT_ONCE = 16
 
 
 def swap(new: Path, target: Path, *, aside: Path) -> None:
@@ -34,8 +36,20 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def on_disk(folder: Path) -> None:
-    """Wait until all files of a folder are on the disk."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+    """Wait until a folder is on the disk: the files that only it has, and the names of all."""
+    every = [Path(root, name) for root, _, files in os.walk(folder) for name in (*files, "")]
+    waiting = [path for path in every if path.is_dir() or path.stat().st_nlink == 1]  # links are on the disk already
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # the file system puts requests that come together into one
+        for _ in track(pool.map(sync, waiting), total=len(waiting), description="to disk", unit="file"):
+            pass
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk; folders cannot be asked for on Windows."""
+    if os.name == "nt" and path.is_dir():
+        return
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

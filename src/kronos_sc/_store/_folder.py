@@ -61,9 +61,14 @@ def _damaged(path: Path, why: str) -> OSError:
 
 def identifier(path: Path) -> str | None:
     """Return the id of the store at a path, read with as little as possible; None if there is none."""
+    return (_attributes(path) or {}).get("id")
+
+
+def _attributes(path: Path) -> dict[str, Any] | None:
+    """Return the attributes of a folder's root, or None where they cannot be read."""
     try:
-        return json.loads((path / ROOT).read_text(encoding="utf-8"))["attributes"].get("id")
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return dict(json.loads((path / ROOT).read_text(encoding="utf-8"))["attributes"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -92,11 +97,9 @@ def _ours(path: Path, found: set[str]) -> bool:
     """Whether a folder is ours: it says so itself, or, where it cannot, by all of its names."""
     if ROOT not in found:  # names alone prove nothing: people have folders called "marker"
         return found <= _OURS and (PARTS in found or found <= {LOCK})
-    try:
-        said = json.loads((path / ROOT).read_text(encoding="utf-8"))["attributes"].get("format")
-    except (OSError, ValueError, AttributeError, TypeError, KeyError):
+    if (said := _attributes(path)) is None:
         return {"row", "names"} <= found <= _OURS
-    return str(said).startswith(FORMAT.rpartition("/")[0])
+    return str(said.get("format")).startswith(FORMAT.rpartition("/")[0])
 
 
 def discard(path: Path) -> None:

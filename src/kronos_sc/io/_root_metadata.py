@@ -9,8 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from kronos_sc._core.files import write_whole
-from kronos_sc.io._table_copy import sync
+from kronos_sc._core.files import sync, write_whole
 
 ROOT = "zarr.json"
 _COPY = "consolidated_metadata"

@@ -11,10 +11,10 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from kronos_sc._core.files import sync
 from kronos_sc._core.log import info
 from kronos_sc._core.warn import warn
 from kronos_sc.io import _root_metadata
-from kronos_sc.io._table_copy import sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

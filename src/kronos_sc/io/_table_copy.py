@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kronos_sc._core.progress import bar, track
+from kronos_sc._core.progress import bar
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from tqdm.std import tqdm
 
 METADATA = {"zarr.json", ".zattrs", ".zarray", ".zgroup", ".zmetadata"}
-_AT_ONCE = 16
 
 
 def clone(table: Path, new: Path, *, without: Collection[str]) -> None:
@@ -59,23 +57,3 @@ def _link(here: Path, there: Path) -> None:
         else:
             return
     shutil.copy2(here, there)
-
-
-def on_disk(folder: Path) -> None:
-    """Wait until a folder is on the disk: the files that only it has, and the names of all."""
-    every = [Path(root, name) for root, _, files in os.walk(folder) for name in (*files, "")]
-    waiting = [path for path in every if path.is_dir() or path.stat().st_nlink == 1]  # links are on the disk already
-    with ThreadPoolExecutor(_AT_ONCE) as pool:  # the file system puts requests that come together into one
-        for _ in track(pool.map(sync, waiting), total=len(waiting), description="to disk", unit="file"):
-            pass
-
-
-def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk; folders cannot be asked for on Windows."""
-    if os.name == "nt" and path.is_dir():
-        return
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kronos_sc._core.checks import listed
+from kronos_sc._core.files import on_disk, sync
 from kronos_sc._core.keys import EmbedKeys
 from kronos_sc.io import _root_metadata
 from kronos_sc.io._exchange import put
 from kronos_sc.io._features import write_features
 from kronos_sc.io._root_metadata import ROOT
 from kronos_sc.io._store_lock import META, NEW, OLD
-from kronos_sc.io._table_copy import clone, on_disk, sync
+from kronos_sc.io._table_copy import clone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
