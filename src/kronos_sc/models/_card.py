@@ -31,6 +31,10 @@ class Card:
         Paper.
     patch_multiple
         Window sizes must be multiples of this (pixels).
+    training_data
+        What the weights were learned from.
+    resolution
+        Micrometres per pixel, or magnification, of that data.
     notes
         Whatever a user should know before trusting it.
     diagnostic
@@ -47,6 +51,8 @@ class Card:
     architecture: str = ""
     citation: str = ""
     patch_multiple: int = 16
+    training_data: str = ""
+    resolution: str = ""
     notes: str = ""
     diagnostic: str = ""
 
@@ -67,6 +73,7 @@ class Card:
             "source": self.source,
             "architecture": self.architecture,
             "features": ", ".join(self.features),
+            "trained on": " at ".join(part for part in (self.training_data, self.resolution) if part),
             "citation": self.citation,
             "notes": self.notes,
             "blocks": self.diagnostic,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from kronos_sc.models._model import Model
+from kronos_sc.models._model import Model, TokenGrid
 
 if TYPE_CHECKING:
     import torch
@@ -36,21 +36,29 @@ class KronosModel(Model):
         self.net, self.card, self.vocabulary, self.sha256 = net.eval().requires_grad_(requires_grad=False), card, vocabulary, sha256
 
     def width(self, kind: str, markers: int) -> int:
-        """Return D for the class token and markers · D for marker features."""
-        return self.net.config.dim * (markers if kind == "marker" else 1)
+        """Return D for the class token, markers · D for marker features and for each token."""
+        return self.net.config.dim * (1 if kind == "cls" else markers)
 
     def tokens(self, size: int, markers: int) -> int:
         """Return 1 + registers + markers · tokens of one marker."""
-        per_axis = (size - self.net.config.patch) // self.net.stride + 1
-        return 1 + self.net.config.registers + markers * per_axis**2
+        return 1 + self.net.config.registers + markers * self.token_grid(size).count ** 2
+
+    def token_grid(self, size: int) -> TokenGrid:
+        """Return where the tokens of a window lie."""
+        patch, step = self.net.config.patch, self.net.stride
+        return TokenGrid((size - patch) // step + 1, step, patch / 2)
 
     def encode(
         self, pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor, mask_bhw: torch.Tensor, kinds: tuple[str, ...]
     ) -> dict[str, torch.Tensor]:
-        """Return marker features (b, m · d, blocks in panel order) and class features (b, d)."""
+        """Return marker features (b, m · d, blocks in panel order), class features (b, d) and tokens (b, r · c · m · d)."""
         features = self.net(pixels_bmhw.to(self.net.cls_token.dtype), marker_ids_bm)
-        named = {"marker": features.markers.flatten(1), "cls": features.cls}
-        return {kind: named[kind] for kind in kinds}
+        named = {
+            "marker": lambda: features.markers.flatten(1),
+            "cls": lambda: features.cls,
+            "token": lambda: features.tokens.permute(0, 2, 3, 1, 4).flatten(1),
+        }
+        return {kind: named[kind]() for kind in kinds}
 
     def at(self, device: torch.device, dtype: torch.dtype) -> KronosModel:
         """Return a copy on a device and in a number format; the model itself if it is there already."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from kronos_sc.markers import paper_vocabulary
 from kronos_sc.models._card import Card
-from kronos_sc.models._model import Model
+from kronos_sc.models._model import Model, TokenGrid
 
 if TYPE_CHECKING:
     import torch
@@ -24,8 +24,14 @@ MEAN_MARKER = Card(
 )
 
 
+TOKEN = 16  # pixels along each axis that make one number of a map: those of a token of KRONOS
+
+
 class MeanMarker(Model):
-    """Mean of each marker over the pixels of a unit; the part of a window beyond the image does not count."""
+    """Mean of each marker over the pixels of a unit; the part of a window beyond the image does not count.
+
+    Its tokens are means over squares of 16 pixels: raw intensities at the resolution of the tokens of KRONOS.
+    """
 
     key = "mean_marker"
     needs_statistics: ClassVar[bool] = False
@@ -44,7 +50,21 @@ class MeanMarker(Model):
     def encode(
         self, pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor, mask_bhw: torch.Tensor, kinds: tuple[str, ...]
     ) -> dict[str, torch.Tensor]:
-        """Return the mean of each marker inside the mask (b, m)."""
-        inside = mask_bhw[:, None].to(pixels_bmhw.dtype)
-        total = (pixels_bmhw * inside).sum((2, 3))
-        return dict.fromkeys(kinds, total / inside.sum((2, 3)).clamp_min(1))
+        """Return the mean of each marker inside the mask (b, m), and of each square (b, r · c · m)."""
+        named = {"marker": lambda: _mean(pixels_bmhw, mask_bhw), "token": lambda: _squares(pixels_bmhw)}
+        return {kind: named[kind]() for kind in kinds}
+
+    def token_grid(self, size: int) -> TokenGrid:
+        """Return where the squares of a window lie."""
+        return TokenGrid(size // TOKEN, TOKEN, TOKEN / 2)
+
+
+def _mean(pixels_bmhw: torch.Tensor, mask_bhw: torch.Tensor) -> torch.Tensor:
+    inside = mask_bhw[:, None].to(pixels_bmhw.dtype)
+    return (pixels_bmhw * inside).sum((2, 3)) / inside.sum((2, 3)).clamp_min(1)
+
+
+def _squares(pixels_bmhw: torch.Tensor) -> torch.Tensor:
+    from torch.nn import functional
+
+    return functional.avg_pool2d(pixels_bmhw, TOKEN).permute(0, 2, 3, 1).flatten(1)

@@ -3,14 +3,35 @@
 # Shapes: b units, m markers, h × w pixels, f features.
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
     import torch
 
     from kronos_sc.markers import Vocabulary
     from kronos_sc.models._card import Card
+
+
+@dataclass(frozen=True)
+class TokenGrid:
+    """Where the tokens of a square window lie.
+
+    Parameters
+    ----------
+    count
+        Tokens along each axis.
+    step
+        Pixels from one token to the next.
+    first
+        Pixels from the border of the window to the centre of the first token.
+    """
+
+    count: int
+    step: int
+    first: float
 
 
 class Model(ABC):
@@ -28,6 +49,10 @@ class Model(ABC):
         Of the weights; empty where there are none.
     key
         Name of the slots that its embeddings go to.
+    needs_statistics
+        Whether pixels are z-scored; else they are only scaled to [0, 1].
+    image_statistics
+        Whether markers without statistics take those of the images of a call; else they are an error.
     """
 
     card: Card
@@ -36,6 +61,7 @@ class Model(ABC):
     sha256: str = ""
     key: str = "embedding"
     needs_statistics: ClassVar[bool] = True
+    image_statistics: ClassVar[bool] = False
 
     @abstractmethod
     def width(self, kind: str, markers: int) -> int:
@@ -51,8 +77,20 @@ class Model(ABC):
     ) -> dict[str, torch.Tensor]:
         """Return features (b, f) by kind; `mask_bhw` says which pixels belong to the unit.
 
+        The kind `"token"` is (b, rows · columns · width("token", m)): tokens row by row, the markers of each location side by side.
         Both inputs are overwritten by the next batch: copy what is to be kept.
         """
+
+    def token_grid(self, size: int) -> TokenGrid:
+        """Return where the tokens of a window of `size` pixels lie; a ValueError where a model has none."""
+        msg = f"{self.card.name!r} gives one vector per window and no token features, which maps are made of. Take 'kronos', say."
+        raise ValueError(msg)
+
+    def with_vocabulary(self, vocabulary: Vocabulary) -> Self:
+        """Return this model with the ids and statistics of another vocabulary, those of a KRONOS checkpoint say; weights are shared."""
+        other = copy.copy(self)
+        other.vocabulary = vocabulary
+        return other
 
     def at(self, device: torch.device, dtype: torch.dtype) -> Model:
         """Return this model on a device and in a number format, sharing nothing that inference could change."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -45,30 +45,40 @@ UNTRAINED = Card(
 
 
 class Loader(Protocol):
-    """Makes a model; options that do not apply to it are refused or ignored by the loader."""
+    """Makes a model; `blocks` and `token_overlap` are always given, other options of :func:`load` only if the user named them."""
 
-    def __call__(self, *, blocks: str | None, token_overlap: bool | None) -> Model:
+    def __call__(self, *, blocks: str | None, token_overlap: bool | None, **options: Any) -> Model:
         """Return the model on the CPU in float32."""
 
 
-def _kronos(*, blocks: str | None, token_overlap: bool | None) -> Model:
+def _kronos(*, blocks: str | None, token_overlap: bool | None, **options: Any) -> Model:
+    _refuse(KRONOS, options, "pass the folder of its files instead of its name")
     from kronos_sc.models._hub import fetch
 
     return _weights.from_folder(fetch(KRONOS_HUB), KRONOS, blocks=blocks, token_overlap=token_overlap)
 
 
-def _untrained(*, blocks: str | None, token_overlap: bool | None) -> Model:
+def _untrained(*, blocks: str | None, token_overlap: bool | None, **options: Any) -> Model:
+    _refuse(UNTRAINED, options, "leave it out")
     with torch.random.fork_rng(devices=[]):  # the user's random state stays as it is
         net = KronosViT(blocks=blocks or "all", token_overlap=bool(token_overlap))
     net.reset(torch.Generator().manual_seed(_UNTRAINED_SEED))
     return KronosModel(net, UNTRAINED, paper_vocabulary(mean=0.05, std=0.1))
 
 
-def _mean_marker(*, blocks: str | None, token_overlap: bool | None) -> Model:
+def _mean_marker(*, blocks: str | None, token_overlap: bool | None, **options: Any) -> Model:
+    _refuse(MEAN_MARKER, options, "leave it out")
     if blocks is not None or token_overlap is not None:
         msg = "'mean-marker' has no network: blocks and token_overlap do not apply to it. Leave them out."
         raise ValueError(msg)
     return MeanMarker()
+
+
+def _refuse(card: Card, options: dict[str, Any], fix: str) -> None:
+    """Raise a ValueError for options of `load` that do not apply to a model."""
+    if options:
+        msg = f"{card.name!r} takes no {listed(options)}: {fix}."
+        raise ValueError(msg)
 
 
 _REGISTRY: dict[str, tuple[Card, Loader]] = {}
@@ -86,7 +96,8 @@ def register(card: Card, loader: Loader, *, overwrite: bool = False) -> None:
     card
         What the model is.
     loader
-        Called as `loader(blocks=..., token_overlap=...)`; returns a :class:`Model`.
+        Called as `loader(blocks=..., token_overlap=...)`, with `weights=` and `fit=` only if the user gave them; returns a
+        :class:`Model`.
     overwrite
         Replace a model of the same name.
     """
@@ -123,6 +134,8 @@ def load(
     *,
     blocks: str | None = None,
     token_overlap: bool | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    fit: str | None = None,
     device: str | torch.device | None = None,
 ) -> Model:
     """Load an encoder.
@@ -138,6 +151,11 @@ def load(
         `"all"` runs every block (default for everything else).
     token_overlap
         Cut tokens every half token: four times the tokens, finer features. Off by default.
+    weights
+        A local file with the weights of a registered backbone (safetensors, `.npz`, or a `.pth` of nothing but tensors), instead of
+        the hub's.
+    fit
+        How windows reach a multiple of a backbone's patch: `"crop"` around the centre (as in the paper; default) or `"resize"`.
     device
         Where to put the network, for instance `"cuda"`; `tl.embed` chooses by itself.
 
@@ -145,19 +163,24 @@ def load(
     -------
     An object with `.net`, `.card`, `.vocabulary` and `.sha256`.
     """
-    model = _load(name_or_path, blocks=blocks, token_overlap=token_overlap)
-    return model if device is None or model.net is None else model.at(torch.device(device), model.net.cls_token.dtype)
+    options = {key: value for key, value in (("weights", weights), ("fit", fit)) if value is not None}
+    model = _load(name_or_path, blocks=blocks, token_overlap=token_overlap, **options)
+    return model if device is None or model.net is None else model.at(torch.device(device), model.input_format)
 
 
-def _load(name: str | os.PathLike[str] | Model, *, blocks: str | None, token_overlap: bool | None) -> Model:
+def _load(name: str | os.PathLike[str] | Model, *, blocks: str | None, token_overlap: bool | None, **options: Any) -> Model:
     if not isinstance(name, str | os.PathLike | Model):
         msg = f"A model is a name ({listed(list_models())}), a path or a loaded model, got {type(name).__name__}. Load one with models.load(...)."
         raise TypeError(msg)
+    registry = _registry()
+    if isinstance(name, str) and name in registry:
+        return registry[name][1](blocks=blocks, token_overlap=token_overlap, **options)
+    if options:
+        what = name.card.name if isinstance(name, Model) else os.fspath(name)
+        msg = f"{what!r} takes no {listed(options)}; registered backbones do ({listed(list_models())}). Leave it out."
+        raise ValueError(msg)
     if isinstance(name, Model):
         return _with_options(name, blocks=blocks, token_overlap=token_overlap)
-    registry = _registry()
-    if name in registry:
-        return registry[name][1](blocks=blocks, token_overlap=token_overlap)
     place, card = _locate(os.fspath(name))
     return _weights.from_folder(place, card, blocks=blocks, token_overlap=token_overlap)
 

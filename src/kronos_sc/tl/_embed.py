@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kronos_sc import models, patches
+from kronos_sc import models
 from kronos_sc._core.keys import EmbedKeys
 from kronos_sc._core.log import info
 from kronos_sc._core.resolve import require_spatialdata
 from kronos_sc._core.slots import fill
 from kronos_sc._store import Spec
-from kronos_sc.tl._blocks import numbered
 from kronos_sc.tl._compute import Encoder
 from kronos_sc.tl._destination import destination, finish, place_for
 from kronos_sc.tl._identity import identity
-from kronos_sc.tl._jobs import Job, Options, make_job
-from kronos_sc.tl._panel import complete, panel_for
+from kronos_sc.tl._jobs import Job, Options
 from kronos_sc.tl._provenance import record
 from kronos_sc.tl._signal import warn_if_cut, warn_if_dim
 from kronos_sc.tl._sink import MemorySink, Sink
+from kronos_sc.tl._subject import subject
 from kronos_sc.tl._workplace import workplace
 
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
     import torch
     from anndata import AnnData
     from spatialdata import SpatialData
+
+    from kronos_sc import patches
 
 
 def embed(
@@ -160,22 +161,18 @@ def embed(
     """
     require_spatialdata(sdata)
     options = Options.checked(features, mask_fill, nan, precision, dtype, batch_size, patch_size)
-    target = patches.target(sdata, image_key=image_key, labels_key=labels_key, shapes_key=shapes_key, table=table_key, scale=scale)
+    where = {"image_key": image_key, "labels_key": labels_key, "shapes_key": shapes_key, "table": table_key, "scale": scale}
     work = workplace(device)
     encoder = models.load(model, token_overlap=token_overlap)
-    options.check_model(encoder)
+    about = subject(sdata, encoder, options, where, channels=channels, require_nuclear=require_nuclear)
+    target, widths = about.target, about.widths
     keys = EmbedKeys(key_added or encoder.key)
-    images = list(target.images.values())
-    panel = panel_for(images, encoder, channels, require_nuclear=require_nuclear)
-    names = list(panel.loc[panel["id"] >= 0, "channel"])
-    widths = {kind: encoder.width(kind, len(names)) for kind in options.features}
     size = target.table.n_obs * sum(widths.values()) * np.dtype(dtype).itemsize
     place = place_for(sdata, store, table=target.key, key=keys.name, size=size)
-    how = {"mpp": mpp, "spatial_key": spatial_key, "max_value": max_value}
-    jobs = numbered([make_job(sdata, target, region, image, encoder, names, options, **how) for region, image in target.images.items()])
-    panel = complete(panel, images, encoder, max_value=max_value, nan=nan)
+    jobs = about.jobs(sdata, mpp=mpp, spatial_key=spatial_key, max_value=max_value)
+    panel = about.completed(max_value=max_value)
     used = panel[panel["id"] >= 0]
-    where, number_format = work.settle(precision if encoder.net is not None else "float32")
+    at, number_format = work.settle(precision if encoder.net is not None else "float32")
     precision = str(number_format).removeprefix("torch.")
     start = time.perf_counter()
     given = {"scale": scale, "mpp": mpp, "nan": nan, "spatial_key": spatial_key, "require_nuclear": require_nuclear}
@@ -189,11 +186,11 @@ def embed(
     _announce(target, encoder, panel, jobs)
     memory = nullcontext((MemorySink(target.table.n_obs, widths, dtype), jobs)) if place is None else None
     with memory or destination(place, jobs, spec, overwrite=overwrite) as (sink, left):
-        work.compute(left, Encoder(encoder, used, options.features, nan, batch_size, where, number_format), sink)
+        work.compute(left, Encoder(encoder, used, options.features, nan, batch_size, at, number_format), sink)
         _look_back(jobs, sink)
         units = sum(job.n_planned for job in left)
         seconds = time.perf_counter() - start
-        entry = record(encoder, panel, parameters | {"batch_size": batch_size}, precision=precision, device=where.type, seconds=seconds)
+        entry = record(encoder, panel, parameters | {"batch_size": batch_size}, precision=precision, device=at.type, seconds=seconds)
         entry = finish(sink, entry, anew=units > 0)
     table = target.table if inplace else target.table.copy()
     slots = fill(table, keys, {kind: sink.features(kind) for kind in options.features}, edge, entry)

@@ -38,14 +38,18 @@ def panel_for(images: list[Raster], model: Model, channels: Any, *, require_nucl
 
 
 def complete(panel: pd.DataFrame, images: list[Raster], model: Model, *, max_value: float | None, nan: str) -> pd.DataFrame:
-    """Return the panel with statistics for every marker: the model's own, those of the images for markers it has not seen."""
+    """Return the panel with statistics for every marker: the model's own, or those of the images.
+
+    Those of the images stand in for markers that the model has not seen, and for all where a model brings none.
+    """
     used = panel[panel["id"] >= 0]
     if not model.needs_statistics:
         here = panel["id"] >= 0
         return panel.assign(mean=panel["mean"].where(~here, 0.0), std=panel["std"].where(~here, 1.0))
-    unseen = used.loc[(used["how"] == "unseen") & ~np.isfinite(used["std"].to_numpy(float)), "channel"]
-    if len(unseen):
+    from_images = (used["how"] == "unseen") | model.image_statistics
+    lacking = used.loc[from_images & ~np.isfinite(used["std"].to_numpy(float)), "channel"]
+    if len(lacking):
         images = list({image.name: image for image in images}.values())
-        panel = with_statistics(panel, raster_stats(images, list(unseen), max_value=max_value, nan=nan), replace=False)
+        panel = with_statistics(panel, raster_stats(images, list(lacking), max_value=max_value, nan=nan), replace=False)
     markers.check(panel, require_nuclear=False)
     return panel
