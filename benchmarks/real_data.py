@@ -1,11 +1,13 @@
-"""Probe, retrieval and clusters on two real CODEX images: mean marker, mean and spread, and every embedding at hand; printed as they are.
+"""Probe, k-NN, retrieval and clusters on two real CODEX images: every encoder at hand beside mean marker; printed as they are.
 
-Takes the folder of real images (`KRONOS_SC_TEST_DATA`). `--model` adds a trained model by name or folder; the network with random weights
-is there in any case, as the floor that training has to leave behind.
+Takes the folder of real images (`KRONOS_SC_TEST_DATA`). `--dinov2` adds DINOv2 ViT-S/14 from a local file of weights, `--model` any other
+encoder by name or folder; the network with random weights is there in any case, as the floor that training has to leave behind.
+`mean_spread` is computed here, apart from the package: it has to agree with the first two columns of `mean_marker_plus`.
 """
 
 import argparse
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +52,30 @@ def add_spread(sdata: SpatialData) -> None:
     )
 
 
+def add_plus(sdata: SpatialData, channels: dict | None) -> None:
+    """Add statistics of each marker, alone and with the shape of the cell beside them; raise an error unless mean and spread agree."""
+    ks.tl.embed(sdata, model="mean-marker+", channels=channels, features=("marker", "cls"))
+    obsm = sdata["table"].obsm
+    shape = np.asarray(obsm.pop("X_mean_marker_plus_cls"))
+    values = np.asarray(obsm["X_mean_marker_plus"])
+    obsm["X_mean_marker_plus_shape"] = np.hstack([values, shape])
+    scale = float(np.atleast_1d(ks.get.record(sdata["table"], key="mean_marker_plus")["params"]["max_value"])[0])
+    apart = obsm["X_mean_spread"].reshape(len(values), -1, 2) / scale - values.reshape(len(values), -1, 7)[..., :2]
+    if np.abs(apart).max() > 1e-5:
+        msg = f"mean and spread of the package and of scipy.ndimage differ by {np.abs(apart).max():.1e}"
+        raise RuntimeError(msg)
+
+
+def encoders(options: argparse.Namespace) -> dict[str, ks.models.Model]:
+    """Return the models to compare by the name of their row; KRONOS and its kin with the blocks of the released package."""
+    found = {"kronos-untrained": ks.models.load("kronos-untrained")}
+    if options.dinov2:
+        found["dinov2-s14"] = ks.models.load("dinov2-s14", weights=options.dinov2)
+    found |= {Path(name).name: ks.models.load(name) for name in options.model}
+    kin = ks.models.KronosModel
+    return {name: ks.models.load(model, blocks="official") if isinstance(model, kin) else model for name, model in found.items()}
+
+
 def compare(table: AnnData, target: str) -> pd.DataFrame:
     """Return one row per representation."""
     ks.pp.spatial_folds(table, n_folds=4, guard=16)
@@ -76,19 +102,27 @@ def compare(table: AnnData, target: str) -> pd.DataFrame:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", action="append", default=[], help="a trained model, by name or folder")
-    models = ["kronos-untrained", *parser.parse_args().model]
+    parser.add_argument("--model", action="append", default=[], help="another encoder, by name or folder")
+    parser.add_argument("--dinov2", metavar="FILE", help="weights of DINOv2 ViT-S/14 (safetensors, .npz, .pth)")
+    parser.add_argument("--only", choices=tuple(SETS), help="one of the images")
+    options = parser.parse_args()
+    models = encoders(options)
     ks.settings.progress, ks.settings.verbosity = False, 1
     for name, how in SETS.items():
+        if options.only not in (None, name):
+            continue
         sdata = read(Path(os.environ["KRONOS_SC_TEST_DATA"]) / name, how["files"], how["target"])
         table = sdata["table"]
         ks.tl.embed(sdata, model="mean-marker", channels=how["channels"])
         add_spread(sdata)
-        for model in models:
-            key = "untrained" if model == "kronos-untrained" else Path(model).name
-            ks.tl.embed(sdata, model=ks.models.load(model, blocks="official"), channels=how["channels"], key_added=key)
+        add_plus(sdata, how["channels"])
+        for row, model in models.items():
+            start = time.perf_counter()
+            key = "".join(c if c.isalnum() or c in "-._" else "_" for c in row)
+            ks.tl.embed(sdata, model=model, channels=how["channels"], key_added=key)
+            print(f"{row}: {table.n_obs / (time.perf_counter() - start):.3g} cells/s", flush=True)
         print(f"\n{name}: {table.n_obs:,} cells, {table.obs[how['target']].nunique()} classes, four quadrants, guard band 16 px")
-        print(compare(table, how["target"]).to_string())
+        print(compare(table, how["target"]).to_string(), flush=True)
 
 
 if __name__ == "__main__":

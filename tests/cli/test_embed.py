@@ -92,7 +92,7 @@ def test_corrections_are_parsed():
         (["--map", "DAPI"], "--map 'DAPI' is no correction"),
         (["--output", "cells.csv"], "ends with '.csv'; a table is written as .h5ad or .zarr"),
         (["--output", "nowhere/cells.h5ad"], "The folder nowhere of --output cells.h5ad does not exist"),
-        (["--precision", "half"], "precision='half' is not a choice"),
+        (["--precision", "half"], "--precision 'half' is not a choice; it can be"),
     ],
 )
 def test_errors_leave_the_store_alone(store, call, contents, arguments, text):
@@ -159,6 +159,7 @@ def test_starting_again_is_said(store, call, tmp_path):
     other = call(*arguments, "--channels", "DAPI,CD8")
     assert other.exit_code == 1
     assert "holds an embedding of another call" in other.stderr
+    assert "Give the command that began it, choose another place with --store, or start again with --restart." in other.stderr
     assert call(*arguments, "--channels", "DAPI,CD8", "--restart").exit_code == 0
 
 
@@ -167,6 +168,8 @@ def test_starting_again_is_said(store, call, tmp_path):
     [
         (["--store", "a.zarr", "--beside"], "--store a.zarr and --beside are two places"),
         (["--into-table", "--output", "a.h5ad"], "--into-table writes into the SpatialData, and --output a.h5ad leaves it alone"),
+        (["--restart"], "--restart starts a store of features again, and none was named. Add --beside or --store PATH"),
+        (["--overwrite", "--beside"], "--overwrite replaces an existing --output, and there is none"),
     ],
 )
 def test_places_that_contradict_each_other(store, call, embedding, arguments, text):

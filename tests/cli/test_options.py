@@ -38,6 +38,7 @@ def test_what_is_left_out_is_the_default(call, cells, taken):
     [
         (["--nan", "zero"], "nan", "zero"),
         (["--no-nuclear"], "require_nuclear", False),
+        (["--dtype", "float16"], "dtype", "float16"),
         (["--mpp", "0.5"], "mpp", 0.5),
         (["--mask-fill", "none"], "mask_fill", None),
         (["--mask-fill", "zero"], "mask_fill", "zero"),
@@ -91,8 +92,9 @@ def test_options_act(call, store, tmp_path):
     [
         (["--nan", "skip"], "--nan='skip' is not a choice; --nan can be 'error', 'zero'"),
         (["--mask-fill", "black"], "--mask-fill='black' is not a choice; --mask-fill can be 'mean', 'zero', 'none'"),
+        (["--dtype", "int8"], "--dtype='int8' is not a choice; --dtype can be 'float32', 'float16'"),
         (["--blocks", "some"], "--blocks='some' is not a choice; --blocks can be 'official', 'all'"),
-        (["--blocks", "all"], "'mean-marker' has no network"),
+        (["--blocks", "all"], "blocks and token_overlap do not apply to it"),
     ],
 )
 def test_errors_name_what_the_shell_has(call, cells, taken, arguments, text):

@@ -57,7 +57,9 @@ def test_memory_whatever_the_size(case, monkeypatch):
 def test_a_tissue_that_lies_nowhere(case, make, monkeypatch, store):
     monkeypatch.setattr(settings, "memory", 1)
     sdata = make()
-    with pytest.raises(ValueError, match=r"not on disk.* Write it first with sdata\.write\(.*or name a folder with store=") as caught:
+    with pytest.raises(
+        ValueError, match=r"not on disk.* Write it first with sdata\.write\(.*name a folder with store=, or keep .* with store=False"
+    ) as caught:
         case.embed(sdata, store=store)
     assert ("settings.memory" in str(caught.value)) == (store is None)
     assert "X_kronos" not in sdata["table"].obsm

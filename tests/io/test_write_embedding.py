@@ -171,6 +171,32 @@ def test_every_reader_sees_it(folder, sdata):
     assert (eager.layers["raw"] != sdata["table"].layers["raw"]).nnz == 0
 
 
+def test_the_embedding_is_named_where_there_are_several(folder, sdata):
+    table = sdata["table"]
+    io.write_embedding(sdata)  # "kronos" and "other"
+    assert state(folder) == 1.0
+    del table.uns["kronos"]
+    put(table, "other", 2.0)
+    io.write_embedding(sdata)  # the only one
+    assert state(folder, "other") == 2.0
+    put(table, "third")
+    with pytest.raises(ValueError, match=r"Table 'table' has 2 embeddings \('other', 'third'\) and none was named\. Choose one with key="):
+        io.write_embedding(sdata)
+    table.uns.clear()
+    with pytest.raises(KeyError, match="There is no embedding 'kronos'"):
+        io.write_embedding(sdata)
+
+
+def test_features_too_large_for_a_table_are_said(folder, sdata, monkeypatch):
+    table = sdata["table"]
+    monkeypatch.setattr(settings, "memory", table.n_obs * 6 * 4 - 1)
+    io.write_embedding(sdata)  # in memory anyway
+    table.obsm["X_kronos"] = da.from_array(table.obsm["X_kronos"], chunks=(10, -1))
+    with pytest.warns(UserWarning, match=r"more than settings\.memory .* loads those of a table whole.*io\.read_embedding\(sdata\)"):
+        io.write_embedding(sdata)
+    assert state(folder) == 1.0
+
+
 def test_an_earlier_one_of_the_name_is_replaced_and_its_class_features_go(folder, sdata):
     put(sdata["table"], value=2.0, kinds=("marker", "cls"))
     io.write_embedding(sdata)
@@ -353,7 +379,7 @@ def test_errors_come_before_anything_is_written(folder, sdata, spoil, error, tex
     spoil(sdata, folder)
     before = files(folder.parent)
     with pytest.raises(error, match=text):
-        io.write_embedding(sdata)
+        io.write_embedding(sdata, key="kronos")
     assert files(folder.parent) == before
 
 

@@ -1,5 +1,6 @@
 """Networks and inputs that anyone can draw again; the golden numbers they give."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -61,3 +62,24 @@ def draw():
 def ids():
     """Return the golden marker ids."""
     return torch.tensor([[4, 248, 294], [4, 28, 322]])
+
+
+@pytest.fixture(scope="session")
+def beside():
+    """Return a function that imports a helper module that lies beside the tests of this room."""
+    modules = {}
+
+    def module(name):
+        if name not in modules:
+            spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+            modules[name] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(modules[name])
+        return modules[name]
+
+    return module
+
+
+@pytest.fixture(scope="session")
+def timm(beside):
+    """Return the package timm; tests that ask for it are skipped without."""
+    return beside("timm_shim").timm()

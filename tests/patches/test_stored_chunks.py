@@ -76,7 +76,7 @@ def test_corrupt_image_chunk_is_named(stored, tiny, tmp_path, state, unchanged):
     before = state(sdata)
     with pytest.raises(
         OSError,
-        match=r"Image 'image' could not be decoded at channel 'CD8', rows \d+–\d+, columns \d+–\d+: .*Nothing was written. Restore that chunk",
+        match=r"Image 'image' could not be decoded at channel 'CD8', rows \d+–\d+, columns \d+–\d+: .*The SpatialData is as it was. Restore that chunk",
     ):
         ks.tl.embed(sdata, model=tiny)
     unchanged(before, state(sdata))
@@ -87,7 +87,7 @@ def test_missing_image_chunk_is_named(stored, tiny, tmp_path, state, unchanged):
     sdata = stored(tmp_path / "a.zarr")
     chunk_file(tmp_path / "a.zarr", "images", 1, 0, 2).unlink()
     before = state(sdata)
-    message = r"Image 'image' has no stored chunk under some units: channel 'CD3' rows 0–64 columns 128–190. Nothing was written. Restore.*nan='zero'"
+    message = r"Image 'image' has no stored chunk under some units: channel 'CD3' rows 0–64 columns 128–190. The SpatialData is as it was. Restore.*nan='zero'"
     with pytest.raises(OSError, match=message):
         ks.tl.embed(sdata, model=tiny)
     with pytest.raises(OSError, match=message):
@@ -102,7 +102,7 @@ def test_corrupt_labels_chunk_is_named(stored, tiny, tmp_path, state, unchanged)
     path = chunk_file(tmp_path / "a.zarr", "labels", 1, 2)
     path.write_bytes(b"\x00" * 9)
     before = state(sdata)
-    message = r"Labels 'cells' could not be decoded at rows 64–128, columns 128–190: .*Nothing was written. Restore that chunk"
+    message = r"Labels 'cells' could not be decoded at rows 64–128, columns 128–190: .*The SpatialData is as it was. Restore that chunk"
     with pytest.raises(OSError, match=message):
         ks.tl.embed(sdata, model=tiny)
     with pytest.raises(OSError, match=message):

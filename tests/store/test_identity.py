@@ -15,8 +15,10 @@ from kronos_sc._store import differences
         ({"sha256": "a" * 64}, {"sha256": "b" * 64}, ["weights differ"]),
         ({"image": {"pixels sha256": "1"}}, {"image": {"pixels sha256": "2"}}, ["weights image pixels differ"]),
         ([["CD3", 1], ["CD8", 2]], [["CD8", 2], ["CD3", 1]], ["weights is in another order"]),
-        ([["CD3", 1], ["CD8", 2]], [["CD8", 2], ["CD20", 3]], ["weights had CD3 1 and has CD20 3 now"]),
-        ([["CD3", 1], ["CD8", 2]], [["CD8", 2]], ["weights had CD3 1 and has nothing else now"]),
+        ([["CD3", 1], ["CD8", 2]], [["CD8", 2], ["CD20", 3]], ["weights had CD3 1 and has CD20 3 instead"]),
+        ([["CD3", 1], ["CD8", 2]], [["CD8", 2]], ["weights lacks CD3 1 now"]),
+        ([["CD8", 2]], [["CD8", 2], ["CD3", 1], ["CD4", 4]], ["weights has CD3 1, CD4 4 now, and had not"]),
+        ([1, 1, 2], [1, 2], ["weights had 3 entries and has 2 now"]),
         ({}, {"new": 3}, ["new was missing and is 3 now"]),
     ],
 )
@@ -27,4 +29,4 @@ def test_differences(there, here, words):
 
 def test_long_lists_are_cut():
     (line,) = differences([[i] for i in range(9)], [[99], [98]], name="panel")
-    assert line == "panel had 0, 1, 2, 3 and 5 more and has 99, 98 now"
+    assert line == "panel had 0, 1, 2, 3 and 5 more and has 99, 98 instead"

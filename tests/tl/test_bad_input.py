@@ -284,7 +284,7 @@ CASES = [
     (
         with_value(np.nan),
         ValueError,
-        r"Image 'image' has NaN or infinite pixels in channels 'CD20', in block 0 \(rows 0–150, columns 0–190\).*nan='zero'",
+        r"Image 'image' has NaN or infinite pixels in channels 'CD20', within rows 0–150, columns 0–190\. .*nan='zero'",
     ),
     (with_value(np.inf), ValueError, r"NaN or infinite pixels in channels 'CD20'"),
     (

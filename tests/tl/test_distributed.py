@@ -231,7 +231,7 @@ def test_a_cluster_that_grows_from_nothing(on_disk, tiny, monkeypatch) -> None:
     monkeypatch.setattr(_workplace, "info", said.append)
     ks.tl.embed(on_disk, model=tiny, key_added="here")
     with LocalCluster(n_workers=0, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster, Client(cluster) as client:
-        cluster.adapt(minimum=0, maximum=2, interval="50ms")
+        cluster.adapt(minimum=0, maximum=2, interval="300ms")
         assert not client.nthreads()
         ks.tl.embed(on_disk, model=tiny, key_added="there")
     assert ["no worker yet; waiting for the first" in line for line in said] == [True]
@@ -392,6 +392,62 @@ def test_a_failing_block_goes_to_another_worker(threads, monkeypatch) -> None:
         run._send(task)
         assert "workers" not in seen[0]
         assert (seen[1]["workers"], seen[1]["allow_other_workers"]) == ([second], True)
+
+
+@pytest.mark.parametrize(
+    ("fates", "given_up"),
+    [
+        (["OSError", "OSError", "OSError"], True),
+        (["OSError", "KilledWorker"], False),  # once more, alone
+        (["KilledWorker", "OSError"], False),
+        (["KilledWorker", "KilledWorker"], True),
+        (["OSError", "KilledWorker", "OSError"], True),
+    ],
+)
+def test_how_often_a_block_is_tried(fates, given_up) -> None:
+    run = _distribute._Run.__new__(_distribute._Run)
+    run.__dict__ |= {"_waiting": [], "_suspects": [], "_failed": [], "_sink": None, "_devices": {"cpu"}, "_retried": 0, "_workers": {}}
+    run._shown = type("Bar", (), {"set_postfix_str": lambda *_, **how: None})()
+    task = _task.Task(None, 0, None)
+    for fate in fates:
+        run._waiting.clear()
+        run._suspects.clear()
+        assert run._failed == []
+        run._fail(task, Failed("", fate, "gone"))
+    assert (run._failed == [task]) == given_up
+    assert (run._suspects == [task]) == ("KilledWorker" in fates and not given_up)
+
+
+def test_a_run_that_failed_does_not_wait_for_ever(monkeypatch) -> None:
+    """For blocks of workers that hang."""
+    called_off = []
+    run = _distribute._Run.__new__(_distribute._Run)
+    client = type(
+        "Client", (), {"processing": lambda _: {"worker": ["a"]}, "cancel": lambda _, futures, **how: called_off.extend(futures)}
+    )()
+    future = type("Future", (), {"done": lambda _: False})()
+    run.__dict__ |= {"_client": client, "_pending": {"a": (future, None), "b": (future, None)}, "_ready": _distribute.SimpleQueue()}
+    monkeypatch.setattr(_distribute, "_GRACE", 0.05)
+    run._finish_running()
+    assert run._pending == {}
+    assert called_off == [future, future]
+
+
+def test_what_a_cluster_holds_is_computed_there_and_all_else_here(threads) -> None:
+    import dask.array as da
+
+    from kronos_sc._core import lazy
+
+    numbers = np.arange(24.0).reshape(8, 3)
+    with Client(threads) as client:
+        held = client.persist(da.from_array(numbers, chunks=(2, 3)) + 1)
+        for values, there in ((held, True), (held[2:5] * 2, True), (da.from_array(numbers, chunks=(2, 3))[1:7], False)):
+            assert lazy._on_a_cluster(values) == there
+            np.testing.assert_array_equal(lazy.computed(values), np.asarray(values.compute()))
+        seen = lazy.computed(
+            da.map_blocks(lambda x: x + (threading.current_thread().name.startswith("Dask-Default")), da.zeros(2, chunks=1))
+        )
+    assert not seen.any()
 
 
 class FakeFuture:

@@ -145,6 +145,26 @@ def test_names_copy_and_round_trip(wide, tmp_path):
     np.testing.assert_array_equal(back.uns["few"]["loadings"], out.uns["few"]["loadings"])
 
 
+def test_components_of_x_lie_where_scanpy_seeks_them_and_replace_none_of_its_own(wide):
+    adata = anndata.AnnData(wide[:60, :8])
+    for _ in range(2):  # our own are replaced
+        ks.tl.pca(adata, use_rep="X", n_comps=3)
+    assert set(adata.obsm) == {"X_pca"}
+    sc = pytest.importorskip("scanpy")
+    theirs = anndata.AnnData(wide[:60, :8])
+    sc.pp.pca(theirs, n_comps=3)
+    before = theirs.obsm["X_pca"].copy()
+    np.testing.assert_allclose(np.abs(adata.obsm["X_pca"]), np.abs(before), rtol=1e-3, atol=1e-3)
+    with pytest.raises(ValueError, match=r"obsm\['X_pca'\] holds components that tl\.pca did not make.*key_added='markers_pca' say"):
+        ks.tl.pca(theirs, use_rep="X", n_comps=3)
+    del theirs.uns["pca"]
+    with pytest.raises(ValueError, match="did not make"):
+        ks.tl.pca(theirs, use_rep="X", n_comps=3)
+    np.testing.assert_array_equal(theirs.obsm["X_pca"], before)
+    ks.tl.pca(theirs, use_rep="X", n_comps=3, key_added="markers_pca")
+    assert set(theirs.obsm) == {"X_pca", "X_markers_pca"}
+
+
 def test_bad_input_is_named(wide):
     adata = table(wide[:, :10])
     with pytest.raises(ValueError, match=r"key_added='kronos' would replace obsm\['X_kronos'\].*'kronos_pca' say"):

@@ -1,11 +1,18 @@
 """Features on disk are the features in memory."""
 
+import os
+import re
+import shutil
+from types import SimpleNamespace
+
 import anndata as ad
 import numpy as np
 import pytest
 import spatialdata
+import torch
 
 import kronos_sc as ks
+from kronos_sc import models
 
 
 @pytest.fixture
@@ -135,3 +142,104 @@ def test_an_embedding_named_like_the_class_features_of_another_stays(make, tiny)
     ks.tl.embed(sdata, model=tiny, key_added="b", features=["marker", "cls"])
     ks.tl.embed(sdata, model=tiny, key_added="b")
     assert "X_b_cls" not in sdata["table"].obsm
+
+
+# --- the same call, elsewhere ----------------------------------------------------------------------------------------------------------
+
+
+def test_auto_goes_on_in_the_precision_of_the_store(make, tiny, tmp_path, monkeypatch):
+    """On a machine that would take another one."""
+    sdata, how = make(), {"model": tiny, "store": tmp_path / "x.zarr"}
+    ks.tl.embed(sdata, **how, precision="bfloat16")
+    before = sdata["table"].obsm["X_kronos"].compute()
+    monkeypatch.setattr(models._precision, "choose_dtype", lambda asked, _: getattr(torch, "float32" if asked == "auto" else asked))
+    ks.tl.embed(sdata, **how)
+    assert sdata["table"].uns["kronos"]["precision"] == "bfloat16"
+    np.testing.assert_array_equal(sdata["table"].obsm["X_kronos"].compute(), before)
+    with pytest.raises(ValueError, match="precision was 'bfloat16' and is 'float32' now"):
+        ks.tl.embed(sdata, **how, precision="float32")
+    ks.tl.embed(sdata, **how, overwrite=True)
+    assert sdata["table"].uns["kronos"]["precision"] == "float32"
+
+
+def test_a_part_of_the_table_is_sent_to_read_embedding(make, tmp_path):
+    sdata, how = make(), {"model": "mean-marker", "store": tmp_path / "x.zarr"}
+    ks.tl.embed(sdata, **how)
+    whole = sdata["table"]
+    rows = np.flatnonzero(np.arange(whole.n_obs) % 2)
+    sdata.tables["table"] = whole[rows].copy()
+    message = (
+        rf"It was made for a table of {whole.n_obs} rows that has all {len(rows)} of this one: .*io\.read_embedding\(sdata, '.*x\.zarr'\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        ks.tl.embed(sdata, **how)
+    ks.io.read_embedding(sdata, tmp_path / "x.zarr")
+    np.testing.assert_array_equal(sdata["table"].obsm["X_mean_marker"].compute(), whole.obsm["X_mean_marker"].compute()[rows])
+    with pytest.raises(ValueError, match="max_value was") as other:
+        ks.tl.embed(sdata, **how, max_value=1000.0)
+    assert "read_embedding" not in str(other.value)
+
+
+def test_a_check_that_passed_is_no_part_of_a_call(make, tmp_path):
+    sdata, how = make(), {"model": "mean-marker", "store": tmp_path / "x.zarr"}
+    ks.tl.embed(sdata, **how)
+    ks.tl.embed(sdata, **how, require_nuclear=False)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_finished_store_on_a_read_only_disk(make, tiny, tmp_path, monkeypatch):
+    sdata, store = make(), tmp_path / "x.zarr"
+    ks.tl.embed(sdata, model=tiny, store=store)
+    wanted = sdata["table"].obsm["X_kronos"].compute()
+    plain = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode, **how: plain(path, mode, **how) and not (mode & os.W_OK and str(path) == str(store))
+    )
+    before = {path: path.stat().st_mtime_ns for path in (store, *store.rglob("*"))}
+    again = make()
+    ks.tl.embed(again, model=tiny, store=store)
+    np.testing.assert_array_equal(again["table"].obsm["X_kronos"].compute(), wanted)
+    ks.io.read_embedding(again, store, key_added="read")
+    np.testing.assert_array_equal(again["table"].obsm["X_read"].compute(), wanted)
+    with pytest.raises(ValueError, match="mask_fill was 'mean' and is 'zero' now"):
+        ks.tl.embed(again, model=tiny, store=store, mask_fill="zero")
+    assert {path: path.stat().st_mtime_ns for path in (store, *store.rglob("*"))} == before
+    (store / "marker/c/1/0").unlink()
+    with pytest.raises(PermissionError, match=r"is read-only, and 1 of its \d+ blocks are still to be written"):
+        ks.tl.embed(again, model=tiny, store=store)
+    (store / "marker/c/1").rmdir()
+
+
+def test_too_little_room_is_said_before_the_run(make, tmp_path, monkeypatch):
+    sdata = make()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    with pytest.warns(
+        UserWarning, match=rf"Features of {sdata['table'].n_obs} units take up to 0\.0 GiB, .* 0\.0 GiB are free at .*x\.zarr"
+    ):
+        ks.tl.embed(sdata, model="mean-marker", store=tmp_path / "x.zarr")
+    ks.tl.embed(sdata, model="mean-marker", store=tmp_path / "x.zarr")  # nothing is to come
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_damaged_blocks_are_counted_and_named(make, tmp_path, caplog):
+    sdata, how = make(), {"model": "mean-marker", "store": tmp_path / "x.zarr"}
+    ks.tl.embed(sdata, **how)
+    for block in (1, 3):
+        path = tmp_path / "x.zarr" / "marker" / "c" / str(block) / "0"
+        path.write_bytes(path.read_bytes()[:-3])
+    (tmp_path / "x.zarr/marker/c/0/0").unlink()  # absent, not damaged
+    with caplog.at_level("INFO", logger="kronos_sc"):
+        ks.tl.embed(sdata, **how)
+    assert re.search(r"2 of \d+ blocks in .*x\.zarr are damaged", caplog.text)
+    assert "are damaged and computed again: block 1, 3\n" in caplog.text
+
+
+@pytest.mark.parametrize("store", [1, 0.5, "", b"x.zarr"])
+def test_what_is_no_place(make, store):
+    with pytest.raises(ValueError, match=r"^store=.* names no folder\. It can be a path, True .*write store='features\.zarr'"):
+        ks.tl.embed(make(), model="mean-marker", store=store)
+
+
+def test_a_spatialdata_in_memory_has_no_beside(make):
+    with pytest.raises(ValueError, match=r"not on disk.*name a folder with store=, or keep them in memory with store=False"):
+        ks.tl.embed(make(), model="mean-marker", store=True)

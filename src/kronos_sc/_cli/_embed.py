@@ -54,6 +54,7 @@ def embed(
     ] = None,
     device: Annotated[str | None, typer.Option(help="cuda, cpu, …; the fastest if left out.", rich_help_panel=_RUN)] = None,
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.", rich_help_panel=_RUN)] = "auto",
+    dtype: Annotated[str, typer.Option(help="Of the features: float32 or float16.", rich_help_panel=_WRITE)] = "float32",
     batch_size: Annotated[int | None, typer.Option(help="Units per pass.", rich_help_panel=_RUN)] = None,
     key_added: Annotated[str | None, typer.Option(help="Name that all slots are derived from.", rich_help_panel=_RUN)] = None,
     store: Annotated[
@@ -81,8 +82,9 @@ def embed(
     SpatialData, unless --into-table says so. A run that was killed goes on where it stopped if its features have a store: make the same
     call again.
     """
-    _require_choices(nan, mask_fill, blocks)
+    _require_choices(nan, mask_fill, blocks, dtype)
     _require_places(store, beside=beside, into_table=into_table, output=output)
+    _require_used(restart=restart and store is None and not beside, overwrite=overwrite and output is None)
     corrections = parse_map(mapping or [])
     file = None if output is None else OutputFile.checked(output, store=data, overwrite=overwrite)
     by_default = not into_table and output is None and store is None and not beside
@@ -112,6 +114,7 @@ def embed(
         nan=nan,
         require_nuclear=not no_nuclear,
         precision=precision,
+        dtype=dtype,
         batch_size=batch_size,
         device=device,
         key_added=key_added,
@@ -138,12 +141,26 @@ def _require_places(store: Path | None, *, beside: bool, into_table: bool, outpu
         raise ValueError(msg)
 
 
-def _require_choices(nan: str, mask_fill: str, blocks: str | None) -> None:
+def _require_used(*, restart: bool, overwrite: bool) -> None:
+    """Raise a ValueError for options that would change nothing."""
+    if restart:
+        msg = "--restart starts a store of features again, and none was named. Add --beside or --store PATH, or leave --restart out."
+        raise ValueError(msg)
+    if overwrite:
+        msg = (
+            "--overwrite replaces an existing --output, and there is none. Add --output FILE, or leave --overwrite out; a store of features "
+            "begins again with --restart."
+        )
+        raise ValueError(msg)
+
+
+def _require_choices(nan: str, mask_fill: str, blocks: str | None, dtype: str) -> None:
     """Raise a ValueError in the shell's words, before anything is read or downloaded."""
     from kronos_sc._core.checks import one_of
 
     one_of(nan, ("error", "zero"), name="--nan")
     one_of(mask_fill, ("mean", "zero", "none"), name="--mask-fill")
+    one_of(dtype, ("float32", "float16"), name="--dtype")
     if blocks is not None:
         one_of(blocks, ("official", "all"), name="--blocks")
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kronos_sc._cli._words import in_options
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -29,7 +31,7 @@ def reported(command: Callable[..., None]) -> Callable[..., None]:
         except EXPECTED as error:
             if arguments.get("debug"):
                 raise
-            typer.echo(f"error: {message(error)}", err=True)
+            typer.echo(f"error: {in_options(message(error))}", err=True)
             raise typer.Exit(1) from None
 
     return run
@@ -37,7 +39,7 @@ def reported(command: Callable[..., None]) -> Callable[..., None]:
 
 def _warn(text: Warning | str, *where: object) -> None:
     """Print a warning without the line of code that it points at: there is none of the user's."""
-    typer.echo(f"warning: {text}", err=True)
+    typer.echo(f"warning: {in_options(str(text))}", err=True)
 
 
 def message(error: BaseException) -> str:

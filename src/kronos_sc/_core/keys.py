@@ -42,6 +42,11 @@ class EmbedKeys:
         """Flag of units whose window reaches beyond the image."""
         return f"{self.name}_edge"
 
+    @property
+    def excluded(self) -> str:
+        """Flag of units that were left out because they lie on excluded pixels; only where the call excluded some."""
+        return f"{self.name}_excluded"
+
     def obsm(self, kind: str, *, alone: bool) -> str:
         """Features of one kind: the plain name for marker features or a single kind, the kind appended otherwise."""
         return f"X_{self.name}" if alone or kind == "marker" else f"X_{self.name}_{kind}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +40,28 @@ def remembered(values: Any, find: Callable[[], np.ndarray]) -> np.ndarray:
 
 def computed(values: Any) -> np.ndarray:
     """Return a lazy, sparse or any other array as a plain one."""
-    if hasattr(values, "compute"):
+    if is_lazy(values):
+        values = values.compute(scheduler=None if _on_a_cluster(values) else "threads")
+    elif hasattr(values, "compute"):
         values = values.compute()
     if hasattr(values, "toarray"):
         values = values.toarray()
     return np.asarray(values)
+
+
+def _on_a_cluster(values: Any) -> bool:
+    """Whether parts of a dask array are held by the workers of a cluster, which alone can put them together.
+
+    All else is computed by threads of this process, client or not: rows are read a few at a time, from files that workers may not see.
+    """
+    if "distributed" not in sys.modules:
+        return False
+    from dask.blockwise import Blockwise
+    from distributed import Future
+
+    graph = values.__dask_graph__()
+    layers = [layer for layer in getattr(graph, "layers", {"": graph}).values() if not isinstance(layer, Blockwise)]  # rules, not parts
+    return any(isinstance(part, Future) for layer in layers for part in layer.values())
 
 
 class Forward:

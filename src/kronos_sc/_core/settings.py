@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
+
+from kronos_sc._core.checks import positive_integer
 
 _MIB = 2**20
 
@@ -43,5 +46,23 @@ class Settings:
     read_threads: int = field(default_factory=lambda: min(8, os.cpu_count() or 1))
     cache_dir: Path = field(default_factory=_default_cache)
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse numbers that could not work, where they are set and not hours later."""
+        if name in ("block_memory", "read_threads"):
+            value = positive_integer(value, name=f"settings.{name}")
+        elif name == "memory" and value is not None and (isinstance(value, bool) or not isinstance(value, Real) or not value >= 0):
+            msg = f"settings.memory must be a number of bytes, 0 or more, or None for a quarter of the machine's; got {value!r}."
+            raise ValueError(msg)
+        super().__setattr__(name, value)
+
 
 settings = Settings()
+
+
+def feature_memory() -> float:
+    """Return how many bytes of features may stay in memory: `settings.memory`, or a quarter of what there is."""
+    if settings.memory is not None:
+        return settings.memory
+    from distributed.system import memory_limit
+
+    return memory_limit() // 4

@@ -15,10 +15,18 @@ if TYPE_CHECKING:
     from kronos_sc._core.keys import EmbedKeys
 
 
-def fill(table: AnnData, keys: EmbedKeys, features: Mapping[str, Any], edge: np.ndarray, entry: dict[str, Any]) -> list[str]:
+def fill(
+    table: AnnData,
+    keys: EmbedKeys,
+    features: Mapping[str, Any],
+    edge: np.ndarray,
+    entry: dict[str, Any],
+    *,
+    excluded: np.ndarray | None = None,
+) -> list[str]:
     """Write all slots, and return the names of those in `obsm`; nothing can fail between the first and the last.
 
-    Kinds of an earlier call under this name do not stay behind.
+    Kinds and flags of an earlier call under this name do not stay behind.
     """
     if not is_embedding(table.uns.get(f"{keys.name}_cls")):  # else it is another embedding's, of that very name
         table.obsm.pop(keys.obsm("cls", alone=False), None)
@@ -26,5 +34,9 @@ def fill(table: AnnData, keys: EmbedKeys, features: Mapping[str, Any], edge: np.
     for name, values in slots.items():
         table.obsm[name] = values
     table.obs[keys.edge] = edge
+    if excluded is not None:
+        table.obs[keys.excluded] = excluded
+    elif keys.excluded in table.obs:
+        del table.obs[keys.excluded]
     table.uns[keys.uns] = entry
     return list(slots)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from kronos_sc._core.compiled import compiled
 
 CHUNK = 128  # scores tested at once, a few vector registers
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def inverse_lengths(rows: np.ndarray, out: np.ndarray) -> None:
     """Write one over the length of each row (float64) to `out`; 0 for a row of zeros."""
     for i in range(rows.shape[0]):
@@ -18,7 +19,7 @@ def inverse_lengths(rows: np.ndarray, out: np.ndarray) -> None:
         out[i] = 1.0 / np.sqrt(square) if square > 0 else 0.0
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def prepare(rows: np.ndarray, weight: np.ndarray, centre: np.ndarray, out: np.ndarray, norm: np.ndarray) -> None:
     """Write `rows · weight − centre` (n × d) to the first columns of `out`, and its squared length to `norm` (float64).
 
@@ -33,7 +34,7 @@ def prepare(rows: np.ndarray, weight: np.ndarray, centre: np.ndarray, out: np.nd
         norm[i] = total + (1.0 if weight[i] == 0.0 else 0.0)
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
+@compiled(fastmath={"reassoc", "nsz"})
 def bfloat16_shift(rows: np.ndarray, width: int) -> float:
     """Return the largest share of its length by which rounding to bfloat16 moves a row, of its first `width` features (float32)."""
     rounded = np.empty(width, np.uint32)
@@ -55,7 +56,7 @@ def bfloat16_shift(rows: np.ndarray, width: int) -> float:
     return 1.001 * np.sqrt(worst)  # the sums are in float32
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
+@compiled(fastmath={"reassoc", "nsz"})
 def squared_distance(a: np.ndarray, b: np.ndarray, wa: float, wb: float) -> float:
     """Return ‖a·wa − b·wb‖² in float64; equal rows give exactly 0, and a weight of 0 gives 2, as right angles do."""
     if wa == 0.0 or wb == 0.0:
@@ -67,7 +68,7 @@ def squared_distance(a: np.ndarray, b: np.ndarray, wa: float, wb: float) -> floa
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _range(level: float, cell: np.ndarray, shift: int) -> tuple[int, int]:
     """Return (base, span): a score of at least `level` has a bit pattern with `0 <= pattern - base <= span`, counted without sign.
 
@@ -82,7 +83,7 @@ def _range(level: float, cell: np.ndarray, shift: int) -> tuple[int, int]:
     return 0, min(max(pattern, sign) + 1, 2 * sign - 1)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _insert(distance: np.ndarray, index: np.ndarray, value: float, number: int) -> None:
     """Put a candidate into its place in a list sorted by distance, then index; the last one drops out."""
     place = distance.size - 1
@@ -94,7 +95,7 @@ def _insert(distance: np.ndarray, index: np.ndarray, value: float, number: int) 
     index[place] = number
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def settle(
     scores: np.ndarray,
     queries: np.ndarray,

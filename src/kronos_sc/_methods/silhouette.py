@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+
+from kronos_sc._core.compiled import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _ROWS = 1024  # rows of one piece of work
 
 
-@njit("void(float32[:,::1], int64, int64, int64, float64[:,::1])", nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+@compiled("void(float32[:,::1], int64, int64, int64, float64[:,::1])", fastmath={"reassoc", "contract", "nsz"})
 def _distance_sums(x_cn, split, start, stop, out):
     """Sum the distances of rows start to stop to the rows before and from `split` on, into `out` (rows × 2)."""
     dims, n = x_cn.shape

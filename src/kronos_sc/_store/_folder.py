@@ -6,6 +6,7 @@ import hashlib
 import json
 import secrets
 import shutil
+from glob import escape
 from typing import TYPE_CHECKING, Any
 
 from kronos_sc._core.checks import listed
@@ -45,7 +46,13 @@ def open_group(path: Path) -> tuple[zarr.Group, dict[str, Any]]:
         facts = dict(group.attrs)
     except Exception as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
-    if (found := facts.get("format")) != FORMAT:
+    if (found := facts.get("format")) is None:
+        msg = (
+            f"{path} is no store of an embedding: it is a Zarr group of another kind (attributes: {listed(facts, most=4)}). Name a folder that "
+            "tl.embed(sdata, store=...) wrote; to write one, choose another place with store=."
+        )
+        raise ValueError(msg)
+    if found != FORMAT:
         msg = (
             f"{path} is not an embedding of this version of kronos-sc (format {found!r}, not {FORMAT!r}). Choose another place with store=."
         )
@@ -61,10 +68,26 @@ def _damaged(path: Path, why: str) -> OSError:
 
 def identifier(path: Path) -> str | None:
     """Return the id of the store at a path, read with as little as possible; None if there is none."""
-    return (_attributes(path) or {}).get("id")
+    return (attributes(path) or {}).get("id")
 
 
-def _attributes(path: Path) -> dict[str, Any] | None:
+def beside(tissue: Path, table: str, key: str) -> Path:
+    """Return where the features of a table lie if nobody says otherwise: beside the SpatialData, which is not ours to change."""
+    return tissue.with_name(f"{_stem(tissue)}.{table}.{key}.zarr")
+
+
+def found_beside(tissue: Path, table: str) -> list[Path]:
+    """Return the embeddings of a table that lie beside a SpatialData."""
+    places = sorted(tissue.parent.glob(f"{escape(_stem(tissue))}.{escape(table)}.*.zarr"))
+    facts = {place: attributes(place) or {} for place in places}
+    return [place for place, said in facts.items() if said.get("format") == FORMAT and place == beside(tissue, table, str(said.get("key")))]
+
+
+def _stem(tissue: Path) -> str:
+    return tissue.name.removesuffix(".zarr")
+
+
+def attributes(path: Path) -> dict[str, Any] | None:
     """Return the attributes of a folder's root, or None where they cannot be read."""
     try:
         return dict(json.loads((path / ROOT).read_text(encoding="utf-8"))["attributes"])
@@ -72,10 +95,9 @@ def _attributes(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def exists(path: Path) -> bool:
-    """Whether a path holds an embedding; anything else that stands there is an error."""
+def begun(path: Path) -> bool:
+    """Whether a path holds an embedding, to be opened; anything else that stands there is an error, then or now."""
     if (path / ROOT).is_file():
-        open_group(path)
         return True
     require_free(path)
     return False
@@ -97,7 +119,7 @@ def _ours(path: Path, found: set[str]) -> bool:
     """Whether a folder is ours: it says so itself, or, where it cannot, by all of its names."""
     if ROOT not in found:  # names alone prove nothing: people have folders called "marker"
         return found <= _OURS and (PARTS in found or found <= {LOCK})
-    if (said := _attributes(path)) is None:
+    if (said := attributes(path)) is None:
         return {"row", "names"} <= found <= _OURS
     return str(said.get("format")).startswith(FORMAT.rpartition("/")[0])
 

@@ -20,13 +20,21 @@ def differences(there: Any, here: Any, *, name: str = "") -> list[str]:
         return [f"{name.removesuffix('sha256').strip()} differ"]
     if isinstance(there, list) and isinstance(here, list) and not len(there) == len(here) == 1:
         gone, new = ([item for item in one if item not in other] for one, other in ((there, here), (here, there)))
-        return [f"{name} had {_items(gone)} and has {_items(new)} now" if gone or new else f"{name} is in another order"]
+        return [_listed(name, gone, new, sizes=(len(there), len(here)))]
     return [f"{name} was {_item(there)} and is {_item(here)} now"]
 
 
+def _listed(name: str, gone: list[Any], new: list[Any], *, sizes: tuple[int, int]) -> str:
+    """Say what a list has lost and won."""
+    if gone and new:
+        return f"{name} had {_items(gone)} and has {_items(new)} instead"
+    if gone or new:
+        return f"{name} lacks {_items(gone)} now" if gone else f"{name} has {_items(new)} now, and had not"
+    before, after = sizes
+    return f"{name} had {before} entries and has {after} now" if before != after else f"{name} is in another order"
+
+
 def _items(items: list[Any], most: int = 4) -> str:
-    if not items:
-        return "nothing else"
     more = f" and {len(items) - most} more" if len(items) > most else ""
     return ", ".join(_item(item) for item in items[:most]) + more
 

@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from kronos_sc._core import lock
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 LOCK = ".lock"
 
 
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold the lock of a store; the system frees it when the process ends, however it ends.
-
-    Raises
-    ------
-    BlockingIOError
-        Another process (or another thread of this one) holds it.
-    """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        msg = (
-            f"Another process is writing {folder}. Wait for it and make the same call again (what is complete is not computed twice), "
-            "or choose another place with store=."
-        )
-        raise BlockingIOError(msg) from None
-    try:
-        yield
-    finally:
-        lock.release()
+def held(folder: Path) -> AbstractContextManager[None]:
+    """Hold the lock of a store; a BlockingIOError says that another process (or another thread of this one) does."""
+    busy = (
+        f"Another process is writing {folder}. Wait for it and make the same call again (what is complete is not computed twice), "
+        "or choose another place with store=."
+    )
+    return lock.held(folder / LOCK, busy=lambda: busy)

@@ -2,66 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import secrets
 import shutil
-import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kronos_sc._core.chunks import direct
-from kronos_sc._core.files import on_disk, write_whole
+from kronos_sc._core.files import on_disk
 from kronos_sc._core.progress import track
 from kronos_sc._core.settings import settings
 from kronos_sc._store import _arrays
 from kronos_sc._store._folder import ROOT, described, discard, open_group, require_free
+from kronos_sc._store._new import Spec, by_block, names_sha256, quiet, write_names, write_rows
 from kronos_sc._store._rows import Rows
 from kronos_sc._store._stage import BRIGHTEST, PARTS, PIXELS, Staged, Stager
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     import dask.array as da
-    import zarr
 
 _RECORD = "record"
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What a new store is made for.
-
-    Parameters
-    ----------
-    key
-        Name of the embedding.
-    kinds
-        Width of each kind of features.
-    dtype
-        Of features: `float32` or `float16`.
-    rows
-        Row of the table of each stored row (blocks × capacity, int64), -1 where a block has fewer units.
-    edge
-        Per row of the table, whether the window reaches beyond the image.
-    names
-        `obs_names` of the table.
-    identity
-        What must agree on resume: nested dicts of lists, text and numbers.
-    """
-
-    key: str
-    kinds: dict[str, int]
-    dtype: str
-    rows: np.ndarray
-    edge: np.ndarray
-    names: np.ndarray
-    identity: dict[str, Any]
 
 
 class EmbeddingStore:
@@ -95,45 +58,17 @@ class EmbeddingStore:
         capacity = spec.rows.shape[1]
         facts = {"key": spec.key, "kinds": list(spec.kinds), "dtype": spec.dtype, "capacity": capacity}
         facts |= {"names_sha256": names_sha256(spec.names), "identity": spec.identity}
-        with _quiet():
+        with quiet():
             group = zarr.create_group(work, zarr_format=3, attributes=described(facts))
-            for name in _by_block(spec, work):
+            for name in by_block(spec, work):
                 (work / name / "c").mkdir()
-            for name, values in (("row", spec.rows.ravel()), ("edge", spec.edge)):
-                _arrays.create(work, name, blocks=1, capacity=len(values), width=None, dtype=values.dtype.name)[:] = values
-            _write_names(group, spec.names)
+            write_rows(work, row=spec.rows.ravel(), edge=spec.edge)
+            write_names(group, spec.names)
         on_disk(work)
         for child in sorted(work.iterdir(), key=lambda child: child.name == ROOT):  # the root's metadata last: it makes the store one
             child.rename(path / child.name)
         work.rmdir()
         return cls(path)
-
-    def mend(self, spec: Spec) -> None:
-        """Remove what killed runs left, and write again what is damaged and known: descriptions of arrays, names of rows."""
-        import zarr
-        from zarr.storage import MemoryStore
-
-        self.tidy()
-        (self.path / PARTS).mkdir(exist_ok=True)
-        files: dict[str, Any] = {}
-        for name in _by_block(replace(spec, rows=self.rows), MemoryStore(files)):
-            right, there = files[f"{name}/{ROOT}"].to_bytes(), self.path / name / ROOT
-            (there.parent / "c").mkdir(parents=True, exist_ok=True)
-            with suppress(OSError, ValueError):
-                if json.loads(there.read_bytes()) == json.loads(right):
-                    continue
-            part = self.path / PARTS / secrets.token_hex(8)
-            write_whole(part, right)
-            part.replace(there)
-        with suppress(OSError):
-            self.names()
-            return
-        work = self.path / PARTS / secrets.token_hex(8)
-        with _quiet():
-            _write_names(zarr.create_group(work, zarr_format=3), spec.names)
-        on_disk(work)
-        shutil.rmtree(self.path / "names", ignore_errors=True)
-        (work / "names").rename(self.path / "names")
 
     @property
     def stager(self) -> Stager:
@@ -147,9 +82,13 @@ class EmbeddingStore:
             target.parent.mkdir(exist_ok=True)  # one level: should the store be gone, nothing of it is made again
             (self.path / part).replace(target)
 
+    def present(self) -> np.ndarray:
+        """Return which blocks have all their files (bool); their contents are not read."""
+        return np.array([all((self.path / name).exists() for name in self._files(block)) for block in range(len(self.rows))], bool)
+
     def intact(self) -> np.ndarray:
         """Return which blocks are complete and pass their checksums (bool); reads all features."""
-        found = np.array([all((self.path / name).exists() for name in self._files(block)) for block in range(len(self.rows))], bool)
+        found = self.present()
         some = np.flatnonzero(found)
         if len(some):
             with ThreadPoolExecutor(settings.read_threads) as pool:
@@ -177,7 +116,7 @@ class EmbeddingStore:
 
     def features(self, kind: str, rows: np.ndarray | None = None) -> da.Array:
         """Return features as a lazy array (rows of the table, or the chosen ones, × width)."""
-        position = np.full(len(self.edge()), -1, np.int64)
+        position = np.full(self._n_rows(), -1, np.int64)
         stored = self.rows.ravel()
         position[stored[stored >= 0]] = np.flatnonzero(stored >= 0)
         identifier = str(self._group.attrs["id"])
@@ -192,10 +131,17 @@ class EmbeddingStore:
         return self._by_row(np.repeat(self._group[BRIGHTEST][:], self.rows.shape[1]), np.float32)
 
     def _by_row(self, stored: np.ndarray, dtype: type) -> np.ndarray:
-        out = np.zeros(len(self.edge()), dtype)
+        out = np.zeros(self._n_rows(), dtype)
         rows = self.rows.ravel()
         out[rows[rows >= 0]] = stored[rows >= 0]
         return out
+
+    def _n_rows(self) -> int:
+        """Return the rows of the table, from what describes an array of one number for each."""
+        try:
+            return int(self._group["edge"].shape[0])
+        except Exception as error:
+            raise self._damaged("edge", f"{type(error).__name__}: {error}") from error
 
     def _whole(self, name: str) -> np.ndarray:
         try:
@@ -208,14 +154,15 @@ class EmbeddingStore:
         return values[: array.shape[0]]
 
     def _damaged(self, name: str, why: str) -> OSError:
-        return OSError(
-            f"{self.path / name}, which says whose features are where, is damaged ({why}). Restore it from a copy, or start again with "
-            "tl.embed(..., overwrite=True)."
-        )
+        what = {"row": "whose features are where", "edge": "whose window reaches beyond the image"}.get(name, "which row is whose")
+        cure = "start again with tl.embed(..., overwrite=True)"
+        if name != "row":  # known to the call, and small
+            cure = "make the call of tl.embed that wrote the store again, which writes it anew"
+        return OSError(f"{self.path / name}, which says {what}, is damaged ({why}). Restore it from a copy, or {cure}.")
 
     def complete(self) -> int:
         """Return how many blocks have all their files; their contents are not read."""
-        return sum(all((self.path / name).exists() for name in self._files(block)) for block in range(len(self.rows)))
+        return int(self.present().sum())
 
     def edge(self) -> np.ndarray:
         """Return, by row of the table, whether the window reaches beyond the image."""
@@ -245,7 +192,7 @@ class EmbeddingStore:
         from anndata.io import write_elem
 
         work = self.path / PARTS / f"record-{secrets.token_hex(4)}"
-        with _quiet():
+        with quiet():
             write_elem(zarr.create_group(work, zarr_format=3), _RECORD, record)
         on_disk(work)
         shutil.rmtree(self.path / _RECORD, ignore_errors=True)
@@ -254,33 +201,3 @@ class EmbeddingStore:
     def tidy(self) -> None:
         """Remove files that never took their places."""
         shutil.rmtree(self.path / PARTS, ignore_errors=True)
-
-
-def _by_block(spec: Spec, where: Any) -> dict[str, zarr.Array]:
-    """Make the arrays that are written block by block."""
-    blocks, capacity = spec.rows.shape
-    wanted = {kind: (capacity, width, spec.dtype) for kind, width in spec.kinds.items()}
-    wanted |= {PIXELS: (capacity, None, "int32"), BRIGHTEST: (1, None, "float32")}
-    return {
-        name: _arrays.create(where, name, blocks=blocks, capacity=rows, width=width, dtype=dtype)
-        for name, (rows, width, dtype) in wanted.items()
-    }
-
-
-def names_sha256(names: Iterable[object]) -> str:
-    """Return the checksum of `obs_names`, order included."""
-    return hashlib.sha256(b"".join(str(name).encode() + b"\0" for name in names)).hexdigest()
-
-
-def _write_names(group: zarr.Group, names: np.ndarray) -> None:
-    from anndata.io import write_elem
-
-    write_elem(group, "names", np.asarray(names, dtype=object))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Text in Zarr 3 is young, and zarr says so each time."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -35,6 +35,7 @@ def tissue(
     bit_depth: int = 16,
     mpp: float = 0.5,
     artifacts: Collection[str] = (),
+    regions: bool = False,
     rng: int | np.random.Generator | None = 0,
 ) -> SpatialData:
     """Simulate multiplexed images of a tumour with lymphoid follicles, vessels and stroma, and return them with the truth.
@@ -71,6 +72,8 @@ def tissue(
         Pixel size in µm, 0.2 to 2. Sizes of cells and compartments are in µm.
     artifacts
         Any of `"blur"`, `"saturation"`, `"fold"`; each image gets one of each.
+    regions
+        Whether to add the compartment of every pixel, the truth for region maps. Everything else stays the same.
     rng
         Seed or generator.
 
@@ -84,6 +87,10 @@ def tissue(
         `int32`, 0 outside cells.
     `labels['artifacts']`
         Only with `artifacts`: 0 none, 1 blur, 2 saturation, 3 fold.
+    `labels['regions']`
+        Only with `regions`: 1 nest (tumour), 2 stroma, 3 follicle, 4 vessel (lumen and wall), uint8.
+    `tables['regions_table']`
+        Only with `regions`: names these codes. `obs`: `label` (the code), `class`, `area` (pixels), `share` of the image.
     `tables['table']`
         One row per cell. `X`: mean of the pixels, as a fraction of the range, float32. `layers['truth']`: level before optics, where 1 is
         a bright positive cell. `obs`: `cell_id` and `element` (which labels), `cell_type`, `region`, `donor`, `batch`, `group`,
@@ -111,6 +118,7 @@ def tissue(
         mpp=float(mpp),
         artifacts=_checked_artifacts(artifacts),
         batch_effect=_checked_effect(batch_effect, name="batch_effect"),
+        regions=bool(regions),
     )
     checks.one_of(bit_depth, (8, 16), name="bit_depth")
     group_effect = _checked_effect(group_effect, name="group_effect")

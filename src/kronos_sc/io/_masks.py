@@ -115,7 +115,8 @@ def _labels(pixels: da.Array, file: MaskFile) -> da.Array:
             f"Mask {file.path.name!r} holds {pixels.dtype} values; labels are whole numbers, 0 for background. Export it as a label image."
         )
         raise ValueError(msg)
-    low, high, broken = dask.compute(pixels.min(), pixels.max(), (pixels != np.floor(pixels)).any() if pixels.dtype.kind == "f" else False)
+    fractions = (pixels != np.floor(pixels)).any() if pixels.dtype.kind == "f" else False
+    low, high, broken = dask.compute(pixels.min(), pixels.max(), fractions, scheduler="threads")  # workers may not see the file
     if broken or not np.isfinite([float(low), float(high)]).all():
         msg = (
             f"Mask {file.path.name!r} holds {pixels.dtype} values that are not whole numbers (from {low:g} to {high:g}): "

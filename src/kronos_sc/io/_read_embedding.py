@@ -12,7 +12,7 @@ from kronos_sc import _store
 from kronos_sc._core.checks import listed
 from kronos_sc._core.keys import EmbedKeys
 from kronos_sc._core.log import info
-from kronos_sc._core.resolve import as_table
+from kronos_sc._core.resolve import as_table, table_key
 from kronos_sc._core.slots import fill
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def read_embedding(
-    data: AnnData | SpatialData, store: str | os.PathLike[str], *, table_key: str | None = None, key_added: str | None = None
+    data: AnnData | SpatialData, store: str | os.PathLike[str] | None = None, *, table_key: str | None = None, key_added: str | None = None
 ) -> None:
     """Attach the features of a store to a table; no image, model or GPU is needed.
 
@@ -35,7 +35,7 @@ def read_embedding(
     data
         The table, or the SpatialData that holds it.
     store
-        Folder that `tl.embed` wrote.
+        Folder that `tl.embed` wrote; for a SpatialData on disk, the only one of the table beside it if left out.
     table_key
         Which table of a SpatialData; the only one if left out.
     key_added
@@ -49,10 +49,10 @@ def read_embedding(
     Raises
     ------
     FileNotFoundError, ValueError
-        There is no embedding, or one that is not finished; rows of the table that it does not hold.
+        There is no embedding, or one that is not finished; several and none named; rows of the table that it does not hold.
     """
     table = as_table(data, table_key)
-    path = Path(store).expanduser().absolute()
+    path = _beside(data, table_key) if store is None else Path(store).expanduser().absolute()
     found = _store.EmbeddingStore(path)
     entry = found.record()
     if entry is None:
@@ -67,6 +67,29 @@ def read_embedding(
     info(
         f"added {', '.join(f'obsm[{slot!r}]' for slot in slots)}, obs[{keys.edge!r}] and uns[{keys.uns!r}]: {table.n_obs:,} units of {path}"
     )
+
+
+def _beside(data: AnnData | SpatialData, name: str | None) -> Path:
+    """Return the only embedding that lies beside a SpatialData for one of its tables."""
+    if not hasattr(data, "tables") or data.path is None:
+        what = "This SpatialData is in memory only" if hasattr(data, "tables") else "A table alone does not say where it lies"
+        msg = f"{what}, so no store can be found beside it. Name the folder that tl.embed wrote: io.read_embedding(data, 'features.zarr')."
+        raise ValueError(msg)
+    tissue, key = Path(data.path).absolute(), table_key(data, name)
+    found = _store.found_beside(tissue, key)
+    if not found:
+        msg = (
+            f"No embedding of table {key!r} lies beside {tissue} ({_store.beside(tissue, key, '…').name}). "
+            "Make one with tl.embed(sdata, store=True), or name the folder: io.read_embedding(sdata, 'features.zarr')."
+        )
+        raise FileNotFoundError(msg)
+    if len(found) > 1:
+        msg = (
+            f"{len(found)} embeddings of table {key!r} lie beside {tissue}: {listed(place.name for place in found)}. "
+            f"Name one: io.read_embedding(sdata, {str(found[0])!r}), say."
+        )
+        raise ValueError(msg)
+    return found[0]
 
 
 def _rows_of(table: AnnData, names: np.ndarray, path: Path) -> np.ndarray:

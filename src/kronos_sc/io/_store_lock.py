@@ -11,6 +11,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from kronos_sc._core import lock
 from kronos_sc._core.files import sync
 from kronos_sc._core.log import info
 from kronos_sc._core.warn import warn
@@ -18,13 +19,13 @@ from kronos_sc.io import _root_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 LOCK = ".kronos_sc.lock"
 WORK = ".kronos_sc-"  # readers of the store skip hidden folders
 NEW, OLD, META = "new", "old", "metadata"
 _HOLDER, _NOTE = "holder.json", "README.txt"
-_NOTICED = 0.5  # seconds of waiting that need no word
 _TEXT = """A table of this store is being replaced (kronos_sc.io.write_embedding).
 
 If no such process runs any more, it was killed. kronos_sc.io.recover(store) puts everything right. By hand: if tables/NAME is missing,
@@ -58,29 +59,19 @@ def writing(store: Path, *, wait: float) -> Iterator[Path]:
         settle(store)
 
 
-@contextmanager
-def held(store: Path, *, wait: float) -> Iterator[None]:
-    """Hold the lock of a store; the system frees it when the process ends, however it ends."""
-    from filelock import FileLock, Timeout
+def held(store: Path, *, wait: float) -> AbstractContextManager[None]:
+    """Hold the lock of a store; a BlockingIOError says who still does after `wait` seconds."""
 
-    lock = FileLock(store / LOCK, mode=0o666)  # whoever may write into the store may hold it
-    try:
-        try:
-            lock.acquire(timeout=min(wait, _NOTICED))
-        except Timeout:
-            if wait > _NOTICED:
-                info(f"waiting up to {wait:g} s for {_holder(store)} to finish writing to {store}")
-            lock.acquire(timeout=max(0.0, wait - _NOTICED))
-    except Timeout:
-        msg = (
+    def busy() -> str:
+        return (
             f"{store} is being written to by {_holder(store)}, and still was after {wait:g} s. Nothing was written. "
             "Call io.write_embedding again when that process has finished, or with a longer wait=."
         )
-        raise BlockingIOError(msg) from None
-    try:
-        yield
-    finally:
-        lock.release()
+
+    def waiting() -> None:
+        info(f"waiting up to {wait:g} s for {_holder(store)} to finish writing to {store}")
+
+    return lock.held(store / LOCK, busy=busy, wait=wait, waiting=waiting)
 
 
 def _holder(store: Path) -> str:

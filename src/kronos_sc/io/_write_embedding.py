@@ -16,6 +16,8 @@ from kronos_sc._core.log import info
 from kronos_sc._core.record import is_embedding
 from kronos_sc._core.resolve import require_spatialdata
 from kronos_sc._core.resolve import table_key as chosen_table
+from kronos_sc._core.settings import feature_memory
+from kronos_sc._core.warn import warn
 from kronos_sc.io._store_lock import debris, held, lost, settle, writing
 from kronos_sc.io._table_store import Slots, StoredTable, require_store, require_writable
 
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from spatialdata import SpatialData
 
+_DEFAULT = "kronos"
 
-def write_embedding(sdata: SpatialData, *, key: str = "kronos", table_key: str | None = None, wait: float = 30.0) -> None:
+
+def write_embedding(sdata: SpatialData, *, key: str | None = None, table_key: str | None = None, wait: float = 30.0) -> None:
     """Write one embedding into the store on disk that the SpatialData was read from or written to.
 
     Only the slots of the embedding are written: `sdata.write_element` would write the whole table anew, counts, layers and graphs
@@ -42,7 +46,8 @@ def write_embedding(sdata: SpatialData, *, key: str = "kronos", table_key: str |
     sdata
         Has the embedding in one of its tables, and a store on a local or mounted disk, in Zarr 3.
     key
-        `key_added` of the embedding. One of the same name in the store is replaced; others stay.
+        `key_added` of the embedding; the only one of the table if left out, or `"kronos"` of several. One of the same name in the store
+        is replaced; others stay.
     table_key
         Which table; the only one if left out. In the store it must have the same rows in the same order.
     wait
@@ -56,7 +61,7 @@ def write_embedding(sdata: SpatialData, *, key: str = "kronos", table_key: str |
     Raises
     ------
     KeyError, ValueError
-        Before anything is written: no such embedding or table in memory, no store, no such table in it or one with other rows, Zarr 2.
+        Before anything is written: no such embedding or table in memory, several and none named, no store, no such table in it or one with other rows, Zarr 2.
     BlockingIOError
         Another process is writing into the store, for longer than `wait`.
     OSError
@@ -79,12 +84,14 @@ def write_embedding(sdata: SpatialData, *, key: str = "kronos", table_key: str |
         raise ValueError(msg)
     name = chosen_table(sdata, table_key)
     table = sdata.tables[name]
+    key = _only(table, name) if key is None else key
     slots = slots_of(table, key, name=name)
     if sdata.path is None:
         msg = (
             f"This SpatialData is in memory only, so there is no store to write {key!r} into. Write all of it first with sdata.write(path)."
         )
         raise ValueError(msg)
+    _warn_if_large(slots)
     stored = StoredTable(Path(sdata.path), name)
     require_writable(stored.store)
     start = time.perf_counter()
@@ -95,10 +102,36 @@ def write_embedding(sdata: SpatialData, *, key: str = "kronos", table_key: str |
     info(f"wrote {added} and uns[{key!r}] of table {name!r} to {stored.store} in {time.perf_counter() - start:.1f} s")
 
 
+def _embeddings(table: AnnData) -> list[str]:
+    return [name for name, entry in table.uns.items() if is_embedding(entry)]
+
+
+def _only(table: AnnData, name: str) -> str:
+    """Return the embedding that is meant if none is named."""
+    there = _embeddings(table)
+    if len(there) == 1:
+        return there[0]
+    if not there or _DEFAULT in there:  # none: what names it says so
+        return _DEFAULT
+    msg = f"Table {name!r} has {len(there)} embeddings ({listed(there)}) and none was named. Choose one with key=."
+    raise ValueError(msg)
+
+
+def _warn_if_large(slots: Slots) -> None:
+    """Warn about features that stayed on disk because of their size, and would be loaded whole from the table."""
+    lazy = [features for features in slots.features.values() if hasattr(features, "dask")]
+    if (size := sum(int(features.nbytes) for features in lazy)) > (most := feature_memory()):
+        warn(
+            f"Features of {slots.keys.name!r} take {size / 2**30:.1f} GiB, more than settings.memory ({most / 2**30:.1f} GiB), and "
+            "spatialdata.read_zarr loads those of a table whole. They can stay in their store instead: io.read_embedding(sdata) attaches "
+            "them without loading them."
+        )
+
+
 def slots_of(table: AnnData, key: str, *, name: str) -> Slots:
     """Return the slots of an embedding in memory, or raise a KeyError that says what is missing."""
     keys = EmbedKeys(key)
-    there = [other for other, entry in table.uns.items() if is_embedding(entry)]
+    there = _embeddings(table)
     again = "Make it with tl.embed(sdata)."
     known(key, there, what="embedding", fix=f"{again.removesuffix('.')}, or name another embedding of table {name!r} with key=.")
     record = table.uns[keys.uns]

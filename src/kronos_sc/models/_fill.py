@@ -3,30 +3,15 @@
 # Shapes: b units, m markers, s pixels; a block has rows × columns pixels per marker.
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numba import njit
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from kronos_sc._core.compiled import compiled
 
 _HALF = np.uint32(16)
 
 
-def _compiled(**how: object) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Compile, and keep the result for the next process where there is a place for it; a container may have none."""
-
-    def compiled(function: Callable[..., None]) -> Callable[..., None]:
-        try:
-            return njit(cache=True, nogil=True, **how)(function)
-        except RuntimeError:
-            return njit(nogil=True, **how)(function)
-
-    return compiled
-
-
-@_compiled()
+@compiled()
 def spans(mask_bss: np.ndarray, first_bs: np.ndarray, last_bs: np.ndarray, pixels_b: np.ndarray) -> None:
     """Write where each row of a mask begins and ends (both 0 for an empty row), and how many pixels a mask has in all."""
     units, size, _ = mask_bss.shape
@@ -56,7 +41,7 @@ def _bfloat16(bits: np.uint32) -> np.uint32:
 
 
 # `contract` lets a product and a sum round once, as torch's addcmul does: the numbers are the same, bit for bit
-@_compiled(fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def fill(
     block: np.ndarray,
     corners: tuple[np.ndarray, np.ndarray],

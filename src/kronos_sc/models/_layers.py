@@ -49,6 +49,44 @@ class Attention(nn.Module):
         out_bhte = F.scaled_dot_product_attention(*self.split(x_btd))
         return linear(self.proj, out_bhte.transpose(1, 2).flatten(2))
 
+    def _part(self, which: int, heads: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return weight (h, e, d) and bias (h, e) of the queries (0), keys (1) or values (2) of some heads."""
+        weight = self.qkv.weight.unflatten(0, (3, self.heads, -1))[which, heads]
+        return weight, self.qkv.bias.unflatten(0, (3, self.heads, -1))[which, heads]
+
+    def first_row(self, x_btd: torch.Tensor, heads: slice = slice(None)) -> torch.Tensor:
+        """Return how much the first token attends to each token (b, h, t; float32, rows add up to 1), from its query alone.
+
+        q · (W x + b) = (Wᵀ q) · x + q · b, and the softmax does not see the last term: the query goes to the width of the tokens, and
+        neither keys nor an attention matrix are made.
+        """
+        (to_query, bias), (to_key, _) = self._part(0, heads), self._part(1, heads)
+        q_bhe = torch.einsum("bd,hed->bhe", x_btd[:, 0].float(), to_query.float()) + bias.float()
+        asked_bhd = torch.einsum("bhe,hed->bhd", q_bhe, to_key.float())
+        return torch.softmax(asked_bhd @ x_btd.transpose(1, 2).float() * q_bhe.shape[-1] ** -0.5, dim=-1)
+
+    def first_output(self, x_btd: torch.Tensor, row_bht: torch.Tensor) -> torch.Tensor:
+        """Return what attention adds to the first token (b, d), given its row of attention; differentiable in the row."""
+        to_value, bias = self._part(2, slice(None))
+        row_bht = row_bht.to(x_btd.dtype)
+        out_bhe = torch.einsum("bhd,hed->bhe", row_bht @ x_btd, to_value) + bias * row_bht.sum(-1, keepdim=True)
+        return linear(self.proj, out_bhe.flatten(1))
+
+    def passed_on(self, x_btd: torch.Tensor, weight_bt: torch.Tensor, heads: slice) -> torch.Tensor:
+        """Return Σᵢ weightᵢ · Aᵢ (b, t; float32) with A the mean attention matrix of some heads."""
+        q_bhte, k_bhte = (torch.einsum("btd,hed->bhte", x_btd, w) + b[:, None] for w, b in (self._part(i, heads) for i in (0, 1)))
+        return weighted_rows(q_bhte, k_bhte, weight_bt)
+
+
+def weighted_rows(q_bhte: torch.Tensor, k_bhte: torch.Tensor, weight_bt: torch.Tensor, *, most: int = 2**24) -> torch.Tensor:
+    """Return Σᵢ weightᵢ · Aᵢ (b, t; float32) of the mean attention matrix of all heads; `most` of its numbers exist at a time."""
+    b, h, t, e = q_bhte.shape
+    keys_bhet, out_bht = k_bhte.transpose(-1, -2).float(), torch.zeros(b, h, t, device=q_bhte.device)
+    for rows in torch.arange(t, device=q_bhte.device).split(max(1, most // (b * h * t))):
+        attention = torch.softmax(q_bhte[:, :, rows].float() @ keys_bhet * e**-0.5, dim=-1)
+        out_bht += (weight_bt[:, None, None, rows] @ attention)[:, :, 0]
+    return out_bht.mean(1)
+
 
 class Mlp(nn.Module):
     """Two linear maps with an exact GELU between them."""

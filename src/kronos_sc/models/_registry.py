@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from kronos_sc._core.checks import listed, near
 from kronos_sc._core.warn import warn
 from kronos_sc.markers import paper_vocabulary
-from kronos_sc.models import _weights
+from kronos_sc.models import _timm, _weights
+from kronos_sc.models._backbones import BACKBONES
+from kronos_sc.models._ca_mae import CA_MAE, load_ca_mae
 from kronos_sc.models._card import Card
 from kronos_sc.models._kronos import KronosModel
 from kronos_sc.models._mean import MEAN_MARKER, MeanMarker
+from kronos_sc.models._mean_plus import MEAN_MARKER_PLUS, MeanMarkerPlus
 from kronos_sc.models._model import Model
 from kronos_sc.models._vit import KronosViT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HUB = "hf-hub:"
 KRONOS_HUB = "MahmoodLab/kronos"
@@ -66,12 +72,17 @@ def _untrained(*, blocks: str | None, token_overlap: bool | None, **options: Any
     return KronosModel(net, UNTRAINED, paper_vocabulary(mean=0.05, std=0.1))
 
 
-def _mean_marker(*, blocks: str | None, token_overlap: bool | None, **options: Any) -> Model:
-    _refuse(MEAN_MARKER, options, "leave it out")
-    if blocks is not None or token_overlap is not None:
-        msg = "'mean-marker' has no network: blocks and token_overlap do not apply to it. Leave them out."
-        raise ValueError(msg)
-    return MeanMarker()
+def _without_blocks(card: Card, make: Callable[..., Model], *takes: str) -> Loader:
+    """Return a loader of a model without chunks of blocks; `takes` are the options of :func:`load` that go to `make`."""
+
+    def loader(*, blocks: str | None, token_overlap: bool | None, **options: Any) -> Model:
+        if blocks is not None or token_overlap is not None:
+            msg = f"{card.name!r} has no chunks of blocks and no overlap of tokens: blocks and token_overlap do not apply to it. Leave them out."
+            raise ValueError(msg)
+        _refuse(card, {key: value for key, value in options.items() if key not in takes}, "leave it out")
+        return make(**options)
+
+    return loader
 
 
 def _refuse(card: Card, options: dict[str, Any], fix: str) -> None:
@@ -107,7 +118,14 @@ def register(card: Card, loader: Loader, *, overwrite: bool = False) -> None:
     _REGISTRY[card.name] = (card, loader)
 
 
-for _card, _loader in ((KRONOS, _kronos), (UNTRAINED, _untrained), (MEAN_MARKER, _mean_marker)):
+for _card, _loader in (
+    (KRONOS, _kronos),
+    (UNTRAINED, _untrained),
+    (MEAN_MARKER, _without_blocks(MEAN_MARKER, MeanMarker)),
+    (MEAN_MARKER_PLUS, _without_blocks(MEAN_MARKER_PLUS, MeanMarkerPlus)),
+    (CA_MAE, _without_blocks(CA_MAE, load_ca_mae, "weights")),
+    *((origin.card, _without_blocks(origin.card, origin.load, "weights", "fit")) for origin in BACKBONES),
+):
     register(_card, _loader)
 
 
@@ -125,7 +143,7 @@ def _registry() -> dict[str, tuple[Card, Loader]]:
 
 
 def list_models() -> list[str]:
-    """Return the names that :func:`load` knows; folders and `hf-hub:` names can be loaded besides."""
+    """Return the names that :func:`load` knows; folders, `hf-hub:` and `timm:` names can be loaded besides."""
     return sorted(_registry())
 
 
@@ -144,7 +162,8 @@ def load(
     ----------
     name_or_path
         A registered name (see :func:`list_models`), a folder or file in the official layout (`config.json`, `kronos_*_model.pt`,
-        `marker_metadata.csv`), a folder written by :func:`save`, or `hf-hub:owner/name` (your own login and cache are used).
+        `marker_metadata.csv`), a folder written by :func:`save`, `hf-hub:owner/name` (your own login and cache are used), or any vision
+        backbone of timm: `timm:NAME`, `timm:hf-hub:owner/name` (needs the extra `timm`).
         A loaded model is returned with the options applied.
     blocks
         `"official"` runs the first block of each chunk, as the released package does (default for official checkpoints);
@@ -175,6 +194,10 @@ def _load(name: str | os.PathLike[str] | Model, *, blocks: str | None, token_ove
     registry = _registry()
     if isinstance(name, str) and name in registry:
         return registry[name][1](blocks=blocks, token_overlap=token_overlap, **options)
+    if isinstance(name, str) and name.startswith(_timm.PREFIX):
+        plain = name.removeprefix(_timm.PREFIX)
+        make = _without_blocks(Card(name, "", ""), lambda **given: _timm.load(plain, **given), "weights", "fit")
+        return make(blocks=blocks, token_overlap=token_overlap, **options)
     if options:
         what = name.card.name if isinstance(name, Model) else os.fspath(name)
         msg = f"{what!r} takes no {listed(options)}; registered backbones do ({listed(list_models())}). Leave it out."
@@ -230,6 +253,8 @@ def card(name_or_path: str | os.PathLike[str]) -> Card:
     """
     if name_or_path in _registry():
         return _registry()[os.fspath(name_or_path)][0]
+    if isinstance(name_or_path, str) and name_or_path.startswith(_timm.PREFIX):
+        return _timm.card(name_or_path.removeprefix(_timm.PREFIX))
     from dataclasses import replace
 
     model = _load(name_or_path, blocks=None, token_overlap=None)

@@ -148,13 +148,12 @@ class KronosViT(nn.Module):
         return Features(x_btd[:, 0], tokens.mean((2, 3), dtype=torch.float32), tokens)
 
     def cls_attention(self, pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor) -> torch.Tensor:
-        """Return the class token's attention in the last block that runs (b, heads, t), from its query alone."""
+        """Return the class token's attention in the last block that runs (b, heads, t; float32), from its query alone."""
         x_btd, _ = self.embed(pixels_bmhw, marker_ids_bm)
         for index in self.running[:-1]:
             x_btd = self.block(index)(x_btd)
         last = self.block(self.running[-1])
-        q, k, _ = last.attn.split(last.norm1(x_btd))
-        return torch.softmax(q[:, :, :1] @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, dim=-1)[:, :, 0]
+        return last.attn.first_row(last.norm1(x_btd))
 
 
 def _check_input(pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor, patch: int) -> None:

@@ -15,6 +15,7 @@ import torch
 from kronos_sc._core.checks import listed
 from kronos_sc._core.files import swap
 from kronos_sc.markers import Vocabulary
+from kronos_sc.models import _state
 from kronos_sc.models._card import Card
 from kronos_sc.models._config import ViTConfig, config
 from kronos_sc.models._kronos import KronosModel
@@ -32,6 +33,15 @@ def sha256(path: Path) -> str:
     """Return the checksum of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksum(state: Mapping[str, torch.Tensor]) -> str:
+    """Return the checksum of tensors and their names, for weights that another package keeps."""
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        digest.update(key.encode())
+        digest.update(state[key].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -62,7 +72,8 @@ def from_folder(place: Path, card: Card, *, blocks: str | None, token_overlap: b
     if place.is_file() and place not in (path, folder / "config.json"):
         msg = f"{place.name} is not what config.json beside it describes, which is {path.name}. Put it into a folder with its own config.json."
         raise ValueError(msg)
-    _fill(net, _own_state(path) if own else _official_state(path), path)
+    state = _own_state(path) if own else _official_state(path)
+    _state.fill(net, state, path, what="its config.json", fix="Check model_type, or that both files come from the same model.")
     if own:
         vocabulary, card = Vocabulary.from_dict(settings["vocabulary"]), Card(**_tuples(settings["card"]))
     else:
@@ -89,24 +100,7 @@ def _official_weights(place: Path, settings: Mapping[str, Any]) -> Path:
 
 def _official_state(path: Path) -> dict[str, torch.Tensor]:
     """Return the backbone of an official checkpoint: key `teacher`, prefix `backbone.`; the head is left out."""
-    from pickle import UnpicklingError
-
-    with path.open("rb") as file:
-        start = file.read(16)
-    if not start.startswith((b"PK", b"\x80")):  # a zip archive, or the pickle of old
-        msg = f"{path} is no checkpoint (it begins with {start!r}); a web page or a pointer may have been saved in its place. Download it again."
-        raise ValueError(msg)
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        msg = (
-            f"{path} was refused: it holds objects other than tensors, which would run code when loaded. "
-            "Use a checkpoint from its owner; an official one is a dict of tensors under 'teacher'."
-        )
-        raise ValueError(msg) from error
-    except (RuntimeError, EOFError, OSError, KeyError) as error:
-        msg = f"{path} is not a readable checkpoint ({type(error).__name__}: {error}); it may be truncated. Download it again and compare its size."
-        raise ValueError(msg) from error
+    checkpoint = _state.read_checkpoint(path)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("teacher"), dict):
         keys = listed(checkpoint) if isinstance(checkpoint, dict) else type(checkpoint).__name__
         msg = f"{path} is not a KRONOS checkpoint: a dict with the key 'teacher' is expected, found {keys}. For weights trained here use models.save."
@@ -116,35 +110,10 @@ def _official_state(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _own_state(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     if not path.is_file():
         msg = f"{path} is missing. A model folder of ours holds config.json and model.safetensors; write one with models.save."
         raise FileNotFoundError(msg)
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        msg = f"{path} is not a readable safetensors file ({error}); it may be truncated. Copy it again."
-        raise ValueError(msg) from error
-
-
-def _fill(net: KronosViT, state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Load weights strictly; name what is missing, unexpected or of another shape."""
-    wanted = net.state_dict()
-    missing, extra = (sorted(set(a) - set(b)) for a, b in ((wanted, state), (state, wanted)))
-    shapes = [
-        f"{key} {tuple(state[key].shape)} for {tuple(wanted[key].shape)}"
-        for key in wanted
-        if key in state and state[key].shape != wanted[key].shape
-    ]
-    if missing or extra or shapes:
-        msg = (
-            f"{path} does not fit its config.json: missing {listed(missing, most=3)}; unexpected {listed(extra, most=3)}; "
-            f"other shape: {listed(shapes, most=3)}. Check model_type, or that both files come from the same model."
-        )
-        raise ValueError(msg)
-    net.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
+    return _state.read_safetensors(path)
 
 
 def save(model: KronosModel, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:

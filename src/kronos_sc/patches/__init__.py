@@ -1,6 +1,7 @@
 """Which pixels belong to which unit: units → plan → blocks → reader; numpy and dask, no torch."""
 
 from kronos_sc.patches._crop import covered, crop, crop_masks
+from kronos_sc.patches._exclude import Exclusion, exclusion, exclusions
 from kronos_sc.patches._grid import grid
 from kronos_sc.patches._labels import label_table
 from kronos_sc.patches._loaded import LoadedBlock
@@ -12,6 +13,7 @@ from kronos_sc.patches._units import Units, units
 
 __all__ = [
     "Block",
+    "Exclusion",
     "LoadedBlock",
     "Plan",
     "Raster",
@@ -20,6 +22,8 @@ __all__ = [
     "covered",
     "crop",
     "crop_masks",
+    "exclusion",
+    "exclusions",
     "grid",
     "label_table",
     "pixel_size",

@@ -98,7 +98,7 @@ def _chunks(
                 raise
             msg = (
                 f"Labels {name!r} could not be decoded at rows {ys[i]}–{ys[i + 1]}, columns {xs[j]}–{xs[j + 1]}: {type(error).__name__}: {error}. "
-                "Nothing was written. Restore that chunk, or write the element again from the segmentation."
+                "The SpatialData is as it was. Restore that chunk, or write the element again from the segmentation."
             )
             raise OSError(msg) from error
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kronos_sc.patches._plan import Block, Plan, Rect
     from kronos_sc.patches._source import Lazy, Stored
 
+_AS_IT_WAS = "The SpatialData is as it was."  # whatever a store of features may hold by then
 _WAITING = 2**28  # bytes of decoded pixels that may wait for later blocks
 
 
@@ -147,13 +148,13 @@ def _undecodable(plan: Plan, pixels_of: Stored | Lazy, rects: list[Rect], error:
                 where = f"channel {plan.image.channels[channel]!r}, rows {rect.y0}–{rect.y1}, columns {rect.x0}–{rect.x1}"
                 return OSError(
                     f"Image {plan.image.name!r} could not be decoded at {where}: {type(found).__name__}: {found}. "
-                    "Nothing was written. Restore that chunk, or write the image again from its source."
+                    f"{_AS_IT_WAS} Restore that chunk, or write the image again from its source."
                 )
-    return OSError(f"Image {plan.image.name!r} could not be decoded: {type(error).__name__}: {error}. Nothing was written.")
+    return OSError(f"Image {plan.image.name!r} could not be decoded: {type(error).__name__}: {error}. {_AS_IT_WAS}")
 
 
 def _check_finite(loaded: LoadedBlock, plan: Plan, block: Block, nan: str, run: Callable[..., Iterator[Any]]) -> None:
-    """Replace pixels that are not finite, or raise an error that names channel and block if a window holds one."""
+    """Replace pixels that are not finite, or raise an error that names channels and region if a window holds one."""
     pixels = loaded.pixels
     if pixels.dtype.kind != "f":
         return
@@ -170,8 +171,8 @@ def _check_finite(loaded: LoadedBlock, plan: Plan, block: Block, nan: str, run: 
     rect, (height, width) = block.rect, plan.image.shape
     rows, columns = (max(0, rect.y0), min(rect.y1, height)), (max(0, rect.x0), min(rect.x1, width))
     msg = (
-        f"Image {plan.image.name!r} has NaN or infinite pixels in channels {names}, in block {block.index} "
-        f"(rows {rows[0]}–{rows[1]}, columns {columns[0]}–{columns[1]}). Mend the image, or take such pixels as zero with nan='zero'."
+        f"Image {plan.image.name!r} has NaN or infinite pixels in channels {names}, within "
+        f"rows {rows[0]}–{rows[1]}, columns {columns[0]}–{columns[1]}. Mend the image, or take such pixels as zero with nan='zero'."
     )
     raise ValueError(msg)
 
@@ -201,7 +202,7 @@ def require_stored(plan: Plan) -> None:
     """Raise an OSError that names the chunks under units that are not in the store."""
     if missing := unstored(plan):
         msg = (
-            f"Image {plan.image.name!r} has no stored chunk under some units: {numbers(missing, most=5)}. Nothing was written. "
+            f"Image {plan.image.name!r} has no stored chunk under some units: {numbers(missing, most=5)}. {_AS_IT_WAS} "
             "Restore the chunks; or, if the store was written without its empty chunks, take them as zero with nan='zero'."
         )
         raise OSError(msg)

@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kronos_sc._core.checks import listed
+from kronos_sc._core.colours import EIGHT, MORE
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 MISSING = "#b8b8b8"
 NUMBERS = "viridis"
-# The first eight follow Okabe & Ito (2008), for readers with a colour vision deficiency; the others are as far from all before as can be.
-_EIGHT = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#c2b200", "#7a3e9d")
-_MORE = ("#80701a", "#e0186a", "#86e08c", "#f47be0", "#3b7d80", "#a8484c", "#4aa51c", "#7472ff", "#5fe0d8", "#c58f66", "#cba0f8", "#ddcaab")
 
 Palette = str | Sequence[Any] | Mapping[Any, Any] | None
 
@@ -39,7 +37,7 @@ def category_colours(table: AnnData, key: str, categories: Sequence[Any], palett
 
 def default_colours(count: int) -> list[str]:
     """Return colours for `count` categories."""
-    every = [*_EIGHT, *_MORE]
+    every = [*EIGHT, *MORE]
     return every[:count] if count <= len(every) else _from_map("turbo", count)
 
 

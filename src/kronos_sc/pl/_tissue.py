@@ -50,7 +50,7 @@ def tissue(sdata: SpatialData, channels: Channels, *, image_key: str | None, lim
     """Read an image, shrunk to what can be seen, and colour its channels."""
     name = only(sdata.images, image_key, what="image", argument="image_key", fix="Read one with io.read_tiff(path).")
     element = sdata.images[name]
-    levels = _levels(element)
+    levels = pyramid(element)
     full = levels[0]
     if full.dims != ("c", "y", "x"):
         msg = f"Image {name!r} has axes {full.dims}; images with axes ('c', 'y', 'x') are drawn. Select a plane first."
@@ -63,7 +63,7 @@ def tissue(sdata: SpatialData, channels: Channels, *, image_key: str | None, lim
     return Tissue(composite(planes, list(colours.values()), stretch), colours, placement(element, mpp=mpp), (height, width))
 
 
-def _levels(element: Any) -> list[Any]:
+def pyramid(element: Any) -> list[Any]:
     """Return the levels of a pyramid, the largest first; a single image is one level."""
     if hasattr(element, "dims") and not hasattr(element, "children"):
         return [element]
@@ -73,12 +73,12 @@ def _levels(element: Any) -> list[Any]:
 
 def channel_names(element: Any) -> list[str]:
     """Return the channels of an image element."""
-    return [str(channel) for channel in _levels(element)[0].coords["c"].to_numpy()]
+    return [str(channel) for channel in pyramid(element)[0].coords["c"].to_numpy()]
 
 
 def image_shape(element: Any) -> tuple[int, int]:
     """Return rows and columns of the full-resolution image."""
-    height, width = _levels(element)[0].shape[-2:]
+    height, width = pyramid(element)[0].shape[-2:]
     return height, width
 
 

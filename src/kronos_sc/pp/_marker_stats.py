@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,10 @@ from kronos_sc._core.intensity import max_value as full_scale
 from kronos_sc._core.moments import Moments
 from kronos_sc._core.progress import bar
 from kronos_sc._core.resolve import require_spatialdata
-from kronos_sc.patches import Raster, raster
+from kronos_sc.patches import Exclusion, Raster, exclusions, raster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from spatialdata import SpatialData
 
@@ -30,6 +30,7 @@ def marker_stats(
     channels: Sequence[str] | None = None,
     max_value: float | None = None,
     nan: str = "error",
+    exclude: str | Sequence[str] | Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Measure mean and standard deviation of each channel over all pixels of all given images.
 
@@ -48,26 +49,43 @@ def marker_stats(
         Raw value that becomes 1; the full scale of the image's dtype if left out.
     nan
         `"error"`, or `"zero"` to count pixels that are not finite as zero.
+    exclude
+        Labels that mark pixels not to be counted, as :func:`kronos_sc.tl.artifact_map` writes them: an element of which every pixel above 0
+        counts, several, or a mapping from element to names or codes of classes, `{"artifact_map_class": ["artifact"]}`. Of several
+        images, each takes the labels with its number (`image_3`: `artifacts_3`).
 
     Returns
     -------
     Indexed by channel: `mean`, `std` (population, of pixels scaled to [0, 1]; float64), `pixels` (int64) and `images` (int64).
     """
     one_of(nan, ("error", "zero"), name="nan")
-    images = [image for one in (sdata if isinstance(sdata, Sequence) else [sdata]) for image in _images(one, image_key)]
-    return raster_stats(images, channels, max_value=max_value, nan=nan)
+    every = list(sdata) if isinstance(sdata, Sequence) else [sdata]
+    by_data = [_images(one, image_key) for one in every]
+    left_out = [exclusions(one, exclude, images) for one, images in zip(every, by_data, strict=True)]
+    out = [found.get(image.name) for found, images in zip(left_out, by_data, strict=True) for image in images]
+    return raster_stats([image for images in by_data for image in images], channels, max_value=max_value, nan=nan, out=out)
 
 
-def raster_stats(images: Sequence[Raster], channels: Sequence[str] | None, *, max_value: float | None, nan: str) -> pd.DataFrame:
-    """Measure channels over images given as rasters; see :func:`marker_stats`."""
+def raster_stats(
+    images: Sequence[Raster],
+    channels: Sequence[str] | None,
+    *,
+    max_value: float | None,
+    nan: str,
+    out: Sequence[Exclusion | None] | None = None,
+) -> pd.DataFrame:
+    """Measure channels over images given as rasters, without the pixels that are `out`; see :func:`marker_stats`."""
     every = list(dict.fromkeys(name for image in images for name in image.channels))
     wanted = every if channels is None else [channels] if isinstance(channels, str) else list(channels)
     if unknown := [name for name in wanted if name not in every]:
         msg = f"No image has the channels {listed(unknown)}; there are: {listed(every, most=60)}."
         raise KeyError(msg)
     moments = {name: Moments() for name in wanted}
-    for image in images:
-        _measure(image, moments, max_value, nan)
+    for image, excluded in zip(images, out or [None] * len(images), strict=True):
+        _measure(image, moments, max_value, nan, excluded)
+    if lost := [name for name, found in moments.items() if not found.count]:
+        msg = f"Every pixel of channels {listed(lost)} is excluded, so there is nothing to measure. Exclude fewer classes, or check the labels."
+        raise ValueError(msg)
     rows = {name: (m.mean, m.std, m.count, sum(name in image.channels for image in images)) for name, m in moments.items()}
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "std", "pixels", "images"])
     return frame.rename_axis("channel")
@@ -81,16 +99,17 @@ def _images(sdata: SpatialData, image_key: str | Sequence[str] | None) -> list[R
     return [raster(sdata, key) for key in keys]
 
 
-def _measure(image: Raster, moments: dict[str, Moments], max_value: float | None, nan: str) -> None:
+def _measure(image: Raster, moments: dict[str, Moments], max_value: float | None, nan: str, out: Exclusion | None) -> None:
     """Add one image, chunk by chunk; each chunk is decoded once."""
     scale = full_scale(image.data.dtype, max_value, image=image.name)
     positions = [i for i, name in enumerate(image.channels) if name in moments]
     local = {i: Moments() for i in positions}
     with bar(total=int(np.prod(image.data.numblocks)), description=f"statistics of {image.name}", unit="chunk") as shown:
-        for first, pixels in _chunks(image, set(positions)):
+        for (first, y, x), pixels in _chunks(image, set(positions)):
+            keep = None if out is None else ~out.mask(y, y + pixels.shape[1], x, x + pixels.shape[2])
             for offset, plane in enumerate(pixels):
                 if first + offset in local:
-                    finite = _finite(plane, nan, image, image.channels[first + offset])
+                    finite = _finite(plane if keep is None else plane[keep], nan, image, image.channels[first + offset])
                     check_range(finite, given=max_value, image=image.name)
                     local[first + offset].add(finite)
             shown.update()
@@ -98,19 +117,18 @@ def _measure(image: Raster, moments: dict[str, Moments], max_value: float | None
         moments[image.channels[position]].merge(found, scale=scale)
 
 
-def _chunks(image: Raster, positions: set[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (first channel, pixels) of each chunk that holds a wanted channel."""
-    starts = np.concatenate([[0], np.cumsum(image.data.chunks[0])])
+def _chunks(image: Raster, positions: set[int]) -> Iterator[tuple[tuple[int, int, int], np.ndarray]]:
+    """Yield (first channel, row, column), and pixels, of each chunk that holds a wanted channel."""
+    starts, tops, lefts = (np.concatenate([[0], np.cumsum(axis)]).tolist() for axis in image.data.chunks)
     for c, y, x in product(*(range(n) for n in image.data.numblocks)):
         if positions & set(range(starts[c], starts[c + 1])):
             try:
                 pixels = np.asarray(image.data.blocks[c, y, x].compute(scheduler="synchronous"))
             except Exception as error:
-                top, left = (sum(axis[:i]) for axis, i in zip(image.data.chunks[1:], (y, x), strict=True))
-                where = f"channel {image.channels[starts[c]]!r}, chunk at row {top}, column {left}"
+                where = f"channel {image.channels[starts[c]]!r}, chunk at row {tops[y]}, column {lefts[x]}"
                 msg = f"Image {image.name!r} could not be decoded at {where}: {type(error).__name__}: {error}. Restore that chunk, or write the image again."
                 raise OSError(msg) from error
-            yield int(starts[c]), pixels
+            yield (starts[c], tops[y], lefts[x]), pixels
 
 
 def _finite(plane: np.ndarray, nan: str, image: Raster, channel: str) -> np.ndarray:

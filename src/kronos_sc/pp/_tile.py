@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -10,9 +10,12 @@ import pandas as pd
 from kronos_sc._core.checks import known, positive_integer
 from kronos_sc._core.log import info
 from kronos_sc._core.resolve import require_free, require_spatialdata
-from kronos_sc.patches import Raster, grid, raster
+from kronos_sc.patches import Raster, exclusion, grid, raster
+from kronos_sc.patches._exclude import checked
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from anndata import AnnData
     from geopandas import GeoDataFrame
     from spatialdata import SpatialData
@@ -29,6 +32,8 @@ def tile(
     image_key: str | None = None,
     tissue_channel: str | None = None,
     min_tissue: float = 0.25,
+    exclude: str | Sequence[str] | Mapping[str, Any] | None = None,
+    max_excluded: float = 0.5,
     key_added: str = "patches",
     overwrite: bool = False,
 ) -> None:
@@ -52,6 +57,11 @@ def tile(
         Keep only boxes on tissue, found by Otsu's threshold on this channel (the nuclear stain, say). All boxes if left out.
     min_tissue
         Share of a box that must be tissue.
+    exclude
+        Labels that mark pixels not to be used, as :func:`kronos_sc.tl.artifact_map` writes them: an element of which every pixel above 0
+        counts, several, or a mapping from element to names or codes of classes, `{"artifact_map_class": ["artifact"]}`.
+    max_excluded
+        Boxes with a larger share of such pixels are left out: at 0 every box with one, at 1 none.
     key_added
         Name of the shapes; the table's is `{key_added}_table` (a SpatialData has each name once).
     overwrite
@@ -65,22 +75,28 @@ def tile(
         Boxes, with the transformations of the image.
     `tables['patches_table' | key_added + '_table']`
         Annotates them. `obs` has `region`, `patch_id`, `row` and `column` (grid position) and, with `tissue_channel`, `tissue` (share of
-        tissue); `obsm['spatial']` holds the centres (x, y) in pixels of the image.
+        tissue), with `exclude`, `excluded` (share of excluded pixels); `obsm['spatial']` holds the centres (x, y) in pixels of the image.
 
     Raises
     ------
     ValueError
-        The image is smaller than a box, an element of that name exists, or no box holds enough tissue.
+        The image is smaller than a box, an element of that name exists, or no box holds enough tissue or few enough excluded pixels.
+    KeyError
+        Channel, labels or classes to exclude do not exist.
     """
     require_spatialdata(sdata)
     image = raster(sdata, image_key)
     size, step = positive_integer(size, name="size"), _stride(size, overlap, stride)
     require_free(sdata, {key_added: "shapes", _table_name(key_added): "tables"}, overwrite=overwrite)
+    checked(sdata, exclude)
+    if not 0 <= max_excluded <= 1:
+        msg = f"max_excluded must lie between 0 and 1 (a share of the box), got {max_excluded!r}. The default is 0.5."
+        raise ValueError(msg)
     origins = grid(image.shape, size, step)
     if len(origins) == 0:
         msg = f"Image {image.name!r} ({image.shape[0]} × {image.shape[1]} pixels) is smaller than one box of {size} pixels. Choose a smaller size."
         raise ValueError(msg)
-    share = None
+    shares: dict[str, np.ndarray] = {}
     if tissue_channel is not None:
         known(tissue_channel, image.channels, what="channel", fix="Name the channel as the image spells it.")
         share = _tissue_share(image, tissue_channel, origins, size)
@@ -88,8 +104,11 @@ def tile(
         if not keep.any():
             msg = f"No box has {min_tissue:.0%} tissue (the best has {share.max():.0%}). Lower min_tissue or choose another tissue_channel."
             raise ValueError(msg)
-        origins, share = origins[keep], share[keep]
-    shapes, table = _boxes(origins, size, image), _table(origins, size, step, key_added, share)
+        origins, shares["tissue"] = origins[keep], share[keep]
+    if exclude is not None:
+        keep, share = _few_excluded(sdata, exclude, image, origins, size, most=max_excluded)
+        origins, shares = origins[keep], {name: each[keep] for name, each in shares.items()} | {"excluded": share[keep]}
+    shapes, table = _boxes(origins, size, image), _table(origins, size, step, key_added, shares)
     sdata.shapes[key_added] = shapes
     sdata.tables[_table_name(key_added)] = table
     info(f"added {len(table):,} boxes of {size} px to shapes[{key_added!r}] and tables[{_table_name(key_added)!r}]")
@@ -119,7 +138,7 @@ def _boxes(origins: np.ndarray, size: int, image: Raster) -> GeoDataFrame:
     return ShapesModel.parse(frame, transformations=get_transformation(image.element, get_all=True))
 
 
-def _table(origins: np.ndarray, size: int, step: int, region: str, share: np.ndarray | None) -> AnnData:
+def _table(origins: np.ndarray, size: int, step: int, region: str, shares: dict[str, np.ndarray]) -> AnnData:
     from anndata import AnnData
     from spatialdata.models import TableModel
 
@@ -133,10 +152,27 @@ def _table(origins: np.ndarray, size: int, step: int, region: str, share: np.nda
         },
         index=[f"{region}_{i}" for i in number],
     )
-    if share is not None:
-        obs["tissue"] = share.astype(np.float32)
+    for name, share in shares.items():
+        obs[name] = share.astype(np.float32)
     table = AnnData(obs=obs, obsm={"spatial": origins[:, ::-1] + size / 2})
     return TableModel.parse(table, region=region, region_key="region", instance_key="patch_id")
+
+
+def _few_excluded(
+    sdata: SpatialData, exclude: Any, image: Raster, origins: np.ndarray, size: int, *, most: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which boxes have few enough excluded pixels, and the share of them in each."""
+    found = exclusion(sdata, exclude, image)
+    share = np.zeros(len(origins)) if found is None else found.share(np.hstack([origins, origins + size]))
+    keep = share <= most
+    if not keep.any():
+        msg = (
+            f"Every box has more than {most:.0%} excluded pixels (the best has {share.min():.0%}). Raise max_excluded, choose smaller boxes, "
+            "or exclude fewer classes."
+        )
+        raise ValueError(msg)
+    info(f"{int((~keep).sum()):,} of {len(keep):,} boxes have more than {most:.0%} excluded pixels and are left out")
+    return keep, share
 
 
 def _tissue_share(image: Raster, channel: str, origins: np.ndarray, size: int) -> np.ndarray:
@@ -146,7 +182,7 @@ def _tissue_share(image: Raster, channel: str, origins: np.ndarray, size: int) -
 
     plane = image.data[image.channels.index(channel)]
     factor = min(_COARSE, *plane.shape)
-    coarse = np.asarray(da.coarsen(np.mean, plane, {0: factor, 1: factor}, trim_excess=True).compute(), np.float64)
+    coarse = np.asarray(da.coarsen(np.mean, plane, {0: factor, 1: factor}, trim_excess=True).compute(scheduler="threads"), np.float64)
     smooth = gaussian(np.log1p(coarse), sigma=2)
     tissue = smooth > threshold_otsu(smooth) if np.ptp(smooth) > 0 else np.zeros(smooth.shape, bool)
     # summed-area table: the share of any box in four look-ups

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)  # of the event loop; of Dask, whose results are no longer to be had
 _TRIES = 3
+_DEATHS = 2  # times that a block was on workers that died, several each time: among others, then alone
 _ROOM = 2**30  # bytes on their way, where pixels travel
 _LOOK = 2.0  # seconds between two looks at who is there
+_GRACE = 120.0  # seconds without a block that comes back, after which a run that has failed waits for no more
 
 
 def compute_on(client: Client, jobs: list[Job], encoder: Encoder, sink: Sink, *, device: str | None) -> None:
@@ -211,10 +213,11 @@ class _Run:
             self._finish_running()
             raise (ValueError if why.final == "ValueError" else OSError)(why.message)
         died = why.kind == "KilledWorker"  # several workers in a row; but perhaps through the fault of another block
-        task.tries += _TRIES - 1 if died else 1
+        task.tries += 1
+        task.deaths += died
         task.away |= {why.worker} - {""}
-        if task.tries < _TRIES:
-            (self._suspects if died else self._waiting).append(task)
+        if task.tries < _TRIES and task.deaths < _DEATHS:
+            (self._suspects if task.deaths else self._waiting).append(task)
             self._retried += 1
         else:
             self._failed.append(task)
@@ -225,10 +228,14 @@ class _Run:
 
     def _finish_running(self) -> None:
         """Call off what has not begun, and accept what has."""
-        running = {key for keys in self._client.processing().values() for key in keys}
+        running: set[Any] = set()
+        with suppress(Exception):  # a cluster that does not answer has nothing that is worth waiting for
+            running = {key for keys in self._client.processing().values() for key in keys}
         self._cancel([key for key, (future, _) in self._pending.items() if key not in running and not future.done()])
-        while self._pending:
-            self._keep(self._ready.get())
+        with suppress(Empty):
+            while self._pending:
+                self._keep(self._ready.get(timeout=_GRACE))
+        self._cancel(list(self._pending))
 
     def _keep(self, key: Any) -> None:
         """Accept a block if it is done; nothing is tried again."""
@@ -248,8 +255,11 @@ class _Run:
         more = f"; and {len(self._failed) - 5} more" if len(self._failed) > 5 else ""
         kept = "Features in memory are lost with it: store= keeps them." if isinstance(self._sink, MemorySink) else "All others are kept."
         kind = OSError if all(task.error.system for task in self._failed) else RuntimeError
+        tried = f"each tried {_TRIES} times" + (
+            f", or lost {_DEATHS} times with its workers" if any(task.deaths for task in self._failed) else ""
+        )
         return kind(
-            f"{len(self._failed)} of the blocks could not be embedded, each tried {_TRIES} times: {named}{more}. {kept} Mend what is wrong "
+            f"{len(self._failed)} of the blocks could not be embedded, {tried}: {named}{more}. {kept} Mend what is wrong "
             "and make the same call again."
         )
 

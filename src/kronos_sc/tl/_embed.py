@@ -15,7 +15,8 @@ from kronos_sc._core.resolve import require_spatialdata
 from kronos_sc._core.slots import fill
 from kronos_sc._store import Spec
 from kronos_sc.tl._compute import Encoder
-from kronos_sc.tl._destination import destination, finish, place_for
+from kronos_sc.tl._destination import destination, finish, place_for, precision_for
+from kronos_sc.tl._excluded import require_labels, without_excluded
 from kronos_sc.tl._identity import identity
 from kronos_sc.tl._jobs import Job, Options
 from kronos_sc.tl._provenance import record
@@ -54,6 +55,7 @@ def embed(
     mpp: float | None = None,
     max_value: float | None = None,
     nan: str = "error",
+    exclude: str | Sequence[str] | Mapping[str, Any] | None = None,
     require_nuclear: bool = True,
     precision: str = "auto",
     dtype: str = "float32",
@@ -110,10 +112,15 @@ def embed(
         Raw value that becomes 1; 255 for uint8, 65535 for uint16 and 1 for floats in [0, 1] if left out.
     nan
         `"error"`, or `"zero"` to take pixels without a value (NaN, infinite, chunk not stored) as zero.
+    exclude
+        Labels that mark pixels not to be used: an element of which every pixel above 0 counts, several, or a mapping from element to
+        names or codes of classes, `{"artifact_map_class": ["artifact"]}` (:func:`kronos_sc.tl.artifact_map`). Units whose centre lies on
+        such a pixel are not read or computed; their rows are NaN. Of several images, each takes the labels with its number.
     require_nuclear
         Insist on a nuclear stain among the matched channels; the model was never trained without one.
     precision
-        `"float32"` reproduces the official numbers; `"bfloat16"` is faster on recent hardware; `"auto"` takes it where it is.
+        `"float32"` reproduces the official numbers; `"bfloat16"` is faster on recent hardware; `"auto"` takes it where it is,
+        and goes on with a store in the precision it was begun with.
     dtype
         Of the features: `"float32"` or `"float16"`.
     batch_size
@@ -126,7 +133,8 @@ def embed(
         whatever way, goes on where it was when it is made again. If left out, features go to disk when they would take more memory
         than `settings.memory`; False keeps them in memory.
     overwrite
-        Start again where the store holds another embedding, or this one.
+        Start again where the store holds another embedding, or this one. Without a store it changes nothing: features in memory
+        are computed anew by every call.
     key_added
         Name that all slots are derived from; `"kronos"` for KRONOS and its kin if left out.
     inplace
@@ -140,6 +148,8 @@ def embed(
         Features (rows × M · D for `"marker"`, rows × D for `"cls"`); with both kinds, class features are in `X_…_cls`.
     `obs['kronos_edge' | key_added + '_edge']`
         Whether the window reaches beyond the image and was padded with zeros.
+    `obs['kronos_excluded' | key_added + '_excluded']`
+        Only with `exclude`: whether the unit was left out.
     `uns['kronos' | key_added]`
         Model, panel, parameters, precision, software; read it with :func:`kronos_sc.get.record`.
 
@@ -147,7 +157,8 @@ def embed(
     ------
     ValueError, KeyError
         Before anything is computed: no or several images, tables or regions; rows without pixels; ambiguous or repeated markers; sizes
-        that differ; no statistics. While reading: values outside the scale, pixels that are not finite.
+        that differ; no statistics; labels or classes to exclude that do not exist, or that leave no unit.
+        While reading: values outside the scale, pixels that are not finite.
     ValueError
         The store holds an embedding of another call; what differs is named.
     BlockingIOError
@@ -162,6 +173,7 @@ def embed(
     require_spatialdata(sdata)
     options = Options.checked(features, mask_fill, nan, precision, dtype, batch_size, patch_size)
     where = {"image_key": image_key, "labels_key": labels_key, "shapes_key": shapes_key, "table": table_key, "scale": scale}
+    require_labels(sdata, exclude)
     work = workplace(device)
     encoder = models.load(model, token_overlap=token_overlap)
     about = subject(sdata, encoder, options, where, channels=channels, require_nuclear=require_nuclear)
@@ -169,13 +181,15 @@ def embed(
     keys = EmbedKeys(key_added or encoder.key)
     size = target.table.n_obs * sum(widths.values()) * np.dtype(dtype).itemsize
     place = place_for(sdata, store, table=target.key, key=keys.name, size=size)
+    precision = precision_for(place, precision, overwrite=overwrite)
     jobs = about.jobs(sdata, mpp=mpp, spatial_key=spatial_key, max_value=max_value)
+    jobs, excluded, words = without_excluded(sdata, jobs, exclude, target.table.n_obs)
     panel = about.completed(max_value=max_value)
     used = panel[panel["id"] >= 0]
     at, number_format = work.settle(precision if encoder.net is not None else "float32")
     precision = str(number_format).removeprefix("torch.")
     start = time.perf_counter()
-    given = {"scale": scale, "mpp": mpp, "nan": nan, "spatial_key": spatial_key, "require_nuclear": require_nuclear}
+    given = {"scale": scale, "mpp": mpp, "nan": nan, "spatial_key": spatial_key, "require_nuclear": require_nuclear} | words
     parameters = _parameters(jobs, options, given | {"dtype": dtype})
     edge = _edge(jobs, target.table.n_obs)
 
@@ -193,7 +207,7 @@ def embed(
         entry = record(encoder, panel, parameters | {"batch_size": batch_size}, precision=precision, device=at.type, seconds=seconds)
         entry = finish(sink, entry, anew=units > 0)
     table = target.table if inplace else target.table.copy()
-    slots = fill(table, keys, {kind: sink.features(kind) for kind in options.features}, edge, entry)
+    slots = fill(table, keys, {kind: sink.features(kind) for kind in options.features}, edge, entry, excluded=excluded)
     _report(target, keys, slots, units=units, seconds=seconds)
     if place is not None:
         info(f"features are in {place}; attach them to a table read later with io.read_embedding(sdata, {str(place)!r})")

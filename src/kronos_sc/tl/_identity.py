@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _SAMPLES = 16  # windows per image whose pixels are compared
 _NOT_IDENTITY = ("licence", "trained", "source")
+_CHECKS = ("require_nuclear",)  # parameters that stop a call or let it pass, and change no feature
 
 
 def identity(
@@ -28,10 +29,16 @@ def identity(
         "model": {key: _plain(value) for key, value in model.facts.items() if key not in _NOT_IDENTITY}
         | {"weights sha256": _weights(model)},
         "panel": [[str(channel), str(marker), int(number), float(mean), float(std)] for channel, marker, number, mean, std in rows],
-        "parameters": {key: _plain(value) for key, value in parameters.items()} | {"precision": precision},
+        "parameters": {key: _plain(value) for key, value in parameters.items() if key not in _CHECKS} | {"precision": precision},
         "regions": {job.units.region: _region(job) for job in jobs},
         "table": {"rows": len(names), "obs_names sha256": names_sha256(names)},
     }
+
+
+def comparable(identity: dict[str, Any]) -> dict[str, Any]:
+    """Return what must agree of an identity; stores of earlier versions hold more."""
+    parameters = {key: value for key, value in (identity.get("parameters") or {}).items() if key not in _CHECKS}
+    return identity | {"parameters": parameters}
 
 
 def _plain(value: Any) -> Any:
@@ -78,7 +85,7 @@ def _samples(plan: patches.Plan, units: patches.Units) -> list[np.ndarray]:
             where = f"channel {image.channels[channel]!r}, rows {rows.start}–{rows.stop}, columns {columns.start}–{columns.stop}"
             msg = (
                 f"Image {image.name!r} could not be decoded at {where}: {type(error).__name__}: {error}. "
-                "Restore that chunk, or write the image again from its source."
+                "The SpatialData is as it was. Restore that chunk, or write the image again from its source."
             )
             raise OSError(msg) from error
         out.append(np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<")))

@@ -38,9 +38,9 @@ def pca(
     """Reduce an embedding to its principal components, wherever it lies.
 
     Marker features are thousands per unit; neighbour graphs, UMAP and searches over a million units want fifty. Features on disk are read
-    block by block, some six to ten times over, and 0.5 GiB of memory is enough for any number of units; scanpy takes the result from there
-    (`sc.pp.neighbors(adata, use_rep="X_kronos_pca")`). The components are those of all units, not of a sample, exact to what a plot or a
-    graph can show; up to 1,024 features, exact to rounding.
+    block by block, several times over (the log says how often), so that memory holds the result and some blocks, however many units there
+    are; scanpy takes the result from there (`sc.pp.neighbors(adata, use_rep="X_kronos_pca")`). The components are those of all units, not
+    of a sample, exact to what a plot or a graph can show; up to 1,024 features, exact to rounding.
 
     Parameters
     ----------
@@ -55,7 +55,8 @@ def pca(
     rng
         Seed or generator, for the directions that wide embeddings start from; the result hardly depends on it.
     key_added
-        Name of the record, and with `X_` before it of the entry of `obsm`; `"{representation}_pca"` if left out.
+        Name of the record, and with `X_` before it of the entry of `obsm`; `"{representation}_pca"` if left out, and `"pca"` for `X`,
+        so that the result lies where scanpy puts and seeks its own; one of scanpy's is not replaced.
     copy
         Return a new AnnData instead of adding to this one.
 
@@ -75,23 +76,21 @@ def pca(
     KeyError
         There is no such representation.
     ValueError
-        Fewer than two units have features, or `key_added` is the name of the representation itself.
+        Fewer than two units have features, `key_added` is the name of the representation itself, or the result would replace components
+        that this function did not make.
 
     Examples
     --------
     >>> import kronos_sc as ks
     >>> cells = ks.datasets.tissue(shape=(128, 128))["table"]
     >>> ks.tl.pca(cells, use_rep="X", n_comps=3)
-    >>> cells.obsm["X_X_pca"].shape == (cells.n_obs, 3)
+    >>> cells.obsm["X_pca"].shape == (cells.n_obs, 3)
     True
     """
     require_anndata(adata)
     rep = representation(adata, use_rep)
     positive_integer(n_comps, name="n_comps")
-    key = free_key(adata, key_added or f"{rep.label}_pca")
-    if f"X_{key}" == use_rep:
-        msg = f"key_added={key!r} would replace obsm[{use_rep!r}], which the result is made of. Choose another name, {key + '_pca'!r} say."
-        raise ValueError(msg)
+    key = _key(adata, use_rep, key_added or ("pca" if rep.name == "X" else f"{rep.label}_pca"))
     rows = np.flatnonzero(rep.finite)
     if len(rows) < 2:
         msg = (
@@ -115,6 +114,20 @@ def pca(
     times = f"{np.nansum(found.share):.1%} of the variance, {found.passes} passes, {perf_counter() - began:.1f} s"
     info(f"added obsm['X_{key}'], {rep.n_units:,} × {count} ({times})")
     return out if copy else None
+
+
+def _key(adata: AnnData, use_rep: str, key: str) -> str:
+    """Return the key of the result if no entry of `obsm` or `uns` would be lost to it that is not an earlier result."""
+    if f"X_{key}" == use_rep:
+        msg = f"key_added={key!r} would replace obsm[{use_rep!r}], which the result is made of. Choose another name, {key + '_pca'!r} say."
+        raise ValueError(msg)
+    if f"X_{key}" in adata.obsm and key == "pca" and key not in results.names(adata):
+        msg = (
+            "obsm['X_pca'] holds components that tl.pca did not make, scanpy's perhaps, and they are not replaced. "
+            "Choose another name, key_added='markers_pca' say, or remove them first: del adata.obsm['X_pca']."
+        )
+        raise ValueError(msg)
+    return free_key(adata, key)
 
 
 def _fitted(rep: Representation, rows: np.ndarray, count: int, *, scale: bool, rng: np.random.Generator) -> tuple[Components, np.ndarray]:

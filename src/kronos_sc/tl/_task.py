@@ -27,6 +27,8 @@ class Task:
         The job's image as other processes can read it; None if its pixels must be sent.
     tries
         How often it failed.
+    deaths
+        How often through the death of its workers.
     away
         Addresses of the workers on which it failed.
     error
@@ -39,6 +41,7 @@ class Task:
     index: int
     image: Raster | None
     tries: int = 0
+    deaths: int = 0
     away: set[str] = field(default_factory=set)
     error: Failed | None = None
     bytes: int = 0

@@ -60,7 +60,13 @@ class Refuses(Counted):
 
 
 class RefusesValue(Refuses):
+    """Leaves the driver time to hear of it."""
+
     error = ValueError
+
+    def misbehave(self, pixels_bmhw) -> None:
+        super().misbehave(pixels_bmhw)
+        time.sleep(0.2)
 
 
 class DiesOnce(Counted):

@@ -12,6 +12,8 @@ from spatialdata import SpatialData
 from spatialdata.models import Image2DModel, Labels2DModel, TableModel
 from spatialdata.transformations import Identity, Scale
 
+from kronos_sc._core.colours import class_colours
+from kronos_sc.datasets._sim.phenotypes import REGIONS
 from kronos_sc.datasets._sim.study import stain
 
 if TYPE_CHECKING:
@@ -61,6 +63,26 @@ def _table(images: list[Simulated], elements: list[str], settings: Settings) -> 
     return TableModel.parse(table, region=elements if len(elements) > 1 else elements[0], region_key="element", instance_key="cell_id")
 
 
+def _region_table(images: list[Simulated], elements: list[str]) -> AnnData:
+    """Return what each code of the compartments means, a row per code and image, as `tl.predict_map` names the classes of a map."""
+    pixels = np.stack([np.bincount(image.regions.ravel(), minlength=len(REGIONS) + 1)[1:] for image in images])
+    obs = pd.DataFrame(
+        {
+            "region": pd.Categorical(np.repeat(elements, len(REGIONS)), categories=elements),
+            "label": np.tile(np.arange(1, len(REGIONS) + 1), len(elements)),
+            "class": pd.Categorical(np.tile(REGIONS, len(elements)), categories=list(REGIONS)),
+            "area": pixels.ravel(),
+            "share": (pixels / pixels.sum(axis=1, keepdims=True)).ravel(),
+        }
+    )
+    obs.index = [f"{element}_{label}" for element, label in zip(obs["region"], obs["label"], strict=True)]
+    table = TableModel.parse(
+        AnnData(obs=obs), region=elements if len(elements) > 1 else elements[0], region_key="region", instance_key="label"
+    )
+    table.uns["class_colors"] = np.array(class_colours(len(REGIONS)), dtype=object)
+    return table
+
+
 def _record(settings: Settings, samples: list[Sample], *, group_effect: float, seed: object) -> dict[str, Any]:
     """Return the arguments in types that survive writing."""
     return {
@@ -78,7 +100,7 @@ def _record(settings: Settings, samples: list[Sample], *, group_effect: float, s
 def assemble(
     streams: Streams, settings: Settings, samples: list[Sample], images: list[Simulated], *, group_effect: float, seed: object
 ) -> SpatialData:
-    """Put images, labels, artifact masks and the table together."""
+    """Put images, labels, masks of artifacts and compartments, and the tables together."""
     suffixes = [""] if len(images) == 1 else [f"_{number}" for number in range(len(images))]
     table = _table(images, [f"cells{suffix}" for suffix in suffixes], settings)
     lots = [
@@ -91,8 +113,13 @@ def assemble(
     labels = {f"cells{suffix}": _labels(image.labels, settings.mpp) for suffix, image in zip(suffixes, images, strict=True)}
     if settings.artifacts:
         labels |= {f"artifacts{suffix}": _labels(image.artifacts, settings.mpp) for suffix, image in zip(suffixes, images, strict=True)}
+    tables = {"table": table}
+    if settings.regions:
+        elements = [f"regions{suffix}" for suffix in suffixes]
+        labels |= {name: _labels(image.regions, settings.mpp) for name, image in zip(elements, images, strict=True)}
+        tables["regions_table"] = _region_table(images, elements)
     return SpatialData(
         images={f"image{suffix}": _image(image.pixels, settings) for suffix, image in zip(suffixes, images, strict=True)},
         labels=labels,
-        tables={"table": table},
+        tables=tables,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy.spatial import cKDTree
 
-from kronos_sc.datasets._sim.layout import Layout, sample
+from kronos_sc.datasets._sim.layout import Layout, Vessel, sample
 from kronos_sc.datasets._sim.phenotypes import CODE, REGION_CODE, REGIONS, abundance, attribute
 from kronos_sc.datasets._sim.streams import Streams
 
@@ -59,13 +59,18 @@ def _ring(rng: np.random.Generator, layout: Layout) -> tuple[np.ndarray, np.ndar
     return np.concatenate(points), np.concatenate(angles), np.concatenate(types)
 
 
+def vessel_wall(vessel: Vessel) -> float:
+    """Return how far a vessel's wall reaches beyond its lumen, in µm."""
+    return 4.0 + 4.2 * vessel.layers
+
+
 def _regions(layout: Layout, points: np.ndarray) -> np.ndarray:
     """Return the compartment of each point; −1 inside or against a vessel."""
     y, x = points.T
     region = np.where(sample(layout.depth, y, x) > 0, REGION_CODE["nest"], REGION_CODE["stroma"])
     region[sample(layout.follicle, y, x) < 1] = REGION_CODE["follicle"]
     for vessel in layout.vessels:
-        wall = 4.0 + 4.2 * vessel.layers
+        wall = vessel_wall(vessel)
         near = np.flatnonzero((np.abs(y - vessel.y) < vessel.long + wall) & (np.abs(x - vessel.x) < vessel.long + wall))
         along, across = vessel.frame(y[near], x[near])
         region[near[(along / (vessel.long + wall)) ** 2 + (across / (vessel.short + wall)) ** 2 < 1]] = -1

@@ -14,6 +14,7 @@ from kronos_sc.datasets._sim.layout import lay_out
 from kronos_sc.datasets._sim.optics import expose, record, shading, spread_light
 from kronos_sc.datasets._sim.panel import MARKERS
 from kronos_sc.datasets._sim.phenotypes import CELL_TYPES, GROUPS, REGIONS
+from kronos_sc.datasets._sim.regions import region_mask
 from kronos_sc.datasets._sim.shapes import Canvas, centroids, draw
 from kronos_sc.datasets._sim.streams import Streams
 from kronos_sc.datasets._sim.study import Sample, stain
@@ -31,15 +32,17 @@ class Settings:
     mpp: float
     artifacts: tuple[str, ...]
     batch_effect: float
+    regions: bool
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """One image: `pixels` (channels, y, x), `labels` (1 … n), `artifacts` (codes), and a row per cell in the order of the labels."""
+    """One image: `pixels` (channels, y, x), `labels` (1 … n), `artifacts` and `regions` (codes), and a row per cell in the order of the labels."""
 
     pixels: np.ndarray
     labels: np.ndarray
     artifacts: np.ndarray
+    regions: np.ndarray | None
     obs: pd.DataFrame
     centres: np.ndarray
     observed: np.ndarray
@@ -109,4 +112,5 @@ def simulate(streams: Streams, name: int, settings: Settings, sample: Sample) ->
     area, y, x = centroids(labels, len(rows))
     observed = _means(pixels, labels, area, 2**settings.bit_depth - 1)
     obs = _rows(cells, area, mask[y.astype(np.int64), x.astype(np.int64)], sample)
-    return Simulated(pixels, labels, mask, obs, np.stack([x, y], axis=1), observed, truth)
+    regions = region_mask(canvas, layout) if settings.regions else None
+    return Simulated(pixels, labels, mask, regions, obs, np.stack([x, y], axis=1), observed, truth)

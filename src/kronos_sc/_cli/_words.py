@@ -1,0 +1,37 @@
+"""Messages of the library in the words of the command line: options for arguments, commands for calls."""
+
+from __future__ import annotations
+
+import re
+
+_SAME = ("channels", "device", "dtype", "features", "model", "mpp", "nan", "precision", "scale", "store")
+_DASHED = ("batch_size", "key_added", "mask_fill", "max_value", "patch_size", "spatial_key")
+_OPTIONS = {
+    **{name: f"--{name.replace('_', '-')}" for name in _SAME + _DASHED},
+    **{f"{name}_key": f"--{name}" for name in ("image", "labels", "shapes", "table")},
+}
+# what is not an option and its value; the first that fits
+_PHRASES = (
+    (r"tl\.embed\(\.\.\., overwrite=True\)|overwrite=True", "--restart"),
+    (r"store=True", "--beside"),
+    (r"require_nuclear=False", "--no-nuclear"),
+    (r"channels=\{'([^'{}]*)': None\}", r"--map '\1='"),
+    (r"channels=\{'([^'{}]*)': '([^'{}]*)'\}", r"--map '\1=\2'"),
+    (r"channels=\[\.\.\.\]", "--channels"),
+    (r"is not a choice; \w+ can be", "is not a choice; it can be"),
+    (r"\bmake the (same )?call( of tl\.embed)?\b", r"give the \1command"),
+    (r"\bMake the (same )?call( of tl\.embed)?\b", r"Give the \1command"),
+)
+_CALL = re.compile(r"((?:\b\w+\.)+\w+\((?!\.\.\.)[^()]*\))")  # is Python, and stays so
+_ARGUMENT = re.compile(rf"(?<![\w/.-])({'|'.join(_OPTIONS)})=('[^']*'|\w+(?:\.\d+)?)?")
+
+
+def in_options(text: str) -> str:
+    """Return a message of `tl.embed` as the command `embed` says it."""
+    return "".join(part if number % 2 else _reworded(part) for number, part in enumerate(_CALL.split(text)))
+
+
+def _reworded(text: str) -> str:
+    for pattern, words in _PHRASES:
+        text = re.sub(pattern, words, text)
+    return _ARGUMENT.sub(lambda found: " ".join(filter(None, (_OPTIONS[found[1]], found[2]))), text)

@@ -1,0 +1,32 @@
+"""Compiled functions, kept for the next process where there is a place for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def compiled(*signature: str, **how: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator that compiles a function, which then runs without the interpreter's lock.
+
+    A container may have no place to keep the result: neither beside the source nor in the user's cache. It is then compiled anew in
+    each process.
+
+    Parameters
+    ----------
+    signature
+        Types to compile for at once, if not at the first call.
+    how
+        Further options of `numba.njit`.
+    """
+    from numba import njit
+
+    def compile_(function: Callable[..., Any]) -> Callable[..., Any]:
+        try:
+            return njit(*signature, cache=True, nogil=True, **how)(function)
+        except (RuntimeError, OSError):  # no place to look in; none to write to
+            return njit(*signature, nogil=True, **how)(function)
+
+    return compile_

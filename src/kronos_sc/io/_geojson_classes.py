@@ -1,0 +1,96 @@
+"""The class and the colour of each unit of an element, from its own columns or from the table that annotates it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from kronos_sc._core.checks import known, listed
+from kronos_sc._core.colours import class_colours
+from kronos_sc._core.keys import UNS_SPATIALDATA
+from kronos_sc._core.resolve import annotation, only
+from kronos_sc.io._geojson import Words
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+_CLASS = "class"
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What each unit is.
+
+    Parameters
+    ----------
+    by_unit
+        Class (None where missing) by label or index of the shapes; None where nothing annotates the element.
+    colours
+        #rrggbb by class.
+    """
+
+    by_unit: dict[Any, str | None] | None
+    colours: dict[str, str]
+
+    @property
+    def count(self) -> int | None:
+        """How many units there are, if that is known."""
+        return None if self.by_unit is None else len(self.by_unit)
+
+    def __contains__(self, unit: Any) -> bool:
+        return self.by_unit is None or unit in self.by_unit
+
+    def words(self, unit: Any, name: str | None, kind: str) -> Words:
+        """Return what is written of a unit."""
+        label = None if self.by_unit is None else self.by_unit[unit]
+        return Words(label, name, self.colours.get(label) if label is not None else None, kind)
+
+
+def classes_of(sdata: SpatialData, element: str, class_key: str | None, table_key: str | None) -> Classes:
+    """Return the classes of an element's units: from its own column, else from the table that annotates it."""
+    own = sdata.shapes.get(element)
+    if own is not None and table_key is None and (class_key or _CLASS) in own.columns:
+        column = own[class_key or _CLASS]
+        return Classes(_by_unit(own.index, column), _colours(column, None, own["color"] if "color" in own.columns else None))
+    tables = {key: table for key, table in sdata.tables.items() if table.uns.get(UNS_SPATIALDATA)}
+    fits = {key: table for key, table in tables.items() if element in annotation(table, name=key).regions}
+    if not fits and class_key is None and table_key is None:
+        return Classes(None if own is None else dict.fromkeys(own.index), {})
+    if not fits and own is not None:
+        known(class_key or _CLASS, list(own.columns), what=f"column of shapes {element!r}", fix="Name one with class_key=.")
+    fix = "Make one with pp.label_table(sdata) for labels, or leave class_key out to write outlines without classes."
+    key = only(fits, table_key, what=f"table of {element!r}", argument="table_key", fix=fix)
+    table, what = fits[key], annotation(fits[key], name=key)
+    rows = what.rows(table, element)
+    units = table.obs[what.instance_key].iloc[rows]
+    name = class_key or (_CLASS if _CLASS in table.obs else None)
+    if name is None:
+        return Classes(dict.fromkeys(units.tolist()), {})
+    known(name, list(table.obs.columns), what=f"column in obs of table {key!r}", fix="Name one with class_key=.")
+    return Classes(_by_unit(units, table.obs[name].iloc[rows]), _colours(table.obs[name], table.uns.get(f"{name}_colors"), None))
+
+
+def _by_unit(units: Any, column: pd.Series) -> dict[Any, str | None]:
+    if not pd.Index(units).is_unique:
+        again = pd.Index(units)[pd.Index(units).duplicated()].unique()
+        msg = f"Several rows name the same unit: {listed(again)}. Number the shapes with shapes.reset_index(drop=True), or keep one row per label."
+        raise ValueError(msg)
+    return {unit: None if pd.isna(value) else str(value) for unit, value in zip(units.tolist(), column.tolist(), strict=True)}
+
+
+def _colours(column: pd.Series, stored: Any, own: pd.Series | None) -> dict[str, str]:
+    """Return the colour of each class: as stored, else as the shapes carry it, else the package's own."""
+    from matplotlib.colors import to_hex
+
+    filled = column.dropna()
+    categories = filled.cat.categories if isinstance(filled.dtype, pd.CategoricalDtype) else sorted(filled.unique(), key=str)
+    names = [str(name) for name in categories]
+    colours = dict(zip(names, class_colours(len(names)), strict=True))
+    if stored is not None and len(stored) >= len(names):
+        colours |= {name: to_hex(colour) for name, colour in zip(names, stored, strict=False)}
+    if own is not None:
+        there = pd.DataFrame({"class": column.astype(str), "color": own})[column.notna().to_numpy()].dropna().drop_duplicates("class")
+        colours |= dict(zip(there["class"], there["color"], strict=True))
+    return colours

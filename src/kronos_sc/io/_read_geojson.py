@@ -1,0 +1,189 @@
+"""Outlines drawn elsewhere (QuPath) → shapes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from kronos_sc._core.checks import listed, numbers
+from kronos_sc._core.log import info
+from kronos_sc._core.progress import track
+from kronos_sc._core.resolve import require_free, require_spatialdata
+from kronos_sc._core.warn import warn
+from kronos_sc.io._geojson import features, words
+from kronos_sc.io._paths import existing
+from kronos_sc.patches import Raster, raster
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from geopandas import GeoDataFrame
+    from spatialdata import SpatialData
+
+_AREAS = ("Polygon", "MultiPolygon")
+_COLUMNS = ("name", "color", "object_type", "geometry")
+
+
+def read_geojson(
+    sdata: SpatialData,
+    path: str | os.PathLike[str],
+    *,
+    image_key: str | None = None,
+    key_added: str = "annotations",
+    class_key: str = "class",
+    overwrite: bool = False,
+) -> None:
+    """Read outlines with classes, as QuPath exports them, into shapes on an image.
+
+    For regions that a pathologist drew: truth for `tl.dense_probe`. Coordinates are pixels of the full-resolution image, x before y, as
+    QuPath writes them whatever the zoom. A FeatureCollection, a single Feature and a bare list of Features are read, plain or compressed
+    (`.gz`); annotations, detections and cells alike.
+
+    Parameters
+    ----------
+    sdata
+        Holds the image; the shapes are added to it.
+    path
+        The file.
+    image_key
+        The image that was drawn on; the only one if left out.
+    key_added
+        Name of the shapes.
+    class_key
+        Name of the column of classes.
+    overwrite
+        Replace shapes of that name.
+
+    Returns
+    -------
+    `None`. Sets:
+
+    `shapes['annotations' | key_added]`
+        Polygons and multipolygons in pixels of the image, with the image's transformations. Columns: `class` (or `class_key`;
+        categorical, in order of appearance, missing where an object is not classified), `name`, `color` (#rrggbb) and `object_type`,
+        missing where nothing is said. Points and lines are left out, outlines that cross themselves are mended, empty ones dropped; the
+        log says how many.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        It is no GeoJSON, holds no area, or all areas lie outside the image; `key_added` is taken.
+
+    Examples
+    --------
+    >>> import kronos_sc as ks
+    >>> from pathlib import Path
+    >>> from tempfile import mkdtemp
+    >>> sdata = ks.datasets.tissue(shape=(128, 128), channels=["DAPI", "CD8"])
+    >>> path = Path(mkdtemp()) / "drawn.geojson"
+    >>> box = '{"type": "Polygon", "coordinates": [[[8, 8], [40, 8], [40, 30], [8, 30], [8, 8]]]}'
+    >>> said = '{"classification": {"name": "Tumor"}}'
+    >>> _ = path.write_text(f'{{"type": "Feature", "geometry": {box}, "properties": {said}}}')
+    >>> ks.io.read_geojson(sdata, path)
+    >>> sdata["annotations"]["class"].tolist()
+    ['Tumor']
+    """
+    require_spatialdata(sdata)
+    if class_key in _COLUMNS:
+        msg = f"class_key={class_key!r} is the name of another column of the shapes ({listed(_COLUMNS)}). Choose another name, 'class' say."
+        raise ValueError(msg)
+    image = raster(sdata, image_key)
+    require_free(sdata, {key_added: "shapes"}, overwrite=overwrite)
+    file = existing(Path(path), argument="path")
+    frame = _frame(features(file), file, class_key)
+    _check_place(frame, image, file)
+    sdata.shapes[key_added] = _element(frame, image)
+    counts = frame[class_key].value_counts(sort=False, dropna=False)
+    said = ", ".join(f"{count:,} {'without a class' if pd.isna(name) else repr(name)}" for name, count in counts.items() if count)
+    info(f"added {len(frame):,} areas of {file.name!r} to shapes[{key_added!r}]: {said}")
+
+
+def _frame(found: list[Mapping[str, Any]], file: Path, class_key: str) -> GeoDataFrame:
+    """Return the areas among the features, each valid, and what is said of them."""
+    import geopandas
+    import shapely
+
+    kinds = Counter(str((one.get("geometry") or {}).get("type", "no geometry")) for one in found)
+    areas = [(number, one) for number, one in enumerate(found) if (one.get("geometry") or {}).get("type") in _AREAS]
+    if others := {kind: count for kind, count in kinds.items() if kind not in _AREAS}:
+        info(f"{file.name}: {', '.join(f'{count:,} {kind}' for kind, count in others.items())} left out; areas are read")
+    shapes = [_geometry(one, number, file) for number, one in track(areas, description=f"read {file.name}", unit="object")]
+    geometry = _mended(shapely.force_2d(np.array(shapes, dtype=object)), [number for number, _ in areas], file)
+    keep = np.flatnonzero(~shapely.is_empty(geometry)) if len(geometry) else np.empty(0, int)
+    if not len(keep):
+        what = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items()) or "no object"
+        msg = f"{file.name!r} holds no area ({what}). Draw polygons, rectangles or brush strokes in QuPath, and export them as GeoJSON."
+        raise ValueError(msg)
+    if dropped := len(areas) - len(keep):
+        info(f"{file.name}: {dropped:,} empty outlines dropped")
+    said = [words(areas[row][1]) for row in keep]
+    classes = [one.label for one in said]
+    columns = {
+        class_key: pd.Categorical(classes, categories=[name for name in dict.fromkeys(classes) if name is not None]),
+        "name": pd.Series([one.name for one in said], dtype=object),
+        "color": pd.Series([one.colour for one in said], dtype=object),
+        "object_type": pd.Series([one.kind for one in said], dtype=object),
+    }
+    return geopandas.GeoDataFrame(columns, geometry=geometry[keep])
+
+
+def _geometry(feature: Mapping[str, Any], number: int, file: Path) -> Any:
+    """Return the geometry of a feature."""
+    import shapely
+    from shapely.geometry import shape
+
+    try:
+        # a ring of no point is a hole in the file, not in the tissue
+        given = dict(feature["geometry"])
+        if given["type"] == "Polygon":
+            given["coordinates"] = [ring for ring in given["coordinates"] if ring]
+        return shape(given)
+    except (KeyError, TypeError, ValueError, IndexError, shapely.errors.ShapelyError) as error:
+        msg = f"Object {number} of {file.name!r} has an outline that cannot be read: {error}. Remove or mend it, and export again."
+        raise ValueError(msg) from error
+
+
+def _mended(geometry: np.ndarray, number: list[int], file: Path) -> np.ndarray:
+    """Return areas that are valid; those that crossed themselves are cut into parts that do not."""
+    import shapely
+
+    xy, owner = shapely.get_coordinates(geometry, return_index=True)
+    if len(lost := owner[~np.isfinite(xy).all(axis=1)]):
+        msg = f"Object {number[lost[0]]} of {file.name!r} has corners that are not finite. Remove or mend it, and export again."
+        raise ValueError(msg)
+    broken = np.flatnonzero(~shapely.is_valid(geometry)) if len(geometry) else np.empty(0, int)
+    if len(broken):
+        geometry = geometry.copy()
+        geometry[broken] = shapely.make_valid(geometry[broken], method="structure", keep_collapsed=False)
+        info(f"{file.name}: {len(broken):,} outlines crossed or touched themselves and were mended: {numbers(number[i] for i in broken)}")
+    return geometry
+
+
+def _check_place(frame: GeoDataFrame, image: Raster, file: Path) -> None:
+    """Raise a ValueError if no area lies on the image; warn of those that do not."""
+    import shapely
+
+    height, width = image.shape
+    outside = ~shapely.intersects(frame.geometry.to_numpy(), shapely.box(0, 0, width, height))
+    if not outside.any():
+        return
+    left, top, right, bottom = frame.total_bounds
+    where = f"the areas span x {left:g} to {right:g}, y {top:g} to {bottom:g}; image {image.name!r} has {width} × {height} pixels"
+    if outside.all():
+        msg = f"No area of {file.name!r} lies on the image: {where}. Name the image that was drawn on with image_key=."
+        raise ValueError(msg)
+    warn(f"{int(outside.sum()):,} of {len(frame):,} areas of {file.name!r} lie outside the image: {where}. Was it drawn on another image?")
+
+
+def _element(frame: GeoDataFrame, image: Raster) -> GeoDataFrame:
+    from spatialdata.models import ShapesModel
+    from spatialdata.transformations import get_transformation
+
+    return ShapesModel.parse(frame, transformations=get_transformation(image.element, get_all=True))

@@ -1,0 +1,86 @@
+"""Windows of any size → the size that a vision backbone takes, and where its tokens then lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kronos_sc._core.checks import one_of
+from kronos_sc.models._model import TokenGrid
+
+if TYPE_CHECKING:
+    import torch
+
+FITS = ("crop", "resize")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How square windows reach a size that a network takes.
+
+    Parameters
+    ----------
+    name
+        Of the model, for messages.
+    how
+        `"crop"`: the largest multiple of the patch around the centre, as in the paper (Online Methods, Evaluation baselines);
+        `"resize"`: the nearest multiple, by bilinear interpolation (antialiased).
+    patch
+        Edge of a patch in pixels; sizes are multiples of it.
+    only
+        The one size that the network takes; None if any multiple fits.
+    """
+
+    name: str
+    how: str
+    patch: int
+    only: int | None = None
+
+    def __post_init__(self) -> None:
+        one_of(self.how, FITS, name="fit")
+
+    def size(self, window: int) -> int:
+        """Return the edge of the network's input for windows of an edge; a ValueError for one that is too small to be cut."""
+        least = self.only or self.patch
+        if self.how == "crop":
+            if window < least:
+                msg = (
+                    f"Windows of {window} pixels are smaller than what {self.name!r} takes at least: {least}. "
+                    f"Take patch_size={least} or more, or load the model with fit='resize'."
+                )
+                raise ValueError(msg)
+            return self.only or window // self.patch * self.patch
+        return self.only or max(1, round(window / self.patch)) * self.patch
+
+    def corner(self, window: int) -> int:
+        """Return the first row and column that is kept by a crop; of an odd surplus the halves are rounded to even, as torchvision does."""
+        return round((window - self.size(window)) / 2)
+
+    def __call__(self, pixels_bmhw: torch.Tensor) -> torch.Tensor:
+        """Return windows of the size that the network takes."""
+        from torch.nn import functional
+
+        window = pixels_bmhw.shape[-1]
+        size = self.size(window)
+        if size == window:
+            return pixels_bmhw
+        if self.how == "crop":
+            here = slice(start := self.corner(window), start + size)
+            return pixels_bmhw[..., here, here]
+        resized = functional.interpolate(pixels_bmhw.float(), (size, size), mode="bilinear", antialias=True, align_corners=False)
+        return resized.to(pixels_bmhw.dtype)
+
+    def token_grid(self, window: int, step: int) -> TokenGrid:
+        """Return where tokens of `step` pixels of the network's input lie in a window; a ValueError if not on whole pixels of it."""
+        size = self.size(window)
+        if self.how == "crop" and size % step == 0:
+            return TokenGrid(size // step, step, self.corner(window) + step / 2)
+        count = -(-size // step)
+        if size % step or window % count:
+            unit = f"multiples of {step}" if self.only is None else f"multiples of {count}"
+            msg = (
+                f"Tokens of {self.name!r} do not lie on whole pixels of windows of {window} pixels with fit={self.how!r}. "
+                f"For maps take windows of {unit} pixels."
+            )
+            raise ValueError(msg)
+        return TokenGrid(count, window // count, window / count / 2)

@@ -1,0 +1,168 @@
+"""What a model looks at, by cell type."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kronos_sc._core import results
+from kronos_sc._core.checks import known, positive_integer
+from kronos_sc._core.keys import storable
+from kronos_sc._core.resolve import as_table
+from kronos_sc._core.target import target
+from kronos_sc.pl._axes import new_grid
+from kronos_sc.pl._compared import plain
+from kronos_sc.pl._palette import Palette, category_colours
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from spatialdata import SpatialData
+
+_SHOWN, _ACROSS = 6, 3  # markers if none are named, as in Figure S8; axes in a row
+_KIND = "attention"
+
+
+def attention(
+    data: AnnData | SpatialData,
+    groupby: str,
+    *,
+    markers: Sequence[str] | None = None,
+    key: str = "kronos_attention",
+    n_per_group: int | None = 1000,
+    rng: int | np.random.Generator | None = 0,
+    palette: Palette = None,
+    table_key: str | None = None,
+    ax: Axes | None = None,
+) -> np.ndarray:
+    """Show how much a model looks at markers in each group of units: violins of z-scores, as in the paper's Figure S8.
+
+    A line marks the median. The widest values, beyond the 0.5th and 99.5th percentile of a marker, lie outside the axes.
+
+    Parameters
+    ----------
+    data
+        Table with the result of :func:`kronos_sc.tl.attention`, or the SpatialData that holds it.
+    groupby
+        Column of `obs`: cell types, say. Units without a value are not shown.
+    markers
+        Which markers, in order; if left out the six whose medians differ most between groups.
+    key
+        Name of the result.
+    n_per_group
+        Most units drawn per group; None for all.
+    rng
+        Seed or generator of the draw.
+    palette
+        Colours of the groups (list, mapping or name of a colormap); the column's own in `uns`, or the package's, if left out.
+    table_key
+        Which table of a SpatialData; the only one if left out.
+    ax
+        Axes to draw on, for one marker; a new figure if left out.
+
+    Returns
+    -------
+    Array of axes, one per marker.
+
+    Raises
+    ------
+    KeyError
+        There is no such result, column or marker.
+    ValueError
+        `ax` was given for several markers; no unit has both a group and attention.
+
+    Examples
+    --------
+    >>> import kronos_sc as ks
+    >>> sdata = ks.datasets.tissue(shape=(96, 96), channels=["DAPI", "CD8", "CYTOKERATIN"])
+    >>> ks.tl.attention(sdata, model=ks.models.load("kronos-untrained", blocks="official"), patch_size=32)
+    >>> axes = ks.pl.attention(sdata, "region", markers=["CD8", "CYTOKERATIN"])
+    >>> [ax.get_title() for ax in axes]
+    ['CD8', 'CYTOKERATIN']
+    """
+    table = as_table(data, table_key)
+    most = None if n_per_group is None else positive_integer(n_per_group, name="n_per_group")
+    scores = z_scores(table, key)
+    groups = target(table, groupby, argument="groupby", least=1).keep(np.isfinite(scores.to_numpy()).all(1))
+    if not groups.labelled.any():
+        msg = f"No unit has both a {groupby!r} and attention in {key!r}. Compute it for these units with tl.attention(sdata), or name another column."
+        raise ValueError(msg)
+    shown = [int(code) for code in np.unique(groups.codes[groups.labelled])]
+    names = [str(groups.classes[code]) for code in shown]
+    rows = [_some(np.flatnonzero(groups.codes == code), most, draw) for draw in [np.random.default_rng(rng)] for code in shown]
+    chosen = _chosen(scores, rows, markers)
+    axes = _axes(ax, chosen, len(names))
+    colours = category_colours(table, groupby, list(groups.classes), palette)
+    for place, marker in zip(axes, chosen, strict=True):
+        values = scores[marker].to_numpy(float)
+        _violins(place, [values[part] for part in rows], [colours[groups.classes[code]] for code in shown])
+        place.set_xticks(range(len(names)), names, rotation=90, fontsize="small")
+        place.set_title(marker, fontsize="medium")
+    for place in axes[:: 1 if ax is not None else _across(len(axes))]:
+        place.set_ylabel("attention (z-score)")
+    return axes
+
+
+def z_scores(table: AnnData, key: str) -> pd.DataFrame:
+    """Return the z-scores of a result (units × markers), columns by the markers' own names."""
+    markers = results.frame(table, key, "markers", kind=_KIND)["marker"]
+    slot = known(f"{key}_z", list(table.obsm), what="entry of obsm", fix="Run tl.attention(sdata) again, whose result was taken away.")
+    frame = table.obsm[slot].copy()
+    by_slot = dict(zip(storable(markers), markers, strict=True))
+    frame.columns = [by_slot.get(str(column), str(column)) for column in frame.columns]
+    return frame
+
+
+def _some(members: np.ndarray, most: int | None, draw: np.random.Generator) -> np.ndarray:
+    """Return up to `most` members."""
+    return members if most is None or len(members) <= most else draw.choice(members, size=most, replace=False)
+
+
+def _chosen(scores: pd.DataFrame, rows: list[np.ndarray], markers: Sequence[str] | None) -> list[str]:
+    """Return the markers to show: those named, or those whose medians lie furthest apart."""
+    if markers is not None:
+        wanted = [markers] if isinstance(markers, str) else list(dict.fromkeys(markers))
+        return [known(name, list(scores.columns), what="marker in this result", fix="Name some of these with markers=.") for name in wanted]
+    spread = np.ptp([np.median(scores.to_numpy()[part], axis=0) for part in rows], axis=0)
+    return [scores.columns[i] for i in np.sort(np.argsort(-spread, kind="stable")[:_SHOWN])]
+
+
+def _across(count: int) -> int:
+    return min(count, _ACROSS)
+
+
+def _axes(ax: Axes | None, markers: list[str], groups: int) -> np.ndarray:
+    """Return one axes per marker."""
+    if ax is None:
+        if not markers:
+            msg = "No marker was named. Name some with markers=[...], or leave it out for those that differ most."
+            raise ValueError(msg)
+        down, across = math.ceil(len(markers) / _ACROSS), _across(len(markers))
+        grid = new_grid(down, across, size=(across * (1.0 + 0.28 * groups), down * 2.7)).ravel()
+        for unused in grid[len(markers) :]:
+            unused.remove()
+        return grid[: len(markers)]
+    if len(markers) != 1:
+        msg = f"ax is one axes, and {len(markers)} markers need {len(markers)}. Choose one with markers=['CD8'], or leave ax out."
+        raise ValueError(msg)
+    return np.array([ax], dtype=object)
+
+
+def _violins(ax: Axes, values: list[np.ndarray], colours: list[str]) -> None:
+    """Draw one violin per group, its median as a line; groups of one value are a line alone."""
+    for place, (part, colour) in enumerate(zip(values, colours, strict=True)):
+        if np.ptp(part) > 0:
+            (body,) = ax.violinplot([part], [place], widths=0.85, showextrema=False)["bodies"]
+            body.set(facecolor=colour, edgecolor=colour, alpha=0.45, linewidth=0.8)
+        ax.hlines(np.median(part), place - 0.28, place + 0.28, color=colour, linewidth=2.0, label="median")
+    low, high = np.quantile(np.concatenate(values), (0.005, 0.995))
+    room = 0.06 * (high - low or 1)
+    ax.set(ylim=(low - room, high + room), xlim=(-0.6, len(values) - 0.4))
+    ax.axhline(0, color="0.6", linewidth=0.6, zorder=0)
+    plain(ax)
+    ax.tick_params(axis="x", length=0)

@@ -1,0 +1,130 @@
+"""A map of classes → few enough pixels to draw, their colours, and where they lie on the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from kronos_sc._core import results
+from kronos_sc._core.checks import known, listed
+from kronos_sc._core.keys import UNS_SPATIALDATA
+from kronos_sc._core.resolve import annotation, image_of
+from kronos_sc.pl._palette import Palette, category_colours, number_map
+from kronos_sc.pl._tissue import MOST_PIXELS, channel_names, pyramid
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from spatialdata import SpatialData
+
+_CLASS = "class"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What is laid over the tissue.
+
+    Parameters
+    ----------
+    values
+        (y, x): place of the class in `colours` + 1 and 0 for none, or probabilities.
+    corners
+        (x, y) of the upper left and the lower right corner in pixels of the image.
+    colours
+        By class; empty for probabilities.
+    number_map
+        Colormap of probabilities.
+    """
+
+    values: np.ndarray
+    corners: np.ndarray
+    colours: dict[str, Any]
+    number_map: Any = None
+
+
+def image_below(sdata: SpatialData, key: str, image_key: str | None) -> str:
+    """Return the image that a map lies on: as told, as recorded with the map, the only one that is no map, or the one with its number."""
+    if image_key is not None:
+        return image_of(sdata, key, image_key)
+    table = sdata.tables.get(f"{key}_table")
+    if table is not None and key in results.names(table):
+        recorded = str(results.params(table, key).get("image", ""))
+        if recorded in sdata.images:
+            return recorded
+    tissues = [name for name in sdata.images if f"{name}_class" not in sdata.labels]
+    return tissues[0] if len(tissues) == 1 else image_of(sdata, key)
+
+
+def class_layer(sdata: SpatialData, key: str, image: Any, palette: Palette) -> Layer:
+    """Return the most probable class of each place."""
+    labels = f"{key}_class" if f"{key}_class" in sdata.labels else key
+    fix = "Draw a map with tl.predict_map(sdata, probe), and name its key_added."
+    known(labels, sdata.labels, what="map", fix=fix)
+    full = pyramid(sdata.labels[labels])[0]
+    codes = _thinned(full)
+    table, named = _named(sdata, labels)
+    named = named or {code: str(code) for code in np.unique(codes[codes > 0]).tolist()}
+    own = table.obs[_CLASS] if table is not None else None
+    names = (
+        list(own.cat.categories) if own is not None and isinstance(own.dtype, pd.CategoricalDtype) else list(dict.fromkeys(named.values()))
+    )
+    names = [str(name) for name in names]
+    colours = category_colours(_Plain if table is None else table, _CLASS, names, palette)
+    place = {code: names.index(name) + 1 for code, name in named.items()}
+    found, inverse = np.unique(codes, return_inverse=True)
+    values = np.array([place.get(code, 0) for code in found.tolist()], dtype=np.intp)[inverse].reshape(codes.shape)
+    return Layer(values, _corners(full, image, labels), {name: colours[name] for name in names})
+
+
+class _Plain:
+    """A table without stored colours."""
+
+    uns: dict[str, Any] = {}  # noqa: RUF012 - never written to
+
+
+def probability_layer(sdata: SpatialData, key: str, color: str, image: Any, palette: Palette) -> Layer:
+    """Return the probability of one class."""
+    known(key, sdata.images, what="map of probabilities", fix="Draw one with tl.predict_map(sdata, probe), and name its key_added.")
+    element = sdata.images[key]
+    names = channel_names(element)
+    known(color, names, what=f"class of map {key!r}", fix="Name a class with color=, or leave it out for the class map.")
+    full = pyramid(element)[0]
+    return Layer(_thinned(full[names.index(color)]), _corners(full, image, key), {}, number_map(palette))
+
+
+def _thinned(plane: Any) -> np.ndarray:
+    """Return a plane (y, x), every n-th pixel of it if there are more than can be seen; classes have no mean."""
+    step = -(-max(plane.shape) // MOST_PIXELS)
+    rows, columns = (slice(step // 2, None, step) for _ in range(2))
+    return np.asarray(plane[rows, columns])
+
+
+def _named(sdata: SpatialData, labels: str) -> tuple[AnnData | None, dict[int, str]]:
+    """Return the table that says which code is which class, and what it says."""
+    for key, table in sdata.tables.items():
+        if table.uns.get(UNS_SPATIALDATA) and _CLASS in table.obs:
+            what = annotation(table, name=key)
+            if len(rows := what.rows(table, labels)):
+                codes = pd.to_numeric(table.obs[what.instance_key].iloc[rows]).astype(int)
+                return table, dict(zip(codes.tolist(), table.obs[_CLASS].iloc[rows].astype(str), strict=True))
+    return None, {}
+
+
+def _corners(element: Any, image: Any, name: str) -> np.ndarray:
+    """Return the upper left and lower right corner of a map (2 × 2: x, y) in pixels of the image."""
+    from spatialdata.transformations import get_transformation
+
+    mine, theirs = get_transformation(element, get_all=True), get_transformation(image, get_all=True)
+    shared = [system for system in mine if system in theirs]
+    if not shared:
+        msg = (
+            f"Map {name!r} (coordinate systems {listed(mine)}) and the image ({listed(theirs)}) share no coordinate system. "
+            "Relate them with spatialdata.transformations.set_transformation, or choose another image with image_key=."
+        )
+        raise ValueError(msg)
+    system, axes = "global" if "global" in shared else shared[0], ("x", "y")
+    forward, back = (there[system].to_affine_matrix(input_axes=axes, output_axes=axes) for there in (mine, theirs))
+    height, width = element.shape[-2:]
+    return (np.linalg.inv(back) @ forward @ np.array([[0, 0, 1], [width, height, 1]]).T)[:2].T

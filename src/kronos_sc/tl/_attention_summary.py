@@ -1,0 +1,121 @@
+"""What a model looks at in each cell type."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from kronos_sc._core import results
+from kronos_sc._core import rng as chance
+from kronos_sc._core.checks import known, positive_integer
+from kronos_sc._core.free_key import free_key
+from kronos_sc._core.log import info
+from kronos_sc._core.target import require_anndata, target
+from kronos_sc._core.warn import warn
+from kronos_sc.tl._attention import standardised
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def attention_summary(
+    adata: AnnData,
+    groupby: str,
+    *,
+    key: str = "kronos_attention",
+    n_per_group: int | None = 1000,
+    rng: int | np.random.Generator | None = 0,
+    key_added: str | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Summarise attention per cell type and marker, as in the paper's Figure S8 :cite:p:`Shaban2025`.
+
+    As many units of each group are drawn as there are, up to `n_per_group`, so that common types do not decide what is usual; z-scores
+    are taken marker by marker over the units drawn.
+
+    Parameters
+    ----------
+    adata
+        Table with the result of :func:`kronos_sc.tl.attention`.
+    groupby
+        Column of `obs`: cell types, say. Units without a value are left out.
+    key
+        Name of the result.
+    n_per_group
+        Most units per group; 1,000 in the paper. None for all.
+    rng
+        Seed or generator of the draw.
+    key_added
+        Name of the result in `uns`; `{groupby}_attention` if left out.
+    copy
+        Return a new table instead of changing this one.
+
+    Returns
+    -------
+    `None`, or a new `AnnData` if `copy=True`. Sets:
+
+    `uns['{groupby}_attention' | key_added]`
+        Table `summary` for :func:`kronos_sc.get.result`: one row per group and marker with `n`, `median`, `mean`, `sd`, `q25` and `q75` of
+        the z-scores, and `attention`, the mean of the raw values; `params`.
+
+    Raises
+    ------
+    KeyError
+        There is no such result or column.
+    ValueError
+        Fewer than two groups have attention.
+
+    Examples
+    --------
+    >>> import kronos_sc as ks
+    >>> sdata = ks.datasets.tissue(shape=(96, 96), channels=["DAPI", "CD8", "CYTOKERATIN"])
+    >>> ks.tl.attention(sdata, model=ks.models.load("kronos-untrained", blocks="official"), patch_size=32)
+    >>> ks.tl.attention_summary(sdata["table"], "region")
+    >>> sorted(ks.get.result(sdata["table"], "region_attention")["marker"].unique())
+    ['CD8', 'CYTOKERATIN', 'DAPI']
+    """
+    require_anndata(adata)
+    most = None if n_per_group is None else positive_integer(n_per_group, name="n_per_group")
+    markers = results.frame(adata, key, "markers", kind="attention")["marker"]
+    known(key, list(adata.obsm), what="entry of obsm", fix="Run tl.attention(sdata) again, whose result was taken away.")
+    name = free_key(adata, key_added or f"{groupby}_attention", groupby)
+    raw = np.asarray(adata.obsm[key], np.float32)
+    groups = target(adata, groupby, argument="groupby", least=1).keep(np.isfinite(raw).all(1))
+    counts = groups.counts
+    if (counts > 0).sum() < 2:
+        msg = f"{int((counts > 0).sum())} groups of obs[{groupby!r}] have attention in {key!r}; at least 2 are needed. Name another column with groupby=."
+        raise ValueError(msg)
+    if lost := [str(group) for group, count in zip(groups.classes, counts, strict=True) if not count]:
+        warn(
+            f"No unit of {', '.join(lost)} has attention in {key!r}; they are not in the summary. Compute them with tl.attention(ids=...)."
+        )
+    rows = drawn(groups.codes, most, chance.start(rng))
+    summary = _summary(raw[rows], groups.classes[groups.codes[rows]], list(groups.classes), list(markers))
+    table = adata.copy() if copy else adata
+    params = {"attention": key, "groupby": groupby, "n_per_group": most, "rng": chance.seed(rng)}
+    results.store(table, name, kind="attention_summary", params=params, tables={"summary": summary})
+    info(f"added uns[{name!r}]: attention of {len(rows):,} units in {int((counts > 0).sum())} groups to {len(markers)} markers")
+    return table if copy else None
+
+
+def drawn(codes: np.ndarray, most: int | None, draw: np.random.Generator) -> np.ndarray:
+    """Return rows (sorted, int64) with up to `most` of every class, at random; those of class −1 never."""
+    order = draw.permutation(len(codes))
+    members = [order[codes[order] == code] for code in range(int(codes.max(initial=-1)) + 1)]
+    return np.sort(np.concatenate([part[:most] for part in members] or [np.zeros(0, np.int64)]))
+
+
+def _summary(raw: np.ndarray, groups: np.ndarray, names: list[str], markers: list[str]) -> pd.DataFrame:
+    """Return one row per group and marker."""
+    z, parts = standardised(raw), []
+    for name in names:
+        own = groups == name
+        if not own.any():
+            continue
+        low, median, high = np.quantile(z[own], (0.25, 0.5, 0.75), axis=0)
+        sd = z[own].std(0, ddof=1) if own.sum() > 1 else np.full(len(markers), np.nan)
+        part = {"group": [name] * len(markers), "marker": markers, "n": [int(own.sum())] * len(markers), "median": median}
+        parts.append(part | {"mean": z[own].mean(0), "sd": sd, "q25": low, "q75": high, "attention": raw[own].mean(0)})
+    return pd.DataFrame({column: np.concatenate([part[column] for part in parts]) for column in parts[0]})

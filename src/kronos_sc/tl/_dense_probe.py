@@ -1,0 +1,234 @@
+"""Labelled boxes and polygons → a probe of token features that can be drawn over whole images."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from kronos_sc import models
+from kronos_sc._core import rng as chance
+from kronos_sc._core.checks import listed, one_of
+from kronos_sc._core.log import info
+from kronos_sc._core.progress import bar
+from kronos_sc._core.resolve import require_spatialdata
+from kronos_sc.models import _precision
+from kronos_sc.pp._panel import PANEL_COLUMNS
+from kronos_sc.tl import _dense_fit
+from kronos_sc.tl._compute import Encoder
+from kronos_sc.tl._dense_model import DenseProbe
+from kronos_sc.tl._dense_options import PRESETS, WINDOW, DenseOptions
+from kronos_sc.tl._dense_regions import Regions, regions
+from kronos_sc.tl._dense_tokens import Tokens, collect, drawn, labelled, without_tokens
+from kronos_sc.tl._dense_windows import Tiling, tiling, window_size
+from kronos_sc.tl._panel import complete, panel_for
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    import torch
+    from spatialdata import SpatialData
+
+BASELINE = "mean-marker"
+
+
+def dense_probe(
+    sdata: SpatialData,
+    shapes_key: str | Sequence[str] | Mapping[str, str],
+    *,
+    class_key: str = "class",
+    model: str | os.PathLike[str] | models.Model = "kronos",
+    preset: str | None = None,
+    image_key: str | Mapping[str, str] | None = None,
+    channels: Mapping[str, str | None] | Sequence[str] | pd.DataFrame | None = None,
+    patch_size: int | None = None,
+    group_key: str | None = None,
+    options: DenseOptions | None = None,
+    device: str | torch.device | None = None,
+    rng: int | np.random.Generator | None = 0,
+) -> DenseProbe:
+    """Train a classifier of token features on labelled boxes or polygons :cite:p:`Shaban2025`.
+
+    A token stands for a square of 16 pixels; the features of all markers there are put side by side (paper, Online Methods, Region
+    classification and artifact detection). Tokens whose centre lies inside a labelled region carry its class, each read from the one
+    window in which it lies most central. A logistic regression with balanced classes is evaluated on regions of groups that it did not
+    see, beside raw intensities, then fitted on all regions. Draw it over images with :func:`predict_map`.
+
+    Two presets follow the paper. `"region"` is for tumour and stroma and the like: name the few markers that tell them apart with
+    `channels` (DAPI, cytokeratin and AR in the paper). `"artifact"` reads the nuclear stain alone, and expects regions of artifact,
+    background and foreground; draw it with :func:`artifact_map`. Both take windows of 256 pixels, and maps are opened and closed by one token.
+
+    Parameters
+    ----------
+    sdata
+        Holds images and labelled shapes.
+    shapes_key
+        Shapes (boxes, polygons or circles) that hold the labelled regions; several, or a mapping from image to shapes.
+    class_key
+        Column of the shapes with the class, or of `obs` of a table that annotates them. Regions without a class are left out.
+    model
+        Any encoder with token features: a registered name, a folder, `hf-hub:owner/name`, or a loaded model.
+    preset
+        `"region"`, `"artifact"`, or None.
+    image_key
+        Which image; a mapping from shapes to image where there are several. The only image if left out, or the one whose name ends like
+        that of the shapes (`regions_3`, `image_3`).
+    channels
+        Channels to read, or corrections to the matching of channels to markers, as in :func:`embed`. All that match if left out.
+    patch_size
+        Edge of the windows in pixels; 256 if left out. Larger windows show a token more of its surroundings and cost quadratically more.
+    group_key
+        Column with the core, slide or patient of each region; folds never split one. If left out: images where there are several, else
+        each region by itself.
+    options
+        Folds, C, tokens per class, overlap and more: :class:`DenseOptions`.
+    device
+        Where the network runs; the fastest there is if left out.
+    rng
+        Seed or generator of tokens, folds, search and intervals.
+
+    Returns
+    -------
+    A :class:`DenseProbe`, with scores on regions: balanced accuracy, macro F1, average precision, and AUROC with a 95 % interval from a
+    bootstrap over groups of regions. A region's probability is the mean over its tokens.
+
+    Raises
+    ------
+    KeyError
+        Unknown shapes, image, column or channel.
+    ValueError
+        One class only; a class in a single group of regions; all regions outside the image; an image smaller than a window; no nuclear
+        stain; a model without token features.
+
+    Examples
+    --------
+    >>> import geopandas, shapely, spatialdata
+    >>> import kronos_sc as ks
+    >>> sdata = ks.datasets.tissue(shape=(128, 128), channels=["DAPI", "CD8"])
+    >>> boxes = shapely.box([0, 64, 0, 64], [0, 0, 64, 64], [64, 128, 64, 128], [64, 64, 128, 128])
+    >>> frame = geopandas.GeoDataFrame({"class": ["a", "b", "b", "a"]}, geometry=boxes)
+    >>> sdata["boxes"] = spatialdata.models.ShapesModel.parse(frame)
+    >>> options = ks.tl.DenseOptions(C=1.0)
+    >>> probe = ks.tl.dense_probe(sdata, "boxes", model="mean-marker", patch_size=64, options=options)
+    >>> probe.classes, probe.markers
+    (('a', 'b'), ['DAPI', 'CD8'])
+    """
+    require_spatialdata(sdata)
+    if preset is not None:
+        one_of(preset, PRESETS, name="preset")
+    options, began = options or DenseOptions(), time.perf_counter()
+    where, draw = _precision.choose_device(device), chance.start(rng)
+    found = regions(sdata, shapes_key, class_key=class_key, image_key=image_key, group_key=group_key)
+    encoder = models.load(model)
+    panel = _panel(found, encoder, channels, options, preset)
+    size = window_size(patch_size, encoder, WINDOW)
+    tilings = [tiling(image, encoder, size, options.overlap) for image in found.images]
+    tokens = labelled(found, tilings)
+    if (empty := without_tokens(found, tokens)).any():
+        found = found.subset(~empty)
+        tokens = labelled(found, tilings)
+    fold = _dense_fit.folds(found, options.n_folds, draw)
+    tokens = drawn(tokens, found.codes, options.max_tokens, draw)
+    _announce(found, tokens, panel, encoder)
+    panel = complete(panel, found.images, encoder, max_value=options.max_value, nan=options.nan)
+    used = panel[panel["id"] >= 0].reset_index(drop=True)
+    at = Encoder(encoder, used, ("token",), options.nan, None, where, _number_format(encoder, options, where))
+    sets = [(encoder.card.name, tokens, collect(found, tokens, tilings, at, max_value=options.max_value))]
+    if options.baseline and encoder.card.name != BASELINE:
+        sets.append((BASELINE, *_raw(found, used, options, where, draw)))
+    frames, final = _judged(found, fold, sets, options, draw, "cuda" if where.type == "cuda" else "cpu")
+    params = {"class_key": class_key, "group_key": group_key or "", "rng": chance.seed(rng), "n_folds": int(fold.max()) + 1}
+    params |= {"max_tokens": options.max_tokens, "n_tokens": len(tokens.region), "precision": str(at.dtype).removeprefix("torch.")}
+    probe = DenseProbe(
+        found.classes,
+        final.linear.coef,
+        final.linear.intercept,
+        final.scaler.mean,
+        final.scaler.scale,
+        used[[*PANEL_COLUMNS, "role"]],
+        dict(encoder.facts),
+        size,
+        options.overlap,
+        preset or "",
+        final.C,
+        options.max_value,
+        **frames,
+        params=params,
+    )
+    info(f"dense probe in {time.perf_counter() - began:.1f} s: {_in_words(probe.scores)} (see probe.scores); draw it with tl.predict_map")
+    return probe
+
+
+def _panel(found: Regions, encoder: models.Model, channels: Any, options: DenseOptions, preset: str | None) -> pd.DataFrame:
+    """Return the panel; that of the artifact preset is the first nuclear stain alone."""
+    if preset != "artifact":
+        return panel_for(found.images, encoder, channels, require_nuclear=options.require_nuclear and encoder.needs_statistics)
+    from kronos_sc.pp._panel import resolve_panel
+
+    panel = resolve_panel(found.images[0].channels, encoder.vocabulary, channels)
+    nuclear = panel.index[panel["role"] == "nuclear"]
+    if not len(nuclear):
+        msg = (
+            f"Artifacts are found in the nuclear stain, and image {found.images[0].name!r} has none that is known; its channels are "
+            f"{listed(panel['channel'], most=60)}. Name yours with channels={{'channel': 'DAPI'}}."
+        )
+        raise ValueError(msg)
+    alone = panel.copy()
+    others = alone.index != nuclear[0]
+    alone.loc[others, ["id", "how"]] = [-1, "dropped"]
+    return panel_for(found.images, encoder, alone, require_nuclear=True)
+
+
+def _number_format(encoder: models.Model, options: DenseOptions, device: torch.device) -> torch.dtype:
+    return _precision.choose_dtype(options.precision if encoder.net is not None else "float32", device)
+
+
+def _announce(found: Regions, tokens: Tokens, panel: pd.DataFrame, encoder: models.Model) -> None:
+    counts = np.bincount(found.codes, minlength=len(found.classes)).tolist()
+    each = np.bincount(found.codes[tokens.region], minlength=len(found.classes)).tolist()
+    parts = ", ".join(f"{name}: {r} regions, {t:,} tokens" for name, r, t in zip(found.classes, counts, each, strict=True))
+    markers = ", ".join(panel.loc[panel["id"] >= 0, "marker"])
+    info(f"dense probe of {encoder.card.label!r} on {markers}: {parts}")
+
+
+def _raw(
+    found: Regions, used: pd.DataFrame, options: DenseOptions, device: torch.device, draw: np.random.Generator
+) -> tuple[Tokens, np.ndarray]:
+    """Return the tokens and features of the baseline, mean intensities of small squares in the same regions."""
+    model = models.load(BASELINE)
+    tilings = [Tiling(i.shape, WINDOW, model.token_grid(WINDOW), WINDOW) for i in found.images]
+    tokens = drawn(labelled(found, tilings), found.codes, options.max_tokens, draw)
+    encoder = Encoder(
+        model, used.assign(mean=0.0, std=1.0), ("token",), options.nan, None, device, _precision.choose_dtype("float32", device)
+    )
+    return tokens, collect(found, tokens, tilings, encoder, max_value=options.max_value)
+
+
+def _judged(
+    found: Regions,
+    fold: np.ndarray,
+    sets: list[tuple[str, Tokens, np.ndarray]],
+    options: DenseOptions,
+    draw: np.random.Generator,
+    device: str,
+) -> tuple[dict[str, pd.DataFrame], _dense_fit.Fitted]:
+    """Return frames over all representations, and the classifier of the first, fitted on all regions."""
+    search, seed = options.search(), chance.integer(draw)
+    runs = len(np.unique(fold)) * len(sets) + 1
+    parts = []
+    with bar(total=runs * search.fits, description="dense probe", unit="fit") as shown:
+        how = {"search": search, "seed": seed, "device": device, "tell": shown.update}
+        for label, tokens, features in sets:
+            parts.append(_dense_fit.evaluate(label, features, tokens.region, found, fold, **how))
+        final = _dense_fit.fit(sets[0][2], sets[0][1].region, found, **how)
+    return {name: pd.concat([part[name] for part in parts], ignore_index=True) for name in parts[0]}, final
+
+
+def _in_words(scores: pd.DataFrame) -> str:
+    rows = scores[scores["fold"] == "all"]
+    return ", ".join(
+        f"{row.representation} balanced accuracy {row.balanced_accuracy:.3f}, AUROC {row.auroc:.3f}" for row in rows.itertuples()
+    )

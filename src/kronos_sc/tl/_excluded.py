@@ -1,0 +1,64 @@
+"""Units on pixels that are left out: dropped from the jobs, so that nothing is read or computed for them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kronos_sc import patches
+from kronos_sc._core.checks import listed
+from kronos_sc._core.log import info
+from kronos_sc.patches._exclude import checked
+from kronos_sc.tl._blocks import numbered
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+    from kronos_sc.tl._jobs import Job
+
+
+def require_labels(sdata: SpatialData, exclude: Any) -> None:
+    """Raise a KeyError for labels or classes that do not exist; reads no pixel."""
+    checked(sdata, exclude)
+
+
+def without_excluded(
+    sdata: SpatialData, jobs: list[Job], exclude: Any, rows: int
+) -> tuple[list[Job], np.ndarray | None, dict[str, list[str]]]:
+    """Return the jobs without units whose centre lies on an excluded pixel, which rows those are, and a line for the record.
+
+    Parameters
+    ----------
+    sdata
+        Holds the labels.
+    jobs
+        All of the call.
+    exclude
+        See :func:`kronos_sc.patches.exclusion`; with None all stay, and there are no flags.
+    rows
+        Of the table.
+    """
+    if exclude is None:
+        return jobs, None, {}
+    found = patches.exclusions(sdata, exclude, [job.plan.image for job in jobs])
+    flags = np.zeros(rows, bool)
+    left = []
+    for job in jobs:
+        units, image = job.units, job.plan.image
+        if image.name not in found:
+            left.append(job)
+            continue
+        out = found[image.name].at(units.y + units.size // 2, units.x + units.size // 2)
+        flags[units.rows[out]] = True
+        if not out.all():
+            kept = units.subset(~out)
+            left.append(replace(job, units=kept, plan=patches.plan(image, job.plan.channels, kept)))
+    words = list(dict.fromkeys(word for one in found.values() for word in one.words))
+    total = sum(len(job.units) for job in jobs)
+    if not left:
+        msg = f"All {total:,} units lie on excluded pixels ({listed(words)}), so there is nothing to embed. Exclude fewer classes, or check the labels."
+        raise ValueError(msg)
+    info(f"{int(flags.sum()):,} of {total:,} units lie on excluded pixels ({', '.join(words)}) and are not embedded")
+    return numbered(left), flags, {"exclude": words}
