@@ -53,6 +53,18 @@ def only(elements: Mapping[str, Any], name: str | None, *, what: str, argument: 
     return next(iter(elements))
 
 
+def tissue_images(sdata: Any) -> Mapping[str, Any]:
+    """Return the images without the maps that tl.predict_map drew, which are meant only where they are named."""
+    return {name: image for name, image in sdata.images.items() if not _is_map(sdata, name)}
+
+
+def _is_map(sdata: Any, name: str) -> bool:
+    """Whether an image holds class probabilities: the table beside it says so."""
+    table = sdata.tables.get(f"{name}_table")
+    entry = None if table is None else table.uns.get(name)
+    return isinstance(entry, Mapping) and str(entry.get("kind")) == "predict_map"
+
+
 def image_of(sdata: Any, region: str | None, image_key: str | Mapping[str, str] | None = None) -> str:
     """Return the image of a region: as told, the only one, or the one whose name ends in the same number (cells_3, image_3)."""
     if isinstance(image_key, Mapping):
@@ -60,13 +72,14 @@ def image_of(sdata: Any, region: str | None, image_key: str | Mapping[str, str] 
             msg = f"image_key names no image for region {region!r}; it has {listed(image_key)}. Add {region!r}: one of {listed(sdata.images)}."
             raise KeyError(msg)
         return image_key[region]
-    if image_key is None and region is not None and len(sdata.images) > 1:
+    images = sdata.images if image_key is not None else tissue_images(sdata)
+    if image_key is None and region is not None and len(images) > 1:
         # a number pairs elements; a word (tumour_cells, tumour_he) may be chance
         ending = region.rpartition("_")[2]
-        fits = [name for name in sdata.images if "_" in region and ending[-1:].isdigit() and name.rpartition("_")[2] == ending]
+        fits = [name for name in images if "_" in region and ending[-1:].isdigit() and name.rpartition("_")[2] == ending]
         if len(fits) == 1:
             return fits[0]
-    return only(sdata.images, image_key, what="image", argument="image_key", fix="Read one with io.read_tiff(path).")
+    return only(images, image_key, what="image", argument="image_key", fix="Read one with io.read_tiff(path).")
 
 
 def table_key(sdata: Any, name: str | None) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
+from kronos_sc.models import _copies
 from kronos_sc.models._model import Model, TokenGrid
 
 if TYPE_CHECKING:
@@ -62,12 +62,8 @@ class KronosModel(Model):
 
     def at(self, device: torch.device, dtype: torch.dtype) -> KronosModel:
         """Return a copy on a device and in a number format; the model itself if it is there already."""
-        here = self.net.cls_token
-        if here.device == device and here.dtype == dtype:
-            return self
-        # converted tensors stand in for the originals while the modules are copied: nothing is copied first and converted then
-        moved = {id(t): _moved(t, device, dtype) for t in (*self.net.parameters(), *self.net.buffers())}
-        return KronosModel(copy.deepcopy(self.net, moved), self.card, self.vocabulary, self.sha256)
+        net = _copies.at(self.net, device, dtype)
+        return self if net is self.net else KronosModel(net, self.card, self.vocabulary, self.sha256)
 
     @property
     def input_format(self) -> torch.dtype:
@@ -79,11 +75,3 @@ class KronosModel(Model):
         """Return what an embedding records of its model, the blocks that ran included."""
         running = list(self.net.running)
         return super().facts | {"blocks": self.net.blocks_mode, "blocks_run": running, "token_overlap": self.net.token_overlap}
-
-
-def _moved(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """Return a copy of a parameter or buffer on a device and in a number format."""
-    import torch
-
-    values = tensor.detach().to(device=device, dtype=dtype if tensor.is_floating_point() else None, copy=True)
-    return torch.nn.Parameter(values, requires_grad=False) if isinstance(tensor, torch.nn.Parameter) else values

@@ -9,7 +9,7 @@ import numpy as np
 
 from kronos_sc._core.checks import listed, repeated
 from kronos_sc._core.keys import MICROMETRE
-from kronos_sc._core.resolve import only
+from kronos_sc._core.resolve import image_of
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -46,7 +46,7 @@ class Raster:
 
 def raster(sdata: SpatialData, image_key: str | None = None, *, scale: str | None = None) -> Raster:
     """Return the named (or only) image of a SpatialData, at full resolution or at the pyramid level `scale`."""
-    name = only(sdata.images, image_key, what="image", argument="image_key", fix="Read one with io.read_tiff(path).")
+    name = image_of(sdata, None, image_key)
     element = _level(sdata.images[name], name, scale)
     channels = tuple(str(c) for c in element.coords["c"].to_numpy()) if "c" in element.coords else ()
     if element.dims != ("c", "y", "x") or not channels:

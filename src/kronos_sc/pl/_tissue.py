@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kronos_sc._core.resolve import only
+from kronos_sc._core.resolve import image_of
 from kronos_sc.pl._colour import Channels, Limits, channel_colours, channel_limits, composite
 from kronos_sc.pl._space import Placement, placement
 
@@ -48,7 +48,7 @@ class Tissue:
 
 def tissue(sdata: SpatialData, channels: Channels, *, image_key: str | None, limits: Limits, mpp: float | None = None) -> Tissue:
     """Read an image, shrunk to what can be seen, and colour its channels."""
-    name = only(sdata.images, image_key, what="image", argument="image_key", fix="Read one with io.read_tiff(path).")
+    name = image_of(sdata, None, image_key)
     element = sdata.images[name]
     levels = pyramid(element)
     full = levels[0]

@@ -14,7 +14,7 @@ from kronos_sc._core.intensity import check_range
 from kronos_sc._core.intensity import max_value as full_scale
 from kronos_sc._core.moments import Moments
 from kronos_sc._core.progress import bar
-from kronos_sc._core.resolve import require_spatialdata
+from kronos_sc._core.resolve import require_spatialdata, tissue_images
 from kronos_sc.patches import Exclusion, Raster, exclusions, raster
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def raster_stats(
 
 def _images(sdata: SpatialData, image_key: str | Sequence[str] | None) -> list[Raster]:
     require_spatialdata(sdata)
-    keys = list(sdata.images) if image_key is None else [image_key] if isinstance(image_key, str) else list(image_key)
+    keys = list(tissue_images(sdata)) if image_key is None else [image_key] if isinstance(image_key, str) else list(image_key)
     if not keys:
         raster(sdata)  # raises: there is no image
     return [raster(sdata, key) for key in keys]

@@ -59,3 +59,4 @@ def check_patch(size: int, model: Model) -> None:
         lower = max(multiple, size // multiple * multiple)
         msg = f"patch_size={size!r} does not fit {model.card.name!r}, which takes multiples of {multiple} pixels. Nearest: {lower} or {lower + multiple}."
         raise ValueError(msg)
+    model.tokens(size, 1)  # a model that fits windows to its patches by itself says which are too small
