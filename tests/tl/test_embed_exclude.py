@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import spatialdata
 from spatialdata.models import Labels2DModel
 
 import kronos_sc as ks
@@ -72,6 +73,24 @@ def test_a_store_goes_on_with_the_same_exclusion_only(make, tiny, damaged, tmp_p
     sdata["artifacts"].data = sdata["artifacts"].data[:, ::-1]
     with pytest.raises(ValueError, match=r"holds an embedding of another call.*units"):
         ks.tl.embed(sdata, exclude={"artifacts": [1]}, **how)
+
+
+def test_flags_travel_with_the_store_and_into_the_table(tiny, damaged, stored, tmp_path):
+    sdata = stored(tmp_path / "slide.zarr")
+    damaged(sdata)
+    ks.tl.embed(sdata, model=tiny, store=tmp_path / "s.zarr", exclude={"artifacts": [1]}, **HOW)
+    flags = sdata["table"].obs["kronos_excluded"].to_numpy()
+    assert flags.any()
+    ks.io.write_embedding(sdata)
+    again = spatialdata.read_zarr(sdata.path)["table"]
+    np.testing.assert_array_equal(again.obs["kronos_excluded"], flags)
+    part = sdata["table"][::-2].copy()
+    del part.obs["kronos_excluded"]
+    ks.io.read_embedding(part, tmp_path / "s.zarr")
+    np.testing.assert_array_equal(part.obs["kronos_excluded"], flags[::-2])
+    ks.tl.embed(sdata, model=tiny, **HOW)  # without: the flag on disk goes too
+    ks.io.write_embedding(sdata)
+    assert "kronos_excluded" not in spatialdata.read_zarr(sdata.path)["table"].obs
 
 
 def test_errors_come_before_any_work(make, tiny, damaged, state, unchanged):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FORMAT = "kronos-sc embedding/1"
 ROOT = "zarr.json"
-_OURS = {LOCK, PARTS, ROOT, "record", "marker", "cls", PIXELS, BRIGHTEST, "row", "edge", "names"}
+_OURS = {LOCK, PARTS, ROOT, "record", "marker", "cls", PIXELS, BRIGHTEST, "row", "edge", "excluded", "names"}
 
 
 def described(facts: dict[str, Any]) -> dict[str, Any]:

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 def mend(store: EmbeddingStore, spec: Spec) -> None:
-    """Remove what killed runs left, and write again what is damaged and known: descriptions of arrays, names and edges of rows."""
+    """Remove what killed runs left, and write again what is damaged and known: descriptions of arrays, names and flags of rows."""
     store.tidy()
     (store.path / PARTS).mkdir(exist_ok=True)
     _describe(store.path, replace(spec, rows=store.rows))
-    for name, read in (("edge", store.edge), ("names", store.names)):
+    for name in (*spec.flags, "names"):
         try:
-            read()
+            getattr(store, name)()
         except OSError:
             _write(store.path, name, getattr(spec, name))
 
@@ -52,16 +52,16 @@ def _describe(path: Path, spec: Spec) -> None:
 
 
 def _write(path: Path, name: str, values: np.ndarray) -> None:
-    """Write names or edges anew."""
+    """Write names or flags anew."""
     import zarr
 
     work = path / PARTS / secrets.token_hex(8)
     with quiet():
         group = zarr.create_group(work, zarr_format=3)
-        if name == "edge":
-            write_rows(work, edge=values)
-        else:
+        if name == "names":
             write_names(group, values)
+        else:
+            write_rows(work, **{name: values})
     on_disk(work)
     shutil.rmtree(path / name, ignore_errors=True)
     (work / name).rename(path / name)

@@ -39,6 +39,8 @@ class Spec:
         `obs_names` of the table.
     identity
         What must agree on resume: nested dicts of lists, text and numbers.
+    excluded
+        Per row of the table, whether the caller left it out; None if nothing was to be left out.
     """
 
     key: str
@@ -48,6 +50,12 @@ class Spec:
     edge: np.ndarray
     names: np.ndarray
     identity: dict[str, Any]
+    excluded: np.ndarray | None = None
+
+    @property
+    def flags(self) -> dict[str, np.ndarray]:
+        """One truth value per row of the table, by name."""
+        return {"edge": self.edge} | ({} if self.excluded is None else {"excluded": self.excluded})
 
 
 def by_block(spec: Spec, where: Any) -> dict[str, zarr.Array]:

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     import dask.array as da
 
 _RECORD = "record"
+_SAYS = {
+    "row": "whose features are where",
+    "edge": "whose window reaches beyond the image",
+    "excluded": "which units were left out",
+}
 
 
 class EmbeddingStore:
@@ -62,7 +67,7 @@ class EmbeddingStore:
             group = zarr.create_group(work, zarr_format=3, attributes=described(facts))
             for name in by_block(spec, work):
                 (work / name / "c").mkdir()
-            write_rows(work, row=spec.rows.ravel(), edge=spec.edge)
+            write_rows(work, row=spec.rows.ravel(), **spec.flags)
             write_names(group, spec.names)
         on_disk(work)
         for child in sorted(work.iterdir(), key=lambda child: child.name == ROOT):  # the root's metadata last: it makes the store one
@@ -154,7 +159,7 @@ class EmbeddingStore:
         return values[: array.shape[0]]
 
     def _damaged(self, name: str, why: str) -> OSError:
-        what = {"row": "whose features are where", "edge": "whose window reaches beyond the image"}.get(name, "which row is whose")
+        what = _SAYS.get(name, "which row is whose")
         cure = "start again with tl.embed(..., overwrite=True)"
         if name != "row":  # known to the call, and small
             cure = "make the call of tl.embed that wrote the store again, which writes it anew"
@@ -167,6 +172,10 @@ class EmbeddingStore:
     def edge(self) -> np.ndarray:
         """Return, by row of the table, whether the window reaches beyond the image."""
         return self._whole("edge")
+
+    def excluded(self) -> np.ndarray | None:
+        """Return, by row of the table, whether it was left out; None if nothing was to be."""
+        return self._whole("excluded") if "excluded" in self._group else None
 
     def names(self) -> np.ndarray:
         """Return the `obs_names` of the table."""

@@ -63,7 +63,8 @@ def read_embedding(
         raise ValueError(msg)
     rows = _rows_of(table, found.names(), path)
     keys = EmbedKeys(key_added or found.key)
-    slots = fill(table, keys, {kind: found.features(kind, rows) for kind in found.kinds}, found.edge()[rows], entry)
+    excluded = None if (flags := found.excluded()) is None else flags[rows]
+    slots = fill(table, keys, {kind: found.features(kind, rows) for kind in found.kinds}, found.edge()[rows], entry, excluded=excluded)
     info(
         f"added {', '.join(f'obsm[{slot!r}]' for slot in slots)}, obs[{keys.edge!r}] and uns[{keys.uns!r}]: {table.n_obs:,} units of {path}"
     )

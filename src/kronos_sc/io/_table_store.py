@@ -53,18 +53,18 @@ class Slots:
     Parameters
     ----------
     keys
-        Names of the column of `obs` and of the entry of `uns`.
+        Names of the columns of `obs` and of the entry of `uns`.
     features
         Entries of `obsm`: arrays, or dask arrays.
-    edge
-        Values of the column.
+    flags
+        Columns of `obs`.
     record
         The entry of `uns`.
     """
 
     keys: EmbedKeys
     features: Mapping[str, Any]
-    edge: Any
+    flags: Mapping[str, Any]
     record: Mapping[str, Any]
 
 
@@ -119,7 +119,7 @@ class StoredTable:
         keys, slot = slots.keys, slots.keys.obsm("cls", alone=False)
         other = (self.path / "uns" / f"{keys.uns}_cls").exists()  # an embedding of that name, whose own slot it is
         features = {*slots.features} if other else {*slots.features, slot}
-        return {f"obs/{keys.edge}", f"uns/{keys.uns}", *(f"obsm/{name}" for name in features)}
+        return {f"obs/{keys.edge}", f"obs/{keys.excluded}", f"uns/{keys.uns}", *(f"obsm/{name}" for name in features)}
 
     def replace(self, slots: Slots, work: Path) -> None:
         """Write an embedding into the table, under the lock of the store: all of it is there, or nothing is.
@@ -160,9 +160,11 @@ def _write(table: Path, slots: Slots) -> None:
         for slot, features in slots.features.items():
             write_features(_part(group, "obsm"), slot, features)
         write_elem(_part(group, "uns"), slots.keys.uns, dict(slots.record))
-        write_elem(group["obs"], slots.keys.edge, slots.edge)
+        for column, values in slots.flags.items():
+            write_elem(group["obs"], column, values)
     order = [str(name) for name in group["obs"].attrs.get("column-order", ())]
-    group["obs"].attrs["column-order"] = order if slots.keys.edge in order else [*order, slots.keys.edge]
+    gone = {slots.keys.excluded} - set(slots.flags)  # of an earlier embedding of this name
+    group["obs"].attrs["column-order"] = list(dict.fromkeys([*(name for name in order if name not in gone), *slots.flags]))
     if _root_metadata.is_consolidated(table):
         _root_metadata.consolidate(table)
 

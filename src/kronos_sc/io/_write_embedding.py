@@ -55,7 +55,7 @@ def write_embedding(sdata: SpatialData, *, key: str | None = None, table_key: st
 
     Returns
     -------
-    `None`. Writes `obsm['X_' + key]`, `obsm['X_' + key + '_cls']` if there is one, `obs[key + '_edge']` and `uns[key]` of the table
+    `None`. Writes `obsm['X_' + key]`, `obsm['X_' + key + '_cls']` if there is one, `obs[key + '_edge']` (and `_excluded`) and `uns[key]` of the table
     in the store; `sdata` itself does not change.
 
     Raises
@@ -142,7 +142,8 @@ def slots_of(table: AnnData, key: str, *, name: str) -> Slots:
     if missing:
         msg = f"uns[{key!r}] of table {name!r} is the record of an embedding, but {', '.join(missing)} is gone (obsm holds {listed(table.obsm)}). {again}"
         raise KeyError(msg)
-    return Slots(keys, {slot: table.obsm[slot] for slot in wanted}, table.obs[keys.edge].values, record)
+    flags = {column: table.obs[column].values for column in (keys.edge, keys.excluded) if column in table.obs}
+    return Slots(keys, {slot: table.obsm[slot] for slot in wanted}, flags, record)
 
 
 def recover(path: str | os.PathLike[str]) -> None:

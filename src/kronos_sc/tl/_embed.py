@@ -195,7 +195,7 @@ def embed(
 
     def spec(rows: np.ndarray) -> Spec:
         same = identity(jobs, encoder, used, parameters, target.table.obs_names, precision=precision)
-        return Spec(keys.name, widths, dtype, rows, edge, target.table.obs_names.to_numpy(), same)
+        return Spec(keys.name, widths, dtype, rows, edge, target.table.obs_names.to_numpy(), same, excluded)
 
     _announce(target, encoder, panel, jobs)
     memory = nullcontext((MemorySink(target.table.n_obs, widths, dtype), jobs)) if place is None else None
