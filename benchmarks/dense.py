@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--weights", help="local file of the model's weights, for backbones of the registry")
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--shape", type=int, default=1024, help="edge of a simulated image")
-    parser.add_argument("--box", type=int, default=64, help="edge of a labelled box")
+    parser.add_argument("--box", type=int, default=32, help="edge of a labelled box")
     parser.add_argument("--tokens", type=int, default=5000, help="per class")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--side", type=int, help="edge of the large image")

@@ -66,10 +66,17 @@ MORE: dict[str, Call] = {
 }
 # Nothing of an embedding is read by these.
 NO_REPRESENTATION = {
-    "tl": {"AttentionMIL", "Composition", "Logistic", "MeanMLP", "embed", "enrichment", "motif_query", "ratio_scores"},
+    "tl": {
+        *("AttentionMIL", "Composition", "DenseOptions", "DenseProbe", "Logistic", "MeanMLP"),
+        *("embed", "enrichment", "motif_query", "ratio_scores"),
+        # these read pixels, or what was read off them
+        *("artifact_map", "attention", "attention_summary", "dense_probe", "marker_ablation", "predict_map"),
+    },
     "get": {"patches", "record", "result"},
     "pl": {
         *(
+            "attention",
+            "attention_map",
             "batch_matrix",
             "batch_pairs",
             "class_scores",
@@ -78,6 +85,7 @@ NO_REPRESENTATION = {
             "enrichment",
             "image",
             "importance",
+            "map",
             "markers",
             "roc",
             "scores",

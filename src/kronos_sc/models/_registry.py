@@ -77,7 +77,8 @@ def _without_blocks(card: Card, make: Callable[..., Model], *takes: str) -> Load
 
     def loader(*, blocks: str | None, token_overlap: bool | None, **options: Any) -> Model:
         if blocks is not None or token_overlap is not None:
-            msg = f"{card.name!r} has no chunks of blocks and no overlap of tokens: blocks and token_overlap do not apply to it. Leave them out."
+            lacking = "network" if card.trained is None else "chunks of blocks and no overlap of tokens"
+            msg = f"{card.name!r} has no {lacking}: blocks and token_overlap do not apply to it. Leave them out."
             raise ValueError(msg)
         _refuse(card, {key: value for key, value in options.items() if key not in takes}, "leave it out")
         return make(**options)
