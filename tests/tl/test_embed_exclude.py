@@ -75,6 +75,18 @@ def test_a_store_goes_on_with_the_same_exclusion_only(make, tiny, damaged, tmp_p
         ks.tl.embed(sdata, exclude={"artifacts": [1]}, **how)
 
 
+def test_statistics_of_unseen_markers_leave_excluded_pixels_out(make, tiny, damaged):
+    sdata = make()
+    damaged(sdata)
+    sdata["image"].data[:, :, :60] = 60000  # what lies under the artifact would shift every mean
+    out = {"artifacts": [1]}
+    ks.tl.embed(sdata, model=tiny, channels={"CD8": "unseen"}, exclude=out, **HOW)
+    panel = ks.get.record(sdata)["panel"].set_index("channel")
+    measured = ks.pp.marker_stats(sdata, exclude=out).loc["CD8"]
+    assert panel.loc["CD8", "mean"] == pytest.approx(measured["mean"], rel=1e-6)
+    assert panel.loc["CD8", "mean"] < ks.pp.marker_stats(sdata).loc["CD8", "mean"] * 0.9
+
+
 def test_flags_travel_with_the_store_and_into_the_table(tiny, damaged, stored, tmp_path):
     sdata = stored(tmp_path / "slide.zarr")
     damaged(sdata)

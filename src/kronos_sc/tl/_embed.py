@@ -18,7 +18,7 @@ from kronos_sc.tl._compute import Encoder
 from kronos_sc.tl._destination import destination, finish, place_for, precision_for
 from kronos_sc.tl._excluded import require_labels, without_excluded
 from kronos_sc.tl._identity import identity
-from kronos_sc.tl._jobs import Job, Options
+from kronos_sc.tl._jobs import Job, Options, per_region
 from kronos_sc.tl._provenance import record
 from kronos_sc.tl._signal import warn_if_cut, warn_if_dim
 from kronos_sc.tl._sink import MemorySink, Sink
@@ -183,13 +183,14 @@ def embed(
     place = place_for(sdata, store, table=target.key, key=keys.name, size=size)
     precision = precision_for(place, precision, overwrite=overwrite)
     jobs = about.jobs(sdata, mpp=mpp, spatial_key=spatial_key, max_value=max_value)
-    jobs, excluded, words = without_excluded(sdata, jobs, exclude, target.table.n_obs)
-    panel = about.completed(max_value=max_value)
+    left = without_excluded(sdata, jobs, exclude, target.table.n_obs)
+    jobs, excluded = left.jobs, left.flags
+    panel = about.completed(max_value=max_value, out=left.out)
     used = panel[panel["id"] >= 0]
     at, number_format = work.settle(precision if encoder.net is not None else "float32")
     precision = str(number_format).removeprefix("torch.")
     start = time.perf_counter()
-    given = {"scale": scale, "mpp": mpp, "nan": nan, "spatial_key": spatial_key, "require_nuclear": require_nuclear} | words
+    given = {"scale": scale, "mpp": mpp, "nan": nan, "spatial_key": spatial_key, "require_nuclear": require_nuclear} | left.words
     parameters = _parameters(jobs, options, given | {"dtype": dtype})
     edge = _edge(jobs, target.table.n_obs)
 
@@ -199,10 +200,10 @@ def embed(
 
     _announce(target, encoder, panel, jobs)
     memory = nullcontext((MemorySink(target.table.n_obs, widths, dtype), jobs)) if place is None else None
-    with memory or destination(place, jobs, spec, overwrite=overwrite) as (sink, left):
-        work.compute(left, Encoder(encoder, used, options.features, nan, batch_size, at, number_format), sink)
+    with memory or destination(place, jobs, spec, overwrite=overwrite) as (sink, todo):
+        work.compute(todo, Encoder(encoder, used, options.features, nan, batch_size, at, number_format), sink)
         _look_back(jobs, sink)
-        units = sum(job.n_planned for job in left)
+        units = sum(job.n_planned for job in todo)
         seconds = time.perf_counter() - start
         entry = record(encoder, panel, parameters | {"batch_size": batch_size}, precision=precision, device=at.type, seconds=seconds)
         entry = finish(sink, entry, anew=units > 0)
@@ -224,15 +225,7 @@ def _announce(target: patches.Target, model: models.Model, panel: pd.DataFrame, 
 
 def _parameters(jobs: list[Job], options: Options, given: dict[str, Any]) -> dict[str, Any]:
     """Return what the record keeps of a call: one value per region, then what holds for all."""
-    per_region = {
-        "regions": [job.units.region for job in jobs],
-        "images": [job.plan.image.name for job in jobs],
-        "patch_size": [job.patch_size for job in jobs],
-        "window": [job.units.size for job in jobs],
-        "mask_fill": [job.mask_fill or "" for job in jobs],
-        "max_value": [job.max_value for job in jobs],
-    }
-    return per_region | {"features": list(options.features)} | given
+    return per_region(jobs) | {"features": list(options.features)} | given
 
 
 def _report(target: patches.Target, keys: EmbedKeys, slots: list[str], *, units: int, seconds: float) -> None:

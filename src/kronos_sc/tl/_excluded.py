@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,10 +24,30 @@ def require_labels(sdata: SpatialData, exclude: Any) -> None:
     checked(sdata, exclude)
 
 
-def without_excluded(
-    sdata: SpatialData, jobs: list[Job], exclude: Any, rows: int
-) -> tuple[list[Job], np.ndarray | None, dict[str, list[str]]]:
-    """Return the jobs without units whose centre lies on an excluded pixel, which rows those are, and a line for the record.
+@dataclass(frozen=True)
+class Left:
+    """What is left of a call.
+
+    Parameters
+    ----------
+    jobs
+        Without the excluded units.
+    flags
+        Which rows of the table were excluded (bool); None if nothing was to be.
+    words
+        A line for the record.
+    out
+        Excluded pixels, by image.
+    """
+
+    jobs: list[Job]
+    flags: np.ndarray | None = None
+    words: dict[str, list[str]] = field(default_factory=dict)
+    out: dict[str, patches.Exclusion] = field(default_factory=dict)
+
+
+def without_excluded(sdata: SpatialData, jobs: list[Job], exclude: Any, rows: int) -> Left:
+    """Return the jobs without units whose centre lies on an excluded pixel.
 
     Parameters
     ----------
@@ -41,7 +61,7 @@ def without_excluded(
         Of the table.
     """
     if exclude is None:
-        return jobs, None, {}
+        return Left(jobs)
     found = patches.exclusions(sdata, exclude, [job.plan.image for job in jobs])
     flags = np.zeros(rows, bool)
     left = []
@@ -61,4 +81,4 @@ def without_excluded(
         msg = f"All {total:,} units lie on excluded pixels ({listed(words)}), so there is nothing to embed. Exclude fewer classes, or check the labels."
         raise ValueError(msg)
     info(f"{int(flags.sum()):,} of {total:,} units lie on excluded pixels ({', '.join(words)}) and are not embedded")
-    return numbered(left), flags, {"exclude": words}
+    return Left(numbered(left), flags, {"exclude": words}, found)

@@ -114,6 +114,18 @@ class Job:
         return _runner.Recipe(ids, mean, std, self.max_value, self.patch_size, self.mask_fill, features)
 
 
+def per_region(jobs: Sequence[Job]) -> dict[str, list[Any]]:
+    """Return what the record keeps of a call, one value per region."""
+    return {
+        "regions": [job.units.region for job in jobs],
+        "images": [job.plan.image.name for job in jobs],
+        "patch_size": [job.patch_size for job in jobs],
+        "window": [job.units.size for job in jobs],
+        "mask_fill": [job.mask_fill or "" for job in jobs],
+        "max_value": [job.max_value for job in jobs],
+    }
+
+
 def make_job(
     sdata: SpatialData,
     target: patches.Target,

@@ -13,10 +13,12 @@ from kronos_sc.pp._marker_stats import raster_stats
 from kronos_sc.pp._panel import resolve_panel, with_statistics
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from kronos_sc.models import Model
-    from kronos_sc.patches import Raster
+    from kronos_sc.patches import Exclusion, Raster
 
 
 def panel_for(images: list[Raster], model: Model, channels: Any, *, require_nuclear: bool) -> pd.DataFrame:
@@ -37,10 +39,19 @@ def panel_for(images: list[Raster], model: Model, channels: Any, *, require_nucl
     return panel
 
 
-def complete(panel: pd.DataFrame, images: list[Raster], model: Model, *, max_value: float | None, nan: str) -> pd.DataFrame:
+def complete(
+    panel: pd.DataFrame,
+    images: list[Raster],
+    model: Model,
+    *,
+    max_value: float | None,
+    nan: str,
+    out: Mapping[str, Exclusion] | None = None,
+) -> pd.DataFrame:
     """Return the panel with statistics for every marker: the model's own, or those of the images.
 
-    Those of the images stand in for markers that the model has not seen, and for all where a model brings none.
+    Those of the images stand in for markers that the model has not seen, and for all where a model brings none; pixels that are `out`
+    (by image) do not count.
     """
     used = panel[panel["id"] >= 0]
     if not model.needs_statistics:
@@ -50,6 +61,7 @@ def complete(panel: pd.DataFrame, images: list[Raster], model: Model, *, max_val
     lacking = used.loc[from_images & ~np.isfinite(used["std"].to_numpy(float)), "channel"]
     if len(lacking):
         images = list({image.name: image for image in images}.values())
-        panel = with_statistics(panel, raster_stats(images, list(lacking), max_value=max_value, nan=nan), replace=False)
+        left = [(out or {}).get(image.name) for image in images]
+        panel = with_statistics(panel, raster_stats(images, list(lacking), max_value=max_value, nan=nan, out=left), replace=False)
     markers.check(panel, require_nuclear=False)
     return panel

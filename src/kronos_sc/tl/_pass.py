@@ -11,7 +11,7 @@ from kronos_sc._core.checks import listed, near
 from kronos_sc.models import _precision
 from kronos_sc.tl._compute import Encoder, compute_here
 from kronos_sc.tl._excluded import require_labels, without_excluded
-from kronos_sc.tl._jobs import Job, Options
+from kronos_sc.tl._jobs import Job, Options, per_region
 from kronos_sc.tl._provenance import record
 from kronos_sc.tl._signal import warn_if_cut, warn_if_dim
 from kronos_sc.tl._sink import MemorySink
@@ -125,15 +125,8 @@ class Pass:
 
     def record(self, model: models.Model, *, seconds: float) -> dict[str, Any]:
         """Return what is to be remembered of the pass."""
-        jobs, reading = self.jobs, self.reading
-        params = {
-            "regions": [job.units.region for job in jobs],
-            "images": [job.plan.image.name for job in jobs],
-            "patch_size": [job.patch_size for job in jobs],
-            "window": [job.units.size for job in jobs],
-            "mask_fill": [job.mask_fill or "" for job in jobs],
-            "max_value": [job.max_value for job in jobs],
-        }
+        reading = self.reading
+        params = per_region(self.jobs)
         params |= {name: reading[name] for name in ("scale", "mpp", "nan", "spatial_key", "require_nuclear", "batch_size")} | self.words
         number_format = str(self.dtype).removeprefix("torch.")
         return record(model, self.panel, params, precision=number_format, device=self.device.type, seconds=seconds)
@@ -163,10 +156,10 @@ def prepare(sdata: SpatialData, view: models.Model, given: Mapping[str, Any], ki
     options = replace(checked, features=kinds)
     about = subject(sdata, view, options, where, channels=reading["channels"], require_nuclear=reading["require_nuclear"])
     jobs = about.jobs(sdata, mpp=reading["mpp"], spatial_key=reading["spatial_key"], max_value=reading["max_value"])
-    jobs, _, words = without_excluded(sdata, jobs, reading["exclude"], about.target.table.n_obs)
-    panel = about.completed(max_value=reading["max_value"])
-    rows = np.sort(np.concatenate([job.units.rows for job in jobs]))
-    return Pass(about, jobs, rows, reading, panel, device, dtype, words)
+    left = without_excluded(sdata, jobs, reading["exclude"], about.target.table.n_obs)
+    panel = about.completed(max_value=reading["max_value"], out=left.out)
+    rows = np.sort(np.concatenate([job.units.rows for job in left.jobs]))
+    return Pass(about, left.jobs, rows, reading, panel, device, dtype, left.words)
 
 
 def rows_named(run: Pass, ids: Sequence[str] | None) -> np.ndarray:

@@ -11,6 +11,8 @@ from kronos_sc.tl._jobs import Job, Options, make_job
 from kronos_sc.tl._panel import complete, panel_for
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     from spatialdata import SpatialData
 
@@ -62,9 +64,9 @@ class Subject:
             ]
         )
 
-    def completed(self, *, max_value: float | None) -> pd.DataFrame:
-        """Return the panel with statistics for every marker; those of the images are measured."""
-        return complete(self.panel, self.images, self.encoder, max_value=max_value, nan=self.options.nan)
+    def completed(self, *, max_value: float | None, out: Mapping[str, patches.Exclusion] | None = None) -> pd.DataFrame:
+        """Return the panel with statistics for every marker; those of the images are measured, without what is `out`."""
+        return complete(self.panel, self.images, self.encoder, max_value=max_value, nan=self.options.nan, out=out)
 
 
 def subject(
