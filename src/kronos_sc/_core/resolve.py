@@ -59,10 +59,28 @@ def tissue_images(sdata: Any) -> Mapping[str, Any]:
 
 
 def _is_map(sdata: Any, name: str) -> bool:
-    """Whether an image holds class probabilities: the table beside it says so."""
+    """Whether an image holds class probabilities: the table beside it says so, or the class map of its name."""
     table = sdata.tables.get(f"{name}_table")
     entry = None if table is None else table.uns.get(name)
-    return isinstance(entry, Mapping) and str(entry.get("kind")) == "predict_map"
+    return (isinstance(entry, Mapping) and str(entry.get("kind")) == "predict_map") or f"{name}_class" in sdata.labels
+
+
+def _names_classes(table: AnnData) -> bool:
+    """Whether the rows of a table are classes of a labels element rather than units: a label and a class each, and nothing measured."""
+    attrs = table.uns.get(UNS_SPATIALDATA) or {}
+    return str(attrs.get("instance_key")) == "label" and "class" in table.obs and table.n_vars == 0 and not len(table.obsm)
+
+
+def unit_tables(sdata: Any) -> Mapping[str, Any]:
+    """Return the tables without those that name the classes of maps and regions, which are meant only where they are named."""
+    return {name: table for name, table in sdata.tables.items() if not _names_classes(table)}
+
+
+def unit_labels(sdata: Any) -> Mapping[str, Any]:
+    """Return the labels without those of maps and regions, whose values are classes."""
+    legends = [table for table in sdata.tables.values() if _names_classes(table)]
+    classes = {region for table in legends for region in np.atleast_1d(table.uns[UNS_SPATIALDATA]["region"]).tolist()}
+    return {name: labels for name, labels in sdata.labels.items() if name not in classes}
 
 
 def image_of(sdata: Any, region: str | None, image_key: str | Mapping[str, str] | None = None) -> str:
@@ -85,7 +103,7 @@ def image_of(sdata: Any, region: str | None, image_key: str | Mapping[str, str] 
 def table_key(sdata: Any, name: str | None) -> str:
     """Return the key of the table to work on."""
     fix = "Make one with pp.label_table(sdata, labels_key=...) for cells or pp.tile(sdata, size=...) for patches."
-    return only(sdata.tables, name, what="table", argument="table_key", fix=fix)
+    return only(sdata.tables if name is not None else unit_tables(sdata), name, what="table", argument="table_key", fix=fix)
 
 
 def annotation(table: AnnData, *, name: str) -> Annotation:
@@ -131,13 +149,17 @@ def require_spatialdata(sdata: Any) -> None:
         raise TypeError(msg)
 
 
-def require_free(sdata: Any, names: Mapping[str, str], *, overwrite: bool = False) -> None:
-    """Raise a ValueError if a name to be added (name → kind of element) is taken; `overwrite` allows the same name of the same kind."""
+def require_free(sdata: Any, names: Mapping[str, str], *, overwrite: bool | None = None) -> None:
+    """Raise a ValueError if a name to be added (name → kind of element) is taken.
+
+    `overwrite` allows the same name of the same kind; None for calls that cannot replace anything.
+    """
+    replaceable = overwrite is not None
     wanted = {name.lower(): name for name in names}  # SpatialData tells names apart without case, across all kinds
     for kind in ("images", "labels", "points", "shapes", "tables"):
         for other in getattr(sdata, kind):
             name = wanted.get(other.lower())
             if name is not None and not (overwrite and other == name and names[name] == kind):
-                hint = ", or pass overwrite=True to replace it" if other == name and names[name] == kind and len(names) > 1 else ""
+                hint = ", or pass overwrite=True to replace it" if other == name and names[name] == kind and replaceable else ""
                 msg = f"The name {other!r} is taken ({kind}). Choose another with key_added={hint}."
                 raise ValueError(msg)

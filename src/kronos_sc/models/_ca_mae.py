@@ -3,7 +3,6 @@
 # Shapes: b images, m channels, h × w pixels, r × c tokens per channel, t = 1 + m·r·c tokens, d width, e = d / heads.
 from __future__ import annotations
 
-import copy
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 
 from kronos_sc._core.checks import listed
 from kronos_sc.markers import paper_vocabulary
-from kronos_sc.models import _copies, _state, _weights
+from kronos_sc.models import _state, _weights
 from kronos_sc.models._card import Card
 from kronos_sc.models._fused import linear
 from kronos_sc.models._layers import LayerScale, PatchEmbed
@@ -243,20 +242,6 @@ class CaMae(Model):
             "token": lambda: features.tokens.permute(0, 2, 3, 1, 4).flatten(1),
         }
         return {kind: named[kind]() for kind in kinds}
-
-    def at(self, device: torch.device, dtype: torch.dtype) -> CaMae:
-        """Return a copy on a device and in a number format; the model itself if it is there already."""
-        net = _copies.at(self.net, device, dtype)
-        if net is self.net:
-            return self
-        other = copy.copy(self)
-        other.net = net
-        return other
-
-    @property
-    def input_format(self) -> torch.dtype:
-        """Return the number format of the weights."""
-        return self.net.cls_token.dtype
 
 
 def load_ca_mae(*, weights: str | os.PathLike[str] | None = None) -> CaMae:

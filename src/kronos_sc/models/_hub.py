@@ -23,7 +23,7 @@ def fetch(repository: str, *, local_only: bool = False) -> Path:
     local_only
         Look into the cache and nowhere else.
     """
-    without = "copy its files into a folder and pass that folder's path; without weights there are 'kronos-untrained' and 'mean-marker'"
+    without = "bring them here in a folder and pass its path; without weights there are 'kronos-untrained' and 'mean-marker'"
     folder = _download(repository, ["config.json"], without, local_only=local_only)
     settings = read_config(folder)
     if "pretrained_cfg" in settings and "model_type" not in settings:
@@ -46,7 +46,7 @@ def fetch_weights(repository: str, name: str) -> Path:
     name
         Name of the file.
     """
-    without = f"bring {name} here by other means and pass its path as weights="
+    without = f"bring {name} here and pass its path as weights="
     path = _download(repository, [name], without, local_only=False) / name
     if not path.is_file():  # offline, a cached folder is returned whatever it holds
         msg = f"{name!r} of {repository!r} is not in the local cache, and the hub gave none. Connect once, or {without}."
@@ -98,6 +98,6 @@ def explained(repository: str, without: str) -> Iterator[None]:
             raise FileNotFoundError(msg) from error
         msg = (
             f"{repository!r} is not in the local cache and the hub cannot be reached ({type(error).__name__}). "
-            f"Connect once, or get the files of {page} and {without}."
+            f"Connect once, or fetch what {page} holds elsewhere and {without}."
         )
         raise ConnectionError(msg) from error

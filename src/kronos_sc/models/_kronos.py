@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kronos_sc.models import _copies
 from kronos_sc.models._model import Model, TokenGrid
 
 if TYPE_CHECKING:
@@ -59,16 +58,6 @@ class KronosModel(Model):
             "token": lambda: features.tokens.permute(0, 2, 3, 1, 4).flatten(1),
         }
         return {kind: named[kind]() for kind in kinds}
-
-    def at(self, device: torch.device, dtype: torch.dtype) -> KronosModel:
-        """Return a copy on a device and in a number format; the model itself if it is there already."""
-        net = _copies.at(self.net, device, dtype)
-        return self if net is self.net else KronosModel(net, self.card, self.vocabulary, self.sha256)
-
-    @property
-    def input_format(self) -> torch.dtype:
-        """Return the number format of the weights."""
-        return self.net.cls_token.dtype
 
     @property
     def facts(self) -> dict[str, object]:

@@ -92,16 +92,22 @@ class Model(ABC):
         other.vocabulary = vocabulary
         return other
 
-    def at(self, device: torch.device, dtype: torch.dtype) -> Model:
-        """Return this model on a device and in a number format, sharing nothing that inference could change."""
-        return self
+    def at(self, device: torch.device, dtype: torch.dtype) -> Self:
+        """Return a copy of this model with its network on a device and in a number format; the model itself if it is there already."""
+        from kronos_sc.models import _copies
+
+        if self.net is None or (net := _copies.at(self.net, device, dtype)) is self.net:
+            return self
+        other = copy.copy(self)
+        other.net = net
+        return other
 
     @property
     def input_format(self) -> torch.dtype:
-        """Return the number format in which `encode` takes pixels without converting them; float32 is always taken."""
+        """Return the number format in which `encode` takes pixels without converting them, that of the weights; float32 is always taken."""
         import torch
 
-        return torch.float32
+        return torch.float32 if self.net is None else next(self.net.parameters()).dtype
 
     @property
     def facts(self) -> dict[str, object]:

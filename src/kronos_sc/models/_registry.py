@@ -37,6 +37,8 @@ KRONOS = Card(
     source=f"{HUB}{KRONOS_HUB}",
     architecture="vits16, 21.5 M parameters; official blocks by default",
     citation="Shaban et al. 2025, arXiv:2506.03373",
+    training_data="SPM-47M, 47 million single-marker patches of 175 proteins",
+    resolution="0.37 to 0.5 µm per pixel",
     notes=f"Ask for access at https://huggingface.co/{KRONOS_HUB}, then log in once with `hf auth login`.",
 )
 UNTRAINED = Card(

@@ -3,11 +3,9 @@
 # Shapes: b units, m markers, h × w pixels, r × c tokens, d features of an image, e of a token.
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from kronos_sc.markers import Vocabulary, paper_vocabulary
-from kronos_sc.models import _copies
 from kronos_sc.models._model import Model, TokenGrid
 
 if TYPE_CHECKING:
@@ -96,20 +94,6 @@ class VisionModel(Model):
             "token": lambda: token_nrce.unflatten(0, (b, m)).permute(0, 2, 3, 1, 4).flatten(1),
         }
         return {kind: named[kind]() for kind in kinds}
-
-    def at(self, device: torch.device, dtype: torch.dtype) -> VisionModel:
-        """Return a copy on a device and in a number format; the model itself if it is there already."""
-        net = _copies.at(self.net, device, dtype)
-        if net is self.net:
-            return self
-        other = copy.copy(self)
-        other.net = net
-        return other
-
-    @property
-    def input_format(self) -> torch.dtype:
-        """Return the number format of the weights."""
-        return next(self.net.parameters()).dtype
 
     @property
     def facts(self) -> dict[str, object]:

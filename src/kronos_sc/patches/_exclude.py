@@ -11,7 +11,7 @@ import pandas as pd
 
 from kronos_sc._core.checks import known, listed
 from kronos_sc._core.keys import UNS_SPATIALDATA
-from kronos_sc._core.resolve import annotation
+from kronos_sc._core.resolve import annotation, tissue_images
 from kronos_sc.patches._labels import LabelImage, strips
 from kronos_sc.patches._raster import between, label_raster
 from kronos_sc.patches._units import LabelSource
@@ -91,10 +91,16 @@ def exclusion(sdata: SpatialData, exclude: Exclude | None, image: Raster, *, alo
     image
         On whose grid.
     alone
-        Whether the image is the only one; of several, each takes the labels whose name has its number (`image_3`: `artifact_map_3_class`).
+        Whether the image is the only one of the call. Of several, each takes the labels whose name has its number (`image_3`:
+        `artifact_map_3_class`); alone, it takes those without any number, too, and never those with the number of another image.
     """
     wanted = checked(sdata, exclude)
-    mine = {name: codes for name, codes in wanted.items() if alone or _number(image.name) in name.split("_")}
+    others = {_number(name) for name in tissue_images(sdata)} - {_number(image.name)}
+    mine = {}
+    for name, codes in wanted.items():
+        parts = set(name.split("_"))
+        if _number(image.name) in parts or (alone and not parts & others):
+            mine[name] = codes
     if not mine:
         return None
     words = tuple(_in_words(name, exclude[name] if isinstance(exclude, Mapping) else None) for name in mine)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kronos_sc._core.log import info
-from kronos_sc._core.resolve import only, require_free, require_spatialdata
+from kronos_sc._core.resolve import only, require_free, require_spatialdata, unit_labels
 from kronos_sc.patches import label_table as measure
 from kronos_sc.patches._raster import label_raster
 
@@ -38,7 +38,7 @@ def label_table(sdata: SpatialData, *, labels_key: str | None = None, key_added:
 
     require_spatialdata(sdata)
     name = only(
-        sdata.labels,
+        sdata.labels if labels_key is not None else unit_labels(sdata),
         labels_key,
         what="labels",
         argument="labels_key",

@@ -209,7 +209,7 @@ def embed(
         entry = finish(sink, entry, anew=units > 0)
     table = target.table if inplace else target.table.copy()
     slots = fill(table, keys, {kind: sink.features(kind) for kind in options.features}, edge, entry, excluded=excluded)
-    _report(target, keys, slots, units=units, seconds=seconds)
+    _report(target, keys, slots, excluded, units=units, seconds=seconds)
     if place is not None:
         info(f"features are in {place}; attach them to a table read later with io.read_embedding(sdata, {str(place)!r})")
     return None if inplace else table
@@ -228,8 +228,9 @@ def _parameters(jobs: list[Job], options: Options, given: dict[str, Any]) -> dic
     return per_region(jobs) | {"features": list(options.features)} | given
 
 
-def _report(target: patches.Target, keys: EmbedKeys, slots: list[str], *, units: int, seconds: float) -> None:
-    added = ", ".join([*(f"obsm[{slot!r}]" for slot in slots), f"obs[{keys.edge!r}]"])
+def _report(target: patches.Target, keys: EmbedKeys, slots: list[str], excluded: np.ndarray | None, *, units: int, seconds: float) -> None:
+    columns = [keys.edge] + ([] if excluded is None else [keys.excluded])
+    added = ", ".join([*(f"obsm[{slot!r}]" for slot in slots), *(f"obs[{column!r}]" for column in columns)])
     rate = f": {units:,} units in {seconds:.1f} s ({units / seconds:,.0f}/s)" if units else ""
     info(f"added {added} and uns[{keys.uns!r}] to table {target.key!r}{rate}")
 
