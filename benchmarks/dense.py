@@ -41,8 +41,7 @@ height, width = sdata["image"].shape[1:]
 print(f"map of {rows} x {columns} tokens with {model}, overlap {overlap:g}: {seconds:.0f} s, {height * width / 1e6 / seconds:.1f} Mpx/s")
 print(f"imports {imports:.2f} GiB, after training {trained:.2f} GiB, peak {peak():.2f} GiB, above imports {peak() - imports:.2f} GiB")
 start = time.perf_counter()
-for name in ("map", "map_class", "map_table", "map_regions"):
-    sdata.write_element(name)
+sdata.write_element(["map", "map_class", "map_table", "map_regions"])
 print(f"elements written in {time.perf_counter() - start:.1f} s; peak {peak() - imports:.2f} GiB above imports")
 """
 
@@ -90,7 +89,7 @@ def artifacts(options: argparse.Namespace) -> None:
         for row in rows.itertuples():
             print(
                 f"  {row.representation:<18} balanced accuracy {row.balanced_accuracy:.3f}  macro F1 {row.macro_f1:.3f}  AP {row.macro_ap:.3f}  "
-                f"AUROC {row.auroc:.3f} [{row.auroc_low:.3f}, {row.auroc_high:.3f}]"
+                f"AUROC {row.auroc:.3f} [{row.auroc_low:.3f}, {row.auroc_high:.3f}] ({row.n_groups} groups; 5 at least for an interval)"
             )
         if len(kinds) > 1:
             print(probe.per_class.round(3).to_string(index=False))
@@ -113,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="kronos-untrained")
     parser.add_argument("--weights", help="local file of the model's weights, for backbones of the registry")
-    parser.add_argument("--images", type=int, default=4)
+    parser.add_argument("--images", type=int, default=6)
     parser.add_argument("--shape", type=int, default=1024, help="edge of a simulated image")
     parser.add_argument("--box", type=int, default=32, help="edge of a labelled box")
     parser.add_argument("--tokens", type=int, default=5000, help="per class")

@@ -20,17 +20,41 @@ def test_auroc_under_weights_is_that_of_the_regions_repeated() -> None:
     positive, score = rng.random(30) < 0.4, rng.integers(0, 8, 30) / 8
     weights = rng.integers(0, 4, (5, 30))
     want = [roc_auc_score(np.repeat(positive, w), np.repeat(score, w)) for w in weights]
-    assert_allclose(regions.auroc_draws(positive, score, weights), want)
+    assert_allclose(regions.Ranked(positive, score).area(weights), want)
 
 
 def test_a_draw_without_one_class_has_no_area() -> None:
     positive = np.array([True, False])
-    assert np.isnan(regions.auroc_draws(positive, np.array([0.1, 0.2]), np.array([[1, 0], [0, 1]]))).all()
+    assert np.isnan(regions.Ranked(positive, np.array([0.1, 0.2])).area(np.array([[1, 0], [0, 1]]))).all()
+
+
+def test_the_area_is_the_count_of_ordered_pairs() -> None:
+    """Every pair in turn, ties a half: to the last bit, because these are sums of whole numbers and halves."""
+    rng = np.random.default_rng(3)
+    positive, score = rng.random(200) < 0.3, rng.integers(0, 40, 200) / 7
+    weights = rng.integers(0, 5, (20, 200))
+    pos, neg = score[positive, None], score[~positive]
+    pairs = (pos > neg) + 0.5 * (pos == neg)
+    w_pos, w_neg = weights[:, positive].astype(float), weights[:, ~positive].astype(float)
+    want = ((w_pos @ pairs) * w_neg).sum(axis=1) / (w_pos.sum(axis=1) * w_neg.sum(axis=1))
+    assert_array_equal(regions.Ranked(positive, score).area(weights), want)
+
+
+def test_draws_made_in_parts_are_the_same(monkeypatch) -> None:
+    rng = np.random.default_rng(2)
+    true, groups = rng.integers(0, 3, 60), rng.integers(0, 12, 60)
+    proba = rng.dirichlet(np.ones(3), 60)
+    row, table = regions.scores(true, proba, groups, np.random.default_rng(0))
+    monkeypatch.setattr(regions, "_AT_ONCE", 60 * 7)
+    again, parts = regions.scores(true, proba, groups, np.random.default_rng(0))
+    assert row == again
+    assert table.equals(parts)
+    assert next(regions.drawn_weights(groups, rng)).shape == (7, 60)
 
 
 def test_groups_are_drawn_whole() -> None:
     groups = np.array([7, 7, 3, 9, 3])
-    weights = regions.group_weights(groups, np.random.default_rng(0), draws=50)
+    weights = np.concatenate(list(regions.drawn_weights(groups, np.random.default_rng(0), draws=50)))
     assert_array_equal(weights[:, 0], weights[:, 1])
     assert_array_equal(weights[:, 2], weights[:, 4])
     assert_array_equal(weights[:, [0, 2, 3]].sum(axis=1), 3)
@@ -51,11 +75,16 @@ def test_the_interval_holds_the_area_and_narrows_with_more_groups() -> None:
     assert widths[1] < widths[0] / 2
 
 
-def test_one_group_has_no_interval_and_one_class_no_area() -> None:
+def test_few_groups_have_no_interval_and_one_class_no_area() -> None:
+    rng = np.random.default_rng(0)
+    true, p = np.arange(60) % 2, rng.random(60)
+    for count, there in ((1, False), (4, False), (5, True)):
+        row, table = regions.scores(true, np.stack([1 - p, p], axis=1), np.arange(60) // 2 % count, rng)
+        assert row["n_groups"] == count
+        assert_allclose(row["auroc"], roc_auc_score(true, p))
+        assert np.isfinite([row["auroc_low"], row["auroc_high"]]).all() == there
+        assert np.isfinite(table[["auroc_low", "auroc_high"]]).all(axis=None) == there
     proba = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
-    row, _ = regions.scores(np.array([0, 1, 0]), proba, np.zeros(3, int), np.random.default_rng(0))
-    assert row["auroc"] == 1
-    assert np.isnan([row["auroc_low"], row["auroc_high"]]).all()
     row, table = regions.scores(np.array([0, 0, 0]), proba, np.arange(3), np.random.default_rng(0))
     assert np.isnan(row["auroc"])
     assert_allclose(row["balanced_accuracy"], 2 / 3)

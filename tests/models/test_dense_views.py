@@ -10,12 +10,15 @@ from kronos_sc.models._dense import TokenClasses
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+def _classifier(width):
+    rng = np.random.default_rng(0)
+    coef, intercept = rng.normal(size=(3, width)), np.array([0.5, 0.0, -0.5])
+    return {"coef": coef, "intercept": intercept, "mean": 5 + rng.normal(size=width), "scale": rng.uniform(0.5, 2, width)}
+
+
 @pytest.fixture
 def view(tiny):
-    rng = np.random.default_rng(0)
-    width = tiny.width("token", 2)
-    coef, intercept = rng.normal(size=(3, width)), np.array([0.5, 0.0, -0.5])
-    return TokenClasses(tiny, coef, intercept, 5 + rng.normal(size=width), rng.uniform(0.5, 2, width))
+    return TokenClasses(tiny, **_classifier(tiny.width("token", 2)))
 
 
 @pytest.fixture
@@ -25,13 +28,13 @@ def batch():
 
 
 def test_probabilities_are_the_softmax_of_standardised_tokens(view, batch, tiny) -> None:
-    """Against plain numpy in float64; tokens row by row."""
+    """Against plain numpy in float64 on the arrays as they were given; tokens row by row."""
     with torch.inference_mode():
         tokens = tiny.encode(*batch, ("token",))["token"].double().numpy().reshape(2, 6, -1)
         found = view.encode(*batch, ("token",))["token"].numpy()
     assert found.shape == (2, 6 * view.width("token", 2)) == (2, 18)
-    weights = view._weights_fk.double().numpy()
-    scores = (tokens - view._mean.double().numpy()) @ weights + view._intercept.double().numpy()
+    given = _classifier(tiny.width("token", 2))
+    scores = (tokens - given["mean"]) / given["scale"] @ given["coef"].T + given["intercept"]
     want = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
     assert_allclose(found.reshape(2, 6, 3), want, atol=1e-5)
 

@@ -1,5 +1,7 @@
 """A probe of token features on labelled regions."""
 
+from dataclasses import replace
+
 import geopandas
 import numpy as np
 import pandas as pd
@@ -158,7 +160,8 @@ def test_scores_stand_beside_raw_intensities(striped, tiny) -> None:
     assert (mine.groupby("group")["fold"].nunique() == 1).all()
     assert (mine["n_tokens"] == 4).all()
     assert_allclose(mine[["p_bright", "p_dark"]].sum(axis=1), 1)
-    assert "tiny: balanced accuracy 1.000, AUROC 1.000" in repr(probe)
+    assert (every["n_groups"] == 5).all()
+    assert "tiny: balanced accuracy 1.000, AUROC 1.000 [1.000, 1.000], 30 regions in 5 groups" in repr(probe)
 
 
 def test_the_same_seed_gives_the_same_probe(striped, tiny) -> None:
@@ -195,6 +198,10 @@ def test_several_images_are_folds_of_their_own(striped) -> None:
     probe = dense_probe(sdata, {"image": "regions", "image_b": "regions_b"}, model="mean-marker", patch_size=64, options=QUICK)
     assert probe.regions.groupby("image")["fold"].nunique().tolist() == [1, 1]
     assert probe.scores["n_regions"].max() == 60
+    every = probe.scores.set_index("fold").loc["all"]
+    assert every["n_groups"] == 2
+    assert every[["auroc_low", "auroc_high"]].isna().all()  # two images can be drawn in three ways
+    assert "AUROC 1.000, 60 regions in 2 groups, too few for an interval" in repr(probe)
 
 
 def test_a_saved_probe_is_the_same_again(striped, tiny, tmp_path) -> None:
@@ -235,6 +242,7 @@ def test_the_artifact_preset_reads_the_nuclear_stain_alone(striped, make, tiny) 
         ({"preset": "regions"}, ValueError, r"preset='regions' is not a choice; preset can be 'region', 'artifact'"),
         ({"channels": ["CD3"]}, ValueError, r"No matched channel is a nuclear stain"),
         ({"group_key": "class"}, ValueError, r"Class 'bright', 'dark' lies in a single group"),
+        ({"options": {"C": 1.0}}, TypeError, r"options must be a tl.DenseOptions, got dict .* Write options=tl.DenseOptions\(C=1.0\)"),
     ],
 )
 def test_errors_say_what_to_do(striped, tiny, change, error, message) -> None:
@@ -276,6 +284,131 @@ def test_a_region_smaller_than_a_token_is_left_out(striped) -> None:
     with pytest.warns(UserWarning, match=r"1 of 30 labelled regions hold no centre of a token and are left out: 0"):
         probe = dense_probe(sdata, "regions", model="mean-marker", patch_size=64, options=QUICK)
     assert probe.scores["n_regions"].max() == 29
+
+
+def test_regions_that_are_all_smaller_than_a_token(striped, tiny) -> None:
+    sdata = striped()
+    frame = sdata["regions"]
+    frame.geometry = [shapely.box(x, y, x + 5, y + 3) for x, y in frame.bounds[["minx", "miny"]].to_numpy()]
+    with pytest.raises(ValueError, match=r"None of the 30 labelled regions .* of 16 × 16 pixels, .* at most 5 × 3 pixels. Draw larger"):
+        dense_probe(sdata, "regions", model=tiny, patch_size=64, options=QUICK)
+
+
+def _shrunk(sdata, which) -> None:
+    """Leave of some squares the 6 pixels around the middle of their first 32: a token of every half token lies there, and no other."""
+    frame = sdata["regions"]
+    small = shapely.box(*(frame.bounds[edge].to_numpy() + part for edge, part in (("minx", 13), ("miny", 13), ("minx", 19), ("miny", 19))))
+    frame.geometry = np.where(which, small, frame.geometry.to_numpy())
+
+
+def test_all_are_scored_on_the_regions_that_all_can_see(striped, tiny) -> None:
+    """Tokens at every half token see regions that the squares of raw intensities do not."""
+    fine = ks.models.load(tiny, token_overlap=True)
+    sdata = striped()
+    small = np.isin(np.arange(30), [0, 1, 7, 14, 15, 28])
+    _shrunk(sdata, small)
+    probe = dense_probe(sdata, "regions", model=fine, patch_size=48, options=QUICK)
+    every = probe.scores[probe.scores["fold"] == "all"]
+    assert every["representation"].tolist() == ["tiny", "mean-marker"]
+    assert every["n_regions"].tolist() == [24, 24]
+    mine, raw = (part.set_index("region") for _, part in probe.regions.groupby("representation", sort=False))
+    assert_array_equal(mine["scored"], ~small)
+    assert raw.index.tolist() == mine.index[~small].tolist()
+    assert mine["p_bright"].notna().all()
+    # what is scored is what the regions that count say
+    assert_allclose(
+        every["balanced_accuracy"].iloc[0],
+        mine[mine["scored"]].groupby("true").apply(lambda g: (g["predicted"] == g["true"]).mean()).mean(),
+    )
+
+
+def test_raw_intensities_that_see_too_little_are_left_out(striped, tiny) -> None:
+    fine = ks.models.load(tiny, token_overlap=True)
+    sdata = striped()
+    _shrunk(sdata, sdata["regions"]["class"].to_numpy() == "bright")
+    with pytest.warns(
+        UserWarning, match=r"Raw intensities are left out: 15 of 30 labelled regions hold the centre of a square of 16 pixels"
+    ):
+        probe = dense_probe(sdata, "regions", model=fine, patch_size=48, options=QUICK)
+    assert set(probe.scores["representation"]) == {"tiny"}
+    assert probe.scores["n_regions"].max() == 30
+
+
+def test_c_is_chosen_even_where_nothing_can_be_held_out(striped) -> None:
+    """One token per class and fold: two regions of each class, every one of them a single square."""
+    sdata = striped()
+    frame = sdata["regions"].iloc[[0, 1, 2, 3]].copy()
+    frame.geometry = [shapely.box(x, y, x + 16, y + 16) for x, y in frame.bounds[["minx", "miny"]].to_numpy()]
+    sdata["few"] = ShapesModel.parse(frame)
+    probe = dense_probe(sdata, "few", model="mean-marker", patch_size=64, options=DenseOptions(n_trials=2, n_folds=2))
+    assert probe.scores["n_regions"].tolist() == [2, 2, 4]
+
+
+def test_pixel_sizes_of_training_are_remembered(striped, tmp_path) -> None:
+    sdata, other = striped(), striped()
+    assert dense_probe(sdata, "regions", model="mean-marker", patch_size=64, options=QUICK).mpp is None
+    ks.io.set_pixel_size(sdata, 0.5)
+    probe = dense_probe(sdata, "regions", model="mean-marker", patch_size=64, options=QUICK)
+    probe.save(tmp_path / "probe.npz")
+    assert DenseProbe.load(tmp_path / "probe.npz").mpp == probe.mpp == 0.5
+    ks.io.set_pixel_size(other, 0.25)
+    sdata["image_b"], sdata["regions_b"] = other["image"], other["regions"]
+    with pytest.warns(UserWarning, match=r"'image_b' has 0.25 µm per pixel, 'image' 0.5. Tokens are counted in pixels"):
+        dense_probe(sdata, {"image": "regions", "image_b": "regions_b"}, model="mean-marker", patch_size=64, options=QUICK)
+
+
+def test_a_probe_that_cannot_be_written_leaves_the_old_one(striped, tmp_path, monkeypatch) -> None:
+    probe = dense_probe(striped(), "regions", model="mean-marker", patch_size=64, options=QUICK)
+    probe.save(tmp_path / "probe.npz")
+    before = (tmp_path / "probe.npz").read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        probe.save(tmp_path / "probe.npz")
+    assert (tmp_path / "probe.npz").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["probe.npz"]
+
+
+def test_the_nuclear_stain_may_have_another_name_in_each_image(striped, make) -> None:
+    sdata = striped()
+    pixels = np.asarray(sdata["image"].data)
+    other = make(image=pixels[::-1], channels=("CD8", "Hoechst"), table=False)
+    sdata["image_b"], sdata["regions_b"] = other["image"], ShapesModel.parse(sdata["regions"].copy())
+    pairs = {"image": "regions", "image_b": "regions_b"}
+    how = {"model": "mean-marker", "preset": "artifact", "patch_size": 64, "options": QUICK}
+    probe = dense_probe(sdata, pairs, **how)
+    assert probe.panel["channel"].tolist() == ["DAPI"]
+    shown = probe.regions.groupby("image")["p_bright"].apply(list)
+    assert_allclose(shown["image"], shown["image_b"], atol=1e-6)  # the same pixels, trained on each other
+    sdata["image_b"] = make(image=pixels, channels=("CD8", "CD3"), table=False)["image"]
+    with pytest.raises(ValueError, match=r"'image_b' has no channel of 'DAPI', which is 'DAPI' in 'image'; its channels are 'CD8', 'CD3'"):
+        dense_probe(sdata, pairs, **how)
+
+
+@pytest.mark.parametrize(("device", "fitted"), [("cuda:1", "cuda:1"), ("mps", "cpu")])
+def test_the_classifier_is_fitted_on_the_device_that_was_chosen(striped, monkeypatch, device, fitted) -> None:
+    """Pretend to have the device: the network stays on the CPU, and the fit says where it was sent."""
+    import torch
+
+    from kronos_sc.tl import _dense_fit, _dense_probe
+
+    fit, collect, seen = _dense_fit.fit, _dense_probe.collect, set()
+
+    def noted(*given, device, **how):
+        seen.add(device)
+        return fit(*given, device="cpu", **how)
+
+    def here(found, tokens, tilings, encoder, **how):
+        return collect(found, tokens, tilings, replace(encoder, device=torch.device("cpu")), **how)
+
+    monkeypatch.setattr(_dense_probe._precision, "choose_device", lambda _: torch.device(device))
+    monkeypatch.setattr(_dense_fit, "fit", noted)
+    monkeypatch.setattr(_dense_probe, "collect", here)
+    dense_probe(striped(), "regions", model="mean-marker", patch_size=64, options=QUICK)
+    assert seen == {fitted}
 
 
 def test_a_model_without_tokens_is_refused(striped) -> None:

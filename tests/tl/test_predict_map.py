@@ -106,7 +106,7 @@ def test_a_map_lies_where_its_image_lies(tissue, probe, tiny) -> None:
         assert_allclose((matrix["global"] @ corner)[:2], [48, 80])
         assert_allclose((matrix["um"] @ corner)[:2], [24, 120])
     assert set(get_transformation(sdata["map_regions"], get_all=True)) == {"global", "um"}
-    assert_allclose(sdata["map_regions"].total_bounds, [0, 0, 272, 208])
+    assert_allclose(sdata["map_regions"].total_bounds, [0, 0, 264, 200])  # the last tokens reach beyond
 
 
 def test_tokens_at_every_half_token_are_shifted(tissue, tiny) -> None:
@@ -145,7 +145,8 @@ def test_classes_keep_their_order_and_names(tissue, probe, tiny) -> None:
     assert ks.get.result(table, "map")["tokens"].sum() == 13 * 17
     regions = sdata["map_regions"]
     assert set(regions["class"]) == {name for name, area in zip("abc", table.obs["area"], strict=True) if area}
-    assert_allclose(regions.geometry.area.sum(), 13 * 17 * 256)
+    outlined = regions.geometry.area.groupby(regions["class"].astype(str).to_numpy()).sum()
+    assert_allclose(outlined.reindex(list("abc"), fill_value=0), table.obs["area"])
     params = table.uns["map"]["params"]
     assert params["model"]["name"] == "tiny"
     assert params["image"] == "image"
@@ -155,8 +156,9 @@ def test_a_map_survives_the_disk(tissue, probe, tiny, tmp_path) -> None:
     import spatialdata
 
     sdata = tissue()
-    found = drawn(sdata, probe, tiny, polygons=True)
     sdata.write(tmp_path / "map.zarr")
+    found = drawn(sdata, probe, tiny, polygons=True)
+    sdata.write_element(["map", "map_class", "map_table", "map_regions"])  # as its documentation says
     again = spatialdata.read_zarr(tmp_path / "map.zarr")
     assert_array_equal(np.asarray(again["map"].data), found)
     assert again["map"].coords["c"].to_numpy().tolist() == ["a", "b", "c"]
@@ -199,6 +201,51 @@ def test_a_probe_of_another_model_is_refused(tissue, probe, tiny) -> None:
         predict_map(tissue(), probe)
     with pytest.raises(TypeError, match="A map is drawn with a DenseProbe, got str"):
         predict_map(tissue(), "probe.npz")
+
+
+def test_a_model_that_no_name_leads_to_is_passed(tissue, probe, tiny, monkeypatch) -> None:
+    from kronos_sc.tl._map_source import encoder_of
+
+    def gone(*_, **__):
+        raise ConnectionError("the hub cannot be reached; bring it here by other means and pass its path as weights=")
+
+    monkeypatch.setattr("kronos_sc.models._hub.fetch_weights", gone)
+    known = next(name for name in ks.models.list_models() if name.startswith("dinov2"))
+    about = {"sha256": "0", "source": "file w.pth", "fit": "crop"}
+    local = replace(probe, model=about | {"name": known})
+    with pytest.raises(
+        ConnectionError, match=rf"trained with '{known}' and weights of a file w.pth. .*weights=\.\.\.\), and pass it with model="
+    ):
+        predict_map(tissue(), local)
+    named = replace(probe, model=about | {"name": "timm:vit_x"})
+    with pytest.raises(ValueError, match=r"'timm:vit_x' and the weights of a file w.pth, which no name leads to. .* pass it with model="):
+        predict_map(tissue(), named)
+    asked = []
+    monkeypatch.setattr(ks.models, "load", lambda name, **how: asked.append((name, how)) or tiny)
+    with pytest.raises(ValueError, match="is another model"):
+        encoder_of(replace(named, model=named.model | {"source": "hf-hub:timm/vit_x", "fit": "resize"}), None)
+    assert asked == [("timm:vit_x", {"fit": "resize"})]
+
+
+def test_pixels_of_another_size_are_told(tissue, probe, tiny, recwarn) -> None:
+    sdata = tissue()
+    ks.io.set_pixel_size(sdata, 0.5)
+    for mpp in (None, 0.5, 0.46, 0.545):
+        drawn(sdata, replace(probe, mpp=mpp), tiny, overwrite=True)
+    assert not [w for w in recwarn if "µm per pixel" in str(w.message)]
+    with pytest.warns(UserWarning, match=r"'image' has 0.5 µm per pixel, and the probe was trained at 0.25. .* Resample the image to 0.25"):
+        drawn(sdata, replace(probe, mpp=0.25), tiny, overwrite=True)
+    assert sdata["map_table"].uns["map"]["params"]["mpp"] == 0.25
+
+
+def test_outlines_of_an_earlier_map_go_with_it(tissue, probe, tiny) -> None:
+    sdata = tissue()
+    drawn(sdata, probe, tiny, polygons=True)
+    drawn(sdata, probe, tiny, overwrite=True)
+    assert "map_regions" not in sdata.shapes
+    sdata["map_regions"] = ShapesModel.parse(geopandas.GeoDataFrame({"class": ["a"]}, geometry=[shapely.box(0, 0, 9, 9)]))
+    drawn(sdata, probe, tiny, overwrite=True)
+    assert len(sdata["map_regions"]) == 1  # drawn by hand: no map made these
 
 
 def test_nothing_changes_if_it_fails(tissue, probe, tiny, state, unchanged, monkeypatch) -> None:

@@ -10,10 +10,15 @@ import numpy as np
 from kronos_sc._methods import metrics
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
 
 DRAWS = 2000
 """Bootstrap draws of an interval."""
+FEWEST = 5
+"""Groups below which there is no interval."""
+_AT_ONCE = 2**20  # weights held together
 
 
 def region_means(proba: np.ndarray, region: np.ndarray, n_regions: int) -> np.ndarray:
@@ -24,24 +29,48 @@ def region_means(proba: np.ndarray, region: np.ndarray, n_regions: int) -> np.nd
         return sums / counts[:, None]
 
 
-def auroc_draws(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the area under the ROC curve under each row of weights (d × r); NaN where positives or negatives weigh nothing.
+class Ranked:
+    """Regions in the order of their scores: sorted once, the area under any weights costs a pass over the regions.
 
-    The area is the weighted share of pairs of a positive and a negative that the score puts in order, ties counting half.
+    Parameters
+    ----------
+    positive
+        Which regions are of the class (r, bool).
+    score
+        Higher for what is rather of the class (r).
     """
-    pos, neg = score[positive], score[~positive]
-    ordered = (pos[:, None] > neg) + 0.5 * (pos[:, None] == neg)
-    w_pos, w_neg = weights[:, positive].astype(float), weights[:, ~positive].astype(float)
-    pairs = w_pos.sum(axis=1) * w_neg.sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        return np.where(pairs > 0, ((w_pos @ ordered) * w_neg).sum(axis=1) / pairs, np.nan)
+
+    def __init__(self, positive: np.ndarray, score: np.ndarray) -> None:
+        negatives = np.flatnonzero(~positive)
+        self._neg = negatives[np.argsort(score[negatives], kind="stable")]
+        self._pos = np.flatnonzero(positive)
+        along = score[self._neg]
+        self._below, self._not_above = (np.searchsorted(along, score[self._pos], side=side) for side in ("left", "right"))
+
+    def area(self, weights: np.ndarray) -> np.ndarray:
+        """Return the area under the ROC curve under each row of weights (d × r); NaN where positives or negatives weigh nothing.
+
+        The area is the weighted share of pairs of a positive and a negative that the score puts in order, ties counting half.
+        """
+        w_pos = weights[:, self._pos].astype(float)
+        below = np.zeros((len(weights), len(self._neg) + 1))  # weight of the first negatives, by their number
+        np.cumsum(weights[:, self._neg], axis=1, out=below[:, 1:])
+        pairs = w_pos.sum(axis=1) * below[:, -1]
+        ordered = (w_pos * below[:, self._below]).sum(axis=1) + (w_pos * below[:, self._not_above]).sum(axis=1)
+        with np.errstate(invalid="ignore"):
+            return np.where(pairs > 0, 0.5 * ordered / pairs, np.nan)
 
 
-def group_weights(groups: np.ndarray, rng: np.random.Generator, draws: int = DRAWS) -> np.ndarray:
-    """Return how often each region is in each draw (d × r, int64): whole groups are drawn with replacement, as many as there are."""
+def drawn_weights(groups: np.ndarray, rng: np.random.Generator, draws: int = DRAWS) -> Iterator[np.ndarray]:
+    """Yield how often each region is in each draw (d × r, int64), some draws at a time so that they fit into `_AT_ONCE` numbers.
+
+    Whole groups are drawn with replacement, as many as there are.
+    """
     _, member = np.unique(groups, return_inverse=True)
     size = int(member.max()) + 1
-    return rng.multinomial(size, np.full(size, 1 / size), size=draws)[:, member]
+    share, step = np.full(size, 1 / size), max(1, _AT_ONCE // len(member))
+    for start in range(0, draws, step):
+        yield rng.multinomial(size, share, size=min(step, draws - start))[:, member]
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
@@ -55,24 +84,19 @@ def scores(true: np.ndarray, proba: np.ndarray, groups: np.ndarray, rng: np.rand
 
     `true` (r) are classes, `proba` (r × k) mean probabilities, `groups` (r) what is drawn together. AUROC is the mean over the classes
     that occur, each against the rest (for two classes, the usual one); its 95 % interval is a percentile bootstrap over groups. Draws
-    that lack a class say nothing about it and do not count for it; a single group has no interval.
+    that lack a class say nothing about it and do not count for it, which makes the interval of a class in few groups rather too narrow.
+    Fewer than `FEWEST` groups have no interval: a handful of draws repeat themselves, and the interval would be false, not wide.
     """
     row = metrics.scores(true, proba)
     table = metrics.per_class(true, proba).rename(columns={"n_test": "n_regions"})
-    weights = group_weights(groups, rng)
-    area, draws = [], []
-    for c in table["class"]:
-        positive = true == c
-        if positive.all():
-            area.append(np.nan)
-            draws.append(np.full(len(weights), np.nan))
-            continue
-        area.append(float(auroc_draws(positive, proba[:, c], np.ones((1, len(true))))[0]))
-        draws.append(auroc_draws(positive, proba[:, c], weights))
-    if len(np.unique(groups)) < 2:
-        draws = [np.full(1, np.nan) for _ in draws]
+    n_groups = len(np.unique(groups))
+    ranked = [Ranked(true == c, proba[:, c]) for c in table["class"]]
+    area = [float(one.area(np.ones((1, len(true))))[0]) for one in ranked]
+    draws = np.full((len(ranked), 1), np.nan)
+    if n_groups >= FEWEST:
+        draws = np.concatenate([[one.area(weights) for one in ranked] for weights in drawn_weights(groups, rng)], axis=1)
     bounds = [interval(values) for values in draws]
     table = table.assign(auroc=area, auroc_low=[low for low, _ in bounds], auroc_high=[high for _, high in bounds])
     low, high = interval(np.mean(draws, axis=0))
     kept = {name: row[name] for name in ("balanced_accuracy", "macro_f1", "macro_ap")}
-    return kept | {"auroc": float(np.mean(area)), "auroc_low": low, "auroc_high": high}, table
+    return {"n_groups": n_groups} | kept | {"auroc": float(np.mean(area)), "auroc_low": low, "auroc_high": high}, table

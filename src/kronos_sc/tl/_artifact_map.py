@@ -60,7 +60,7 @@ def artifact_map(
     key_added
         Name that all elements are derived from.
     overwrite
-        Replace elements of these names.
+        Replace elements of these names; outlines of an earlier map go, too.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def artifact_map(
     `tables['artifact_map_table' | key_added + '_table']`
         Names the classes, with area and share.
     `shapes['artifact_map_regions' | key_added + '_regions']`
-        With `polygons=True`: outlines, with their `class`.
+        With `polygons=True`: outlines, clipped to the image, with their `class`.
 
     Raises
     ------

@@ -70,6 +70,13 @@ def folds(regions: Regions, wanted: int, rng: np.random.Generator) -> np.ndarray
     raise ValueError(msg)
 
 
+def comparable(regions: Regions, fold: np.ndarray, seen: np.ndarray) -> bool:
+    """Whether the regions seen (flags) test every fold, and train every class for it."""
+    n_classes = len(regions.classes)
+    inside = [np.unique(regions.codes[seen & (fold != number)]).size == n_classes for number in np.unique(fold)]
+    return all(inside) and np.isin(fold, fold[seen]).all()
+
+
 def fit(
     x_tf: np.ndarray, region: np.ndarray, regions: Regions, *, search: Search, seed: int, device: str, tell: Callable[[], None]
 ) -> Fitted:
@@ -80,9 +87,10 @@ def fit(
     start, C = None, float(np.ravel(search.C)[0]) if search.C is not None and np.size(search.C) == 1 else None
     if C is None:
         held = _held_out(region, regions, draw)
-        problem = _problem(z_tf[~held], codes[~held], len(regions.classes), device)
+        judging, trained = (held, ~held) if held.any() else (slice(None), slice(None))  # one token of each class: nothing can be held out
+        problem = _problem(z_tf[trained], codes[trained], len(regions.classes), device)
         how: dict[str, Any] = {"C": search.C, "n_trials": search.n_trials, "low": search.low, "high": search.high}
-        found = choose(problem, z_tf[held], codes[held], rng=draw, tell=tell, **how)
+        found = choose(problem, z_tf[judging], codes[judging], rng=draw, tell=tell, **how)
         start, C = found.linear, found.C
     else:
         tell()
@@ -96,7 +104,10 @@ def _problem(x_tf: np.ndarray, codes: np.ndarray, n_classes: int, device: str) -
 
 
 def _held_out(region: np.ndarray, regions: Regions, draw: np.random.Generator) -> np.ndarray:
-    """Return which tokens choose C (bool): those of some groups if that leaves every class on both sides, else a fifth of all."""
+    """Return which tokens choose C (bool): those of some groups if that leaves every class on both sides, else a fifth of each class.
+
+    A class of one token is trained alone; where every class has one only, nothing is held out.
+    """
     here = np.unique(region)
     groups = np.unique(regions.groups[here], return_inverse=True)[1]
     codes = regions.codes[here]
@@ -108,7 +119,7 @@ def _held_out(region: np.ndarray, regions: Regions, draw: np.random.Generator) -
     held = np.zeros(len(region), bool)
     for c in np.unique(codes):
         mine = np.flatnonzero(regions.codes[region] == c)
-        held[draw.permutation(mine)[: len(mine) // _HELD_OUT]] = True
+        held[draw.permutation(mine)[: max(len(mine) // _HELD_OUT, int(len(mine) > 1))]] = True
     return held
 
 
@@ -118,13 +129,17 @@ def evaluate(
     region: np.ndarray,
     regions: Regions,
     fold: np.ndarray,
+    scored: np.ndarray,
     *,
     search: Search,
     seed: int,
     device: str,
     tell: Callable[[], None],
 ) -> dict[str, pd.DataFrame]:
-    """Return `scores`, `per_class` and `regions` of one representation: each fold is predicted by what the others trained."""
+    """Return `scores`, `per_class` and `regions` of one representation: each fold is predicted by what the others trained.
+
+    Only the regions `scored` (flags) count for the scores, so that representations with tokens of different sizes are compared on the same.
+    """
     proba = np.full((len(regions), len(regions.classes)), np.nan)
     seen = np.bincount(region, minlength=len(regions)) > 0  # a region may be smaller than a token of the baseline
     rows, chance = [], np.random.default_rng(seed)
@@ -132,22 +147,24 @@ def evaluate(
         tested = fold[region] == number
         fitted = fit(x_tf[~tested], region[~tested], regions, search=search, seed=seed + number, device=device, tell=tell)
         means = by_region.region_means(fitted.proba(x_tf[tested]), region[tested], len(regions))
-        mine = (fold == number) & seen
-        proba[mine] = means[mine]
+        here = (fold == number) & seen
+        proba[here] = means[here]
+        mine = here & scored
         row, _ = by_region.scores(regions.codes[mine], proba[mine], regions.groups[mine], chance)
         rows.append({"fold": str(number), "n_regions": int(mine.sum()), "n_tokens": int((~tested).sum()), "C": fitted.C} | row)
-    row, classes = by_region.scores(regions.codes[seen], proba[seen], regions.groups[seen], chance)
-    rows.append({"fold": "all", "n_regions": int(seen.sum()), "n_tokens": len(region), "C": np.nan} | row)
+    row, classes = by_region.scores(regions.codes[scored], proba[scored], regions.groups[scored], chance)
+    rows.append({"fold": "all", "n_regions": int(scored.sum()), "n_tokens": len(region), "C": np.nan} | row)
     classes["class"] = [regions.classes[c] for c in classes["class"]]
-    frames = {"scores": pd.DataFrame(rows), "per_class": classes, "regions": _predicted(region, regions, fold, proba)[seen]}
+    frames = {"scores": pd.DataFrame(rows), "per_class": classes, "regions": _predicted(region, regions, fold, proba, scored)[seen]}
     for frame in frames.values():
         frame.insert(0, "representation", label)
     return frames
 
 
-def _predicted(region: np.ndarray, regions: Regions, fold: np.ndarray, proba: np.ndarray) -> pd.DataFrame:
+def _predicted(region: np.ndarray, regions: Regions, fold: np.ndarray, proba: np.ndarray, scored: np.ndarray) -> pd.DataFrame:
     """Return one row per region: where it is, what it is, what it was taken for."""
     names = np.array(regions.classes, object)
     n_tokens = np.bincount(region, minlength=len(regions))
-    frame = regions.names.assign(fold=fold.astype(str), n_tokens=n_tokens, true=names[regions.codes], predicted=names[proba.argmax(axis=1)])
+    frame = regions.names.assign(fold=fold.astype(str), n_tokens=n_tokens, scored=scored, true=names[regions.codes])
+    frame["predicted"] = names[proba.argmax(axis=1)]
     return pd.concat([frame, pd.DataFrame(proba, columns=[f"p_{name}" for name in names])], axis=1)

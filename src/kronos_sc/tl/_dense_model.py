@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
 from kronos_sc._core.checks import listed
+from kronos_sc._core.files import write_whole
 from kronos_sc._core.record import freeze
-
-if TYPE_CHECKING:
-    import os
 
 _FORMAT = 1
 _ARRAYS = ("coef", "intercept", "mean", "scale")
 _FRAMES = ("panel", "scores", "per_class", "regions")
-_PLAIN = ("classes", "model", "patch_size", "overlap", "preset", "C", "max_value", "params")
+_PLAIN = ("classes", "model", "patch_size", "overlap", "preset", "C", "max_value", "params", "mpp")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -49,15 +48,19 @@ class DenseProbe:
         Raw value that becomes 1, if it was given.
     scores
         One row per representation and fold, and one with `fold` "all" over the regions of all folds: `n_regions`, `n_tokens` (training),
-        `C`, `balanced_accuracy`, `macro_f1`, `macro_ap`, `auroc` and its 95 % interval `auroc_low`, `auroc_high`.
+        `C`, `n_groups`, `balanced_accuracy`, `macro_f1`, `macro_ap`, `auroc` and its 95 % interval `auroc_low`, `auroc_high` (bootstrap
+        over groups; NaN for fewer than 5. Draws that lack a class do not count for it).
     per_class
         Over all folds, one row per representation and class: `n_regions`, `precision`, `recall`, `f1`, `average_precision`, `auroc` of
         the class against the rest, `auroc_low`, `auroc_high`.
     regions
-        One row per representation and region: `image`, `shapes`, `region` (index in the shapes), `group`, `fold`, `n_tokens`, `true`,
-        `predicted`, and the probability of each class by the probe that did not see the region's fold.
+        One row per representation and region: `image`, `shapes`, `region` (index in the shapes), `group`, `fold`, `n_tokens`, `scored`
+        (False where the other representation has no token: not counted in the scores), `true`, `predicted`, and the probability of each
+        class by the probe that did not see the region's fold.
     params
         Further arguments of the call.
+    mpp
+        Micrometres per pixel of the training images (their median), None if none records it.
     """
 
     classes: tuple[str, ...]
@@ -76,6 +79,7 @@ class DenseProbe:
     per_class: pd.DataFrame
     regions: pd.DataFrame
     params: dict[str, Any] = field(default_factory=dict)
+    mpp: float | None = None
 
     @property
     def markers(self) -> list[str]:
@@ -88,13 +92,20 @@ class DenseProbe:
         Parameters
         ----------
         path
-            Of the file; an existing one is replaced.
+            Of the file; an existing one is replaced once the new one is on the disk, and stays if writing fails.
         """
         plain = {name: getattr(self, name) for name in _PLAIN}
         frames = {name: json.loads(getattr(self, name).to_json(orient="split", double_precision=15)) for name in _FRAMES}
         text = json.dumps({"format": _FORMAT, "frames": frames} | plain, default=_as_json)
-        with Path(path).open("wb") as file:
-            np.savez_compressed(file, meta=np.frombuffer(text.encode(), np.uint8), **{name: getattr(self, name) for name in _ARRAYS})
+        held = BytesIO()
+        np.savez_compressed(held, meta=np.frombuffer(text.encode(), np.uint8), **{name: getattr(self, name) for name in _ARRAYS})
+        part = (target := Path(path)).with_name(f".{Path(path).name}.{os.getpid()}.part")
+        write_whole(part, held.getvalue())
+        try:
+            part.replace(target)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -125,7 +136,7 @@ class DenseProbe:
     def record(self) -> dict[str, Any]:
         """Return what a map remembers of the probe, in a form that `uns` can hold."""
         facts = {"model": self.model, "panel": self.panel, "classes": list(self.classes), "patch_size": self.patch_size}
-        return freeze(facts | {"overlap": self.overlap, "preset": self.preset, "C": self.C, "max_value": self.max_value})
+        return freeze(facts | {"overlap": self.overlap, "preset": self.preset, "C": self.C, "max_value": self.max_value, "mpp": self.mpp})
 
     def __repr__(self) -> str:
         lines = [
@@ -134,9 +145,11 @@ class DenseProbe:
             + (f"; preset {self.preset!r}" if self.preset else ""),
         ]
         for row in self.scores[self.scores["fold"] == "all"].itertuples():
-            interval = f"{row.auroc:.3f} [{row.auroc_low:.3f}, {row.auroc_high:.3f}]"
+            interval = f" [{row.auroc_low:.3f}, {row.auroc_high:.3f}]" if np.isfinite(row.auroc_low) else ""
+            few = "" if interval else ", too few for an interval"
             lines.append(
-                f"    {row.representation}: balanced accuracy {row.balanced_accuracy:.3f}, AUROC {interval}, {row.n_regions} regions"
+                f"    {row.representation}: balanced accuracy {row.balanced_accuracy:.3f}, AUROC {row.auroc:.3f}{interval}, "
+                f"{row.n_regions} regions in {row.n_groups} groups{few}"
             )
         return "\n".join(lines)
 

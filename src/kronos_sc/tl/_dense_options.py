@@ -34,7 +34,8 @@ class DenseOptions:
     max_tokens
         Most tokens per class, drawn evenly over its regions (one of each at least); None for all. Training and evaluation see these.
     baseline
-        Evaluate raw intensities (means over squares of 16 pixels) on the same regions and folds, too.
+        Evaluate raw intensities (means over squares of 16 pixels) on the same regions and folds, too. Scores then count the regions that
+        hold a token of both; where these are too few, raw intensities are left out with a warning.
     require_nuclear
         Insist on a nuclear stain among the channels; KRONOS was never trained without one.
     max_value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,16 +14,18 @@ from kronos_sc._core.checks import listed, one_of
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.resolve import require_spatialdata
+from kronos_sc._core.warn import warn
 from kronos_sc.models import _precision
 from kronos_sc.pp._panel import PANEL_COLUMNS
 from kronos_sc.tl import _dense_fit
 from kronos_sc.tl._compute import Encoder
 from kronos_sc.tl._dense_model import DenseProbe
 from kronos_sc.tl._dense_options import PRESETS, WINDOW, DenseOptions
+from kronos_sc.tl._dense_panel import dense_panel
 from kronos_sc.tl._dense_regions import Regions, regions
 from kronos_sc.tl._dense_tokens import Tokens, collect, drawn, labelled, without_tokens
-from kronos_sc.tl._dense_windows import Tiling, tiling, window_size
-from kronos_sc.tl._panel import complete, panel_for
+from kronos_sc.tl._dense_windows import Tiling, pixel_size_of, tiling, window_size
+from kronos_sc.tl._panel import complete
 
 if TYPE_CHECKING:
     import os
@@ -93,7 +95,8 @@ def dense_probe(
     Returns
     -------
     A :class:`DenseProbe`, with scores on regions: balanced accuracy, macro F1, average precision, and AUROC with a 95 % interval from a
-    bootstrap over groups of regions. A region's probability is the mean over its tokens.
+    bootstrap over groups of regions (five at least; fewer have no interval). A region's probability is the mean over its tokens.
+    Beside raw intensities, both are scored on the regions that hold a token of either.
 
     Raises
     ------
@@ -101,7 +104,9 @@ def dense_probe(
         Unknown shapes, image, column or channel.
     ValueError
         One class only; a class in a single group of regions; all regions outside the image; an image smaller than a window; no nuclear
-        stain; a model without token features.
+        stain; a model without token features; regions that are all smaller than a token.
+    TypeError
+        `options` is no :class:`DenseOptions`.
 
     Examples
     --------
@@ -119,27 +124,30 @@ def dense_probe(
     require_spatialdata(sdata)
     if preset is not None:
         one_of(preset, PRESETS, name="preset")
-    options, began = options or DenseOptions(), time.perf_counter()
+    options, began = _checked(options), time.perf_counter()
     where, draw = _precision.choose_device(device), chance.start(rng)
     found = regions(sdata, shapes_key, class_key=class_key, image_key=image_key, group_key=group_key)
     encoder = models.load(model)
-    panel = _panel(found, encoder, channels, options, preset)
+    found, panel = dense_panel(found, encoder, channels, require_nuclear=options.require_nuclear, preset=preset)
     size = window_size(patch_size, encoder, WINDOW)
     tilings = [tiling(image, encoder, size, options.overlap) for image in found.images]
     tokens = labelled(found, tilings)
-    if (empty := without_tokens(found, tokens)).any():
+    if (empty := without_tokens(found, tokens, tilings[0].grid.step)).any():
         found = found.subset(~empty)
         tokens = labelled(found, tilings)
     fold = _dense_fit.folds(found, options.n_folds, draw)
     tokens = drawn(tokens, found.codes, options.max_tokens, draw)
+    squares, scored = _baseline(found, fold, encoder, options, draw)
+    mpp = pixel_size_of(found.images)
     _announce(found, tokens, panel, encoder)
     panel = complete(panel, found.images, encoder, max_value=options.max_value, nan=options.nan)
     used = panel[panel["id"] >= 0].reset_index(drop=True)
     at = Encoder(encoder, used, ("token",), options.nan, None, where, _number_format(encoder, options, where))
     sets = [(encoder.card.name, tokens, collect(found, tokens, tilings, at, max_value=options.max_value))]
-    if options.baseline and encoder.card.name != BASELINE:
-        sets.append((BASELINE, *_raw(found, used, options, where, draw)))
-    frames, final = _judged(found, fold, sets, options, draw, "cuda" if where.type == "cuda" else "cpu")
+    if squares is not None:
+        sets.append((BASELINE, squares, _raw(found, squares, used, options, where)))
+    fits_at = str(where) if where.type == "cuda" else "cpu"  # MPS has no float64, in which the fit sums
+    frames, final = _judged(found, fold, scored, sets, options, draw, fits_at)
     params = {"class_key": class_key, "group_key": group_key or "", "rng": chance.seed(rng), "n_folds": int(fold.max()) + 1}
     params |= {"max_tokens": options.max_tokens, "n_tokens": len(tokens.region), "precision": str(at.dtype).removeprefix("torch.")}
     probe = DenseProbe(
@@ -157,29 +165,10 @@ def dense_probe(
         options.max_value,
         **frames,
         params=params,
+        mpp=mpp,
     )
     info(f"dense probe in {time.perf_counter() - began:.1f} s: {_in_words(probe.scores)} (see probe.scores); draw it with tl.predict_map")
     return probe
-
-
-def _panel(found: Regions, encoder: models.Model, channels: Any, options: DenseOptions, preset: str | None) -> pd.DataFrame:
-    """Return the panel; that of the artifact preset is the first nuclear stain alone."""
-    if preset != "artifact":
-        return panel_for(found.images, encoder, channels, require_nuclear=options.require_nuclear and encoder.needs_statistics)
-    from kronos_sc.pp._panel import resolve_panel
-
-    panel = resolve_panel(found.images[0].channels, encoder.vocabulary, channels)
-    nuclear = panel.index[panel["role"] == "nuclear"]
-    if not len(nuclear):
-        msg = (
-            f"Artifacts are found in the nuclear stain, and image {found.images[0].name!r} has none that is known; its channels are "
-            f"{listed(panel['channel'], most=60)}. Name yours with channels={{'channel': 'DAPI'}}."
-        )
-        raise ValueError(msg)
-    alone = panel.copy()
-    others = alone.index != nuclear[0]
-    alone.loc[others, ["id", "how"]] = [-1, "dropped"]
-    return panel_for(found.images, encoder, alone, require_nuclear=True)
 
 
 def _number_format(encoder: models.Model, options: DenseOptions, device: torch.device) -> torch.dtype:
@@ -194,22 +183,58 @@ def _announce(found: Regions, tokens: Tokens, panel: pd.DataFrame, encoder: mode
     info(f"dense probe of {encoder.card.label!r} on {markers}: {parts}")
 
 
-def _raw(
-    found: Regions, used: pd.DataFrame, options: DenseOptions, device: torch.device, draw: np.random.Generator
-) -> tuple[Tokens, np.ndarray]:
-    """Return the tokens and features of the baseline, mean intensities of small squares in the same regions."""
-    model = models.load(BASELINE)
-    tilings = [Tiling(i.shape, WINDOW, model.token_grid(WINDOW), WINDOW) for i in found.images]
-    tokens = drawn(labelled(found, tilings), found.codes, options.max_tokens, draw)
-    encoder = Encoder(
-        model, used.assign(mean=0.0, std=1.0), ("token",), options.nan, None, device, _precision.choose_dtype("float32", device)
-    )
-    return tokens, collect(found, tokens, tilings, encoder, max_value=options.max_value)
+def _checked(options: DenseOptions | None) -> DenseOptions:
+    """Return the options of a call, the usual ones if there are none; a TypeError for anything else."""
+    if options is None:
+        return DenseOptions()
+    if not isinstance(options, DenseOptions):
+        msg = (
+            f"options must be a tl.DenseOptions, got {type(options).__name__} {options!r}; it takes {listed(DenseOptions.__dataclass_fields__)}. "
+            "Write options=tl.DenseOptions(C=1.0), say."
+        )
+        raise TypeError(msg)
+    return options
+
+
+def _squares(found: Regions) -> list[Tiling]:
+    """Return the squares of the baseline on each image."""
+    grid = models.load(BASELINE).token_grid(WINDOW)
+    return [Tiling(image.shape, WINDOW, grid, WINDOW) for image in found.images]
+
+
+def _baseline(
+    found: Regions, fold: np.ndarray, encoder: models.Model, options: DenseOptions, draw: np.random.Generator
+) -> tuple[Tokens | None, np.ndarray]:
+    """Return the tokens of the baseline, if it can be compared, and which regions count for the scores (flags): those that both see."""
+    every = np.ones(len(found), bool)
+    if not options.baseline or encoder.card.name == BASELINE:
+        return None, every
+    squares = _squares(found)
+    tokens = labelled(found, squares)
+    seen = np.bincount(tokens.region, minlength=len(found)) > 0
+    some = f"{int(seen.sum())} of {len(found)} labelled regions hold the centre of a square of {squares[0].grid.step} pixels"
+    if not _dense_fit.comparable(found, fold, seen):
+        warn(
+            f"Raw intensities are left out: {some}, too few to train and test them in every fold. Label larger regions to have them beside "
+            "the tokens, or leave them out with options=tl.DenseOptions(baseline=False)."
+        )
+        return None, every
+    if not seen.all():
+        info(f"{some}: the scores of all representations count these alone; the others train, and are in probe.regions (scored is False)")
+    return drawn(tokens, found.codes, options.max_tokens, draw), seen
+
+
+def _raw(found: Regions, tokens: Tokens, used: pd.DataFrame, options: DenseOptions, device: torch.device) -> np.ndarray:
+    """Return the features of the baseline, mean intensities of small squares in the same regions."""
+    how = options.nan, None, device, _precision.choose_dtype("float32", device)
+    encoder = Encoder(models.load(BASELINE), used.assign(mean=0.0, std=1.0), ("token",), *how)
+    return collect(found, tokens, _squares(found), encoder, max_value=options.max_value)
 
 
 def _judged(
     found: Regions,
     fold: np.ndarray,
+    scored: np.ndarray,
     sets: list[tuple[str, Tokens, np.ndarray]],
     options: DenseOptions,
     draw: np.random.Generator,
@@ -222,7 +247,7 @@ def _judged(
     with bar(total=runs * search.fits, description="dense probe", unit="fit") as shown:
         how = {"search": search, "seed": seed, "device": device, "tell": shown.update}
         for label, tokens, features in sets:
-            parts.append(_dense_fit.evaluate(label, features, tokens.region, found, fold, **how))
+            parts.append(_dense_fit.evaluate(label, features, tokens.region, found, fold, scored, **how))
         final = _dense_fit.fit(sets[0][2], sets[0][1].region, found, **how)
     return {name: pd.concat([part[name] for part in parts], ignore_index=True) for name in parts[0]}, final
 

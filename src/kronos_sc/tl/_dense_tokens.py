@@ -53,7 +53,9 @@ def labelled(regions: Regions, tilings: Sequence[Tiling]) -> Tokens:
     for number, (outline, image) in enumerate(zip(regions.outline, regions.image.tolist(), strict=True)):
         rows, columns = _inside(outline, tilings[image])
         parts.append(np.stack([np.full(len(rows), number), rows, columns]))
-    region, row, column = np.concatenate(parts, axis=1)
+    region, row, column = np.concatenate([np.empty((3, 0), np.int64), *parts], axis=1)
+    if not len(region):
+        return Tokens(region, row, column)
     place = np.stack([regions.image[region], row, column])
     _, first, inverse = np.unique(place, axis=1, return_index=True, return_inverse=True)
     first_region = region[first][inverse.ravel()]
@@ -96,9 +98,20 @@ def drawn(tokens: Tokens, codes: np.ndarray, most: int | None, rng: np.random.Ge
     return tokens.subset(np.sort(np.concatenate(chosen)))
 
 
-def without_tokens(regions: Regions, tokens: Tokens) -> np.ndarray:
-    """Return which regions hold no token (flags), and warn about them."""
+def without_tokens(regions: Regions, tokens: Tokens, step: int) -> np.ndarray:
+    """Return which regions hold no token (flags), and warn about them; a ValueError if none does. Tokens lie `step` pixels apart."""
     empty = np.bincount(tokens.region, minlength=len(regions)) == 0
+    if empty.all():
+        import shapely
+
+        sides = shapely.bounds(regions.outline).reshape(-1, 2, 2)
+        width, height = np.ptp(sides, axis=1).max(axis=0).tolist()
+        msg = (
+            f"None of the {len(regions)} labelled regions holds the centre of a token: tokens are squares of {step} × {step} pixels, and the "
+            f"regions measure at most {width:g} × {height:g} pixels. Draw larger regions; a model with smaller tokens reads smaller ones "
+            "(models.load(..., token_overlap=True) for KRONOS)."
+        )
+        raise ValueError(msg)
     if empty.any():
         warn(
             f"{int(empty.sum())} of {len(regions)} labelled regions hold no centre of a token and are left out: "

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kronos_sc import patches
+from kronos_sc._core.warn import warn
 from kronos_sc.tl._window import check_patch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kronos_sc.models import Model
     from kronos_sc.models._model import TokenGrid
 
@@ -95,6 +98,24 @@ class Tiling:
         """Return what a token counts by its place in the window (count × count, float32): a raised cosine, positive everywhere."""
         along = np.sin(np.pi * (np.arange(self.grid.count) + 0.5) / self.grid.count) ** 2
         return np.outer(along, along).astype(np.float32)
+
+
+SAME_SIZE = 1.1
+"""Pixel sizes that differ by no more than this factor count as one."""
+
+
+def pixel_size_of(images: Sequence[patches.Raster]) -> float | None:
+    """Return the micrometres per pixel of training images (their median), None where none records it; a warning if they differ."""
+    sizes = {image.name: size for image in images if (size := patches.pixel_size(image)) is not None}
+    if not sizes:
+        return None
+    small, large = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
+    if sizes[large] > SAME_SIZE * sizes[small]:
+        warn(
+            f"Images of different pixel sizes train one probe: {small!r} has {sizes[small]:g} µm per pixel, {large!r} {sizes[large]:g}. "
+            "Tokens are counted in pixels and show different lengths: train on images of one size, or resample them first."
+        )
+    return float(np.median(list(sizes.values())))
 
 
 def window_size(wanted: int | None, model: Model, default: int) -> int:

@@ -3,6 +3,7 @@
 # Shapes: k classes, r × c tokens of the map.
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,11 @@ import pandas as pd
 
 from kronos_sc._core import results
 from kronos_sc._core.colours import class_colours
+from kronos_sc._core.log import info
 from kronos_sc._core.resolve import require_free
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
     from spatialdata import SpatialData
@@ -57,6 +59,14 @@ class MapKeys:
         kinds = {self.name: "images", self.labels: "labels", self.table: "tables"} | ({self.shapes: "shapes"} if polygons else {})
         require_free(sdata, kinds, overwrite=overwrite)
 
+    def old_shapes(self, sdata: SpatialData) -> bool:
+        """Whether there are outlines that an earlier map of this name drew."""
+        table = sdata.tables.get(self.table)
+        entry = None if table is None else table.uns.get(self.name)
+        if not isinstance(entry, Mapping) or str(entry.get("kind")) != "predict_map" or self.shapes not in sdata.shapes:
+            return False
+        return bool(entry["params"].get("polygons", False))
+
 
 def placed(image: Raster, tiling: Tiling) -> dict[str, Any]:
     """Return the transformations of a map: to pixels of the image, then where the image goes."""
@@ -95,8 +105,12 @@ def elements(
     return made
 
 
-def put(sdata: SpatialData, made: Mapping[str, Mapping[str, Any]]) -> None:
-    """Add all elements."""
+def put(sdata: SpatialData, keys: MapKeys, made: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add all elements; outlines of an earlier map go with it."""
+    if "shapes" not in made and keys.old_shapes(sdata):
+        del sdata.shapes[keys.shapes]
+        disk = f"; those on disk go with sdata.delete_element_from_disk({keys.shapes!r})" if sdata.path is not None else ""
+        info(f"removed shapes[{keys.shapes!r}] of the map that is replaced{disk}")
     for kind, named in made.items():
         for name, element in named.items():
             getattr(sdata, kind)[name] = element
@@ -139,7 +153,7 @@ def _covered(codes_rc: np.ndarray, tiling: Tiling, n_classes: int) -> np.ndarray
 
 
 def _outlines(codes_rc: np.ndarray, image: Raster, tiling: Tiling, classes: Sequence[str]) -> Any:
-    """Return one shape per connected region in pixels of the image, with its class."""
+    """Return one shape per connected region in pixels of the image, with its class; the last tokens end where the image ends."""
     import geopandas
     import shapely
     from spatialdata.models import ShapesModel
@@ -149,6 +163,7 @@ def _outlines(codes_rc: np.ndarray, image: Raster, tiling: Tiling, classes: Sequ
 
     found = outlines(codes_rc)
     geometry = shapely.transform(np.array([shape for _, shape in found], object), lambda xy: xy * tiling.grid.step + tiling.corner)
+    geometry = shapely.intersection(geometry, shapely.box(0, 0, *tiling.shape[::-1]))
     names = pd.Categorical([classes[code - 1] for code, _ in found], categories=list(classes))
     frame = geopandas.GeoDataFrame({"class": names}, geometry=geometry)
     return ShapesModel.parse(frame, transformations=get_transformation(image.element, get_all=True))

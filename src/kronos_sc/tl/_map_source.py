@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kronos_sc import markers, models
+from kronos_sc import markers, models, patches
 from kronos_sc._core.checks import listed
+from kronos_sc._core.warn import warn
+from kronos_sc.models._timm import PREFIX as TIMM
 from kronos_sc.tl._dense_model import DenseProbe
+from kronos_sc.tl._dense_windows import SAME_SIZE
 
 if TYPE_CHECKING:
     import os
@@ -44,7 +47,14 @@ def encoder_of(probe: DenseProbe, model: str | os.PathLike[str] | models.Model |
 def _by_name(probe: DenseProbe) -> models.Model:
     """Load a model by the name, or the place on a hub, that the probe recorded."""
     name, source = str(probe.model["name"]), str(probe.model.get("source", ""))
-    known = name in models.list_models()
+    from_file, timm = source.startswith("file "), name.startswith(TIMM)
+    passed = f"Load it as in training{f', models.load({name!r}, weights=...),' if from_file else ''} and pass it with model="
+    if timm and from_file:
+        msg = (
+            f"The probe was trained with {name!r} and the weights of a {source}, which no name leads to. {passed}; its sha256 is compared."
+        )
+        raise ValueError(msg)
+    known = timm or name in models.list_models()
     if not known and not source.startswith("hf-hub:"):
         msg = (
             f"The probe was trained with {name!r}, which is no registered model ({listed(models.list_models())}). "
@@ -52,7 +62,15 @@ def _by_name(probe: DenseProbe) -> models.Model:
         )
         raise ValueError(msg)
     options = {key: probe.model[key] for key in _OPTIONS if key in probe.model}
-    return models.load(name if known else source, **options)
+    try:
+        return models.load(name if known else source, **options)
+    except ConnectionError as error:  # its own words name arguments of models.load
+        weights = f"weights of a {source}" if from_file else "weights of the hub, which are neither in the local cache nor within reach"
+        msg = f"The probe was trained with {name!r} and {weights}. {passed}; its sha256 is compared with the probe's."
+        raise ConnectionError(msg) from error
+    except PermissionError as error:
+        msg = f"{error} Or: {passed[0].lower()}{passed[1:]}; its sha256 is compared with the probe's."
+        raise PermissionError(msg) from error
 
 
 def _comparable(facts: dict[str, Any]) -> dict[str, Any]:
@@ -80,3 +98,14 @@ def panel_of(probe: DenseProbe, image: Raster, encoder: models.Model) -> pd.Data
         )
         raise ValueError(msg)
     return panel.assign(channel=names)
+
+
+def warn_of_size(probe: DenseProbe, image: Raster) -> None:
+    """Warn if the pixels of an image are of another size than those that a probe was trained on; nothing where either is not known."""
+    size = patches.pixel_size(image)
+    if size is None or probe.mpp is None or max(size, probe.mpp) <= SAME_SIZE * min(size, probe.mpp):
+        return
+    warn(
+        f"Image {image.name!r} has {size:g} µm per pixel, and the probe was trained at {probe.mpp:g}. Windows and tokens are counted in pixels, "
+        f"so that they show other lengths here, and the map may be wrong. Resample the image to {probe.mpp:g} µm, or train on regions of such images."
+    )

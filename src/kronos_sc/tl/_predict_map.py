@@ -21,7 +21,7 @@ from kronos_sc.tl._dense_tokens import token_job
 from kronos_sc.tl._dense_windows import Tiling, tiling
 from kronos_sc.tl._map_blend import Blend
 from kronos_sc.tl._map_elements import MapKeys, elements, put
-from kronos_sc.tl._map_source import encoder_of, panel_of
+from kronos_sc.tl._map_source import encoder_of, panel_of, warn_of_size
 from kronos_sc.tl._signal import warn_if_dim
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def predict_map(
     border (a raised cosine). Probabilities are made on the device, so a map takes memory for a few numbers per token, whatever the size
     of the image. The map has one pixel per token and lies where the image lies in every coordinate system.
 
-    Nothing of the SpatialData changes before all of it succeeded, and nothing is written to disk: `sdata.write_element("map")` does that.
+    Nothing of the SpatialData changes before all of it succeeded, and nothing is written to disk:
+    `sdata.write_element(["map", "map_class", "map_table"])` does that, with `"map_regions"` where there are outlines.
 
     Parameters
     ----------
@@ -66,7 +67,8 @@ def predict_map(
     image_key
         Which image; the only one if left out. Its channels are found by name, else by marker.
     model
-        The encoder that the probe was trained with, where it cannot be loaded by its name.
+        The encoder that the probe was trained with, where it cannot be loaded by its name (weights from a file, say). Its sha256 is
+        compared with the probe's.
     opening, closing
         Radius in tokens by which the class map is opened (specks vanish) and closed (holes fill). 1 for probes of a preset, else 0, if left
         out. Probabilities stay as they are.
@@ -81,7 +83,7 @@ def predict_map(
     key_added
         Name that all elements are derived from.
     overwrite
-        Replace elements of these names.
+        Replace elements of these names; outlines of an earlier map go, too.
 
     Returns
     -------
@@ -95,7 +97,7 @@ def predict_map(
         Annotates these labels. `obs`: `label`, `class`, `area` (pixels of the image), `share` of the image. `uns[key_added]`: model, panel,
         parameters; a frame per class for :func:`kronos_sc.get.result`. `uns['class_colors']`.
     `shapes['map_regions' | key_added + '_regions']`
-        With `polygons=True`: outlines in pixels of the image, with their `class`.
+        With `polygons=True`: outlines in pixels of the image, clipped to it, with their `class`.
 
     Raises
     ------
@@ -103,6 +105,8 @@ def predict_map(
         Not a DenseProbe.
     ValueError
         A probe of another model; markers that the image lacks; an image smaller than a window; a name that is taken.
+    ConnectionError, PermissionError
+        The probe's model cannot be fetched by its name: pass it with `model=`.
 
     Examples
     --------
@@ -127,6 +131,7 @@ def predict_map(
     keys = MapKeys(EmbedKeys(key_added).name)
     keys.require_free(sdata, polygons=polygons, overwrite=overwrite)
     panel = panel_of(probe, image, encoder)
+    warn_of_size(probe, image)
     tiles = tiling(image, encoder, probe.patch_size, probe.overlap)
     job = token_job(image, list(panel["channel"]), tiles.units(image.name), max_value=probe.max_value, nan=nan)
     at = _precision.choose_device(device)
@@ -139,9 +144,9 @@ def predict_map(
     proba_krc = _drawn(job, tiles, Encoder(view, panel, ("token",), nan, None, at, number_format), len(probe.classes))
     codes_rc = _classes(proba_krc, opening, closing)
     ran = {"precision": str(number_format).removeprefix("torch."), "device": at.type, "seconds": round(time.perf_counter() - began, 3)}
-    given = {"image": image.name, "opening": opening, "closing": closing, "nan": nan} | ran
+    given = {"image": image.name, "opening": opening, "closing": closing, "nan": nan, "polygons": polygons} | ran
     params = freeze(probe.record() | {"panel": panel.drop(columns="role")} | given)
-    put(sdata, elements(keys, image, tiles, proba_krc, codes_rc, classes=probe.classes, params=params, polygons=polygons))
+    put(sdata, keys, elements(keys, image, tiles, proba_krc, codes_rc, classes=probe.classes, params=params, polygons=polygons))
     _report(keys, proba_krc, codes_rc, probe.classes, polygons=polygons, seconds=ran["seconds"])
 
 
