@@ -11,6 +11,7 @@ from spatialdata.models import Image2DModel, Labels2DModel, ShapesModel, TableMo
 from spatialdata.transformations import Scale, Sequence, Translation, get_transformation
 
 from kronos_sc import pl
+from kronos_sc._core import results
 
 CLASSES = ["tumour", "stroma"]
 COLOURS = ["#ff0000", "#00ff00"]
@@ -94,6 +95,8 @@ def test_labels_of_codes_alone(mapped, ax):
 def test_what_cannot_be_drawn(mapped, ax):
     with pytest.raises(KeyError, match=r"There is no map 'maps'; there are: .*Draw a map with tl.predict_map"):
         pl.map(mapped, "maps", ax=ax)
+    with pytest.raises(KeyError, match=r"There is no map of probabilities 'mapp'; there are: 'map'. Did you mean 'map'"):
+        pl.map(mapped, "mapp", color="tumour", ax=ax)
     with pytest.raises(KeyError, match=r"There is no class of map 'map' 'tumor'; there are: 'tumour', 'stroma'. Did you mean 'tumour'"):
         pl.map(mapped, color="tumor", ax=ax)
     with pytest.raises(ValueError, match="alpha must lie between 0"):
@@ -101,7 +104,46 @@ def test_what_cannot_be_drawn(mapped, ax):
     mapped.images["other"] = mapped["image"]
     with pytest.raises(ValueError, match="Choose one with image_key="):
         pl.map(mapped, ax=ax)
+    mapped.labels["artifacts"] = mapped["map_class"]
+    with pytest.raises(KeyError, match=r"There is no map 'mapp'; there are: 'map', 'artifacts'. Did you mean 'map'"):
+        pl.map(mapped, "mapp", ax=ax)
     assert pl.map(mapped, image_key="image", ax=ax) is ax
+
+
+def recorded(sdata, **params):
+    results.store(sdata["map_table"], "map", kind="predict_map", params=params, tables={})
+    return sdata
+
+
+def test_the_name_of_the_labels_stands_for_the_map_and_its_record_for_the_image(mapped, ax):
+    mapped.images["other"] = mapped["image"]
+    recorded(mapped, image="image", preset="")
+    pl.map(mapped, "map_class", channels=["DAPI"], ax=ax)
+    assert ax.get_title() == "map"
+    assert drawn(ax).get_array().shape == (10, 12, 4)
+    assert pl.map(mapped, "map_class", color="stroma", channels=["DAPI"]).get_title() == "map · stroma"
+
+
+def test_labels_of_classes_have_no_probabilities(mapped, ax):
+    mapped.labels["regions"] = mapped["map_class"]
+    with pytest.raises(KeyError, match=r"There is no map of probabilities 'regions'; there are: 'map'\..* leave color out"):
+        pl.map(mapped, "regions", color="nest", ax=ax)
+
+
+@pytest.mark.parametrize(
+    ("palette", "painted"), [(None, ["artifact"]), ({"artifact": "red", "foreground": "blue"}, ["artifact", "foreground"])]
+)
+def test_only_artifacts_are_painted_in_maps_of_artifacts(mapped, ax, palette, painted):
+    classes = ["artifact", "foreground"]
+    mapped["map_table"].obs["class"] = pd.Categorical(classes, categories=classes)
+    recorded(mapped, image="image", preset="artifact")
+    pl.map(mapped, palette=palette, ax=ax)
+    codes = np.asarray(mapped["map_class"])
+    opacity = drawn(ax).get_array()[..., 3]
+    assert set(opacity[codes == 1]) == {0.35}
+    assert set(opacity[codes == 2]) == ({0.35} if palette else {0.0})
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == painted
+    assert all(patch.get_facecolor()[3] == 1 for patch in ax.get_legend().get_patches())
 
 
 def test_spatialdata_plot_opens_the_elements_as_they_are(mapped):

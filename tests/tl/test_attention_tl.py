@@ -84,6 +84,18 @@ def test_units_named_are_those_of_all(sdata, tiny, plain):
     assert_allclose(some.obsm[f"{KEY}_z"].loc[ids].mean(), 0, atol=1e-5)
 
 
+def test_fewer_units_under_the_same_key_are_a_warning(sdata, tiny, plain):
+    from spatialdata import SpatialData
+
+    data = SpatialData(images=dict(sdata.images), labels=dict(sdata.labels), tables={"table": plain.copy()})
+    some = {"model": tiny, "ids": list(plain.obs_names[:2])}
+    ks.tl.attention(data, key_added="attention_maps", **some)
+    ks.tl.attention(data, inplace=False, **some)
+    assert not data["table"].obsm[KEY].isna().any(axis=None)
+    with pytest.warns(UserWarning, match=rf"{plain.n_obs} units, and is replaced by that of 2; .*key_added="):
+        ks.tl.attention(data, **some)
+
+
 def test_units_on_excluded_pixels_are_left_out(make, tiny):
     from spatialdata.models import Labels2DModel
 

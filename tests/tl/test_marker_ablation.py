@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 import kronos_sc as ks
 from kronos_sc._methods.logistic import softmax
 from kronos_sc.models._ablation import Judge
+from kronos_sc.tl import _ablation_probe
 from kronos_sc.tl._ablation_probe import Judged
 
 KEY = "kronos_ablation"
@@ -64,6 +65,17 @@ def test_a_classifier_that_reads_one_marker_falls_with_it(sdata):
     assert change.loc["CD8", "p_fall"] > 0.25
     assert (change.drop("CD8")[["changed", "p_fall"]].abs() < 0.1).all(axis=None)
     assert table.obsm["mean_marker_ablation_p"].shape == (table.n_obs, 5)
+
+
+def test_the_classifier_is_fitted_where_the_network_runs(sdata, monkeypatch):
+    import torch
+
+    seen = []
+    fit = _ablation_probe.cross_validate
+    monkeypatch.setattr(_ablation_probe, "cross_validate", lambda *a, **how: seen.append(how["device"]) or fit(*a, **how))
+    ablation(sdata, "mean-marker", target="kind", n_units=20, markers=["CD8"], device="cpu")
+    assert seen == ["cpu"]
+    assert [_ablation_probe.fitted_on(torch.device(name)) for name in ("cpu", "cuda:1", "mps")] == ["cpu", "cuda:1", "cpu"]
 
 
 def test_decisions_by_hand():

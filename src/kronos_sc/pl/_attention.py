@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kronos_sc._core import results
+from kronos_sc._core import rng as chance
+from kronos_sc._core.balanced import drawn, standardised
 from kronos_sc._core.checks import known, positive_integer
-from kronos_sc._core.keys import storable
 from kronos_sc._core.resolve import as_table
 from kronos_sc._core.target import target
 from kronos_sc.pl._axes import new_grid
@@ -19,12 +20,12 @@ from kronos_sc.pl._palette import Palette, category_colours
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
     from spatialdata import SpatialData
 
 _SHOWN, _ACROSS = 6, 3  # markers if none are named, as in Figure S8; axes in a row
+_FEWEST = 5  # units of a group whose median says which markers to show
 _KIND = "attention"
 
 
@@ -40,9 +41,11 @@ def attention(
     table_key: str | None = None,
     ax: Axes | None = None,
 ) -> np.ndarray:
-    """Show how much a model looks at markers in each group of units: violins of z-scores, as in the paper's Figure S8.
+    """Show how much a model looks at markers in each group of units: violins of z-scores, as in the paper's Figure S8 :cite:p:`Shaban2025`.
 
-    A line marks the median. The widest values, beyond the 0.5th and 99.5th percentile of a marker, lie outside the axes.
+    Up to `n_per_group` units of each group are drawn, and z-scores are taken marker by marker over those, as in
+    :func:`kronos_sc.tl.attention_summary`, whose medians are the same. A line marks the median. The widest values,
+    beyond the 0.5th and 99.5th percentile of a marker, lie outside the axes.
 
     Parameters
     ----------
@@ -51,11 +54,11 @@ def attention(
     groupby
         Column of `obs`: cell types, say. Units without a value are not shown.
     markers
-        Which markers, in order; if left out the six whose medians differ most between groups.
+        Which markers, in order; if left out the six whose medians differ most between groups of at least 5 units.
     key
         Name of the result.
     n_per_group
-        Most units drawn per group; None for all.
+        Most units drawn per group; 1,000 in the paper. None for all.
     rng
         Seed or generator of the draw.
     palette
@@ -67,7 +70,7 @@ def attention(
 
     Returns
     -------
-    Array of axes, one per marker.
+    Array of axes, one per marker. Groups are named once below each column, with the number of their units.
 
     Raises
     ------
@@ -87,49 +90,47 @@ def attention(
     """
     table = as_table(data, table_key)
     most = None if n_per_group is None else positive_integer(n_per_group, name="n_per_group")
-    scores = z_scores(table, key)
-    groups = target(table, groupby, argument="groupby", least=1).keep(np.isfinite(scores.to_numpy()).all(1))
+    raw, every = _raw(table, key)
+    groups = target(table, groupby, argument="groupby", least=1).keep(np.isfinite(raw).all(1))
     if not groups.labelled.any():
         msg = f"No unit has both a {groupby!r} and attention in {key!r}. Compute it for these units with tl.attention(sdata), or name another column."
         raise ValueError(msg)
-    shown = [int(code) for code in np.unique(groups.codes[groups.labelled])]
-    names = [str(groups.classes[code]) for code in shown]
-    rows = [_some(np.flatnonzero(groups.codes == code), most, draw) for draw in [np.random.default_rng(rng)] for code in shown]
-    chosen = _chosen(scores, rows, markers)
-    axes = _axes(ax, chosen, len(names))
+    rows = drawn(groups.codes, most, chance.start(rng))
+    z, codes = standardised(raw[rows]), groups.codes[rows]
+    shown = [int(code) for code in np.unique(codes)]
+    parts = [z[codes == code] for code in shown]
+    names = [f"{groups.classes[code]} (n={len(part):,})" for code, part in zip(shown, parts, strict=True)]
+    chosen = _chosen(every, parts, markers)
+    axes = _axes(ax, [every[i] for i in chosen], len(names))
     colours = category_colours(table, groupby, list(groups.classes), palette)
-    for place, marker in zip(axes, chosen, strict=True):
-        values = scores[marker].to_numpy(float)
-        _violins(place, [values[part] for part in rows], [colours[groups.classes[code]] for code in shown])
-        place.set_xticks(range(len(names)), names, rotation=90, fontsize="small")
-        place.set_title(marker, fontsize="medium")
+    for number, (place, marker) in enumerate(zip(axes, chosen, strict=True)):
+        _violins(place, [part[:, marker] for part in parts], [colours[groups.classes[code]] for code in shown])
+        lowest = number + _across(len(axes)) >= len(axes)  # names stand once below each column, and leave the violins their room
+        place.set_xticks(range(len(names)), names if lowest else [""] * len(names), rotation=90, fontsize="small")
+        place.set_title(every[marker], fontsize="medium")
     for place in axes[:: 1 if ax is not None else _across(len(axes))]:
         place.set_ylabel("attention (z-score)")
     return axes
 
 
-def z_scores(table: AnnData, key: str) -> pd.DataFrame:
-    """Return the z-scores of a result (units × markers), columns by the markers' own names."""
+def _raw(table: AnnData, key: str) -> tuple[np.ndarray, list[str]]:
+    """Return the attention of a result (units × markers, float32), and the markers' own names."""
     markers = results.frame(table, key, "markers", kind=_KIND)["marker"]
-    slot = known(f"{key}_z", list(table.obsm), what="entry of obsm", fix="Run tl.attention(sdata) again, whose result was taken away.")
-    frame = table.obsm[slot].copy()
-    by_slot = dict(zip(storable(markers), markers, strict=True))
-    frame.columns = [by_slot.get(str(column), str(column)) for column in frame.columns]
-    return frame
+    known(key, list(table.obsm), what="entry of obsm", fix="Run tl.attention(sdata) again, whose result was taken away.")
+    return np.asarray(table.obsm[key], np.float32), [str(name) for name in markers]
 
 
-def _some(members: np.ndarray, most: int | None, draw: np.random.Generator) -> np.ndarray:
-    """Return up to `most` members."""
-    return members if most is None or len(members) <= most else draw.choice(members, size=most, replace=False)
+def _chosen(every: list[str], parts: list[np.ndarray], markers: Sequence[str] | None) -> list[int]:
+    """Return the positions of the markers to show: those named, or those whose medians lie furthest apart.
 
-
-def _chosen(scores: pd.DataFrame, rows: list[np.ndarray], markers: Sequence[str] | None) -> list[str]:
-    """Return the markers to show: those named, or those whose medians lie furthest apart."""
+    The median of a few units is chance, so only groups of at least five count, if there are two.
+    """
     if markers is not None:
         wanted = [markers] if isinstance(markers, str) else list(dict.fromkeys(markers))
-        return [known(name, list(scores.columns), what="marker in this result", fix="Name some of these with markers=.") for name in wanted]
-    spread = np.ptp([np.median(scores.to_numpy()[part], axis=0) for part in rows], axis=0)
-    return [scores.columns[i] for i in np.sort(np.argsort(-spread, kind="stable")[:_SHOWN])]
+        return [every.index(known(name, every, what="marker in this result", fix="Name some of these with markers=.")) for name in wanted]
+    enough = [part for part in parts if len(part) >= _FEWEST]
+    spread = np.ptp([np.median(part, axis=0) for part in (enough if len(enough) > 1 else parts)], axis=0)
+    return np.sort(np.argsort(-spread, kind="stable")[:_SHOWN]).tolist()
 
 
 def _across(count: int) -> int:

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kronos_sc import get
 from kronos_sc._core import results
-from kronos_sc._core.checks import known
+from kronos_sc._core.checks import known, listed
 from kronos_sc._core.record import thaw
 from kronos_sc._core.resolve import annotation, as_table, require_spatialdata
 from kronos_sc.pl._axes import hide_frame, new_grid
 from kronos_sc.pl._colour import PERCENTILES, Limits, channel_limits
+from kronos_sc.pl._outline import outline
 from kronos_sc.pl._palette import Palette, number_map
 from kronos_sc.pl._scale_bar import scale_bar
 from kronos_sc.pl._space import placement
+from kronos_sc.pl._tissue import channel_names, pyramid, shrunk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import xarray as xr
     from anndata import AnnData
+    from matplotlib.axes import Axes
     from spatialdata import SpatialData
 
 _INCHES, _SHOWN = 1.75, 6
 _KIND, _HEAT = "attention", "magma"
+_MAKE = (
+    "Run tl.attention(sdata, ids=[...], maps=True, key_added='attention_maps') for the units to draw, "
+    "then pl.attention_map(sdata, key='attention_maps')."
+)
 
 
 def attention_map(
@@ -39,7 +47,10 @@ def attention_map(
     shared: bool = True,
     palette: Palette = None,
 ) -> np.ndarray:
-    """Show the marker images of a patch above the attention to each of their tokens (paper, Figure S8 C).
+    """Show the marker images of a patch above the attention to each of their tokens (paper, Figure S8 C :cite:p:`Shaban2025`).
+
+    The outline of a cell is drawn into both. Maps are kept for a few units, so they have a name of their own beside the attention of all:
+    `tl.attention(sdata, ids=[...], maps=True, key_added="attention_maps")`, then `pl.attention_map(sdata, key="attention_maps")`.
 
     Parameters
     ----------
@@ -54,7 +65,8 @@ def attention_map(
     table_key
         Which table; the only one if left out.
     limits
-        What becomes black and white in the images: two percentiles of each, or raw values by channel.
+        What becomes black and white: two percentiles of each channel over the whole image, so that a channel with nothing in this patch
+        stays dark; or raw values by channel.
     shared
         One scale of attention for all markers, so that their maps compare; one scale each if False.
     palette
@@ -62,7 +74,8 @@ def attention_map(
 
     Returns
     -------
-    Array (2 × markers) of axes: images, then maps, with a colour bar. Attention is in thousandths of the whole for `method="cls"`.
+    Array (2 × markers) of axes: images, then maps, with a colour bar, the unit's name above. Attention is in thousandths of the whole for
+    `method="cls"`.
 
     Raises
     ------
@@ -76,64 +89,93 @@ def attention_map(
     >>> import kronos_sc as ks
     >>> sdata = ks.datasets.tissue(shape=(96, 96), channels=["DAPI", "CD8", "CYTOKERATIN"])
     >>> model = ks.models.load("kronos-untrained", blocks="official")
-    >>> ks.tl.attention(sdata, model=model, ids=["cells_3"], maps=True, mask_fill=None)
-    >>> ks.pl.attention_map(sdata).shape
+    >>> ks.tl.attention(sdata, model=model, ids=["cells_3"], maps=True, mask_fill=None, key_added="attention_maps")
+    >>> ks.pl.attention_map(sdata, key="attention_maps").shape
     (2, 3)
     """
     require_spatialdata(sdata)
     table = as_table(sdata, table_key)
     entry, names = _entry(table, key)
-    unit = (
-        names[0]
-        if unit is None
-        else known(str(unit), names, what="unit with a map", fix="Compute one with tl.attention(ids=[...], maps=True).")
-    )
+    unit = names[0] if unit is None else known(str(unit), names, what="unit with a map", fix=_MAKE)
     maps = results.array(table, key, "maps", kind=_KIND)[names.index(unit)]
     panel = results.frame(table, key, "markers", kind=_KIND)
     chosen = _chosen(list(panel["marker"]), maps, markers)
     channels = [str(name) for name in panel["channel"].iloc[chosen]]
-    patch, mpp = _pixels(sdata, table, unit, channels, thaw(entry["record"])["params"], table_key)
-    axes = new_grid(2, len(chosen), size=(len(chosen) * _INCHES + 0.9, 2 * _INCHES + 0.5))
+    patch = _patch(sdata, table, unit, channels, thaw(entry["record"])["params"], table_key)
+    stretch = _whole_image(sdata.images[patch.image], channels, limits)
+    axes = new_grid(2, len(chosen), size=(len(chosen) * (_INCHES + 0.5 * (not shared)) + 0.9, 2 * _INCHES + 0.75))
     scaled = np.asarray(maps)[chosen] * 1000
     lowest, highest = scaled.min((1, 2)), scaled.max((1, 2))
     if shared:
         lowest[:], highest[:] = lowest.min(), highest.max()
-    stretch = np.concatenate(
-        [channel_limits(plane[None], [name], _limits(limits, name)) for plane, name in zip(patch, channels, strict=True)]
-    )
     for column, position in enumerate(chosen):
-        image, heat = axes[:, column]
-        low, high = stretch[column]
-        image.imshow(patch[column], cmap="gray", vmin=low, vmax=high if high > low else low + 1, interpolation="nearest")
+        (image, heat), (low, high) = axes[:, column], stretch[column]
+        image.imshow(
+            patch.pixels[column], cmap="gray", vmin=low, vmax=high if high > low else low + 1, interpolation="nearest", extent=patch.extent
+        )
         image.set_title(str(panel["marker"].iloc[position]), fontsize="medium")
         top = max(highest[column], lowest[column] + 1e-12)
-        edge = patch.shape[-1]
-        drawn = heat.imshow(
-            scaled[column],
-            cmap=number_map(palette or _HEAT),
-            vmin=lowest[column],
-            vmax=top,
-            extent=(0, edge, edge, 0),
-            interpolation="nearest",
-        )
+        how = {"cmap": number_map(palette or _HEAT), "vmin": lowest[column], "vmax": top, "extent": patch.extent}
+        drawn = heat.imshow(scaled[column], interpolation="nearest", **how)
         for ax in (image, heat):
             hide_frame(ax)
+            patch.outline(ax)
         if not shared:
-            heat.figure.colorbar(drawn, ax=heat, shrink=0.8, aspect=12, label=_bar(entry) if column == len(chosen) - 1 else "")
+            heat.figure.colorbar(drawn, ax=heat, shrink=0.8, aspect=12).set_label(_bar(entry), fontsize="small")
     if shared:
         axes[0, 0].figure.colorbar(drawn, ax=axes, label=_bar(entry), shrink=0.7, aspect=20)
-    if mpp is not None:
-        scale_bar(axes[0, -1], mpp=mpp, colour="white")
+    if patch.mpp is not None:
+        scale_bar(axes[0, 0], mpp=patch.mpp, colour="white", backing="black")
     axes[0, 0].set_ylabel("marker")
     axes[1, 0].set_ylabel("attention")
+    axes[0, 0].figure.suptitle(unit, fontsize="medium")
     return axes
+
+
+@dataclass(frozen=True)
+class _Patch:
+    """The window of a unit as the model saw it, before scaling and masking.
+
+    Parameters
+    ----------
+    pixels
+        (c, y, x).
+    mask
+        The unit's own pixels (y, x; bool), if known.
+    mpp
+        Micrometres per pixel, if known.
+    image
+        Name of the image.
+    """
+
+    pixels: np.ndarray
+    mask: np.ndarray | None
+    mpp: float | None
+    image: str
+
+    @property
+    def extent(self) -> tuple[int, int, int, int]:
+        """Left, right, bottom and top in pixels."""
+        edge = self.pixels.shape[-1]
+        return (0, edge, edge, 0)
+
+    def outline(self, ax: Axes) -> None:
+        """Draw the outline of the unit, white on black to be seen on any colour; boxes that fill the window have none."""
+        from matplotlib.collections import LineCollection
+
+        if self.mask is not None and len(segments := outline(self.mask)):
+            for colour, width in (("black", 2.0), ("white", 0.9)):
+                ax.add_collection(
+                    LineCollection(segments, colors=colour, linewidths=width, capstyle="round", label="outline"), autolim=False
+                )
 
 
 def _entry(table: AnnData, key: str) -> tuple[Any, list[str]]:
     """Return a result with maps, and the names of the units that have one."""
     entry = results.entry(table, key, kind=_KIND)
     if "maps" not in entry:
-        msg = f"The result {key!r} has no maps of tokens. Run tl.attention(sdata, ids=[...], maps=True) for the units to draw."
+        others = [name for name in results.names(table) if str(table.uns[name]["kind"]) == _KIND and "maps" in table.uns[name]]
+        msg = f"The result {key!r} has no maps of tokens; results with maps: {listed(others)}. Name one with key=, or make one: {_MAKE}"
         raise ValueError(msg)
     return entry, [str(name) for name in np.asarray(entry["units"])]
 
@@ -149,14 +191,12 @@ def _chosen(names: list[str], maps: np.ndarray, markers: Sequence[str] | None) -
     return [names.index(known(str(name), names, what="marker in this result", fix="Name some of these with markers=.")) for name in wanted]
 
 
-def _pixels(
-    sdata: SpatialData, table: AnnData, unit: str, channels: list[str], params: dict[str, Any], table_key: str | None
-) -> tuple[np.ndarray, float | None]:
-    """Return the window of a unit as the model saw it (c, y, x; before scaling and masking) and the size of a pixel in µm, if known."""
+def _patch(sdata: SpatialData, table: AnnData, unit: str, channels: list[str], params: dict[str, Any], table_key: str | None) -> _Patch:
+    """Read the window of a unit."""
     what = annotation(table, name=table_key or "table")
     region = str(table.obs[what.region_key].iloc[table.obs_names.get_loc(unit)])
     regions = [str(name) for name in np.atleast_1d(params["regions"])]
-    at = regions.index(known(region, regions, what="region in this result", fix="Run tl.attention(sdata, maps=True) again."))
+    at = regions.index(known(region, regions, what="region in this result", fix=_MAKE))
     image, window = (np.atleast_1d(params[name])[at] for name in ("images", "window"))
     where = {"labels_key" if region in sdata.labels else "shapes_key": region, "table_key": table_key, "image_key": {region: str(image)}}
     array: xr.DataArray = get.patches(
@@ -171,12 +211,15 @@ def _pixels(
     )
     element = sdata.images[str(image)]
     place = placement(element[str(params["scale"])]["image"] if params["scale"] else element)
-    return array.to_numpy()[0], float(np.sqrt(np.prod(place.scale))) if place.unit == "µm" else None
+    mpp = float(np.sqrt(np.prod(place.scale))) if place.unit == "µm" else None
+    mask = array.coords["mask"].to_numpy()[0] if "mask" in array.coords else None
+    return _Patch(array.to_numpy()[0], mask, mpp, str(image))
 
 
-def _limits(limits: Limits, name: str) -> Limits:
-    """Return what of the limits belongs to a channel."""
-    return limits if not isinstance(limits, dict) else {name: limits[name]} if name in limits else PERCENTILES
+def _whole_image(element: Any, channels: list[str], limits: Limits) -> np.ndarray:
+    """Return what becomes black and white in each channel (c × 2), from percentiles of the whole image."""
+    names = channel_names(element)
+    return channel_limits(shrunk(pyramid(element), [names.index(channel) for channel in channels]), channels, limits)
 
 
 def _bar(entry: Any) -> str:

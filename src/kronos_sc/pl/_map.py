@@ -9,7 +9,7 @@ import numpy as np
 from kronos_sc._core.resolve import require_spatialdata
 from kronos_sc.pl._axes import axes_or_new, spatial_axes
 from kronos_sc.pl._colour import PERCENTILES, channel_legend
-from kronos_sc.pl._map_layer import Layer, class_layer, image_below, probability_layer
+from kronos_sc.pl._map_layer import Layer, class_layer, image_below, map_named, probability_layer
 from kronos_sc.pl._scale_bar import scale_bar
 from kronos_sc.pl._tissue import tissue
 
@@ -30,20 +30,22 @@ def map(  # noqa: A001 - what the user gets; nobody here needs the builtin
     color: str | None = None,
     image_key: str | None = None,
     channels: Channels = None,
-    alpha: float = 0.5,
+    alpha: float = 0.35,
     palette: Palette = None,
     mpp: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Show a map of classes, or the probability of one of them, over the pseudo-colour tissue.
 
+    Maps of the preset `"artifact"` show artifacts alone: foreground and background stay clear, unless `palette` maps them to colours.
+
     Parameters
     ----------
     sdata
         Holds map and image.
     key
-        Name of the map, `key_added` of `tl.predict_map` or `tl.artifact_map`; or labels whose values are classes, such as the
-        simulator's `"regions"`.
+        Name of the map, `key_added` of `tl.predict_map` or `tl.artifact_map` (the name of its labels, `"map_class"`, will do); or labels
+        whose values are classes, such as the simulator's `"regions"`.
     color
         Name of a class, for its probability; the most probable class of each place if left out.
     image_key
@@ -51,7 +53,7 @@ def map(  # noqa: A001 - what the user gets; nobody here needs the builtin
     channels
         Names of up to six channels to lay underneath in pseudo-colour, or a mapping from name to colour; the first four if left out.
     alpha
-        Opacity of the map, 0 to 1.
+        Opacity of the map, 0 to 1; low by default, to see the tissue that it lies on.
     palette
         Colours of the classes (list, mapping or name of a colormap), or the colormap of probabilities. Classes fall back on
         `uns["class_colors"]` of the map's table, then on the package's own colours.
@@ -80,8 +82,9 @@ def map(  # noqa: A001 - what the user gets; nobody here needs the builtin
     """
     require_spatialdata(sdata)
     if not 0 <= alpha <= 1:
-        msg = f"alpha must lie between 0 (the tissue alone) and 1 (the map alone), got {alpha!r}. The default is 0.5."
+        msg = f"alpha must lie between 0 (the tissue alone) and 1 (the map alone), got {alpha!r}. The default is 0.35."
         raise ValueError(msg)
+    key = map_named(sdata, key, color)
     name = image_below(sdata, key, image_key)
     element = sdata.images[name]
     shown = class_layer(sdata, key, element, palette) if color is None else probability_layer(sdata, key, color, element, palette)
@@ -108,8 +111,9 @@ def _draw(ax: Axes, shown: Layer, corners: np.ndarray, *, alpha: float) -> None:
         from matplotlib.colors import to_rgba_array
 
         rgba = np.concatenate([np.zeros((1, 4)), to_rgba_array(list(shown.colours.values()), alpha)])
+        rgba[[place for place, name in enumerate(shown.colours, 1) if name in shown.clear]] = 0
         ax.imshow(rgba[shown.values], **how)
-        _legend(ax, shown, alpha)
+        _legend(ax, shown)
         return
     drawn = ax.imshow(shown.values, cmap=shown.number_map, vmin=0, vmax=1, alpha=alpha, **how)
     bar = ax.figure.colorbar(drawn, cax=ax.inset_axes((1.03, 0.15, 0.035, 0.7)))
@@ -119,15 +123,15 @@ def _draw(ax: Axes, shown: Layer, corners: np.ndarray, *, alpha: float) -> None:
     bar.ax.tick_params(length=2, labelsize="small")
 
 
-def _legend(ax: Axes, shown: Layer, alpha: float) -> None:
-    """List the classes that the map has, beside the axes."""
+def _legend(ax: Axes, shown: Layer) -> None:
+    """List the classes that are painted, beside the axes; opaque, because pale squares tell fewer colours apart."""
     from matplotlib.patches import Patch
 
     there = set(np.unique(shown.values).tolist())
     handles = [
-        Patch(facecolor=colour, alpha=max(alpha, 0.6), label=name)
-        for i, (name, colour) in enumerate(shown.colours.items())
-        if i + 1 in there
+        Patch(facecolor=colour, label=name)
+        for place, (name, colour) in enumerate(shown.colours.items(), 1)
+        if place in there and name not in shown.clear
     ]
     if handles:
         ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0, frameon=False, fontsize="small")

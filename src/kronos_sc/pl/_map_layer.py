@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 from kronos_sc._core import results
 from kronos_sc._core.checks import known, listed
 from kronos_sc._core.keys import UNS_SPATIALDATA
-from kronos_sc._core.resolve import annotation, image_of
+from kronos_sc._core.resolve import annotation, image_of, tissue_images
 from kronos_sc.pl._palette import Palette, category_colours, number_map
 from kronos_sc.pl._tissue import MOST_PIXELS, channel_names, pyramid
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from spatialdata import SpatialData
 
-_CLASS = "class"
+_CLASS, _SUFFIX = "class", "_class"
+_CLEAR = {"artifact": ("foreground", "background")}  # classes that are no finding, by preset
+_DRAW = "Draw a map with tl.predict_map(sdata, probe), and name its key_added."
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,41 @@ class Layer:
         By class; empty for probabilities.
     number_map
         Colormap of probabilities.
+    clear
+        Classes that are not painted.
     """
 
     values: np.ndarray
     corners: np.ndarray
     colours: dict[str, Any]
     number_map: Any = None
+    clear: frozenset[str] = frozenset()
+
+
+def map_named(sdata: SpatialData, key: str, color: str | None) -> str:
+    """Return the name of a map, checked before anything else: the probabilities that `color` needs, or labels of classes.
+
+    The name of a map's labels (`map_class`) stands for the map, which holds the probabilities, the record and the image's name.
+    """
+    tissues = tissue_images(sdata)
+    drawn = [name for name in sdata.images if name not in tissues]
+    if (base := key.removesuffix(_SUFFIX)) != key and base in drawn:
+        return base
+    if color is not None:
+        fix = "Draw one with tl.predict_map(sdata, probe), and name its key_added; for classes alone leave color out."
+        return known(key, drawn, what="map of probabilities", fix=fix)
+    if key in sdata.labels or f"{key}{_SUFFIX}" in sdata.labels:
+        return key
+    bare = [name for name in sdata.labels if name.removesuffix(_SUFFIX) not in drawn and not _of_units(sdata, name)]
+    return known(key, drawn + bare, what="map", fix=_DRAW)
+
+
+def _of_units(sdata: SpatialData, labels: str) -> bool:
+    """Whether a table annotates labels and names no classes, as it does for cells."""
+    for key, table in sdata.tables.items():
+        if table.uns.get(UNS_SPATIALDATA) and labels in annotation(table, name=key).regions:
+            return _CLASS not in table.obs
+    return False
 
 
 def image_below(sdata: SpatialData, key: str, image_key: str | None) -> str:
@@ -53,15 +85,13 @@ def image_below(sdata: SpatialData, key: str, image_key: str | None) -> str:
         recorded = str(results.params(table, key).get("image", ""))
         if recorded in sdata.images:
             return recorded
-    tissues = [name for name in sdata.images if f"{name}_class" not in sdata.labels]
-    return tissues[0] if len(tissues) == 1 else image_of(sdata, key)
+    return image_of(sdata, key)
 
 
 def class_layer(sdata: SpatialData, key: str, image: Any, palette: Palette) -> Layer:
     """Return the most probable class of each place."""
-    labels = f"{key}_class" if f"{key}_class" in sdata.labels else key
-    fix = "Draw a map with tl.predict_map(sdata, probe), and name its key_added."
-    known(labels, sdata.labels, what="map", fix=fix)
+    labels = f"{key}{_SUFFIX}" if f"{key}{_SUFFIX}" in sdata.labels else key
+    known(labels, sdata.labels, what="labels element with classes", fix=_DRAW)
     full = pyramid(sdata.labels[labels])[0]
     codes = _thinned(full)
     table, named = _named(sdata, labels)
@@ -75,7 +105,15 @@ def class_layer(sdata: SpatialData, key: str, image: Any, palette: Palette) -> L
     place = {code: names.index(name) + 1 for code, name in named.items()}
     found, inverse = np.unique(codes, return_inverse=True)
     values = np.array([place.get(code, 0) for code in found.tolist()], dtype=np.intp)[inverse].reshape(codes.shape)
-    return Layer(values, _corners(full, image, labels), {name: colours[name] for name in names})
+    wanted = palette if isinstance(palette, Mapping) else {}
+    clear = frozenset(name for name in _CLEAR.get(_preset(sdata, key), ()) if name not in wanted)
+    return Layer(values, _corners(full, image, labels), {name: colours[name] for name in names}, clear=clear)
+
+
+def _preset(sdata: SpatialData, key: str) -> str:
+    """Return the preset of the probe that drew a map, as its record says; empty without one."""
+    table = sdata.tables.get(f"{key}_table")
+    return "" if table is None or key not in results.names(table) else str(results.params(table, key).get("preset", ""))
 
 
 class _Plain:
@@ -86,7 +124,6 @@ class _Plain:
 
 def probability_layer(sdata: SpatialData, key: str, color: str, image: Any, palette: Palette) -> Layer:
     """Return the probability of one class."""
-    known(key, sdata.images, what="map of probabilities", fix="Draw one with tl.predict_map(sdata, probe), and name its key_added.")
     element = sdata.images[key]
     names = channel_names(element)
     known(color, names, what=f"class of map {key!r}", fix="Name a class with color=, or leave it out for the class map.")

@@ -23,7 +23,9 @@ def label(length: float) -> str:
     return f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} µm"
 
 
-def scale_bar(ax: Axes, *, mpp: float = 1.0, span: float | None = None, colour: str | None = None, where: str = "inside") -> None:
+def scale_bar(
+    ax: Axes, *, mpp: float = 1.0, span: float | None = None, colour: str | None = None, where: str = "inside", backing: str | None = None
+) -> None:
     """Draw a scale bar.
 
     Parameters
@@ -38,6 +40,8 @@ def scale_bar(ax: Axes, *, mpp: float = 1.0, span: float | None = None, colour: 
         Of bar and text; the text colour if left out.
     where
         `"inside"`, at the lower right, or `"below"` the axes.
+    backing
+        Colour of a box behind, where the picture may be as bright as the bar; none if left out.
     """
     from matplotlib import rcParams
     from matplotlib.font_manager import FontProperties
@@ -55,7 +59,7 @@ def scale_bar(ax: Axes, *, mpp: float = 1.0, span: float | None = None, colour: 
         loc="upper right" if below else "lower right",
         color=colour or rcParams["text.color"],
         size_vertical=abs(top - bottom) / 150 if span is None else span / 60,
-        frameon=False,
+        frameon=backing is not None,
         pad=0.4,
         borderpad=0.3,
         sep=3,
@@ -63,5 +67,7 @@ def scale_bar(ax: Axes, *, mpp: float = 1.0, span: float | None = None, colour: 
         fontproperties=FontProperties(size="small", weight="bold" if colour else "normal"),
         **below,
     )
+    if backing is not None:
+        bar.patch.set(facecolor=backing, edgecolor="none", alpha=0.6)
     bar.set_label("scale bar")
     ax.add_artist(bar)

@@ -57,7 +57,7 @@ def tissue(sdata: SpatialData, channels: Channels, *, image_key: str | None, lim
         raise ValueError(msg)
     names = channel_names(element)
     colours = channel_colours(channels, names, image=name)
-    planes = _read(levels, [names.index(channel) for channel in colours])
+    planes = shrunk(levels, [names.index(channel) for channel in colours])
     stretch = channel_limits(planes, list(colours), limits)
     height, width = full.shape[-2:]
     return Tissue(composite(planes, list(colours.values()), stretch), colours, placement(element, mpp=mpp), (height, width))
@@ -82,7 +82,7 @@ def image_shape(element: Any) -> tuple[int, int]:
     return height, width
 
 
-def _read(levels: list[Any], positions: list[int]) -> np.ndarray:
+def shrunk(levels: list[Any], positions: list[int]) -> np.ndarray:
     """Return the chosen channels (c, y, x) of the smallest level that is large enough, averaged down to `MOST_PIXELS`."""
     import dask.array as da
 

@@ -14,9 +14,11 @@ from kronos_sc._methods.logistic import softmax
 from kronos_sc._methods.splits import cross_validation
 from kronos_sc.models._ablation import AblationView, Judge
 from kronos_sc.tl._plan import Plan, folds_of
-from kronos_sc.tl._probe import Search, cross_validate, device_of
+from kronos_sc.tl._probe import Search, cross_validate
 
 if TYPE_CHECKING:
+    import torch
+
     from kronos_sc import models
     from kronos_sc.tl._pass import Pass
 
@@ -73,8 +75,14 @@ def learnt(run: Pass, encoder: models.Model, features: str, names: tuple[str, st
     full = run.compute(AblationView(encoder, (), features), {features: encoder.width(features, len(run.used))})[features]
     plan = Plan(wanted, folds.codes, splits, [rep := Representation("X", full)], np.ones(len(full), bool))
     seeds = draw.integers(2**63, size=len(splits))
-    fitted, _ = cross_validate(plan, rep, sizes=[None], search=Search(_GRID, 1), seeds=seeds, device=device_of(None), tell=lambda: None)
+    where = fitted_on(run.device)
+    fitted, _ = cross_validate(plan, rep, sizes=[None], search=Search(_GRID, 1), seeds=seeds, device=where, tell=lambda: None)
     probes = [fold[0] for fold in fitted]
     coef = np.stack([probe.linear.coef / probe.scaler.scale for probe in probes])
     judge = Judge(coef, np.stack([probe.linear.intercept for probe in probes]), np.stack([probe.scaler.mean for probe in probes]))
     return Judged(judge, folds.codes, wanted.codes)
+
+
+def fitted_on(device: torch.device) -> str:
+    """Return where to fit: where the network runs; not on Apple's devices, which lack the float64 that sums are taken in."""
+    return "cpu" if device.type == "mps" else str(device)

@@ -10,10 +10,12 @@ import pandas as pd
 
 from kronos_sc import models
 from kronos_sc._core import results
+from kronos_sc._core.balanced import standardised
 from kronos_sc._core.free_key import free_key
 from kronos_sc._core.keys import EmbedKeys, storable
 from kronos_sc._core.log import info
 from kronos_sc._core.resolve import require_spatialdata
+from kronos_sc._core.warn import warn
 from kronos_sc.models._attention import AttentionView
 from kronos_sc.tl import _pass
 
@@ -73,9 +75,11 @@ def attention(
         Weigh each token by the share of its area that lies inside the cell (on the image, for boxes): attention to the cell's own place
         only. Cells are smaller than most windows, so most tokens then count little.
     ids
-        Compute these units only (`obs_names`), 1,000 per cell type as in the paper, say; other rows become NaN.
+        Compute these units only (`obs_names`), 1,000 per cell type as in the paper, say; other rows become NaN. Name another `key_added`
+        (`"attention_maps"`) where a result of more units is there and should stay.
     maps
-        Keep the attention to each token as well, for :func:`kronos_sc.pl.attention_map`; name a few units with `ids`.
+        Keep the attention to each token as well, for `pl.attention_map(sdata, key="attention_maps")`
+        (:func:`kronos_sc.pl.attention_map`); name a few units with `ids`, and `key_added="attention_maps"`.
     key_added
         Name that all slots are derived from; the model's key and `_attention` (`"kronos_attention"`) if left out.
     inplace
@@ -108,6 +112,11 @@ def attention(
     TypeError
         An argument that does not exist.
 
+    Warns
+    -----
+    UserWarning
+        A result of more units is replaced.
+
     Examples
     --------
     >>> import kronos_sc as ks
@@ -128,6 +137,8 @@ def attention(
     grid = _grid(run, view) if maps else 0
     if maps:
         widths["attention_map"] = len(run.used) * grid**2
+    if inplace:
+        _warn_if_fewer(run.table, key, len(run.rows))
     info(f"attention ({method}) of {len(run.rows):,} units ({run.about.target}) to {len(run.used)} markers with {encoder.card.label!r}")
     start = time.perf_counter()
     found = run.compute(view, widths)
@@ -144,11 +155,16 @@ def attention(
     return None if inplace else table
 
 
-def standardised(values: np.ndarray) -> np.ndarray:
-    """Return values (units × markers) with mean 0 and standard deviation (n) 1 per marker; 0 where a marker has no spread."""
-    mean, sd = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64)
-    flat = sd <= 1e-6 * np.maximum(np.abs(mean), 1e-30)  # rounding, in float32
-    return np.where(flat, 0.0, (values - mean) / np.where(flat, 1.0, sd)).astype(np.float32)
+def _warn_if_fewer(table: AnnData, key: str, count: int) -> None:
+    """Warn where a result of more units is about to be replaced."""
+    if key not in results.names(table) or key not in table.obsm:
+        return
+    there = int(np.isfinite(np.asarray(table.obsm[key], np.float32)).all(1).sum())
+    if count < there:
+        warn(
+            f"obsm[{key!r}] has the attention of {there:,} units, and is replaced by that of {count:,}; other rows become NaN. "
+            "Name key_added= (such as 'attention_maps') to keep both."
+        )
 
 
 def _params(view: AttentionView, *, ids: Sequence[str] | None, maps: bool) -> dict[str, Any]:

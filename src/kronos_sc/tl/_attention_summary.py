@@ -9,12 +9,12 @@ import pandas as pd
 
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
+from kronos_sc._core.balanced import drawn, standardised
 from kronos_sc._core.checks import known, positive_integer
 from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.target import require_anndata, target
 from kronos_sc._core.warn import warn
-from kronos_sc.tl._attention import standardised
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -98,13 +98,6 @@ def attention_summary(
     results.store(table, name, kind="attention_summary", params=params, tables={"summary": summary})
     info(f"added uns[{name!r}]: attention of {len(rows):,} units in {int((counts > 0).sum())} groups to {len(markers)} markers")
     return table if copy else None
-
-
-def drawn(codes: np.ndarray, most: int | None, draw: np.random.Generator) -> np.ndarray:
-    """Return rows (sorted, int64) with up to `most` of every class, at random; those of class −1 never."""
-    order = draw.permutation(len(codes))
-    members = [order[codes[order] == code] for code in range(int(codes.max(initial=-1)) + 1)]
-    return np.sort(np.concatenate([part[:most] for part in members] or [np.zeros(0, np.int64)]))
 
 
 def _summary(raw: np.ndarray, groups: np.ndarray, names: list[str], markers: list[str]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from kronos_sc._core import results
-from kronos_sc._core.colours import class_colours
+from kronos_sc._core.colours import EIGHT, class_colours
 from kronos_sc._core.log import info
 from kronos_sc._core.resolve import require_free
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kronos_sc.tl._dense_windows import Tiling
 
 _CHUNK = 512
+_ARTIFACT = "artifact"  # drawn in vermilion: blue is lost on a nuclear stain
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,8 @@ def _table(keys: MapKeys, codes_rc: np.ndarray, tiling: Tiling, classes: Sequenc
         {"class": list(classes), "label": obs["label"].to_numpy(), "tokens": tokens, "area": area, "share": obs["share"].to_numpy()}
     )
     results.store(table, keys.name, kind="predict_map", params=params, tables={"classes": counted})
-    table.uns["class_colors"] = np.array(class_colours(len(classes)), object)
+    colours = dict(zip(classes, class_colours(len(classes)), strict=True)) | ({_ARTIFACT: EIGHT[3]} if _ARTIFACT in classes[:3] else {})
+    table.uns["class_colors"] = np.array(list(colours.values()), object)
     return table
 
 

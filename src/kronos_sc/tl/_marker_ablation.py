@@ -11,6 +11,7 @@ import pandas as pd
 from kronos_sc import models
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
+from kronos_sc._core.balanced import drawn
 from kronos_sc._core.checks import known, one_of, positive_integer
 from kronos_sc._core.free_key import free_key
 from kronos_sc._core.keys import EmbedKeys, storable
@@ -20,7 +21,6 @@ from kronos_sc._core.target import Target
 from kronos_sc._core.target import target as target_of
 from kronos_sc.models._ablation import AblationView
 from kronos_sc.tl import _ablation_probe, _pass
-from kronos_sc.tl._attention_summary import drawn
 from kronos_sc.tl._plan import folds_of
 
 if TYPE_CHECKING:
