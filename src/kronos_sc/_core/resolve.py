@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+CLASS = "class"
+"""Column of `obs` that names the classes of labels."""
+
+
 @dataclass(frozen=True)
 class Annotation:
     """Which elements a table annotates.
@@ -68,7 +72,20 @@ def _is_map(sdata: Any, name: str) -> bool:
 def _names_classes(table: AnnData) -> bool:
     """Whether the rows of a table are classes of a labels element rather than units: a label and a class each, and nothing measured."""
     attrs = table.uns.get(UNS_SPATIALDATA) or {}
-    return str(attrs.get("instance_key")) == "label" and "class" in table.obs and table.n_vars == 0 and not len(table.obsm)
+    return str(attrs.get("instance_key")) == "label" and CLASS in table.obs and table.n_vars == 0 and not len(table.obsm)
+
+
+def classes_of_labels(sdata: Any, labels: str) -> tuple[AnnData | None, dict[int, str]]:
+    """Return the table that says which value of a labels element is which class, and what it says; None and nothing without one."""
+    import pandas as pd
+
+    for key, table in sdata.tables.items():
+        if table.uns.get(UNS_SPATIALDATA) and CLASS in table.obs:
+            what = annotation(table, name=key)
+            if len(rows := what.rows(table, labels)):
+                codes = pd.to_numeric(table.obs[what.instance_key].iloc[rows]).astype(int)
+                return table, dict(zip(codes.tolist(), table.obs[CLASS].iloc[rows].astype(str), strict=True))
+    return None, {}
 
 
 def unit_tables(sdata: Any) -> Mapping[str, Any]:

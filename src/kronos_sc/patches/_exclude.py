@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from kronos_sc._core.checks import known, listed
-from kronos_sc._core.keys import UNS_SPATIALDATA
-from kronos_sc._core.resolve import annotation, tissue_images
+from kronos_sc._core.resolve import classes_of_labels, tissue_images
 from kronos_sc.patches._labels import LabelImage, strips
-from kronos_sc.patches._raster import between, label_raster
+from kronos_sc.patches._raster import labels_on
 from kronos_sc.patches._units import LabelSource
 
 if TYPE_CHECKING:
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 Exclude = str | Sequence[str] | Mapping[str, Any]
 """A labels element (every pixel above 0), several, or a mapping from labels element to names or codes of classes."""
 
-_CLASS = "class"
 _TILE = 256  # what a label image decodes at once
 
 
@@ -166,12 +163,9 @@ def _codes(sdata: SpatialData, name: str, classes: Any) -> list[int]:
 
 def _named(sdata: SpatialData, name: str) -> dict[str, int]:
     """Return the code of each class, from the table that annotates the labels."""
-    for key, table in sdata.tables.items():
-        if table.uns.get(UNS_SPATIALDATA) and _CLASS in table.obs:
-            what = annotation(table, name=key)
-            if len(rows := what.rows(table, name)):
-                codes = pd.to_numeric(table.obs[what.instance_key].iloc[rows]).astype(int)
-                return dict(zip(table.obs[_CLASS].iloc[rows].astype(str), codes.tolist(), strict=True))
+    _, named = classes_of_labels(sdata, name)
+    if named:
+        return {label: code for code, label in named.items()}
     msg = (
         f"exclude names classes of labels {name!r}, and no table says which code is which class (a column 'class' in obs; tables: {listed(sdata.tables)}). "
         f"Pass codes, exclude={{{name!r}: [1, 2]}}, or link a table with spatialdata.models.TableModel.parse."
@@ -181,14 +175,7 @@ def _named(sdata: SpatialData, name: str) -> dict[str, int]:
 
 def _source(sdata: SpatialData, name: str, codes: list[int] | None, image: Raster) -> LabelSource:
     """Return where labels are left out, compressed, on the grid of an image."""
-    data, element = label_raster(sdata, name)
-    affine = between(element, image.element, names=(name, image.name))
-    if affine.identity and data.shape != image.shape:
-        msg = (
-            f"Labels {name!r} ({data.shape[0]} × {data.shape[1]} pixels) and image {image.name!r} ({image.shape[0]} × {image.shape[1]}) differ in size "
-            "and no transformation relates them. Give one of them its scale or translation with spatialdata.transformations.set_transformation."
-        )
-        raise ValueError(msg)
+    data, affine = labels_on(sdata, name, image)
     return LabelSource(_flags(data, name, codes), affine)
 
 

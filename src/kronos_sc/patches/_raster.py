@@ -130,6 +130,19 @@ def between(element: Any, image: Any, *, names: tuple[str, str]) -> Affine:
     return Affine(*(tuple(_snapped(float(v)) for v in pair) for pair in ((matrix[0, 0], matrix[1, 1]), (matrix[0, 2], matrix[1, 2]))))
 
 
+def labels_on(sdata: SpatialData, labels_key: str, image: Raster) -> tuple[da.Array, Affine]:
+    """Return full-resolution labels (rows, columns), and the map from their pixels to an image's; a ValueError if nothing relates them."""
+    data, element = label_raster(sdata, labels_key)
+    affine = between(element, image.element, names=(labels_key, image.name))
+    if affine.identity and data.shape != image.shape:
+        msg = (
+            f"Labels {labels_key!r} ({data.shape[0]} × {data.shape[1]} pixels) and image {image.name!r} ({image.shape[0]} × {image.shape[1]}) differ in size "
+            "and no transformation relates them. Give one of them its scale or translation with spatialdata.transformations.set_transformation."
+        )
+        raise ValueError(msg)
+    return data, affine
+
+
 def _snapped(value: float) -> float:
     """Return the whole number that a value differs from by rounding alone, else the value."""
     return float(round(value)) if abs(value - round(value)) < 1e-9 * max(1.0, abs(value)) else value

@@ -11,7 +11,7 @@ import pandas as pd
 from kronos_sc._core.checks import known, listed, numbers
 from kronos_sc._core.log import info
 from kronos_sc.patches._labels import LabelImage, scan
-from kronos_sc.patches._raster import Affine, Raster, between, label_raster
+from kronos_sc.patches._raster import Affine, Raster, between, label_raster, labels_on
 from kronos_sc.patches._stored import unstored_labels
 
 if TYPE_CHECKING:
@@ -179,14 +179,7 @@ def units(
 
 def _cells(sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, instances: np.ndarray, *, size: int, key: str) -> Units:
     """Return windows around the pixel that holds each label's centroid."""
-    data, element = label_raster(sdata, region)
-    affine = between(element, image.element, names=(region, image.name))
-    if affine.identity and data.shape != image.shape:
-        msg = (
-            f"Labels {region!r} ({data.shape[0]} × {data.shape[1]} pixels) and image {image.name!r} ({image.shape[0]} × {image.shape[1]}) differ in size "
-            "and no transformation relates them. Give one of them its scale or translation with spatialdata.transformations.set_transformation."
-        )
-        raise ValueError(msg)
+    data, affine = labels_on(sdata, region, image)
     ids = _whole_ids(instances, region)
     table, copy = scan(data, name=region)
     where = pd.Index(table["label"]).get_indexer(ids)

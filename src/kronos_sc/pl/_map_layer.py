@@ -12,15 +12,14 @@ import pandas as pd
 from kronos_sc._core import results
 from kronos_sc._core.checks import known, listed
 from kronos_sc._core.keys import UNS_SPATIALDATA
-from kronos_sc._core.resolve import annotation, image_of, tissue_images
+from kronos_sc._core.resolve import CLASS, annotation, classes_of_labels, image_of, tissue_images
 from kronos_sc.pl._palette import Palette, category_colours, number_map
 from kronos_sc.pl._tissue import MOST_PIXELS, channel_names, pyramid
 
 if TYPE_CHECKING:
-    from anndata import AnnData
     from spatialdata import SpatialData
 
-_CLASS, _SUFFIX = "class", "_class"
+_SUFFIX = "_class"
 _CLEAR = {"artifact": ("foreground", "background")}  # classes that are no finding, by preset
 _DRAW = "Draw a map with tl.predict_map(sdata, probe), and name its key_added."
 
@@ -72,7 +71,7 @@ def _of_units(sdata: SpatialData, labels: str) -> bool:
     """Whether a table annotates labels and names no classes, as it does for cells."""
     for key, table in sdata.tables.items():
         if table.uns.get(UNS_SPATIALDATA) and labels in annotation(table, name=key).regions:
-            return _CLASS not in table.obs
+            return CLASS not in table.obs
     return False
 
 
@@ -94,14 +93,14 @@ def class_layer(sdata: SpatialData, key: str, image: Any, palette: Palette) -> L
     known(labels, sdata.labels, what="labels element with classes", fix=_DRAW)
     full = pyramid(sdata.labels[labels])[0]
     codes = _thinned(full)
-    table, named = _named(sdata, labels)
+    table, named = classes_of_labels(sdata, labels)
     named = named or {code: str(code) for code in np.unique(codes[codes > 0]).tolist()}
-    own = table.obs[_CLASS] if table is not None else None
+    own = table.obs[CLASS] if table is not None else None
     names = (
         list(own.cat.categories) if own is not None and isinstance(own.dtype, pd.CategoricalDtype) else list(dict.fromkeys(named.values()))
     )
     names = [str(name) for name in names]
-    colours = category_colours(_Plain if table is None else table, _CLASS, names, palette)
+    colours = category_colours(_Plain if table is None else table, CLASS, names, palette)
     place = {code: names.index(name) + 1 for code, name in named.items()}
     found, inverse = np.unique(codes, return_inverse=True)
     values = np.array([place.get(code, 0) for code in found.tolist()], dtype=np.intp)[inverse].reshape(codes.shape)
@@ -136,17 +135,6 @@ def _thinned(plane: Any) -> np.ndarray:
     step = -(-max(plane.shape) // MOST_PIXELS)
     rows, columns = (slice(step // 2, None, step) for _ in range(2))
     return np.asarray(plane[rows, columns])
-
-
-def _named(sdata: SpatialData, labels: str) -> tuple[AnnData | None, dict[int, str]]:
-    """Return the table that says which code is which class, and what it says."""
-    for key, table in sdata.tables.items():
-        if table.uns.get(UNS_SPATIALDATA) and _CLASS in table.obs:
-            what = annotation(table, name=key)
-            if len(rows := what.rows(table, labels)):
-                codes = pd.to_numeric(table.obs[what.instance_key].iloc[rows]).astype(int)
-                return table, dict(zip(codes.tolist(), table.obs[_CLASS].iloc[rows].astype(str), strict=True))
-    return None, {}
 
 
 def _corners(element: Any, image: Any, name: str) -> np.ndarray:
