@@ -104,6 +104,62 @@ def test_balanced_references(cells):
     np.testing.assert_allclose(scores["chance@1"], 1 / 3, atol=0.05)
 
 
+def test_common_types_are_drawn_and_rare_ones_searched_whole():
+    """On a line: eight B far to the right, two T near 0. Whichever two B are drawn, each query finds its own type first."""
+    x = np.array([100, 101, 102, 103, 104, 105, 106, 107, 0, 1, 200, 300, 0.5], np.float32)
+    types = ["B"] * 8 + ["T"] * 2 + ["B", "B", "T"]
+    obs = pd.DataFrame({"fold": ["a"] * 10 + ["b"] * 3, "type": types}, index=[f"u{i}" for i in range(13)])
+    units = AnnData(x[:, None], obs=obs)
+    found = {}
+    for most in (2, 1000, None):
+        ks.tl.retrieval_scores(units, "type", use_rep="X", k=3, max_per_class=most, key_added=f"at_{most}")
+        found[most] = ks.get.result(units, f"at_{most}").set_index("fold").loc["b"]
+    assert found[2]["n_reference"] == 4
+    assert found[2]["precision@3"] == pytest.approx(2 / 3)
+    assert found[2]["chance@3"] == 1.0  # three of four, of which two are right
+    assert found[None]["n_reference"] == 10
+    assert found[None]["precision@3"] == pytest.approx((1 + 1 + 2 / 3) / 3)
+    assert found[None]["chance@3"] == pytest.approx((1 + 1 + (1 - 8 / 10 * 7 / 9 * 6 / 8)) / 3)  # two T leave room for three B
+    pd.testing.assert_series_equal(found[1000], found[None])
+
+
+def test_the_units_searched_are_those_a_probe_is_trained_on(cells, monkeypatch):
+    from kronos_sc._methods.splits import cross_validation, first_of_each
+    from kronos_sc.tl import _retrieval_scores
+
+    codes = pd.Categorical(cells.obs["cell_type"]).codes.astype(np.int64)
+    folds = cells.obs["fold"].cat.codes.to_numpy()
+    splits = cross_validation(np.where(folds >= 0, codes, -1), folds, np.array(list("012")), np.random.default_rng(7).permutation(240))
+    nearest, searched = _retrieval_scores.nearest, []
+    monkeypatch.setattr(_retrieval_scores, "nearest", lambda side, *a, **k: (searched.append(side.rows), nearest(side, *a, **k))[1])
+    ks.tl.retrieval_scores(cells, "cell_type", use_rep="X_kronos", k=1, max_per_class=9, rng=7)
+    of_the_first, of_the_second = searched[:3], searched[3:]
+    for rows, other, split in zip(of_the_first, of_the_second, splits, strict=True):
+        np.testing.assert_array_equal(rows, other)
+        np.testing.assert_array_equal(rows, np.sort(first_of_each(split.train, codes, 9)))
+    assert dict(ks.get.result(cells, "cell_type_retrieval").groupby("fold")["n_reference"].first()) == dict.fromkeys("012", 27)
+    params = cells.uns["cell_type_retrieval"]["params"]
+    assert (params["max_per_class"], params["rng"]) == (9, 7)
+
+
+def test_the_draw_is_that_of_its_seed(cells):
+    def scores(rng):
+        table = ks.tl.retrieval_scores(cells, "cell_type", use_rep="X", k=1, max_per_class=9, rng=rng, copy=True)
+        return ks.get.result(table, "cell_type_retrieval")
+
+    pd.testing.assert_frame_equal(scores(1), scores(1))
+    pd.testing.assert_frame_equal(scores(np.random.default_rng(1)), scores(1))
+    assert not scores(1)["accuracy@1"].equals(scores(2)["accuracy@1"])
+
+
+def test_compositions_alone_are_searched_whole(cells):
+    ks.tl.retrieval_scores(cells, use_rep="X", composition_key="composition", k=1)
+    scores = ks.get.result(cells, "composition_retrieval")
+    folded = cells.obs["fold"].notna().sum()
+    assert (scores["n_reference"] + scores["n_query"] == folded).all()
+    assert cells.uns["composition_retrieval"]["params"]["max_per_class"] in ("", None)
+
+
 def test_scale_is_fitted_on_the_units_searched(cells):
     from sklearn.preprocessing import StandardScaler
 
@@ -163,6 +219,7 @@ def test_copy_and_files(cells, tmp_path):
         ({"composition_key": "composition", "max_per_class": 3}, ValueError, "max_per_class=3 needs classes"),
         ({"target": "cell_type", "k": 0}, ValueError, "k must be a whole number"),
         ({"target": "cell_type", "k": 200}, ValueError, "k=200 answers are wanted"),
+        ({"target": "cell_type", "k": 9, "max_per_class": 2}, ValueError, "6 units to search.*raise max_per_class=2, or"),
         ({"target": "cell_type", "fold_key": "block"}, KeyError, "pp.spatial_folds"),
         ({"target": "cell_type", "metric": "l1"}, ValueError, "metric='l1' is not a choice"),
     ],
