@@ -67,6 +67,28 @@ def test_wrong_number(image):
         ks.io.read_tiff(image, channels=["a", "b"])
 
 
+def test_panel_of_the_wrong_number(image, tmp_path):
+    (tmp_path / "panel.csv").write_text("channel,name,keep\nIr191,DNA1,1\nXe131,,0\nPb206,,0\nEr170,CD3,1\n")
+    with pytest.raises(
+        ValueError, match=r"names 4 channels \(2 without keep=0: 'row 3: Xe131', 'row 4: Pb206'\), but 'core\.ome\.tif' has 3"
+    ):
+        ks.io.read_tiff(image, channels=tmp_path / "panel.csv")
+
+
+def test_rows_left_out_count_as_planes_along_depth(tmp_path, cyx):
+    tifffile.imwrite(tmp_path / "a.tif", cyx, imagej=True, metadata={"axes": "ZYX"})
+    (tmp_path / "panel.csv").write_text("marker,remove\nDAPI,\nCD3,\nbackground,TRUE\nCD8,\n")
+    assert names(ks.io.read_tiff(tmp_path / "a.tif", channels=tmp_path / "panel.csv")) == ["DAPI", "CD3", "CD8"]
+
+
+@pytest.mark.parametrize("given", [["Blank", "CD3", "Blank"], None])
+def test_blanks_of_an_image_are_numbered(tmp_path, cyx, given, caplog):
+    tifffile.imwrite(tmp_path / "a.ome.tif", cyx, metadata={"axes": "CYX", "Channel": {"Name": ["Blank", "CD3", "Blank"]}})
+    with caplog.at_level("INFO", "kronos_sc"):
+        assert names(ks.io.read_tiff(tmp_path / "a.ome.tif", channels=given)) == ["Blank_1", "CD3", "Blank_2"]
+    assert "numbered: 'Blank'" in caplog.text
+
+
 def test_not_names(image):
     with pytest.raises(TypeError, match=r"channels must be names, got '1', '' among 3\. Pass one text per channel"):
         ks.io.read_tiff(image, channels=["a", 1, ""])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kronos_sc._core.log import info
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     import tifffile
@@ -34,7 +35,7 @@ def samples_error(series: tifffile.TiffPageSeries, path: Path) -> ValueError:
     )
 
 
-def channel_count(series: tifffile.TiffPageSeries, path: Path, named: int | None) -> int:
+def channel_count(series: tifffile.TiffPageSeries, path: Path, named: Collection[int]) -> int:
     """Return how many channels a series holds, or raise a ValueError that names its axes.
 
     Parameters
@@ -59,9 +60,9 @@ def channel_count(series: tifffile.TiffPageSeries, path: Path, named: int | None
     if not planes:
         return 1
     axis, size = planes[0]
-    if len(planes) == 1 and (axis not in "ZT" or size == named):
+    if len(planes) == 1 and (axis not in "ZT" or size in named):
         if axis in "ZT":
-            info(f"{path.name}: {size} planes along {axis} ({_MEANING[axis]}) are taken as the {named} channels named")
+            info(f"{path.name}: {size} planes along {axis} ({_MEANING[axis]}) are taken as the {size} channels named")
         return size
     found = ", ".join(f"{axis} ({_MEANING.get(axis, 'unknown')}) × {size}" for axis, size in planes)
     count = f"{size} names" if len(planes) == 1 else "names"

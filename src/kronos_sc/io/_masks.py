@@ -11,9 +11,9 @@ import numpy as np
 
 from kronos_sc._core.checks import listed
 from kronos_sc._core.log import info
+from kronos_sc._core.paths import existing
 from kronos_sc._core.warn import warn
 from kronos_sc.io._open import open_source
-from kronos_sc.io._paths import existing
 
 if TYPE_CHECKING:
     import dask.array as da

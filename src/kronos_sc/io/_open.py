@@ -46,7 +46,7 @@ class Source:
     mpp_from: str = ""
 
 
-def open_source(path: Path, *, series: int | None = None, named: int | None = None, without: Collection[Path] = ()) -> Source:
+def open_source(path: Path, *, series: int | None = None, named: Collection[int] = (), without: Collection[Path] = ()) -> Source:
     """Open a TIFF file, or a folder of one TIFF per channel.
 
     Parameters
@@ -56,7 +56,7 @@ def open_source(path: Path, *, series: int | None = None, named: int | None = No
     series
         Image of a file that holds several; None takes the largest.
     named
-        How many channel names the user gave: planes along z or time are taken as channels where there are as many.
+        How many channel names the user gave (a file may say several numbers): as many planes along z or time are taken as channels.
     without
         Files of a folder that are no channels.
     """
@@ -66,7 +66,7 @@ def open_source(path: Path, *, series: int | None = None, named: int | None = No
 def _open_folder(folder: Path, without: Collection[Path]) -> Source:
     """Put one single-plane TIFF per channel on top of each other."""
     paths = tiffs_in(folder, without=without)
-    parts = [_open_file(path, None, None) for path in paths]
+    parts = [_open_file(path, None, ()) for path in paths]
     if many := [path.name for path, part in zip(paths, parts, strict=True) if part.levels[0].shape[0] != 1]:
         msg = (
             f"In the folder {str(folder)!r}, one TIFF per channel, {listed(many)} hold more than one plane. "
@@ -88,7 +88,7 @@ def _open_folder(folder: Path, without: Collection[Path]) -> Source:
     return Source(folder, levels, tuple(stem(path) for path in paths), "file names", parts[0].mpp, parts[0].mpp_from)
 
 
-def _open_file(path: Path, series: int | None, named: int | None) -> Source:
+def _open_file(path: Path, series: int | None, named: Collection[int]) -> Source:
     with _opened(path) as (tif, every):
         chosen = _chosen(every, series, path)
         group = _siblings(chosen, every) if series is None else [chosen]

@@ -11,11 +11,11 @@ import pandas as pd
 
 from kronos_sc._core.checks import listed, numbers
 from kronos_sc._core.log import info
+from kronos_sc._core.paths import existing
 from kronos_sc._core.progress import track
 from kronos_sc._core.resolve import require_free, require_spatialdata
 from kronos_sc._core.warn import warn
 from kronos_sc.io._geojson import features, words
-from kronos_sc.io._paths import existing
 from kronos_sc.patches import Raster, raster
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from kronos_sc._core.checks import positive_integer
 from kronos_sc._core.log import info
+from kronos_sc._core.paths import existing
 from kronos_sc.io._elements import cell_table, image_element, labels_element
 from kronos_sc.io._masks import MaskPath, check_cells, check_keys, mask_files, open_mask
 from kronos_sc.io._names import channel_names, given_names
 from kronos_sc.io._open import open_source
-from kronos_sc.io._paths import existing
 from kronos_sc.io._units import given_mpp, stored_size
 from kronos_sc.patches import label_table
 
@@ -53,8 +53,11 @@ def read_tiff(
         several as a dict from name to either, as in `{"cells": path, "nuclei": path}`. Of a mask with a pyramid, the level of the
         image's size is taken.
     channels
-        Names in stored order: a list, or the path of a text file with one name per line or a CSV or TSV with a column such as
-        `marker_name`, `marker`, `target`, `name` or `channel`. By default names come from OME-XML, page descriptions or file names.
+        Names in stored order: a list, or the path of a panel file. That is a text of one name per line; a CSV or TSV, of any
+        spreadsheet's making, with a column such as `marker_name`, `marker`, `target`, `name` or `channel`; a table of cycles and
+        channels; or JSON with a list of names. Rows marked as not used (`keep` 0, `remove` TRUE) are left out where that gives the
+        number of planes; where a column numbers the channels, rows follow it; blanks that repeat are numbered. By default names come
+        from OME-XML, page descriptions or file names.
         Planes that a file declares as depth or time are read as channels when as many names are given.
     image_key, labels_key, table_key
         Names of the elements; `labels_key` is for a single mask.
@@ -110,8 +113,11 @@ def read_tiff(
     found = existing(path, argument="path")
     files = mask_files(mask, labels_key)
     check_keys(image_key, list(files), table_key)
-    given, size, edges = given_names(channels), None if mpp is None else given_mpp(mpp), _edges(chunks)
-    source = open_source(found, series=series, named=len(given) if given else None, without=[file.path for file in files.values()])
+    given = given_names(channels)
+    size = None if mpp is None else given_mpp(mpp)
+    edges = _edges(chunks)
+    named = given.counts if given else set()
+    source = open_source(found, series=series, named=named, without=[file.path for file in files.values()])
     names, stacks = channel_names(source, given), _levels(source, level)
     size = _mpp(source, size, stacks[0])
     labels = {name: open_mask(file, stacks[0].shape[1:], found, edges) for name, file in files.items()}

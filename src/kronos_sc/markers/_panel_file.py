@@ -1,0 +1,261 @@
+"""Panel files: which row names which channel, which rows are in the image, and in which order.
+
+Tables of steinbock, MCMICRO, CODEX, HTAN and of people's own spreadsheets come in here and leave as names in the order of the planes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kronos_sc._core.checks import listed, numbers
+from kronos_sc._core.log import info
+from kronos_sc._core.paths import existing
+from kronos_sc.markers._distinct import numbered
+from kronos_sc.markers._panel_order import channel_order
+from kronos_sc.markers._panel_text import Record, read_records, squeezed
+from kronos_sc.markers._panel_wide import is_wide, unfolded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from kronos_sc.markers._panel_text import Records
+
+# A file often has several of these; those that can only be a marker's name go first. All without case, blanks and punctuation.
+_NAMES = (
+    *("markername", "marker", "markers", "targetname", "target", "cleantarget", "targets", "channelname", "channelnames", "name"),
+    *("label", "antibody", "antibodyname", "antibodies", "biomarker", "biomarkers", "protein", "antigen", "stain", "channel", "channels"),
+)
+_CHANNELS = {"channel", "channels"}
+# What names a channel whose name is left empty.
+_INSTEAD = (*_NAMES, "metaltag", "metal", "isotope", "metalisotope", "channelid", "fluorophore", "fluor", "dye", "filter")
+_KEEP = ("keep", "use", "used", "include", "included", "selected", "full", "passedqc", "channelpassedqc")
+_REMOVE = ("remove", "removed", "exclude", "excluded", "drop", "skip", "ignore", "discard")
+_YES = {"1", "1.0", "true", "t", "yes", "y", "x", "keep"}
+_NO = {"0", "0.0", "false", "f", "no", "n", "", "nan", "na", "none", "-"}
+_MISSING = {"", "nan", "NaN", "NA", "N/A", "n/a", "#N/A", "<NA>", "null", "-", "--"}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A column that says which rows are channels of the image.
+
+    Parameters
+    ----------
+    words
+        What it says of the others, as in "keep=0".
+    rows
+        Positions of those it keeps.
+    """
+
+    words: str
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The names of a file, or of a list, in the order of the planes.
+
+    Parameters
+    ----------
+    source
+        Name of the file, or the argument they were given as.
+    every
+        All names, empty where a row has none.
+    rows
+        Their rows in the file, counted from 1.
+    selections
+        Which of them may be all there is in the image, the likeliest first.
+    cyclic
+        Whether names come from cycles, each of which has a nuclear stain.
+    """
+
+    source: str
+    every: tuple[str, ...]
+    rows: tuple[int, ...]
+    selections: tuple[Selection, ...] = ()
+    cyclic: bool = False
+
+    @property
+    def counts(self) -> set[int]:
+        """How many planes an image may have that these names belong to."""
+        return {len(self.every), *(len(selection.rows) for selection in self.selections)}
+
+    def names(self, count: int | None = None) -> list[str]:
+        """Return the names of an image of `count` planes; without it those that the file keeps."""
+        chosen = range(len(self.every))
+        fits = [selection for selection in self.selections if count in (None, len(selection.rows))]
+        if fits and count != len(self.every):
+            chosen = fits[0].rows
+            out = sorted(set(range(len(self.every))) - set(chosen))
+            info(f"{self.source}: {len(out)} of {len(self.every)} rows are left out ({fits[0].words}): {self.described(out)}")
+        elif self.selections and count is not None and count == len(self.every):
+            out = sorted(set(chosen) - set(self.selections[0].rows))
+            info(
+                f"{self.source}: the image has all {count} channels, so those marked {self.selections[0].words} are named too: "
+                f"{self.described(out)}"
+            )
+        found = [self.every[position] for position in chosen]
+        if unnamed := [self.rows[position] for position in chosen if not self.every[position]]:
+            info(f"{self.source}: rows {numbers(unnamed)} have no name and are numbered")
+        return numbered([name or f"channel_{place}" for place, name in enumerate(found)], self.source, cyclic=self.cyclic)
+
+    def described(self, positions: Sequence[int]) -> str:
+        """Return rows with their names, for messages."""
+        return listed(f"row {self.rows[position]}: {self.every[position] or 'no name'}" for position in positions)
+
+    def told(self) -> str:
+        """Return how many names there are, and which are not kept, for messages."""
+        told = f"{len(self.every)} channels"
+        for selection in self.selections[:1]:
+            out = sorted(set(range(len(self.every))) - set(selection.rows))
+            told += f" ({len(selection.rows)} without {selection.words}: {self.described(out)})"
+        return told
+
+
+def read_channel_names(path: str | Path, *, argument: str = "channels") -> list[str]:
+    """Read the channel names of a panel file, in the order of the planes.
+
+    Rows that the file marks as not used (`keep` 0, `remove` TRUE) are left out; blanks that repeat are numbered.
+
+    Parameters
+    ----------
+    path
+        A text file of one name per line; a CSV or TSV, of any program, with a column such as `marker`; a table of cycles and channels;
+        or JSON with a list of names.
+    argument
+        How the caller names the path, for errors.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        It holds no names, or is no text; its channel numbers contradict each other.
+    """
+    return read_panel(existing(path, argument=argument)).names()
+
+
+def read_panel(path: Path) -> Panel:
+    """Read a panel file, or raise a ValueError that says what is wrong with it."""
+    records = read_records(path, _is_header)
+    if not records.rows:
+        msg = f"{str(path)!r} holds no channel names. Write one name per line, or a table with a column 'marker'."
+        raise ValueError(msg)
+    if records.header is None:
+        return _without_header(records.rows, path)
+    header = [squeezed(cell) for cell in records.header.cells]
+    if is_wide(header) and not set(header) & (set(_NAMES) - _CHANNELS):
+        names, rows = unfolded(records.header, records.rows, path)
+        used = tuple(position for position, name in enumerate(names) if name)
+        selections = (Selection("an empty cell", used),) if len(used) < len(names) else ()
+        return Panel(path.name, tuple(name or "Blank" for name in names), tuple(rows), selections, cyclic=True)
+    return _table(records.header, _fitted(records, path), path)
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    return any(cell in _NAMES for cell in cells) or is_wide(cells)
+
+
+def _fitted(records: Records, path: Path) -> tuple[Record, ...]:
+    """Return rows no longer than the header: what separators at the ends of lines leave goes, as do the row names that R writes."""
+    width = len(records.header.cells)
+    filled = [max(place for place, cell in enumerate(record.cells, 1) if cell) for record in records.rows]
+    longer = [record.row for record, length in zip(records.rows, filled, strict=True) if length > width]
+    if not longer:
+        return records.rows
+    ids = [record.cell(0) for record in records.rows]
+    if all(len(record.cells) == width + 1 for record in records.rows) and ids == [str(i) for i in range(1, len(ids) + 1)]:
+        return tuple(Record(record.row, record.cells[1:]) for record in records.rows)
+    msg = (
+        f"Rows {numbers(longer)} of {str(path)!r} have more cells than its header ({width}: {listed(records.header.cells)}). "
+        'Put names that hold the separator in quotes, as in "Ki-67, clone B56", or save the table anew as CSV UTF-8.'
+    )
+    raise ValueError(msg)
+
+
+def _table(header: Record, rows: tuple[Record, ...], path: Path) -> Panel:
+    """Return the panel of a table of one row per channel."""
+    columns = {squeezed(cell): place for place, cell in reversed(list(enumerate(header.cells)))}
+    texts = [name for name in _NAMES if name in columns and not _is_number_column(rows, columns[name])]
+    if not texts:
+        msg = (
+            f"{str(path)!r} has the columns {listed(header.cells)}, none of them known to hold names. "
+            "Name one of them 'marker', or pass channels=[...]."
+        )
+        raise ValueError(msg)
+    selections = _selections(header, rows, columns)
+    order = channel_order(header, rows, columns, [selection.rows for selection in selections], path)
+    place = {old: new for new, old in enumerate(order)}
+    moved = tuple(Selection(one.words, tuple(sorted(place[position] for position in one.rows))) for one in selections)
+    names, borrowed = _named(rows, columns, texts)
+    if borrowed:
+        info(
+            f"{path.name}: rows {numbers(borrowed)} have no {header.cells[columns[texts[0]]]!r} and are called as another column calls them"
+        )
+    cyclic = any(name in columns for name in ("cycle", "cyclenumber", "round", "cyclenum", "cycleno"))
+    return Panel(path.name, tuple(names[old] for old in order), tuple(rows[old].row for old in order), moved, cyclic)
+
+
+def _is_number_column(rows: Sequence[Record], column: int) -> bool:
+    cells = [record.cell(column) for record in rows]
+    return all(re.fullmatch(r"\d+(\.0)?", cell) or cell in _MISSING for cell in cells)
+
+
+def _named(rows: Sequence[Record], columns: dict[str, int], texts: Sequence[str]) -> tuple[list[str], list[int]]:
+    """Return the name of each row, and the rows that took it from another column."""
+    others = [name for name in (*texts[1:], *_INSTEAD) if name in columns]
+    names = []
+    borrowed = []
+    for record in rows:
+        name = record.cell(columns[texts[0]])
+        if name in _MISSING:
+            cells = (record.cell(columns[other]) for other in others)
+            name = next((cell for cell in cells if cell not in _MISSING and not re.fullmatch(r"[\d.]+", cell)), "")
+            if name:
+                borrowed.append(record.row)
+        names.append(name)
+    return names, borrowed
+
+
+def _selections(header: Record, rows: Sequence[Record], columns: dict[str, int]) -> list[Selection]:
+    """Return which rows each column of yes and no keeps; the likeliest first, all of them together last."""
+    found = []
+    for name in (*_KEEP, *_REMOVE):
+        cells = [record.cell(columns[name]).lower() for record in rows] if name in columns else []
+        # a column of other words, or of none at all, decides nothing
+        if not set(cells) & _YES or not set(cells) <= _YES | _NO:
+            continue
+        kept = tuple(position for position, cell in enumerate(cells) if (cell in _YES) != (name in _REMOVE))
+        title = header.cells[columns[name]]
+        words = f"{title}={next((cell for cell in cells if (cell in _YES) == (name in _REMOVE)), '')}"
+        if 0 < len(kept) < len(rows):
+            found.append(Selection(words, kept))
+    if len(found) > 1:
+        both = set.intersection(*(set(one.rows) for one in found))
+        found.append(Selection(" or ".join(one.words for one in found), tuple(sorted(both))))
+    return [one for one in found if one.rows]
+
+
+def _without_header(rows: Sequence[Record], path: Path) -> Panel:
+    """Return the panel of a file that names no column: names alone, or names beside numbers, or all names in one line."""
+    width = max(len(record.cells) for record in rows)
+    used = [column for column in range(width) if any(record.cell(column) for record in rows)]
+    texts = [column for column in used if not _is_number_column(rows, column)]
+    if len(rows) == 1 and len(texts) > 1:
+        names = tuple(cell for cell in rows[0].cells if cell)
+        return Panel(path.name, names, (rows[0].row,) * len(names))
+    if len(texts) != 1:
+        first = rows[0].cells
+        msg = (
+            f"{str(path)!r} has the columns {listed(first)}, none of them known to hold names. "
+            "Name one of them 'marker', or pass channels=[...]."
+        )
+        raise ValueError(msg)
+    beside = [column for column in used if column not in texts]
+    header = Record(0, tuple("channel_number" if [column] == beside else "" for column in range(width)))
+    order = channel_order(header, rows, {"channelnumber": beside[0]} if len(beside) == 1 else {}, [], path)
+    names = tuple(rows[old].cell(texts[0]) for old in order)
+    return Panel(path.name, tuple("" if name in _MISSING else name for name in names), tuple(rows[old].row for old in order))
