@@ -124,18 +124,79 @@ def test_labels_of_double_resolution(make):
         np.testing.assert_array_equal(got, want)
 
 
+TURN = Affine([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]], input_axes=("y", "x"), output_axes=("y", "x"))
+BENT = {"rotation": TURN, "swap": MapAxis({"x": "y", "y": "x"}), "flip": Scale([-1, 1], axes=("y", "x"))}
+
+
 @pytest.mark.parametrize(
-    "transformation",
+    ("back", "transformation"),
     [
-        Affine([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]], input_axes=("y", "x"), output_axes=("y", "x")),
-        MapAxis({"x": "y", "y": "x"}),
-        Scale([-1, 1], axes=("y", "x")),
+        (lambda labels: labels[::-1], Sequence([Scale([-1, 1], axes=("y", "x")), Translation([150, 0], axes=("y", "x"))])),
+        (lambda labels: labels.T, MapAxis({"x": "y", "y": "x"})),
+        (lambda labels: np.rot90(labels), Affine([[0, 1, 0], [-1, 0, 190], [0, 0, 1]], input_axes=("y", "x"), output_axes=("y", "x"))),
     ],
+    ids=["flip", "swap", "quarter turn"],
 )
-def test_rotation_swap_and_flip_are_errors(make, transformation):
-    sdata = moved(make(), cells=transformation)
-    with pytest.raises(ValueError, match=r"'cells' and 'image' are related by a rotation, shear or flip; .*spatialdata\.transform\("):
-        plan_units(sdata)
+@pytest.mark.parametrize("turned", ["cells", "image"])
+def test_labels_that_are_mirrored_or_turned(make, back, transformation, turned):
+    """The transformation brings back what was mirrored or turned, whether the labels carry it or the image its inverse."""
+    sdata = make((150, 190))
+    other = make((150, 190), labels=back(np.asarray(sdata["cells"].data)).copy())
+    if turned == "cells":
+        moved(other, cells=transformation)
+    else:
+        matrix = np.linalg.inv(transformation.to_affine_matrix(("y", "x"), ("y", "x")))
+        moved(other, image=Affine(matrix, input_axes=("y", "x"), output_axes=("y", "x")))
+    one, same = plan_units(sdata)[0], plan_units(other)[0]
+    assert same.ids.tolist() == one.ids.tolist()
+    assert same.area.tolist() == one.area.tolist()
+    np.testing.assert_allclose(same.y, one.y, atol=1)  # a centroid between two pixels goes to the other one of them
+    np.testing.assert_allclose(same.x, one.x, atol=1)
+    np.testing.assert_array_equal(same.labels.read(-5, 160, -7, 200), one.labels.read(-5, 160, -7, 200))
+
+
+def test_labels_turned_by_some_degrees(make):
+    """Each image pixel takes the label under its centre: what scipy finds by the nearest pixel, in blocks that do not matter."""
+    from scipy.ndimage import affine_transform
+
+    angle = np.deg2rad(10)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 20], [np.sin(angle), np.cos(angle), -12.3], [0, 0, 1]])
+    labels = np.zeros((150, 300), np.int32)
+    labels[40:110, 60:240] = np.random.default_rng(0).integers(0, 90, (70, 180))
+    sdata = make((150, 300), labels=labels)
+    source = plan_units(moved(sdata, image=Affine(turn, input_axes=("y", "x"), output_axes=("y", "x"))))[0].labels
+    corner = turn @ [0.5, 0.5, 1] - [0.5, 0.5, 0]  # scipy counts from the centres of pixels
+    expected = affine_transform(labels, turn[:2, :2], corner[:2], order=0)
+    np.testing.assert_array_equal(source.read(0, 150, 0, 300), expected)
+    np.testing.assert_array_equal(source.read(40, 90, 250, 300), expected[40:90, 250:])
+
+
+def boxes_of(sdata):
+    ks.pp.tile(sdata, size=32)
+    return moved(sdata, patches=Identity(), image=Identity())
+
+
+@pytest.mark.parametrize("bent", BENT)
+@pytest.mark.parametrize("name", ["patches", "image", "both"])
+def test_boxes_do_not_follow_a_rotation_and_the_error_names_what_is_turned(make, bent, name):
+    sdata = boxes_of(make())
+    names = ["patches", "image"] if name == "both" else [name]
+    moved(sdata, **dict.fromkeys(names, BENT[bent]))
+    if name == "both":  # turned alike, they fit together
+        assert len(plan_boxes(sdata)) > 0
+        moved(sdata, image=Sequence([BENT[bent], TURN]))
+    found = {"patches": "shapes 'patches' has", "image": "image 'image' has", "both": "shapes 'patches' and image 'image' both have"}
+    match = rf"'patches' and 'image' are related by a rotation, shear or flip; .*'global' {found[name]} such .*spatialdata\.transform\("
+    with pytest.raises(ValueError, match=match) as caught:
+        plan_boxes(sdata)
+    assert [f"spatialdata.transform(sdata['{each}']" in str(caught.value) for each in names] == [True] * len(names)
+    assert str(caught.value).count("spatialdata.transform(") == len(names)
+
+
+def plan_boxes(sdata):
+    target = patches.target(sdata, image_key=None, labels_key=None, shapes_key="patches", table="patches_table", scale=None)
+    ((region, image),) = target.images.items()
+    return patches.units(sdata, target.table, target.annotation, region, image, size=None)
 
 
 def test_elements_without_a_common_system(make):

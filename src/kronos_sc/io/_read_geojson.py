@@ -186,4 +186,4 @@ def _element(frame: GeoDataFrame, image: Raster) -> GeoDataFrame:
     from spatialdata.models import ShapesModel
     from spatialdata.transformations import get_transformation
 
-    return ShapesModel.parse(frame, transformations=get_transformation(image.element, get_all=True))
+    return ShapesModel.parse(frame, transformations=dict(get_transformation(image.element, get_all=True)))

@@ -10,6 +10,7 @@ import numpy as np
 from kronos_sc._core.checks import listed, repeated
 from kronos_sc._core.keys import MICROMETRE
 from kronos_sc._core.resolve import image_of
+from kronos_sc.patches._straighten import how_to_straighten, turned
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -94,46 +95,74 @@ def label_raster(sdata: SpatialData, labels_key: str) -> tuple[da.Array, Any]:
 
 @dataclass(frozen=True)
 class Affine:
-    """Scale and shift per axis: image pixel = scale · element coordinate + shift.
+    """From an element to an image: row = scale[0] · y + cross[0] · x + shift[0], column = cross[1] · y + scale[1] · x + shift[1].
 
     Parameters
     ----------
     scale
-        (rows, columns), positive.
+        (rows, columns); positive unless the element is mirrored or turned.
     shift
         (rows, columns), image pixels.
+    cross
+        How far a row moves with x, and a column with y: 0 unless the element is rotated, sheared or has its axes swapped.
     """
 
     scale: tuple[float, float] = (1.0, 1.0)
     shift: tuple[float, float] = (0.0, 0.0)
+    cross: tuple[float, float] = (0.0, 0.0)
 
     @property
     def identity(self) -> bool:
         """Whether both grids are the same."""
-        return self.scale == (1.0, 1.0) and self.shift == (0.0, 0.0)
+        return self == Affine()
+
+    @property
+    def upright(self) -> bool:
+        """Whether there is nothing but a positive scale and a shift."""
+        return self.cross == (0.0, 0.0) and min(self.scale) > 0
+
+    @property
+    def area(self) -> float:
+        """Pixels of the image that a pixel of the element covers."""
+        return abs(self.scale[0] * self.scale[1] - self.cross[0] * self.cross[1])
 
     def apply(self, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Map element coordinates to image pixels."""
-        return y * self.scale[0] + self.shift[0], x * self.scale[1] + self.shift[1]
+        if self.cross == (0.0, 0.0):
+            return y * self.scale[0] + self.shift[0], x * self.scale[1] + self.shift[1]
+        row = y * self.scale[0] + x * self.cross[0] + self.shift[0]
+        return row, y * self.cross[1] + x * self.scale[1] + self.shift[1]
+
+    def inverse(self) -> Affine:
+        """Return the map from image pixels to element coordinates."""
+        (a, d), (b, c) = self.scale, self.cross
+        determinant = a * d - b * c
+        a, b, c, d = d / determinant, -b / determinant, -c / determinant, a / determinant
+        y, x = self.shift
+        return Affine((a, d), (-(a * y + b * x), -(c * y + d * x)), (b, c))
 
 
-def between(element: Any, image: Any, *, names: tuple[str, str]) -> Affine:
-    """Return the map from an element's intrinsic coordinates to an image's pixels, through a coordinate system they share."""
-    matrix = _matrix(element, image, names)
-    off_diagonal = np.abs([matrix[0, 1], matrix[1, 0]]).max()
-    if off_diagonal > 1e-9 * np.abs(matrix).max() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
-        msg = (
-            f"{names[0]!r} and {names[1]!r} are related by a rotation, shear or flip; scale and translation are honoured. "
-            f"Bring {names[0]!r} onto the image's axes first with spatialdata.transform(sdata[{names[0]!r}], to_coordinate_system=...)."
-        )
+def between(element: Any, image: Any, *, names: tuple[str, str], upright: bool = True) -> Affine:
+    """Return the map from an element's intrinsic coordinates to an image's pixels, through a coordinate system they share.
+
+    Raises a ValueError for more than scale and translation, which windows and boxes cannot follow, unless `upright` is False.
+    """
+    system, forward, back = _matrices(element, image, names)
+    matrix = np.linalg.inv(back) @ forward
+    bent = turned(matrix)
+    if bent and upright:
+        advice = how_to_straighten(dict(zip(names, (element, image), strict=True)), dict(zip(names, (forward, back), strict=True)), system)
+        msg = f"{names[0]!r} and {names[1]!r} are related by a rotation, shear or flip; scale and translation are honoured. {advice}"
         raise ValueError(msg)
-    return Affine(*(tuple(_snapped(float(v)) for v in pair) for pair in ((matrix[0, 0], matrix[1, 1]), (matrix[0, 2], matrix[1, 2]))))
+    (a, b, y), (c, d, x) = ([_snapped(float(value)) for value in row] for row in matrix[:2])
+    return Affine((a, d), (y, x), (b, c) if bent else (0.0, 0.0))
 
 
 def labels_on(sdata: SpatialData, labels_key: str, image: Raster) -> tuple[da.Array, Affine]:
     """Return full-resolution labels (rows, columns), and the map from their pixels to an image's; a ValueError if nothing relates them."""
     data, element = label_raster(sdata, labels_key)
-    affine = between(element, image.element, names=(labels_key, image.name))
+    # each pixel of the image takes the label under its centre, however the labels lie
+    affine = between(element, image.element, names=(labels_key, image.name), upright=False)
     if affine.identity and data.shape != image.shape:
         msg = (
             f"Labels {labels_key!r} ({data.shape[0]} × {data.shape[1]} pixels) and image {image.name!r} ({image.shape[0]} × {image.shape[1]}) differ in size "
@@ -148,8 +177,8 @@ def _snapped(value: float) -> float:
     return float(round(value)) if abs(value - round(value)) < 1e-9 * max(1.0, abs(value)) else value
 
 
-def _matrix(element: Any, image: Any, names: tuple[str, str]) -> np.ndarray:
-    """Return the 3 × 3 matrix (y, x, 1) from one element to the other."""
+def _matrices(element: Any, image: Any, names: tuple[str, str]) -> tuple[str, np.ndarray, np.ndarray]:
+    """Return a coordinate system that two elements share, and the 3 × 3 matrix (y, x, 1) from each of them to it."""
     from spatialdata.transformations import get_transformation
 
     mine, theirs = get_transformation(element, get_all=True), get_transformation(image, get_all=True)
@@ -163,7 +192,7 @@ def _matrix(element: Any, image: Any, names: tuple[str, str]) -> np.ndarray:
     system = "global" if "global" in shared else shared[0]
     axes = ("y", "x")
     forward, back = (t[system].to_affine_matrix(input_axes=axes, output_axes=axes) for t in (mine, theirs))
-    return np.linalg.inv(back) @ forward
+    return system, forward, back
 
 
 def pixel_size(image: Raster) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from kronos_sc._core.resolve import Annotation
     from kronos_sc.patches._plan import Rect
 
+_SQUARE = 256  # edge of what is looked up at once where labels and image are turned against each other
+
 
 @dataclass(frozen=True)
 class LabelSource:
-    """Labels read on the pixel grid of an image, whatever their own scale and shift.
+    """Labels read on the pixel grid of an image, whatever their own scale, shift and direction.
 
     Parameters
     ----------
@@ -41,6 +44,8 @@ class LabelSource:
         """Return labels under image rows `y0`–`y1` and columns `x0`–`x1`; 0 where there are none."""
         if self.affine.identity:
             return self.image.read(y0, y1, x0, x1)
+        if not self.affine.upright:
+            return self._read_turned(y0, y1, x0, x1)
         # the label pixel that holds the centre of each image pixel
         rows, columns = (
             np.floor((np.arange(start, stop) + 0.5 - shift) / scale).astype(np.int64)
@@ -48,6 +53,19 @@ class LabelSource:
         )
         corner = self.image.read(rows[0], rows[-1] + 1, columns[0], columns[-1] + 1)
         return corner[rows - rows[0]][:, columns - columns[0]]
+
+    def _read_turned(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """Return labels that are rotated, sheared or mirrored against the image."""
+        out = np.zeros((y1 - y0, x1 - x0), self.image.dtype)
+        back = self.affine.inverse()
+        # by squares, because what a long strip covers on a turned grid is far larger than itself
+        for top, left in product(range(y0, y1, _SQUARE), range(x0, x1, _SQUARE)):
+            y, x = np.mgrid[top : min(top + _SQUARE, y1), left : min(left + _SQUARE, x1)]
+            rows, columns = (np.floor(c).astype(np.int64) for c in back.apply(y + 0.5, x + 0.5))
+            corner = self.image.read(rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
+            found = corner[rows - rows.min(), columns - columns.min()]
+            out[top - y0 : top - y0 + found.shape[0], left - x0 : left - x0 + found.shape[1]] = found
+        return out
 
 
 @dataclass(frozen=True)
@@ -173,7 +191,8 @@ def units(
         raise KeyError(msg)
     if spatial_key is not None:
         element = label_raster(sdata, region)[1] if region in sdata.labels else sdata.shapes[region]
-        found = _recentred(found, table, spatial_key, between(element, image.element, names=(region, image.name)))
+        affine = between(element, image.element, names=(region, image.name), upright=region in sdata.shapes)
+        found = _recentred(found, table, spatial_key, affine)
     return _inside(found, image, table)
 
 

@@ -135,7 +135,7 @@ def _boxes(origins: np.ndarray, size: int, image: Raster) -> GeoDataFrame:
 
     y, x = origins[:, 0], origins[:, 1]
     frame = geopandas.GeoDataFrame(geometry=shapely.box(x, y, x + size, y + size))
-    return ShapesModel.parse(frame, transformations=get_transformation(image.element, get_all=True))
+    return ShapesModel.parse(frame, transformations=dict(get_transformation(image.element, get_all=True)))
 
 
 def _table(origins: np.ndarray, size: int, step: int, region: str, shares: dict[str, np.ndarray]) -> AnnData:

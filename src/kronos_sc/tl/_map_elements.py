@@ -168,4 +168,4 @@ def _outlines(codes_rc: np.ndarray, image: Raster, tiling: Tiling, classes: Sequ
     geometry = shapely.intersection(geometry, shapely.box(0, 0, *tiling.shape[::-1]))
     names = pd.Categorical([classes[code - 1] for code, _ in found], categories=list(classes))
     frame = geopandas.GeoDataFrame({"class": names}, geometry=geometry)
-    return ShapesModel.parse(frame, transformations=get_transformation(image.element, get_all=True))
+    return ShapesModel.parse(frame, transformations=dict(get_transformation(image.element, get_all=True)))

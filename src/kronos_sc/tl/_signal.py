@@ -62,8 +62,7 @@ def warn_if_cut(units: Units, inside: np.ndarray) -> None:
             f"{int(gone.sum())} of {len(units)} cells of {units.region!r} have no pixel of theirs in their window, so their features describe nothing. "
             "They vanish at a coarse scale=, or spatial_key= does not hold x and y in pixels of the image."
         )
-    scale = units.labels.affine.scale
-    expected = units.area * scale[0] * scale[1]
+    expected = units.area * units.labels.affine.area
     slack = 0 if units.labels.affine.identity else 2 * np.sqrt(expected) + 1  # pixels of the outline, on another grid
     cut = ~gone & (inside < 0.9 * expected - slack)
     if cut.any():
