@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kronos_sc._core.checks import known, listed
+from kronos_sc._core.features import feature_frame, has_named_features
 from kronos_sc._core.keys import EmbedKeys
 from kronos_sc._core.lazy import is_lazy
 from kronos_sc._core.record import thaw
+from kronos_sc._core.representation import Representation
 from kronos_sc._core.resolve import as_table
 
 if TYPE_CHECKING:
@@ -60,8 +62,8 @@ def embedding(
 
     Returns
     -------
-    Array (`unit`, `marker`, `feature`), a view of `obsm` where all markers are taken. Features on disk stay there: the array is a dask array,
-    of which `.compute()` reads what was selected.
+    Array (`unit`, `marker`, `feature`), a view of `obsm` where all markers are taken; features have names where the model gives them
+    (`"mean"` of `mean-marker+`). Features on disk stay there: the array is a dask array, of which `.compute()` reads what was selected.
     """
     import xarray as xr
 
@@ -74,12 +76,11 @@ def embedding(
     if values.shape[1] % len(names) or "marker" not in list(record(table, key=key)["params"]["features"]):
         msg = f"obsm[{slot!r}] holds one vector per unit, not one per marker ({values.shape[1]} features, {len(names)} markers). Read it from obsm directly."
         raise ValueError(msg)
-    array = xr.DataArray(
-        _by_marker(values, len(names)),
-        dims=("unit", "marker", "feature"),
-        coords={"unit": table.obs_names.to_numpy(), "marker": names},
-        name=slot,
-    )
+    coords = {"unit": table.obs_names.to_numpy(), "marker": names}
+    frame = feature_frame(table, Representation(slot, values))
+    if has_named_features(frame):
+        coords["feature"] = list(frame["feature"].iloc[: values.shape[1] // len(names)])
+    array = xr.DataArray(_by_marker(values, len(names)), dims=("unit", "marker", "feature"), coords=coords, name=slot)
     if markers is None:
         return array
     markers = [markers] if isinstance(markers, str) else list(markers)

@@ -55,6 +55,8 @@ class MeanMarkerPlus(Model):
 
     key = "mean_marker_plus"
     needs_statistics: ClassVar[bool] = False
+    per_marker: ClassVar[tuple[str, ...]] = PER_MARKER
+    per_unit: ClassVar[tuple[str, ...]] = PER_UNIT
 
     def __init__(self) -> None:
         self.card, self.vocabulary = MEAN_MARKER_PLUS, paper_vocabulary(mean=0.0, std=1.0)
@@ -70,11 +72,6 @@ class MeanMarkerPlus(Model):
     def feature_names(self, markers: Sequence[str], kind: str = "marker") -> list[str]:
         """Return the name of each feature, `{marker}_{statistic}`, or those of the shape for the kind `"cls"`."""
         return list(PER_UNIT) if kind == "cls" else [f"{marker}_{statistic}" for marker in markers for statistic in PER_MARKER]
-
-    @property
-    def facts(self) -> dict[str, object]:
-        """Return what an embedding records of its model, the order of the features included."""
-        return super().facts | {"per_marker": list(PER_MARKER), "per_unit": list(PER_UNIT)}
 
     def encode(
         self, pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor, mask_bhw: torch.Tensor, kinds: tuple[str, ...]

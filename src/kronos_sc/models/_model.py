@@ -53,6 +53,9 @@ class Model(ABC):
         Whether pixels are z-scored; else they are only scaled to [0, 1].
     image_statistics
         Whether markers without statistics take those of the images of a call; else they are an error.
+    per_marker, per_unit
+        Names of the features of a marker and of a unit, in order, where each means something (`"mean"`, `"area"`); empty where they are
+        numbered. An embedding records them, and :func:`kronos_sc.get.feature_names` names its columns by them.
     """
 
     card: Card
@@ -62,6 +65,8 @@ class Model(ABC):
     key: str = "embedding"
     needs_statistics: ClassVar[bool] = True
     image_statistics: ClassVar[bool] = False
+    per_marker: ClassVar[tuple[str, ...]] = ()
+    per_unit: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def width(self, kind: str, markers: int) -> int:
@@ -113,4 +118,6 @@ class Model(ABC):
     def facts(self) -> dict[str, object]:
         """Return what an embedding records of its model."""
         card = self.card
-        return {"name": card.name, "sha256": self.sha256, "licence": card.licence, "trained": card.trained, "source": card.source}
+        known = {"name": card.name, "sha256": self.sha256, "licence": card.licence, "trained": card.trained, "source": card.source}
+        names = {"per_marker": list(self.per_marker), "per_unit": list(self.per_unit)}
+        return known | {field: value for field, value in names.items() if value}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from kronos_sc._core.checks import listed, near
+from kronos_sc._core.features import feature_frame
+from kronos_sc._core.representation import Representation
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -19,7 +21,8 @@ _FEATURE = re.compile(r"(?P<slot>.+)\[(?P<column>.+)\]")
 def values(table: AnnData, key: str) -> pd.Series:
     """Return the values of one colour key, categorical or float64, one per row.
 
-    Looked for in this order: column of `obs`, name of a variable (values of `X`), `"X_kronos[12]"` for column 12 of `obsm["X_kronos"]`.
+    Looked for in this order: column of `obs`, name of a variable (values of `X`), `"X_kronos[12]"` for column 12 of `obsm["X_kronos"]`;
+    `"X_mean_marker_plus[CD3_mean]"` names it as `get.feature_names` does.
     """
     if key in table.obs:
         return _clean(table.obs[key])
@@ -29,7 +32,7 @@ def values(table: AnnData, key: str) -> pd.Series:
         return pd.Series(dense.ravel().astype(float), index=table.obs_names)
     found = _FEATURE.fullmatch(key)
     if found and found["slot"] in table.obsm:
-        return pd.Series(_feature(table.obsm[found["slot"]], found["column"], found["slot"]), index=table.obs_names)
+        return pd.Series(_feature(table, found["slot"], found["column"]), index=table.obs_names)
     options = [*table.obs.columns, *table.var_names]
     close = near(key, options)
     hint = f" Did you mean {close[0]!r}?" if close else ""
@@ -49,14 +52,23 @@ def _clean(column: pd.Series) -> pd.Series:
     return column.astype(float)
 
 
-def _feature(slot: Any, column: str, name: str) -> np.ndarray:
-    """Return one column of an embedding."""
+def _feature(table: AnnData, name: str, column: str) -> np.ndarray:
+    """Return one column of an embedding, by its name or number."""
+    slot = table.obsm[name]
     if isinstance(slot, pd.DataFrame) and column in slot.columns:
         return slot[column].to_numpy(float)
     width = slot.shape[1]
-    if not column.lstrip("-").isdigit() or not -width <= int(column) < width:
-        msg = f"obsm[{name!r}] has {width} features, so {column!r} is none of them. Write {name + '[0]'!r} to {name + f'[{width - 1}]'!r}."
-        raise KeyError(msg)
+    if not (column.lstrip("-").isdigit() and -width <= int(column) < width):
+        names = list(feature_frame(table, Representation(name, slot)).index)
+        if column not in names:
+            close = near(column, names)
+            hint = f" Did you mean {name + f'[{close[0]}]'!r}?" if close else ""
+            msg = (
+                f"obsm[{name!r}] has {width} features, so {column!r} is none of them. "
+                f"Write {name + '[0]'!r} to {name + f'[{width - 1}]'!r}, or a name: {listed(names, most=3)}.{hint}"
+            )
+            raise KeyError(msg)
+        column = str(names.index(column))
     dense = slot.to_numpy() if isinstance(slot, pd.DataFrame) else slot
     chosen = dense[:, int(column)]
     return np.asarray(chosen.toarray() if hasattr(chosen, "toarray") else chosen, float).ravel()

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from kronos_sc._core.checks import listed, one_of, positive_integer
+from kronos_sc._core.features import contents, feature_frame
 from kronos_sc._core.log import info
 from kronos_sc._core.record import freeze
 from kronos_sc._core.representation import Representation, representation
 from kronos_sc._core.target import Target, require_anndata, target
 from kronos_sc._core.warn import warn
 from kronos_sc._methods.cases import case_means, case_moments, case_shares, case_sizes
-from kronos_sc.tl._feature_names import feature_frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,8 +63,8 @@ def aggregate(
 
     Returns
     -------
-    A new `AnnData` (cases × features). `X` is float32; `var_names` are marker and feature number (`CD3_17`) where the panel of the embedding is
-    on record, else names of variables or clusters; `obs` has the case, `n_units` and the columns carried over; `obsm["X_pca"]` and
+    A new `AnnData` (cases × features). `X` is float32; `var_names` are those of :func:`kronos_sc.get.feature_names` (`CD3_17`, or `CD3_mean`
+    where the model names its features), or the clusters; `obs` has the case, `n_units` and the columns carried over; `obsm["X_pca"]` and
     `uns["pca"]` (variance and its ratio) hold the components, `uns["aggregate"]` how it was made.
 
     Raises
@@ -115,7 +115,7 @@ def _moments(adata: AnnData, rep: Representation, cases: Target, *, order: int) 
         warn(
             f"{lost:,} of {adata.n_obs:,} units have NaN in {rep.name!r} and are left out of their cases; embed them, or subset the table."
         )
-    var = feature_frame(adata, rep)
+    var = contents(feature_frame(adata, rep))
     if order == 1:
         return case_means(rep, codes, len(cases.classes)), var, codes
     parts = {name: var.rename(index=lambda text, name=name: f"{text}_{name}").assign(moment=name) for name in ("mean", "std")}

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kronos_sc._core.checks import listed, repeated
+from kronos_sc._core.checks import listed
+from kronos_sc._core.features import record_of, require_distinct, slot
 from kronos_sc._core.log import info
-from kronos_sc._core.record import is_embedding, thaw
 from kronos_sc._core.representation import Representation, representation
 from kronos_sc._core.warn import warn
 
@@ -95,13 +95,13 @@ def align(left: AnnData, right: AnnData, name: str) -> Aligned:
     if a.names is None or b.names is None:
         return _by_position(a, b, name)
     if a.block != b.block:
-        msg = f"{_slot(name)} has {a.block} features per marker in the first table and {b.block} in the second. Embed both with the same model and features=."
+        msg = f"{slot(name)} has {a.block} features per marker in the first table and {b.block} in the second. Embed both with the same model and features=."
         raise ValueError(msg)
     where = {key: i for i, key in enumerate(b.names)}
     common = [(i, where[key]) for i, key in enumerate(a.names) if key in where]
     if not common:
         msg = (
-            f"{_slot(name)}: the two tables have no marker in common. First: {_shown(a.names)}; second: {_shown(b.names)}. "
+            f"{slot(name)}: the two tables have no marker in common. First: {_shown(a.names)}; second: {_shown(b.names)}. "
             "Names have to agree; tl.embed(sdata, channels={...}) and pp.match_markers(sdata) map channels to markers."
         )
         raise ValueError(msg)
@@ -113,31 +113,11 @@ def align(left: AnnData, right: AnnData, name: str) -> Aligned:
     return Aligned(tuple(_text(a.names[i]) for i, _ in common), len(common) * a.block, *columns)
 
 
-def record_of(adata: AnnData, name: str) -> tuple[dict[str, Any], str] | None:
-    """Return the record of `tl.embed` that a representation belongs to, and its kind of features ("marker" or "cls"); None without."""
-    stem = name.removeprefix("X_")
-    if name == "X" or stem == name:
-        return None
-    for key, suffixed in ((stem, False), (stem.removesuffix("_cls"), True)):
-        if is_embedding(adata.uns.get(key)):
-            found = thaw(adata.uns[key])
-            return found, "cls" if suffixed or "marker" not in list(found["params"]["features"]) else "marker"
-    return None
-
-
-def blocks_of(adata: AnnData, name: str) -> tuple[list[str], int] | None:
-    """Return the names of the blocks of a representation (markers, variables) and the width of a block; None where features are not named."""
-    origin = _origin(adata, name)
-    return None if origin.names is None else ([_text(key) for key in origin.names], origin.block)
-
-
 def _origin(adata: AnnData, name: str) -> _Origin:
     rep = representation(adata, name)
     if name == "X" or hasattr(rep.values, "columns"):
         names = [str(column) for column in (adata.var_names if name == "X" else rep.values.columns)]
-        if twice := repeated(names):
-            msg = f"Columns of {_slot(name)} cannot be told apart, names occur more than once: {listed(twice)}. Rename them."
-            raise ValueError(msg)
+        require_distinct(names, name)
         return _Origin(rep.width, tuple(names), 1, kind="column")
     if (found := record_of(adata, name)) is None:
         return _Origin(rep.width, None, rep.width)
@@ -156,32 +136,32 @@ def _check_models(a: _Origin, b: _Origin, name: str) -> None:
     if a.model is None or b.model is None:
         return
     if a.kind != b.kind:
-        msg = f"{_slot(name)} holds {a.kind!r} features in the first table and {b.kind!r} features in the second. Embed both with the same features=."
+        msg = f"{slot(name)} holds {a.kind!r} features in the first table and {b.kind!r} features in the second. Embed both with the same features=."
         raise ValueError(msg)
     fields = ("sha256",) if a.model.get("sha256") and b.model.get("sha256") else ("name", "source")
     for field in (*fields, "blocks_run", "token_overlap"):
         ours, theirs = (np.atleast_1d(model.get(field, "")).tolist() for model in (a.model, b.model))
         if ours != theirs:
             msg = (
-                f"{_slot(name)} was made by different models: {a.model['name']!r} and {b.model['name']!r} differ in {field} "
+                f"{slot(name)} was made by different models: {a.model['name']!r} and {b.model['name']!r} differ in {field} "
                 f"({_brief(ours)} and {_brief(theirs)}), and features of two models cannot be compared. Embed both tables with one model."
             )
             raise ValueError(msg)
     if a.window != b.window:
         sizes = " and ".join(", ".join(map(str, origin.window)) for origin in (a, b))
-        warn(f"{_slot(name)} was made from windows of {sizes} pixels; features of other windows differ. Embed both with one patch_size=.")
+        warn(f"{slot(name)} was made from windows of {sizes} pixels; features of other windows differ. Embed both with one patch_size=.")
 
 
 def _by_position(a: _Origin, b: _Origin, name: str) -> Aligned:
     if a.width != b.width:
         msg = (
-            f"{_slot(name)} has {a.width} features in the first table and {b.width} in the second, and no record says which belong together. "
+            f"{slot(name)} has {a.width} features in the first table and {b.width} in the second, and no record says which belong together. "
             "Embed both with tl.embed(sdata), whose marker features are aligned by the markers in common."
         )
         raise ValueError(msg)
     if a.model is None or b.model is None:
         warn(
-            f"{_slot(name)} has no record of tl.embed in both tables; features are compared by position. Features fitted to one table (a PCA, say) cannot be."
+            f"{slot(name)} has no record of tl.embed in both tables; features are compared by position. Features fitted to one table (a PCA, say) cannot be."
         )
     return Aligned((), a.width)
 
@@ -203,7 +183,3 @@ def _shown(names: tuple[Any, ...]) -> str:
 
 def _brief(values: list[Any]) -> str:
     return ", ".join(str(value)[:12] for value in values)
-
-
-def _slot(name: str) -> str:
-    return "X" if name == "X" else f"obsm[{name!r}]"

@@ -11,12 +11,12 @@ import pandas as pd
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import one_of, positive_integer
+from kronos_sc._core.features import feature_frame, has_named_features, owners, require_distinct
 from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._methods.metrics import SCORES
 from kronos_sc.tl import _plan, _probe
-from kronos_sc.tl._aligned import blocks_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,8 +93,8 @@ def linear_probe(
     `uns['{target}_probe' | key_added]`
         Frames for :func:`kronos_sc.get.result`. `scores`: one row per representation and fold with balanced accuracy, macro F1, macro
         average precision (AP), macro AUROC one-vs-one and one-vs-rest, chosen `C`. `summary`: mean and sd over folds. `per_class`:
-        precision, recall, F1 and AP. `confusion`: counts. `importance`: share of each marker's block in the squared weights of a class.
-        `trials`: the search. `params`.
+        precision, recall, F1 and AP. `confusion`: counts. `importance`: share of each marker in the squared weights of a class, and
+        `feature_importance`: of each feature, where the model names them (`CD3_mean` of `mean-marker+`). `trials`: the search. `params`.
 
     Raises
     ------
@@ -119,17 +119,19 @@ def linear_probe(
     key = free_key(adata, key_added or f"{target}_probe", target, fold_key)
     where, draw = _probe.device_of(device), chance.start(rng)
     plan = _plan.plan(adata, target, use_rep, fold_key, draw)
-    blocks = [blocks_of(adata, rep.name) for rep in plan.reps]
+    features = [_features(adata, rep) for rep in plan.reps]
     seeds = draw.integers(2**63, size=len(plan.splits))
     _plan.announce("linear probe", plan, target)
     began, parts, probas = time.perf_counter(), [], []
     with bar(total=len(plan.reps) * len(plan.splits) * search.fits, description="linear probe", unit="fit") as shown:
-        for rep, named in zip(plan.reps, blocks, strict=True):
+        for rep, names in zip(plan.reps, features, strict=True):
             how = {"sizes": [most], "search": search, "seeds": seeds, "device": where}
             probes, (proba,) = _probe.cross_validate(plan, rep, **how, tell=shown.update)
-            parts.append(_tables(plan, rep, [fold[0] for fold in probes], proba, named))
+            parts.append(_tables(plan, rep, [fold[0] for fold in probes], proba, names))
             probas.append(proba)
     tables = {name: pd.concat([part[name] for part in parts]) for name in parts[0]}
+    if tables["feature_importance"].empty:
+        del tables["feature_importance"]  # most models number their features
     tables["summary"] = _summary(tables["scores"], protocol)
     given = {"target": target, "fold_key": fold_key, "max_per_class": most, "C": C, "n_trials": n_trials, "protocol": protocol}
     params = given | {"representations": [rep.label for rep in plan.reps], "classes": list(plan.target.classes), "rng": chance.seed(rng)}
@@ -142,7 +144,7 @@ def linear_probe(
 
 
 def _tables(
-    plan: _plan.Plan, rep: Representation, probes: list[_probe.Probe], proba: np.ndarray, named: tuple[list[str], int] | None
+    plan: _plan.Plan, rep: Representation, probes: list[_probe.Probe], proba: np.ndarray, names: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
     """Return what there is to say about one representation."""
     scores, per_class, trials = [], [], []
@@ -157,7 +159,8 @@ def _tables(
         "scores": pd.DataFrame(scores),
         "per_class": pd.concat(per_class),
         "confusion": _probe.confusion(plan.target.codes[plan.tested], proba[plan.tested], plan.target.classes, rep.label),
-        "importance": _importance(rep.label, squares, plan.target.classes, named),
+        "importance": _importance(rep.label, squares, plan.target.classes, names),
+        "feature_importance": _feature_importance(rep.label, squares, plan.target.classes, names),
         "trials": pd.concat(trials),
     }
 
@@ -174,13 +177,37 @@ def _summary(scores: pd.DataFrame, protocol: str) -> pd.DataFrame:
     return out
 
 
-def _importance(label: str, squares: np.ndarray, classes: np.ndarray, named: tuple[list[str], int] | None) -> pd.DataFrame:
+def _features(adata: AnnData, rep: Representation) -> pd.DataFrame:
+    """Return the names of the columns of a representation, which must be told apart for their weights to mean something."""
+    names = feature_frame(adata, rep)
+    require_distinct(list(names.index), rep.name)
+    return names
+
+
+def _importance(label: str, squares: np.ndarray, classes: np.ndarray, names: pd.DataFrame) -> pd.DataFrame:
     """Return the share of each marker in the squared weights (classes × features) of each class; no rows where features have no names."""
-    markers, width = named or ([], 1)
-    shares = squares[:, : len(markers) * width].reshape(len(classes), len(markers), width).sum(axis=2)
-    shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-30)
-    row, column = np.meshgrid(classes, np.asarray(markers, object), indexing="ij")
-    return pd.DataFrame({"representation": label, "class": row.ravel(), "marker": column.ravel(), "weight": shares.ravel()})
+    owner, markers = pd.factorize(np.asarray(owners(names) or [], dtype=object))
+    sums = np.zeros((len(markers), len(classes)))
+    np.add.at(sums, owner, squares.T[: len(owner)])
+    row, column = np.meshgrid(classes, markers, indexing="ij")
+    return pd.DataFrame({"representation": label, "class": row.ravel(), "marker": column.ravel(), "weight": _shares(sums.T).ravel()})
+
+
+def _feature_importance(label: str, squares: np.ndarray, classes: np.ndarray, names: pd.DataFrame) -> pd.DataFrame:
+    """Return the share of each feature; no rows where features of a marker have numbers for names."""
+    named = has_named_features(names)
+    features = np.asarray(names.index if named else [], dtype=object)
+    markers = np.asarray(owners(names) if named else [], dtype=object)
+    row, column = np.meshgrid(classes, np.arange(len(features)), indexing="ij")
+    column = column.ravel()
+    weight = _shares(squares[:, : len(features)]).ravel()
+    found = {"class": row.ravel(), "feature": features[column], "marker": markers[column], "weight": weight}
+    return pd.DataFrame({"representation": label} | found)
+
+
+def _shares(squares: np.ndarray) -> np.ndarray:
+    """Return squared weights as shares of each class."""
+    return squares / np.maximum(squares.sum(axis=1, keepdims=True), 1e-30)
 
 
 def _report(scores: pd.DataFrame, key: str, seconds: float) -> None:
