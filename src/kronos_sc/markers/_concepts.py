@@ -17,11 +17,21 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from kronos_sc.markers._spelling import fold, isotope, shorten, spellings
+from kronos_sc.markers._affixes import HOSTS
+from kronos_sc.markers._spelling import RABBIT_OR_RB, fold, isotope, shorten, spellings
 
 MARKERS = ("nuclear", "other")
 _STAIN = "DAPI"  # the one concept whose cycles are numbered: DAPI-01, HOECHST1, DNA_6
-_BLANK = re.compile(r"(BG|BKG|BLANK|EMPTY|BACKGROUND|AF|AUTOFLUORESCENCE|CH|CHANNEL|C|CYCLE|CYC)\d{1,3}|\d+")
+_BLANK = re.compile(
+    r"(BG|BKG|BLANK|EMPTY|BACKGROUND|AF|AUTOFLUORESCENCE|AUTO|CH|CHANNEL|C|CYCLE|CYC|EL|ELUTION|QUENCH|BLEACH|SECONDARY|ISOTYPE)\d{1,3}"
+    r"|\d+(BCKG|BKG|BG)?"
+)
+# What stands behind the stain of one round: a number, or that it is the round of autofluorescence, the first or the last.
+_ROUND = re.compile(r"(?:\.?\d{1,3}|AF|INIT|FINAL|BG|REF)+$")
+# Antibodies that bind to no marker: "goat anti-rabbit", "Secondary rb", "rat IgG2a", "ms isotype control".
+_CONTROL = re.compile(r"2nd|2ndary|secondary|secondaries|isotype|control|ctrl|neg|negative|only|no|primary|igg\d?[abc]?|igy", re.I)
+_HOST = re.compile(HOSTS, re.I)
+_BESIDE = re.compile(r"anti|antibody|ab|hl|h|l|fab2?|f|hrp|polymer|ig|human|hu", re.I)
 _MIXED = re.compile(r"\s*[/+&,]\s*")
 
 
@@ -66,7 +76,7 @@ def lookup(text: str) -> Concept | None:
     """Return the concept of a name that carries neither cycle, metal, dye nor clone, or `None` if the table does not know it."""
     folded = fold(text)
     found = _index().get(folded) or _index().get(shorten(folded))
-    return found or _numbered_stain(folded) or _nothing(text, folded) or _mixture(text)
+    return found or _numbered_stain(folded) or _control(text) or _nothing(text, folded) or _mixture(text)
 
 
 def find(name: str) -> Concept | None:
@@ -113,13 +123,31 @@ def _index() -> dict[str, Concept]:
 
 
 def _numbered_stain(folded: str) -> Concept | None:
-    found = _index().get(re.sub(r"\.?\d{1,3}$", "", folded))
+    found = _index().get(folded.removesuffix("DI")) or _index().get(_ROUND.sub("", folded))
     return found if found and found.name == _STAIN else None
 
 
 def _nothing(text: str, folded: str) -> Concept | None:
     empty = not folded or isotope(text) or _BLANK.fullmatch(folded)
     return Concept("", "nothing") if empty else None
+
+
+def _control(text: str) -> Concept | None:
+    """Return what a name of hosts and controls alone means: nothing, unless "Rb" or "RB" may be the protein."""
+    words = [word for word in re.split(r"[\W_]+", text) if word]
+    beside = [word for word in words if _BESIDE.fullmatch(word)]
+    hosts = [word for word in words if _HOST.fullmatch(word) and word not in beside]
+    controls = [word for word in words if _CONTROL.fullmatch(word)]
+    only_a_class = not hosts and {word.lower() for word in controls} <= {"igg"}  # "IgG" is a protein, too
+    if only_a_class or len(hosts + controls + beside) < len(words):
+        return None
+    if controls or not any(word.lower() == "rb" for word in hosts):
+        return Concept("", "nothing")
+    protein = [word for word in hosts if word in ("Rb", "RB")]
+    animals = [word for word in hosts if word.lower() != "rb"]
+    if protein and not animals:  # "anti-RB", "rb RB": nobody stains rabbits with rabbit
+        return concepts()["RB"]
+    return Concept("", "nothing") if animals and not protein else concepts()[RABBIT_OR_RB]
 
 
 def _mixture(text: str) -> Concept | None:

@@ -10,36 +10,53 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_GREEK = dict(zip("αβγδεζκλμΑΒΓΔΕΖΚΛΜ", "abgdezklmABGDEZKLM", strict=True))
-_GREEK_WORDS = re.compile("ALPHA|BETA|GAMMA|DELTA|EPSILON")
-_EDGE, _END = r"(?<![A-Za-z0-9])", r"(?![A-Za-z0-9])"
-_METALS = "Ag|Ar|Au|Ba|Bi|Br|Ce|Dy|Er|Eu|Gd|Ho|In|Ir|La|Lu|Nd|Pb|Pd|Pr|Pt|Rh|Ru|Sm|Sn|Ta|Tb|Te|Tm|Xe|Yb"
-_MASS = r"(?:7[5-9]|[89]\d|1\d\d|20\d)"
-# Cadmium only as "112Cd", since "Cd112" would be the protein CD112; yttrium and iodine only with their one mass, since Y204 is a
-# phosphorylated tyrosine. The digits in front of "Tm169Di" are a lot number.
-_METAL = rf"(?:X?\d*(?:{_METALS}){_MASS}|\d*(?:Y89|I127)|X?{_MASS}(?:{_METALS}|Cd|ArAr)|89Y|127I)(?:Di|Dd)?"
-_METAL_GLUED = re.compile(rf"(?<=[A-Za-z0-9])(?:{_METALS})1\d\d(?:Di)?$")  # CD8aDy162; in this case of letters only
-_METAL_CALL = re.compile(rf"\b({_METALS}|Y|I)\((\d{{2,3}})\)", re.I)
+from kronos_sc.markers._affixes import (
+    CATALOGUE,
+    CLONES,
+    CYCLE,
+    DYE,
+    EDGE,
+    END,
+    EXPOSURE,
+    HOSTS,
+    INTERCALATOR,
+    ION,
+    METAL,
+    METAL_APART,
+    METAL_CALL,
+    METAL_GLUED,
+    VENDORS,
+    WORDS,
+)
 
-_CYCLE = (
-    r"(?:cyc(?:le)?|round|rnd|reg(?:ion)?|ch(?:an(?:nel)?)?|tile|fov|slide|scan|well|run)[ _\-.#]*\d+|R\d{1,2}C\d{1,2}|[RC]\d{1,2}|S0\d+"
-)
-_DYE = (
-    r"(?:alexa[ _\-]*(?:fluor)?|af|a|opal|polaris|atto|dylight|dl|cf|bv|buv|bb|e?fluor|ef|qd(?:ot)?|irdye|coralite)[ _\-]*\d{3}[a-z]?"
-    r"|(?:sulfo[ _\-]*)?cy[ _\-]?[2357](?:\.5)?|fitc|tritc|pe(?:[ _\-]cy[57])?|apc|percp|texas[ _\-]?red|tsa|biotin"
-)
-_WORDS = r"anti|human|antibody|mab|ome\.tiff?|tiff?"
-_NOISE = re.compile(f"{_EDGE}(?:{_METAL}|{_CYCLE}|{_DYE}|{_WORDS}){_END}", re.I)
+# The second row is what is typed for them: the letters of phonetics, and the German sharp s for beta.
+_GREEK = dict(zip("αβγδεζκλμΑΒΓΔΕΖΚΛΜ", "abgdezklmABGDEZKLM", strict=True))
+_GREEK |= dict(zip("ɑßɣɛ", "abge", strict=True))
+RABBIT_OR_RB = "rabbit or RB"  # "rb Cy5": a secondary antibody, or the protein
+_GREEK_WORDS = re.compile("ALPHA|BETA|GAMMA|DELTA|EPSILON")
+_METAL_GLUED = re.compile(METAL_GLUED)
+_METAL_CALL = re.compile(METAL_CALL, re.I)
+_NOISE = re.compile(f"{METAL_APART}|{ION}|{EDGE}(?:{METAL}|{CYCLE}|{EXPOSURE}|{DYE}|{WORDS}){END}", re.I)
 # Two digits can be part of a name ("Cytokeratin 14"); three stand for a dilution, a wavelength or a lot, and a mass stands in brackets.
-_NUMBER = re.compile(rf"{_EDGE}\d{{3,}}{_END}|[(\[](?:8\d|9\d)[)\]]")
+_NUMBER = re.compile(rf"(?:{EDGE}|(?=#))(?:{CATALOGUE}|\d{{3,}}){END}|[(\[](?:8\d|9\d)[)\]]", re.I)
+_INDEX = re.compile(r"^(?:\d{1,2}[ _.\-]+)+(?=[^\W\d_])")  # 02_CD3: its place in a list
+
+_PARTED = r"[\s_\-:.,/|]+"
+# "Ab" stands for Abcam or antibody, and behind TCR for two chains.
+_VENDOR = re.compile(rf"^(?:{VENDORS}){_PARTED}|{_PARTED}(?:{VENDORS}|(?<!TCR[ /\-])(?<!CD235[ /\-])(?<!CD79[ /\-])ab)$", re.I)
+# "ms IgG2a CD68" tells the class of the antibody; "rb IgG" and "ms IgM" are, or may be, controls and keep their host.
+_CLASS = rf"(?:{_PARTED}IgG\d?[abc]?)?"
+_HOST_BEFORE = re.compile(
+    rf"^(?!(?:ms|mse|mo|mouse|murine|rat|rt){_PARTED}IgM)(?:{HOSTS}){_CLASS}(?:{_PARTED}(?:a|α))?{_PARTED}(?!IgG)"
+    r"|^(?:rb|rt|rat|ms|mo|gt|hu|h|a|α)-?(?=CD\d)",
+    re.I,
+)
+_HOST_BEHIND = re.compile(rf"{_PARTED}(?:{HOSTS}){_CLASS}$|\s*[(\[](?:{HOSTS})[)\]]$", re.I)
+_MARKS = str.maketrans({"™": "", "®": "", "©": "", "‐": "-", "‑": "-", "\u00a0": " "})
 
 _TAIL = re.compile(r"\s*:|\s+[-–—|]\s+")
 _BRACKETS = re.compile(r"\s*[(\[{][^()\[\]{}]*[)\]}]")
-_CLONES = (
-    r"clone[ _\-].*|SP\d{1,3}|EPR\d+[A-Z]?(?:\(\d\))?|[DE]\d{1,2}[A-Z]\d{1,2}[A-Z]?|MRQ-?\d+|UMAB\d+|BLR\d+[A-Z]|ab\d{4,}"
-    r"|KP1|L26|UCHL1|22C3|28-8|236A/E7|C8/144B|10D6|QBEND/?10"
-)
-_CLONE = re.compile(f"{_EDGE}(?:{_CLONES}){_END}", re.I)
+_CLONE = re.compile(f"{EDGE}(?:{CLONES}){END}", re.I)
 # What says which form of a protein is meant is neither clone nor remark: "STAT3 (phospho Y705)" is not STAT3.
 _FORM = re.compile(
     r"phos|cleaved|acetyl|methyl|mutant|variant|isoform|\bactive\b|\b(?:alpha|beta|gamma|delta)\b|^class"
@@ -65,7 +82,10 @@ def shorten(folded: str) -> str:
 
 
 def spellings(name: str) -> list[str]:
-    """Return the name, then without cycle, metal and dye, without lone numbers, without remark, and without clone.
+    """Return the name, then without what was added to it, one step at a time.
+
+    The steps: cycle, exposure, metal and dye; vendor and host species; lone numbers; remark; clone; its place in a list. None of them is
+    taken back: "CD45 RB" is known as it stands, and asked for before its last word could be a rabbit.
 
     Parameters
     ----------
@@ -77,26 +97,55 @@ def spellings(name: str) -> list[str]:
     The distinct spellings in the order in which to try them. A name that holds nothing but a cycle, a metal or a dye ends in "".
     """
     found = [name]
-    for step in (_without_noise, _without_numbers, _without_remark, _without_clone):
+    source = (_without_vendor, _without_host_before, _without_host_behind, _without_vendor)
+    for step in (_without_noise, *source, _without_numbers, _without_remark, _without_clone, *source, _without_index):
         text = step(found[-1])
         if text != found[-1]:
-            found.append(text)
+            found.append(RABBIT_OR_RB if text == "rb" else text)
     return found
 
 
 def isotope(text: str) -> bool:
     """Whether `text` is a metal with its mass and nothing else, such as Pr141, 107Ag or Sm(147); "ER (142)" is a receptor at mass 142."""
-    return bool(re.fullmatch(_METAL, _METAL_CALL.sub(r"\1\2", text).strip(" ()"), re.I))
+    return bool(re.fullmatch(METAL, _METAL_CALL.sub(r"\1\2", text).strip(" ()"), re.I))
 
 
 def _without_noise(text: str) -> str:
     # Underscores part words here, and "Pr(141)" is the metal Pr141.
-    bare = _NOISE.sub(" ", _METAL_CALL.sub(r"\1\2", text)).replace("_", " ")
-    return _METAL_GLUED.sub("", _tidy(bare))
+    called = _METAL_CALL.sub(r"\1\2", text.translate(_MARKS))
+    bare = _NOISE.sub(" ", called).replace("_", " ")
+    bare = _METAL_GLUED.sub("", _tidy(bare))
+    if not bare and (stain := re.search(INTERCALATOR, called, re.I)):
+        return stain.group()  # "191Ir_191Ir" is a metal alone, and DNA
+    return bare
+
+
+def _without_vendor(text: str) -> str:
+    return _unless_all(_VENDOR, text)
+
+
+def _without_host_before(text: str) -> str:
+    return _unless_all(_HOST_BEFORE, text)
+
+
+def _without_host_behind(text: str) -> str:
+    return _unless_all(_HOST_BEHIND, text)
+
+
+def _unless_all(pattern: re.Pattern, text: str) -> str:
+    """Drop a word at an end, as long as a name is left: RB beside no other word is the protein, not the rabbit."""
+    rest = _tidy(pattern.sub(" ", text))
+    return rest if re.match(r"\W*[^\W\d_]", rest) and len(fold(rest)) > 1 else text
 
 
 def _without_numbers(text: str) -> str:
     return _tidy(_NUMBER.sub(" ", text))
+
+
+def _without_index(text: str) -> str:
+    """Drop "02" of "02 CD3", but not "5" of "5 T4", which is no T4."""
+    rest = _INDEX.sub("", text)
+    return rest if len(fold(rest)) > 2 or text.startswith("0") else text
 
 
 def _without_remark(text: str) -> str:
