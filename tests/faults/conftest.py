@@ -207,7 +207,7 @@ class Children:
     def end(self) -> None:
         """Let the process end."""
         self._process.stdin.close()
-        self._process.wait(20)
+        self._process.wait(120)
         self._process.stdout.close()
 
 

@@ -3,10 +3,12 @@
 import shutil
 
 import numpy as np
+import pytest
 
 KILLS = 50
 
 
+@pytest.mark.slow(35)
 def test_fifty_kills_at_random_moments(case, children):
     rng = np.random.default_rng(20)
     kills, finished, complete, whole = 0, 0, set(), []

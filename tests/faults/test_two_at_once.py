@@ -119,7 +119,7 @@ def test_two_threads(case, monkeypatch):
 
     def waiting(self, *arguments):
         inside.set()
-        assert go.wait(60)
+        assert go.wait(300)
         return encode(self, *arguments)
 
     monkeypatch.setattr(KronosModel, "encode", waiting)
@@ -133,7 +133,7 @@ def test_two_threads(case, monkeypatch):
 
     thread = threading.Thread(target=first)
     thread.start()
-    assert inside.wait(60)
+    assert inside.wait(300)
     with pytest.raises(BlockingIOError, match="Another"):
         case.embed()
     go.set()

@@ -393,6 +393,7 @@ def test_what_is_no_store_is_not_recovered(tmp_path):
         io.recover(tmp_path)
 
 
+@pytest.mark.slow(30)
 @pytest.mark.parametrize("exchange", [True, False])
 def test_killed_at_any_step_the_table_is_the_old_one_or_the_new_one(children, folder, exchange):
     how = {"path": str(folder), "exchange": exchange, "wait": 5}
@@ -516,9 +517,9 @@ pathlib.Path(f"{gate}-{value}").touch()
 while not pathlib.Path(gate).exists():
     time.sleep(0.01)
 count_steps(path)"""
-    how = {"path": str(folder), "gate": str(gate), "exchange": True, "wait": 60}
+    how = {"path": str(folder), "gate": str(gate), "exchange": True, "wait": 300}
     started = [children.start(CHILD.replace("count_steps(path)", together), value=value, **how) for value in values]
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while time.monotonic() < until and not all(Path(f"{gate}-{value}").exists() for value in values):
         time.sleep(0.01)
     gate.touch()
@@ -542,6 +543,7 @@ def test_a_running_writer_is_not_put_right(folder):
     assert not work.exists()
 
 
+@pytest.mark.slow(10)
 def test_readers_find_a_whole_table_while_it_is_replaced(children, folder):
     code = CHILD.replace(
         "ks.io.write_embedding(sdata, wait=wait)",
@@ -549,7 +551,7 @@ def test_readers_find_a_whole_table_while_it_is_replaced(children, folder):
     )
     io_path = folder / "tables" / "table" / "obsm"
     pid = children.start(code, path=str(folder), value=1, exchange=True, wait=5)
-    seen, until = set(), time.monotonic() + 20
+    seen, until = set(), time.monotonic() + 300
     while 8.0 not in seen and time.monotonic() < until:
         assert (folder / "tables" / "table" / "zarr.json").exists()
         if (io_path / "X_kronos" / "zarr.json").exists():

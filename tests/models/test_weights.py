@@ -13,13 +13,18 @@ from kronos_sc.models import KronosViT, ViTConfig, _weights
 ROWS = "marker_name,marker_id,marker_mean,marker_std\nDAPI,4,0.11,0.09\nCD3,222,0.02,0.03\nLYVE-1,300,0.03,0.05\nLYVE1,302,0.03,0.05\n"
 
 
-@pytest.fixture
-def official(tmp_path, fill):
-    """Write a model folder in the layout of the released checkpoint, with synthetic weights."""
+@pytest.fixture(scope="module")
+def released(fill):
+    """What the released checkpoint holds, with synthetic weights."""
     net = fill(KronosViT())
     teacher = {f"backbone.{key}": value for key, value in net.state_dict().items()}
-    teacher["dino_head.last_layer.weight"] = torch.zeros(3)
-    torch.save({"teacher": teacher}, tmp_path / "kronos_vits16_model.pt")
+    return {"teacher": teacher | {"dino_head.last_layer.weight": torch.zeros(3)}}
+
+
+@pytest.fixture
+def official(tmp_path, released):
+    """Write a model folder in the layout of the released checkpoint."""
+    torch.save(released, tmp_path / "kronos_vits16_model.pt")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "vits16", "token_overlap": True}))
     (tmp_path / "marker_metadata.csv").write_text(ROWS)
     return tmp_path

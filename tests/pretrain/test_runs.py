@@ -27,7 +27,7 @@ def command(folder: Path, *words: str, processes: int = 1) -> list[str]:
 def train(folder: Path, *words: str, processes: int = 1, status: int = 0) -> str:
     """Train to the end and return what was said."""
     done = subprocess.run(
-        command(folder, *words, processes=processes), capture_output=True, text=True, env=ENVIRONMENT, check=False, timeout=240
+        command(folder, *words, processes=processes), capture_output=True, text=True, env=ENVIRONMENT, check=False, timeout=900
     )
     assert done.returncode == status, done.stderr[-3000:]
     return done.stderr
@@ -77,7 +77,7 @@ def disturbed(room: Path, words: list[str], *, status: int | None, disturbance: 
     script.write_text(SCRIPT.format(disturbance=disturbance))
     place = words.index("kronos_pretrain")
     words = [*words[: place - 1], str(script), *words[place + 1 :]]
-    done = subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, check=False, timeout=240)
+    done = subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, check=False, timeout=900)
     assert done.returncode == status if status is not None else done.returncode != 0, done.stderr[-3000:]
     return done.stderr
 
@@ -99,6 +99,7 @@ def pair(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow(15)
 def test_two_processes_equal_one(straight, pair) -> None:
     """The same global batch: losses to 1e-4 of themselves over the first steps, and not far apart at the end."""
     one, two = losses(straight), losses(pair)
@@ -108,6 +109,7 @@ def test_two_processes_equal_one(straight, pair) -> None:
     assert two[STEPS] == pytest.approx(one[STEPS], rel=5e-3)
 
 
+@pytest.mark.slow(15)
 def test_spread_in_other_ways_it_computes_the_same(tmp_path) -> None:
     """Hybrid sharding, gradient accumulation and reading workers on two processes; other numbers of markers from step to step."""
     same = ("run.epoch_steps=3", "data.markers=[3, 6]", "loss.koleo=0.0")  # KoLeo sees the samples of a pass
@@ -129,6 +131,7 @@ def test_killed_and_resumed_it_goes_on_as_if_nothing_had_happened(straight, tmp_
     assert losses(folder) == losses(straight)
 
 
+@pytest.mark.slow(15)
 def test_resumed_by_another_number_of_processes(straight, pair, tmp_path) -> None:
     """2 → 1 and 1 → 2: shards are put together anew; the losses are those of the run that goes on, to rounding."""
     for run, processes in ((pair, 1), (straight, 2)):
@@ -139,7 +142,7 @@ def test_resumed_by_another_number_of_processes(straight, pair, tmp_path) -> Non
             assert found[step] == pytest.approx(wanted[step], rel=2e-3 if step > SAVED + 2 else 1e-4)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow(15))])
 def test_asked_to_stop_it_saves_and_leaves_without_an_error(straight, tmp_path, processes: int) -> None:
     """SIGTERM, as a cluster sends it before it takes the machine, and its echo: exit status 0, and nothing is lost."""
     folder = tmp_path / "run"
@@ -162,7 +165,7 @@ def test_the_loss_curve_is_the_golden_one(straight) -> None:
         assert {name: found[step][name] for name in terms} == pytest.approx(terms, rel=1e-3 if step <= 5 else 2e-2)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow(15))])
 def test_nan_in_one_batch_stops_every_process_before_the_optimiser(tmp_path, processes: int) -> None:
     folder, last = tmp_path / "run", processes - 1
     spoil = f"made.large.pixels[0, 0, :16, :16] += float('nan') if read.step == 2 and self.procs.rank == {last} else 0.0"
@@ -173,6 +176,7 @@ def test_nan_in_one_batch_stops_every_process_before_the_optimiser(tmp_path, pro
     assert (folder / "checkpoints/step-00000002").is_dir()
 
 
+@pytest.mark.slow(15)
 def test_another_number_of_samples_than_processes_is_refused(tmp_path) -> None:
     said = train(tmp_path / "run", "optim.batch=7", processes=2, status=1)
     assert "optim.batch" in said

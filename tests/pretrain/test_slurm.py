@@ -45,7 +45,7 @@ def submit(tmp_path):
         slurm = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NODELIST": "node-[7-8]", "SLURM_NTASKS": "2"}
         own = {"PATH": f"{commands}:{os.environ['PATH']}", "PYTHON": sys.executable, "SEEN": str(tmp_path), "STATUS": str(status)}
         command = ["bash", str(SCRIPT), str(tmp_path / "run"), "vits16", "data.corpus=my corpus"]
-        done = subprocess.run(command, env=os.environ | slurm | own, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, env=os.environ | slurm | own, capture_output=True, text=True, check=False, timeout=300)
         seen = [(tmp_path / name).read_text().splitlines() if (tmp_path / name).exists() else [] for name in ("trained", "scontrol")]
         return done.returncode, *seen
 

@@ -115,6 +115,7 @@ def test_variants_learn(alone, small, sections) -> None:
     assert min(found[-3:]) < found[0]
 
 
+@pytest.mark.slow(60)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_blocks_compute_the_same(alone, small) -> None:
     shape = {"depth": 2}

@@ -20,7 +20,7 @@ import kronos_sc as ks
 MANIFEST = Path(__file__).parent / "corpus" / "real.toml"
 WIDTH = 48  # of the network in the debug settings
 CELLS = 60
-PER_COMMAND = 180  # seconds; each takes 3 to 15
+PER_COMMAND = 900  # seconds; each takes 3 to 15
 
 
 @pytest.fixture
@@ -48,6 +48,7 @@ def slide(real):
     return sdata
 
 
+@pytest.mark.slow(45)
 @pytest.mark.filterwarnings("ignore:.*autosharding.*:UserWarning")
 def test_from_real_images_to_features(shell, slide, tmp_path) -> None:
     said = shell("corpus", "build", str(MANIFEST), "corpus")

@@ -107,7 +107,15 @@ def left_over(store: Path) -> list[Path]:
 # --- the same bytes --------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("where", "tissue"), [("processes", "memory"), ("processes", "disk"), ("processes", "lazy"), ("threads", "disk")])
+@pytest.mark.parametrize(
+    ("where", "tissue"),
+    [
+        pytest.param("processes", "memory", marks=pytest.mark.slow(10)),
+        pytest.param("processes", "disk", marks=pytest.mark.slow(5)),
+        pytest.param("processes", "lazy", marks=pytest.mark.slow(5)),
+        ("threads", "disk"),
+    ],
+)
 def test_features_are_bitwise_those_of_one_process(request, make, on_disk, tiny, tmp_path, where, tissue) -> None:
     """Whether workers read the image, or get its pixels sent."""
     sdata = make((200, 260)) if tissue == "memory" else on_disk
@@ -208,6 +216,7 @@ def interrupted(accept, *, after: int):
     return some
 
 
+@pytest.mark.slow(3)
 def test_warnings_about_the_result_come_once(make, processes, tiny) -> None:
     labels = np.zeros((150, 190), np.int32)
     labels[20:60, 30:70], labels[100:110, 150:160] = 4, 9
@@ -267,17 +276,20 @@ def test_each_worker_has_its_own_gpu() -> None:
     assert device_of("cpu").type == facts("cpu", "float32").device == "cpu"
 
 
+@pytest.mark.slow(3)
 def test_a_device_that_workers_lack(processes, on_disk, tiny) -> None:
     with Client(processes), pytest.raises(ValueError, match=r"On a worker of tcp://.*: Device 'meta:7' cannot be used .*Available: cpu"):
         ks.tl.embed(on_disk, model=tiny, device="meta:7")
 
 
+@pytest.mark.slow(3)
 def test_workers_of_another_version(processes, on_disk, tiny, monkeypatch) -> None:
     monkeypatch.setattr(ks, "__version__", "99.1")
     with Client(processes), pytest.raises(RuntimeError, match=r"have kronos-sc .*, this process has 99\.1.*Install the same version"):
         ks.tl.embed(on_disk, model=tiny)
 
 
+@pytest.mark.slow(3)
 def test_a_model_that_workers_cannot_import(processes, on_disk, tmp_path, monkeypatch) -> None:
     (tmp_path / "only_here.py").write_text("from kronos_sc.models._mean import MeanMarker\nclass Mine(MeanMarker): pass\n")
     with Client(processes):
@@ -290,6 +302,7 @@ def test_a_model_that_workers_cannot_import(processes, on_disk, tmp_path, monkey
             ks.tl.embed(on_disk, model=Mine())
 
 
+@pytest.mark.slow(3)
 def test_workers_that_do_not_see_the_image(stored, processes, tmp_path, encoders, fault) -> None:
     """Zarr would read zeros."""
     sdata = stored(tmp_path / "tissue.zarr", shape=(150, 190))
@@ -343,6 +356,7 @@ def test_in_memory_the_run_ends_with_the_first_block_that_is_given_up(make, thre
     assert "X_m" not in sdata["table"].obsm
 
 
+@pytest.mark.slow(3)
 def test_wrong_pixels_end_the_run_at_once(make, processes, encoders, fault, tmp_path) -> None:
     sdata, store = bright(make), tmp_path / "features.zarr"
     model = encoders.RefusesValue(fault)
@@ -517,7 +531,7 @@ def test_ctrl_c_while_it_waits(on_disk, threads, encoders, fault, tmp_path, monk
         with pytest.raises(KeyboardInterrupt):
             patient(on_disk, model, store=store)
         assert 2 <= EmbeddingStore(store).complete() < len(EmbeddingStore(store).rows)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 120
         while any(client.processing().values()) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert model.passes() < len(EmbeddingStore(store).rows), "what waited was called off"
@@ -558,6 +572,7 @@ def test_progress_says_who_works_and_what_failed(make, threads, encoders, fault,
 # --- workers that die, each restarted by its nanny; last, because restarts keep the machine busy -------------------------------------------
 
 
+@pytest.mark.slow(20)
 @pytest.mark.parametrize("how", ["DiesOnce", "EatsOnce"])
 def test_a_worker_dies_and_nobody_notices(on_disk, processes, encoders, fault, tmp_path, how) -> None:
     """By SIGKILL, and by its memory limit."""
@@ -567,18 +582,19 @@ def test_a_worker_dies_and_nobody_notices(on_disk, processes, encoders, fault, t
         before = set(client.run(os.getpid).values())
         np.testing.assert_array_equal(means(on_disk, model, store=tmp_path / "features.zarr"), wanted)
         assert not model.fault.exists()
-        client.wait_for_workers(2, timeout=60)
+        client.wait_for_workers(2, timeout=300)
         assert len(before - set(client.run(os.getpid).values())) == 1
     assert left_over(tmp_path / "features.zarr") == []
 
 
+@pytest.mark.slow(15)
 def test_a_block_that_kills_its_workers_is_found_and_its_neighbours_are_not_blamed(make, processes, encoders, fault, tmp_path) -> None:
     sdata, store = bright(make), tmp_path / "features.zarr"
     model = encoders.Dies(fault)
     before, processes.scheduler.allowed_failures = processes.scheduler.allowed_failures, 0
     try:
         with Client(processes) as client:
-            client.wait_for_workers(2, timeout=60)
+            client.wait_for_workers(2, timeout=300)
             with pytest.raises(RuntimeError, match=r"1 of the blocks.*KilledWorker"):
                 means(sdata, model, store=store)
     finally:
@@ -599,12 +615,13 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow(10)
 def test_the_driver_is_killed_and_the_next_one_goes_on(on_disk, processes, encoders, fault, tmp_path) -> None:
     wanted, store = means(on_disk, ks.models.load("mean-marker")), tmp_path / "features.zarr"
     given = {"address": processes.scheduler_address, "image": str(on_disk.path), "fault": str(fault), "store": str(store)}
     driver = subprocess.Popen([sys.executable, "-c", _DRIVER.format(path=[str(HELPERS)], **given)], stderr=subprocess.DEVNULL)
     model = encoders.Slow(fault)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while model.passes() < 4 and driver.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     driver.send_signal(signal.SIGKILL)

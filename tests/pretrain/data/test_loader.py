@@ -233,7 +233,7 @@ if sys.argv[2] == "error":
 @pytest.mark.parametrize(("how", "status"), [("end", 0), ("error", 1)])
 def test_a_program_that_leaves_it_open_ends(written, how, status) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _LEFT_OPEN, str(written.folder), how], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", _LEFT_OPEN, str(written.folder), how], capture_output=True, text=True, timeout=300, check=False
     )
     assert (done.returncode, done.stdout) == (status, "0\n")
     assert ("the training loop failed" in done.stderr) == bool(status)

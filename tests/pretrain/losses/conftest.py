@@ -48,7 +48,7 @@ distributed.init_process_group("gloo", init_method=f"file://{folder}/store", ran
         script.write_text(head + code + "\ndistributed.destroy_process_group()\n")
         command = [sys.executable, str(script)]
         running = [subprocess.Popen([*command, str(rank), str(world), str(tmp_path)], stderr=subprocess.PIPE) for rank in range(world)]
-        said = [process.communicate(timeout=120)[1].decode() for process in running]
+        said = [process.communicate(timeout=300)[1].decode() for process in running]
         assert [process.returncode for process in running] == [0] * world, "\n".join(said)
 
     return run
