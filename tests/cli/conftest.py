@@ -1,3 +1,4 @@
+import shutil
 import warnings
 
 import pytest
@@ -28,16 +29,22 @@ def checkpoint(tiny, tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def store(tmp_path):
-    """A simulated tissue on disk."""
+@pytest.fixture(scope="session")
+def _tissue_on_disk(tmp_path_factory):
+    """A simulated tissue, written once."""
     from kronos_sc import datasets
 
-    path = tmp_path / "tissue.zarr"
+    path = tmp_path_factory.mktemp("tissue") / "tissue.zarr"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         datasets.tissue(shape=(128, 128), channels=["DAPI", "CD8", "CYTOKERATIN", "CD31"], rng=2).write(path)
     return path
+
+
+@pytest.fixture
+def store(_tissue_on_disk, tmp_path):
+    """A simulated tissue on disk, which the test may change."""
+    return shutil.copytree(_tissue_on_disk, tmp_path / "tissue.zarr")
 
 
 @pytest.fixture
