@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from kronos_pretrain.chance import Stream, generator
+from kronos_sc._core.arrays import writable
 from kronos_sc.models import KronosViT, ViTConfig
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class DropPath:
         place = (block * BRANCHES + branch) * 8 + group  # 8: more than there are sizes
         chosen = generator(self.seed, Stream.DROP_PATH, step=self.step, index=place).permutation(total)[:count]
         runs = torch.zeros(total, dtype=torch.bool)
-        runs[torch.from_numpy(chosen)] = True
+        runs[torch.from_numpy(writable(chosen))] = True
         rows = runs.view(views, self.batch)[:, self.index].flatten().nonzero()[:, 0]
         if len(rows) == 0:  # none here: run one with weight 0, for the sake of the processes that wait for its gradient
             return Kept(rows.new_zeros(1).to(self.device), 0.0)

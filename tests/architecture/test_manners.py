@@ -78,6 +78,22 @@ def _imported(tree: ast.AST) -> list[tuple[int, str]]:
     return plain + parts
 
 
+# Memory that torch writes into must be the array itself; all that it reads passes `writable`.
+OUTPUTS = {("kronos_sc._methods.neighbours", "out.view(np.int16)")}
+
+
+def test_arrays_reach_torch_by_one_gate(sources) -> None:
+    """torch warns of read-only arrays once per process: a test that looks at what a call does would miss most places."""
+    calls = [(s, call) for s in sources for call in _calls(s.tree, "torch.from_numpy")]
+    assert len(calls) > 20, "is it called by another name?"
+    direct = [(s, call) for s, call in calls if not ast.unparse(call.args[0]).startswith("writable(")]
+    assert {(s.module, ast.unparse(call.args[0])) for s, call in direct} == OUTPUTS, [f"{s.name}:{c.lineno}" for s, c in direct]
+    others = [
+        at for s in sources for name in ("torch.as_tensor", "torch.asarray", "torch.from_dlpack") for at in _at(s, _calls(s.tree, name))
+    ]
+    assert not others, "use torch.from_numpy(writable(array)), or torch.tensor for a copy"
+
+
 def test_no_pickle(sources) -> None:
     """The error by which torch refuses a pickle may be named; nothing that loads or writes one."""
     modules = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "jsonpickle"}

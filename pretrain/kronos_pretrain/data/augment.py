@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
+from kronos_sc._core.arrays import writable
+
 if TYPE_CHECKING:
     from kronos_pretrain.config.schema import Augment
 
@@ -74,7 +76,7 @@ def draw(rng: np.random.Generator, *, views: int, markers: int) -> Draws:
 
 def stack(draws: list[Draws], config: Augment, *, device: torch.device) -> Changes:
     """Turn the random numbers of samples into changes on a device."""
-    normal, share, survival, key = (torch.from_numpy(np.stack(each, axis=1)).to(device) for each in zip(*draws, strict=True))
+    normal, share, survival, key = (torch.from_numpy(writable(np.stack(each, axis=1))).to(device) for each in zip(*draws, strict=True))
     dropped = survival < config.marker_dropout
     dropped[..., 0] = False  # the nuclear stain stays
     return Changes(

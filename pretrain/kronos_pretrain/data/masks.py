@@ -11,6 +11,7 @@ import torch
 
 from kronos_pretrain.chance import Stream, generator
 from kronos_pretrain.data.batch import GLOBAL_VIEWS
+from kronos_sc._core.arrays import writable
 
 if TYPE_CHECKING:
     from kronos_pretrain.config.schema import Masks
@@ -52,7 +53,7 @@ def masks(config: Masks, *, seed: int, step: int, index: torch.Tensor, batch: in
         ratio = low + (high - low) * (place[number] + rng.random()) / masked
         tokens = hidden[row].size
         cover(hidden[row], max(1, min(tokens - 1, round(ratio * tokens))), config.aspect, rng)
-    return torch.from_numpy(hidden.reshape(len(numbers), -1))
+    return torch.from_numpy(writable(hidden.reshape(len(numbers), -1)))
 
 
 def cover(hidden: np.ndarray, count: int, aspect: float, rng: np.random.Generator) -> None:

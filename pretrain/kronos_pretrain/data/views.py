@@ -11,6 +11,7 @@ import torch
 from kronos_pretrain.chance import Stream, generator
 from kronos_pretrain.data import augment, resample
 from kronos_pretrain.data.batch import GLOBAL_VIEWS, Crops, Samples
+from kronos_sc._core.arrays import writable
 
 if TYPE_CHECKING:
     from kronos_pretrain.config.schema import Config
@@ -117,7 +118,7 @@ def _largest(extent: tuple[int, int], aspect: tuple[float, float]) -> tuple[int,
 def _crops(samples: Samples, placed: Boxes, size: int, changes: augment.Changes | None) -> Crops:
     """Cut the views of one size; a quarter turn is a mirrored axis and a transposition, so the matrices do most of it."""
     count, (b, t, m, height, width), device = len(placed.top), samples.pixels.shape, samples.pixels.device
-    top, left, h, w, flip_rows, flip_columns, turns = torch.from_numpy(np.stack(placed)).to(device, non_blocking=True)
+    top, left, h, w, flip_rows, flip_columns, turns = torch.from_numpy(writable(np.stack(placed))).to(device, non_blocking=True)
     rows = resample.weights(top, h, flip_rows.bool() ^ (turns >= 2), size=size, extent=height)
     columns = resample.weights(left, w, flip_columns.bool() ^ ((turns == 1) | (turns == 2)), size=size, extent=width)
     if changes is not None and changes.sigma is not None:

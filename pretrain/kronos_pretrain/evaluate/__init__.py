@@ -11,6 +11,7 @@ from kronos_pretrain.evaluate.features import Encode, Frozen, frozen, panel_of
 from kronos_pretrain.evaluate.labelled import Labelled
 from kronos_pretrain.evaluate.metrics import scores
 from kronos_pretrain.evaluate.tokens import pictures
+from kronos_sc._core.arrays import writable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,8 +40,8 @@ class Evaluation:
     def __init__(self, labelled: Labelled, vocabulary: Vocabulary, *, device: torch.device | str = "cpu", batch: int = 64) -> None:
         self.labelled, self.device, self.batch = labelled, device, batch
         self.panel = panel_of(labelled, vocabulary)
-        self.codes = torch.from_numpy(labelled.codes).to(device)
-        self.parts = [torch.from_numpy(labelled.part(split)).to(device) for split in ("train", "test")]
+        self.codes = torch.from_numpy(writable(labelled.codes)).to(device)
+        self.parts = [torch.from_numpy(writable(labelled.part(split))).to(device) for split in ("train", "test")]
         self._baseline: dict[str, float] | None = None
 
     def scores(self, encode: Encode) -> dict[str, float]:

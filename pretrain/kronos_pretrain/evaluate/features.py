@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from kronos_pretrain.losses.processes import count, gathered
+from kronos_sc._core.arrays import writable
 from kronos_sc._core.checks import listed
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import track
@@ -119,14 +120,14 @@ def normalised(
     labelled: Labelled, panel: Panel, rows: np.ndarray, device: torch.device | str, *, masked: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return pixels after the z-score (n, m, h, w), with `masked` the marker's mean outside the mask, and marker ids (n, m)."""
-    pixels = torch.from_numpy(labelled.pixels[rows][:, panel.planes].astype(np.float32)).to(device)
+    pixels = torch.from_numpy(writable(labelled.pixels[rows][:, panel.planes], np.float32)).to(device)
     # (x / scale − mean) / std in one pass
-    gain = torch.from_numpy((1 / (labelled.scale * panel.std)).astype(np.float32)).to(device)
-    shift = torch.from_numpy((-panel.mean / panel.std).astype(np.float32)).to(device)
+    gain = torch.from_numpy(writable(1 / (labelled.scale * panel.std), np.float32)).to(device)
+    shift = torch.from_numpy(writable(-panel.mean / panel.std, np.float32)).to(device)
     pixels = torch.addcmul(shift[:, None, None], pixels, gain[:, None, None])
     if masked and labelled.mask is not None:
-        pixels = pixels * torch.from_numpy(labelled.mask[rows]).to(device)[:, None]
-    return pixels, torch.from_numpy(panel.ids).to(device).expand(len(rows), -1)
+        pixels = pixels * torch.from_numpy(writable(labelled.mask[rows])).to(device)[:, None]
+    return pixels, torch.from_numpy(writable(panel.ids)).to(device).expand(len(rows), -1)
 
 
 @torch.no_grad()
@@ -164,7 +165,7 @@ def _means(labelled: Labelled, rows: np.ndarray, pixels: torch.Tensor) -> torch.
     """Return the mean of each marker over the pixels that count."""
     if labelled.mask is None:
         return pixels.mean((2, 3))
-    area = torch.from_numpy(labelled.mask[rows].sum((1, 2)).clip(min=1)).to(pixels.device, pixels.dtype)
+    area = torch.from_numpy(writable(labelled.mask[rows].sum((1, 2)).clip(min=1))).to(pixels.device, pixels.dtype)
     return pixels.sum((2, 3)) / area[:, None]
 
 

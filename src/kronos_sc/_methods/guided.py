@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kronos_sc._core.arrays import writable
 from kronos_sc._methods.threads import one_thread
 
 if TYPE_CHECKING:
@@ -148,12 +149,12 @@ class _Problem:
     """
 
     def __init__(self, gram: np.ndarray, y: np.ndarray, n_classes: int, strength: float) -> None:
-        values, axes = torch.linalg.eigh(torch.from_numpy(np.ascontiguousarray(gram, dtype=np.float32)))
+        values, axes = torch.linalg.eigh(torch.from_numpy(writable(gram, np.float32)))
         # axes that rounding alone has made
         values = torch.where(values > 1e-6 * values[:, -1:], values, 0)
         self.values, self.axes, self.strength = values[:, None, :], axes, strength
         self.z = axes * values.sqrt()[:, None, :]
-        labels = torch.from_numpy(np.ascontiguousarray(y, dtype=np.int64))
+        labels = torch.from_numpy(writable(y, np.int64))
         self.onehot = torch.nn.functional.one_hot(labels, n_classes).to(torch.float32).transpose(1, 2).contiguous()
 
     def scores(self, point: Tensor) -> Tensor:

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from kronos_sc._core.arrays import writable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -103,17 +105,17 @@ class Problem:
     def __init__(
         self, x: np.ndarray, y: np.ndarray, n_classes: int, *, weight: np.ndarray | None = None, device: str | torch.device = "cpu"
     ):
-        data = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).to(device)
+        data = torch.from_numpy(writable(x, np.float32)).to(device)
         self._span: torch.Tensor | None = None
         if len(data) < _THIN * data.shape[1]:
             # rows = zᵀ Qᵀ with orthonormal Q (d × n): any weights that matter are Q v, and ‖Q v‖ = ‖v‖
             self._span, triangle = torch.linalg.qr(data.T)
             data = triangle.T.contiguous()
         self._x, self._k = data, n_classes
-        self._y = torch.as_tensor(np.asarray(y, np.int64), device=device)
+        self._y = torch.from_numpy(writable(y, np.int64)).to(device)
         share = np.ones(len(y)) if weight is None else np.asarray(weight, np.float64)
         self._total = float(share.sum())
-        self._share = torch.as_tensor((share / self._total).astype(np.float32), device=device)
+        self._share = torch.from_numpy(writable(share / self._total, np.float32)).to(device)
         self._truth = torch.zeros(len(y), n_classes, device=device)
         self._truth[torch.arange(len(y), device=device), self._y] = 1
         prior = np.bincount(y, weights=share / self._total)
@@ -173,9 +175,9 @@ class Problem:
         if start is None:
             w, b = torch.zeros(d, self._k, device=device), torch.zeros(self._k, device=device)
         else:
-            w = torch.from_numpy(np.ascontiguousarray(start.coef.T)).to(device)
+            w = torch.from_numpy(writable(start.coef.T)).to(device)
             w = w if self._span is None else self._span.T @ w
-            b = torch.from_numpy(start.intercept.copy()).to(device)
+            b = torch.from_numpy(writable(start.intercept.copy())).to(device)
         z = self._scores(torch.cat([w, b[None]]))
         return _State(w, b, z, self._value(z, w, penalty))
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from kronos_sc._core import rng as chance
+from kronos_sc._core.arrays import writable
 from kronos_sc._methods.case_splits import draw_split, training_counts
 from kronos_sc._methods.threads import one_thread
 
@@ -46,7 +47,7 @@ class Bags:
         for line, rows in enumerate(drawn):
             index[line, : len(rows)] = rows
             there[line, : len(rows)] = True
-        return torch.from_numpy(self.units[index]), torch.from_numpy(there)
+        return torch.from_numpy(writable(self.units[index])), torch.from_numpy(writable(there))
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def bag_proba(
 
 def _fit(net: nn.Module, bags: Bags, train: np.ndarray, held: np.ndarray, n_classes: int, how: Training, rng: np.random.Generator) -> None:
     """Train in place; with bags in `held`, end with the weights of the epoch that explained them best."""
-    labels = torch.from_numpy(bags.labels).to(how.device)
+    labels = torch.from_numpy(writable(bags.labels)).to(how.device)
     counts = np.bincount(bags.labels[train], minlength=n_classes)
     balance = torch.tensor(len(train) / (n_classes * np.maximum(counts, 1)), dtype=torch.float32, device=how.device)
     loss_of = nn.CrossEntropyLoss(weight=balance)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numba import get_num_threads
 
+from kronos_sc._core.arrays import writable
 from kronos_sc._core.checks import one_of, positive_integer
 from kronos_sc._core.progress import bar
 from kronos_sc._methods.screen import bfloat16_shift, inverse_lengths, prepare, settle
@@ -239,7 +240,7 @@ def _parts(values: np.ndarray) -> np.ndarray:
 def _bfloat16(rows: np.ndarray) -> Any:
     import torch
 
-    return torch.from_numpy(rows).to(torch.bfloat16)
+    return torch.from_numpy(writable(rows)).to(torch.bfloat16)
 
 
 def _product(query: Any, reference: Any, buffer: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch.nn import functional as F
 
+from kronos_sc._core.arrays import writable
 from kronos_sc.models._view import View
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class AblationView(View):
         """Return the judges' scores (b, f · c); markers that are not there are taken at their mean."""
         if self.judge is None:
             return []
-        coef, intercept, mean = (torch.as_tensor(part, device=features.device) for part in self.judge)
+        coef, intercept, mean = (torch.from_numpy(writable(part)).to(features.device) for part in self.judge)
         if kept is not None:
             coef, mean = (part.unflatten(-1, (markers, -1))[..., kept, :].flatten(-2) for part in (coef, mean))
         centred_bfn = features[:, None] - mean

@@ -7,16 +7,16 @@ import operator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
+from kronos_sc._core.arrays import writable
 from kronos_sc._core.checks import one_of
 from kronos_sc.models._attention_nets import ChannelRows, KronosRows, rows_of
 from kronos_sc.models._view import View
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from kronos_sc.models._layers import Block
     from kronos_sc.models._model import Model
 
@@ -168,9 +168,11 @@ def _position(layer: int, running: tuple[int, ...]) -> int:
     return operator.index(layer) % count
 
 
-def _direction(direction: np.ndarray, width: int) -> torch.Tensor:
+def _direction(direction: np.ndarray | torch.Tensor, width: int) -> torch.Tensor:
     """Return a direction of the class feature (d, float32)."""
-    values = torch.as_tensor(direction).float()
+    if not isinstance(direction, torch.Tensor):
+        direction = torch.from_numpy(writable(direction, np.float32))
+    values = direction.float()
     if values.shape != (width,) or not bool(values.isfinite().all()):
         msg = (
             f"direction has the shape {tuple(values.shape)}; {width} finite numbers are needed, one per class feature (features='cls'). "

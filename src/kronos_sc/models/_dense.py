@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import torch
 
+from kronos_sc._core.arrays import writable
 from kronos_sc.models._view import View
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ class TokenClasses(View):
     def __init__(self, model: Model, coef: np.ndarray, intercept: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> None:
         super().__init__(model)
         # the mean is taken off first, as in training: folded into the intercept it would cancel large numbers in float32
-        self._weights_fk = torch.from_numpy(np.ascontiguousarray((np.asarray(coef, float) / scale).T, np.float32))
-        self._intercept = torch.from_numpy(np.array(intercept, np.float32))
-        self._mean = torch.from_numpy(np.array(mean, np.float32))
+        self._weights_fk = torch.from_numpy(writable((np.asarray(coef, float) / scale).T, np.float32))
+        self._intercept = torch.from_numpy(writable(intercept, np.float32))
+        self._mean = torch.from_numpy(writable(mean, np.float32))
 
     def width(self, kind: str, markers: int) -> int:
         """Return k for tokens; the model's own width for other kinds, which say what a pass costs."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from kronos_sc._core.arrays import writable
+
 if TYPE_CHECKING:
     from kronos_sc.models._runner import Recipe
 
@@ -70,7 +72,7 @@ class Filled:
         from kronos_sc.models import _fill
 
         block, desk = self.block, self.desk
-        y, x = (np.ascontiguousarray(corner[part], np.int64) for corner in (block.y, block.x))
+        y, x = (writable(corner[part], np.int64) for corner in (block.y, block.x))
         count = len(y)
         if desk.size[0] < count or desk.size[1] != block.size:
             desk.room(count, block.size)
@@ -80,7 +82,7 @@ class Filled:
         _fill.spans(masks, first, last, pixels)
         seen, first, last = (array[:count] for array in desk.whole) if desk.fill is None else (masks, first, last)
         _fill.fill(block.pixels, (y, x), desk.scale, seen, (first, last), desk.bits[:count])
-        return desk.input[:count], torch.from_numpy(masks), torch.from_numpy(pixels)
+        return desk.input[:count], torch.from_numpy(writable(masks)), torch.from_numpy(writable(pixels))
 
     def _masks(self, part: slice, y: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
         """Write masks: the unit's label, or the part of a box that lies on the image."""

@@ -6,17 +6,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
+from kronos_sc._core.arrays import writable
 from kronos_sc._core.log import info
 from kronos_sc.models._processor import Desk, Filled, fits
 from kronos_sc.models._windows import Lane, Windows, opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-
-    import numpy as np
 
     from kronos_sc.models._model import Model
 
@@ -184,8 +184,8 @@ class _Preparation:
 
     def __init__(self, recipe: Recipe, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         self.recipe, self.device, self.dtype = recipe, device, dtype
-        self.ids = torch.as_tensor(recipe.ids, device=device).long()[None]
-        mean, std = (torch.as_tensor(values, dtype=torch.float64)[:, None, None] for values in (recipe.mean, recipe.std))
+        self.ids = torch.from_numpy(writable(recipe.ids, np.int64)).to(device)[None]
+        mean, std = (torch.from_numpy(writable(values, np.float64))[:, None, None] for values in (recipe.mean, recipe.std))
         self.gain = (1 / (recipe.max_value * std)).float().to(device)
         self.zero = (-mean / std).float().to(device)  # what a raw zero becomes
         self.desk = Desk(recipe, self.gain, self.zero, dtype) if device.type == "cpu" else None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from kronos_sc._core.arrays import writable
 from kronos_sc._core.checks import listed
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _read_npz(path: Path) -> dict[str, torch.Tensor]:
 
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
+            return {key: torch.from_numpy(writable(arrays[key])) for key in arrays.files}
     except (BadZipFile, EOFError, OSError, ValueError, TypeError, AttributeError) as error:
         msg = f"{path} is not a readable file of numeric arrays ({type(error).__name__}: {error}). Write it again with numpy.savez."
         raise ValueError(msg) from error

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from kronos_sc._core.arrays import writable
 from kronos_sc.models._config import ViTConfig
 from kronos_sc.models._layers import Block, PatchEmbed
 
@@ -38,7 +39,7 @@ def marker_encoding(dim: int) -> torch.Tensor:
     """Return the sinusoidal table (512, d): sines in the first half, cosines in the second (paper, Online Methods)."""
     frequency = 10000.0 ** (-2 * np.arange(dim // 2) / dim)
     angle = np.arange(MARKER_IDS)[:, None] * frequency
-    return torch.from_numpy(np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32))
+    return torch.from_numpy(writable(np.concatenate([np.sin(angle), np.cos(angle)], axis=1), np.float32))
 
 
 class KronosViT(nn.Module):

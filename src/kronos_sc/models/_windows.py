@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from kronos_sc._core.arrays import writable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -37,7 +39,7 @@ class Lane:
             array = array.view(array.dtype.str.replace("u", "i"))
         if array.dtype == np.float64:  # half the bytes, and all that the network sees
             array = array.astype(np.float32)
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        tensor = torch.from_numpy(writable(array))
         if self.side is None:
             return tensor.to(self.device)
         with torch.cuda.stream(self.side):
