@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -15,9 +16,12 @@ CHANNELS = ("DAPI", "CD3", "CD8", "CD20", "CYTOKERATIN")
 
 
 def pytest_configure() -> None:
-    """The folder of real images by its whole name, because manifests and commands read it from elsewhere; an ear for Ctrl-C."""
+    """The folder of real images by its whole name, because manifests and commands read it from elsewhere; no time limits; an ear for Ctrl-C."""
     if folder := os.environ.get("KRONOS_SC_TEST_DATA"):
         os.environ["KRONOS_SC_TEST_DATA"] = str(Path(folder).resolve())
+    # hypothesis fails an example that takes 200 ms, which says how busy the machine is
+    hypothesis.settings.register_profile("any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+    hypothesis.settings.load_profile("any machine")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what runs in the background deaf to Ctrl-C, which tests send
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

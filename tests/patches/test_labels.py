@@ -18,7 +18,7 @@ def test_by_hand():
     assert label_table(np.zeros((4, 4), np.uint8)).shape == (0, 4)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     shape=st.tuples(st.integers(1, 60), st.integers(1, 60)),
     chunk=st.tuples(st.integers(3, 40), st.integers(3, 40)),

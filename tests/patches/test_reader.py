@@ -60,7 +60,7 @@ def test_windows_equal_plain_slicing(size, chunks, memory):
     np.testing.assert_array_equal(all_crops(plan), plainly(array, [3, 0, 4], units))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     shape=st.tuples(st.integers(1, 90), st.integers(1, 90)),
     chunk=st.tuples(st.integers(1, 4), st.integers(5, 60), st.integers(5, 60)),

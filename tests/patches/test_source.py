@@ -152,7 +152,7 @@ def test_stores_that_are_no_folder_are_read_through_zarr():
         check(stored, array)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     shape=st.tuples(*[st.integers(1, 40)] * 3),
     chunk=st.tuples(*[st.integers(1, 17)] * 3),

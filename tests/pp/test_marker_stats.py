@@ -25,7 +25,7 @@ def test_equals_numpy(make, dtype, chunks):
     assert stats["pixels"].dtype == stats["images"].dtype == np.int64
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     parts=st.lists(st.lists(st.integers(0, 65535), max_size=30), min_size=1, max_size=8),
     kind=st.sampled_from(["uint16", "uint32", "float64"]),

@@ -16,7 +16,7 @@ def expected(make, tiny):
     return {name: (m, c) for name, m, c in zip(table.obs_names, table.obsm["X_kronos"], table.obsm["X_kronos_cls"], strict=True)}
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     chunk=st.tuples(st.integers(1, 5), st.integers(15, 110), st.integers(15, 110)),
     label_chunk=st.tuples(st.integers(9, 110), st.integers(9, 110)),
