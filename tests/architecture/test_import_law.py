@@ -49,7 +49,7 @@ PRETRAIN_MAY_IMPORT = {"_core", "models", "markers", "patches"}
 PRETRAIN_IMAGES = {
     "kronos_pretrain.corpus": {"io"},
     "kronos_pretrain.data.simulated": {"datasets"},
-    "kronos_pretrain.evaluate.cut": {"datasets"},
+    "kronos_pretrain.evaluate.cut": {"datasets", "io"},
 }
 # What a machine that trains may lack.
 TRAINING_NEVER = {"anndata", "spatialdata", "scanpy", "squidpy", "sklearn", "matplotlib", "dask", "zarr"}

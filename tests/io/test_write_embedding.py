@@ -91,7 +91,7 @@ def template(stored, tmp_path_factory):
 @pytest.fixture
 def folder(template, tmp_path):
     """A copy of it, on a path with a space and a letter beyond ASCII."""
-    path = tmp_path / "my data µ" / "tissue #1.zarr"
+    path = tmp_path / "my data µ" / "tissue 1.zarr"
     shutil.copytree(template, path)
     return path
 

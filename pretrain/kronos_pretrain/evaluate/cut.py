@@ -133,13 +133,13 @@ def simulated(n: int, *, size: int = 64, seed: int = 0) -> Labelled:
 def _opened(sdata: Any) -> tuple[Any, str]:
     if not isinstance(sdata, str | os.PathLike):
         return sdata, "cells"
-    import spatialdata
+    from kronos_sc.io._read_store import read_store
 
     path = Path(sdata)
     if not path.exists():
         msg = f"There is no SpatialData store at {str(path)!r}. Name a folder written by sdata.write(...)."
         raise FileNotFoundError(msg)
-    return spatialdata.read_zarr(path), path.stem
+    return read_store(path), path.stem
 
 
 def _column(table: AnnData, key: str) -> np.ndarray:

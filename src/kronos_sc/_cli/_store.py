@@ -16,12 +16,11 @@ _WAIT = 3600.0  # seconds: what took hours to compute is not given up because an
 
 def read(store: Path) -> SpatialData:
     """Read a SpatialData store; what a killed run left is put right first."""
-    import spatialdata
-
     from kronos_sc import io
+    from kronos_sc.io._read_store import read_store
 
     io.recover(store)
-    return spatialdata.read_zarr(store)
+    return read_store(store)
 
 
 def require_writable(store: Path) -> None:
