@@ -52,19 +52,22 @@ def test_pictures_are_small() -> None:
     assert not [p.name for p in pictures if p.stat().st_size > 400_000]
 
 
-def test_constraints_are_exact_and_hold_on_every_system() -> None:
-    lines = [line for line in (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
-    assert "torch==2.13.0" in lines
+@pytest.mark.parametrize(("name", "torch"), [("constraints.txt", "2.13.0"), ("constraints-3.12.txt", "2.14.1")])
+def test_constraints_are_exact_and_hold_on_every_system(name: str, torch: str) -> None:
+    lines = [line for line in (REPOSITORY / name).read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
+    assert f"torch=={torch}" in lines
+    assert not [line for line in lines if re.match(r"(?i)nvidia|triton|cuda", line)], "torch pins those itself"
     assert not [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+", line)], "no local versions, no ranges, no addresses"
 
 
-def test_everything_asked_for_is_constrained() -> None:
+@pytest.mark.parametrize("name", ["constraints.txt", "constraints-3.12.txt"])
+def test_everything_asked_for_is_constrained(name: str) -> None:
     import tomllib
 
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [requirement for name in ("docs", "pretrain", "test") for requirement in project["optional-dependencies"][name]]
     wanted = [*project["dependencies"], *extras]
     normal = lambda name: re.sub(r"[-_.]+", "-", name).lower()  # noqa: E731
-    pinned = {normal(line.split("==")[0]) for line in (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()}
+    pinned = {normal(line.split("==")[0]) for line in (REPOSITORY / name).read_text(encoding="utf-8").splitlines()}
     names = {normal(re.match(r"[\w.-]+", requirement)[0]) for requirement in wanted} - {"kronos-sc"}
     assert names <= pinned
