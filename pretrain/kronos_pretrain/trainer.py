@@ -21,6 +21,7 @@ from kronos_pretrain.finite import require_finite_gradients, require_finite_loss
 from kronos_pretrain.folder import agreed_step, shared_folder
 from kronos_pretrain.network import Hidden
 from kronos_pretrain.optim import set_values
+from kronos_pretrain.precision import resolve_precision
 from kronos_pretrain.schedule import schedules
 from kronos_pretrain.sources import open_corpus, open_start
 from kronos_pretrain.ssl import TERMS, Batch
@@ -28,6 +29,7 @@ from kronos_pretrain.state import State
 from kronos_pretrain.stop import Stop
 from kronos_pretrain.watching import Figures, Watching
 from kronos_sc._core.log import info
+from kronos_sc.models import _instructions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,9 +82,11 @@ class Trainer:
     """
 
     def __init__(self, config: Config, procs: Processes, corpus: Corpus) -> None:
-        self.config, self.procs, self.corpus = config, procs, corpus
+        self.procs, self.corpus = procs, corpus
         self.folder = shared_folder(config.run.folder, procs)
         self.saved = agreed_step(self.folder, procs)
+        self.config = config = resolve_precision(config, procs, self.folder, self.saved)
+        check_machine(config, processes=procs.world, device=procs.device.type)  # what "auto" became may not fit this machine
         # a run that has begun needs the weights it started from no more, and they need not be there
         self.state = State(config, procs, open_start(config, corpus) if self.saved is None else None)
         self.values = schedules(config)
@@ -116,7 +120,8 @@ class Trainer:
         started, first = perf_counter(), self.step
         # in this order, so that settings which the corpus or the labelled patches refuse leave no log behind
         reader = samples(self.corpus, config, first_step=self.step, stop_step=last, rank=procs.rank, world=procs.world, device=procs.device)
-        with reader, Watching(config, procs, self.corpus, self.state, first_step=self.step) as watch:
+        half = _instructions.products(getattr(torch, config.run.precision), procs.device)
+        with half, reader, Watching(config, procs, self.corpus, self.state, first_step=self.step) as watch:
             self.announce()
             watch.start()
             while self.step < last:

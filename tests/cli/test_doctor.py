@@ -13,6 +13,21 @@ def test_versions_devices_and_models(call):
         assert text in done.stdout
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_number_formats_that_are_fast_are_named_with_the_instructions(call, monkeypatch, fast):
+    from kronos_sc.models import _instructions
+
+    monkeypatch.setattr(_instructions, "multiplies", lambda _: fast)
+    monkeypatch.setattr(_instructions, "capabilities", lambda: {"amx_bf16": True})
+    monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "DEFAULT" if fast else "AVX2")
+    shown = call("doctor").stdout
+    assert ("; fast in float32 and bfloat16\n" if fast else "; fast in float32\n") in shown
+    assert f"precision 'auto' is {'bfloat16' if fast else 'float32'}" in shown
+    assert ("AMX-BF16" in shown) == fast
+    assert ("fewer than the processor has" in shown) != fast
+
+
 @pytest.mark.parametrize(("token", "answer"), [(None, "logged in: no"), ("hf_verysecret", "logged in: yes")])
 def test_tokens_are_never_shown(call, monkeypatch, token, answer):
     import huggingface_hub

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from kronos_pretrain import parallel
 from kronos_pretrain.config.schema import Checkpoints, Config, Data, Head, Model, Optim, Parallel, Run, Simulate, Views, Watch
 from kronos_pretrain.data.batch import Samples
+from kronos_pretrain.trainer import Trainer
 
 MARKERS = (4, 140, 200)
 SIDE = 96
@@ -69,3 +71,15 @@ def _one_thread(one_thread):
 def small() -> SimpleNamespace:
     """`settings(section={...})`, `Fixed` in place of a loader, `Going` in place of a signal handler."""
     return SimpleNamespace(settings=settings, Fixed=Fixed, Going=Going)
+
+
+@pytest.fixture
+def alone(small, tmp_path):
+    """Makes trainers of one process without a corpus, by sections of the settings."""
+
+    def make(**sections) -> Trainer:
+        run = {"folder": str(tmp_path), **sections.pop("run", {})}
+        return Trainer(small.settings(run=run, **sections), procs, None)
+
+    with parallel.processes(small.settings()) as procs:
+        yield make

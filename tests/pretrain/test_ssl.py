@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kronos_pretrain import parallel
 from kronos_pretrain.schedule import schedules
-from kronos_pretrain.trainer import Trainer
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks/training.py"
 
@@ -23,18 +21,6 @@ def Reference():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.Reference
-
-
-@pytest.fixture
-def alone(small, tmp_path):
-    """Makes trainers of one process without a corpus, by sections of the settings."""
-
-    def make(**sections) -> Trainer:
-        run = {"folder": str(tmp_path), **sections.pop("run", {})}
-        return Trainer(small.settings(run=run, **sections), procs, None)
-
-    with parallel.processes(small.settings()) as procs:
-        yield make
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def _schedules(c: Config) -> Iterable[str]:
     if c.parallel.micro_batch and c.optim.batch % c.parallel.micro_batch:
         yield f"parallel.micro_batch={c.parallel.micro_batch} must divide optim.batch={c.optim.batch}."
     if c.run.precision == "float16" and c.run.device == "cpu":
-        yield "run.precision='float16' needs a GPU, but run.device='cpu'; use 'bfloat16' or 'float32'."
+        yield "run.precision='float16' needs a GPU, but run.device='cpu'; use 'auto'."
 
 
 def _watch(c: Config) -> Iterable[str]:
@@ -120,7 +120,7 @@ def _watch(c: Config) -> Iterable[str]:
 
 def _machine(c: Config, processes: int, device: str) -> Iterable[str]:
     if device == "cpu" and c.run.precision == "float16":
-        yield "run.precision='float16' needs a GPU and there is none; use run.precision=bfloat16 or float32."
+        yield "run.precision='float16' needs a GPU and there is none; use run.precision=auto."
     if c.parallel.shard and processes % c.parallel.shard:
         yield f"parallel.shard={c.parallel.shard} must divide the number of processes, {processes}; 0 shards over all of them."
     if c.optim.batch % processes:

@@ -42,7 +42,7 @@ BELOW_ONE = Range(0, 1, below=True)
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "run.device": ("auto", "cpu", "cuda"),
-    "run.precision": ("float32", "bfloat16", "float16"),
+    "run.precision": ("float32", "bfloat16", "float16", "auto"),
     "loss.centering": ("softmax", "sinkhorn"),
 }
 

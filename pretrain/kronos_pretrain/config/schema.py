@@ -44,7 +44,8 @@ class Run:
         `"auto"` (CUDA if there is one), `"cpu"` or `"cuda"`.
     precision
         `"float32"`, `"bfloat16"` or `"float16"` (with loss scaling) for the forward and backward pass; weights, gradients between
-        processes and the optimiser stay in float32.
+        processes and the optimiser stay in float32. `"auto"` is bfloat16 where the hardware is fast in it, else float32, chosen when a
+        run starts: a checkpoint holds the choice, and a resumed run keeps it on whatever machine.
     start
         Model to start from: a folder written by `export`, or one in the official layout.
     """

@@ -19,6 +19,7 @@ from numba import get_num_threads
 
 from kronos_sc._core.arrays import writable
 from kronos_sc._core.checks import one_of, positive_integer
+from kronos_sc._core.instructions import usable
 from kronos_sc._core.progress import bar
 from kronos_sc._methods.screen import bfloat16_shift, inverse_lengths, prepare, settle
 
@@ -267,4 +268,6 @@ def _use_bfloat16(precision: str, multiplications: int) -> bool:
     import torch
 
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("amx_bf16") if capabilities else getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+    if not capabilities:  # before torch could list them
+        capabilities = {"amx_bf16": getattr(torch.cpu, "_is_amx_tile_supported", bool)()}
+    return usable(capabilities, "amx_bf16")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 
 from kronos_sc._core.checks import one_of
+from kronos_sc._core.log import info
+from kronos_sc.models import _instructions
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -31,16 +33,21 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     """Return the number format: bfloat16 where the hardware multiplies fast in it, for `"auto"`."""
     one_of(precision, PRECISIONS, name="precision")
     if precision != "auto":
-        return getattr(torch, precision)
+        asked = getattr(torch, precision)
+        if words := slow(asked, device):
+            info(words)
+        return asked
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    return torch.bfloat16 if device.type == "cpu" and _cpu_has_fast_bfloat16() else torch.float32
+    return torch.bfloat16 if device.type == "cpu" and _instructions.is_fast(torch.bfloat16) else torch.float32
 
 
-def _cpu_has_fast_bfloat16() -> bool:
-    """Whether the processor has matrix (AMX) or vector (AVX512-BF16) instructions for bfloat16."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    if capabilities:
-        return any(bool(capabilities.get(name)) for name in ("amx_bf16", "avx512_bf16"))
-    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in names)
+def slow(dtype: torch.dtype, device: torch.device) -> str:
+    """Return what to say of a number format in which a processor is slow; empty where it is not."""
+    if device.type != "cpu" or _instructions.multiplies(dtype):
+        return ""
+    half = str(dtype).removeprefix("torch.")
+    return (
+        f"this processor ({_instructions.name()}) has no instructions for {half}: products are computed in float32 and rounded, "
+        "which is slower than precision 'float32'"
+    )

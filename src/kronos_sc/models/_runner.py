@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from kronos_sc._core.arrays import writable
 from kronos_sc._core.log import info
+from kronos_sc.models import _instructions
 from kronos_sc.models._processor import Desk, Filled, fits
 from kronos_sc.models._windows import Lane, Windows, opened
 
@@ -120,7 +121,7 @@ def run(
         start = 0
         while start < len(block.units):
             part = slice(start, min(start + size, len(block.units)))
-            late = _encoded(model, prepare, block, part, lane)
+            late = _encoded(model, prepare, block, part, lane, dtype)
             if late is None:
                 size = _halved(part, device)
                 continue
@@ -133,10 +134,10 @@ def run(
         yield waiting.now()
 
 
-def _encoded(model: Model, prepare: _Preparation, block: Windows | Filled, part: slice, lane: Lane) -> _Late | None:
+def _encoded(model: Model, prepare: _Preparation, block: Windows | Filled, part: slice, lane: Lane, dtype: torch.dtype) -> _Late | None:
     """Return features of some units of a block, or None if they do not fit the device's memory."""
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), _instructions.products(dtype, lane.device):
             x_bmpp, mask_bpp, pixels = prepare.input(block, part)
             features = model.encode(x_bmpp, prepare.ids.expand(len(x_bmpp), -1), mask_bpp, prepare.recipe.features)
             return _Late(block.index, block.units[part], {kind: prepare.kept(value) for kind, value in features.items()}, pixels, lane)

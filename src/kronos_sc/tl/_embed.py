@@ -119,8 +119,8 @@ def embed(
     require_nuclear
         Insist on a nuclear stain among the matched channels; the model was never trained without one.
     precision
-        `"float32"` reproduces the official numbers; `"bfloat16"` is faster on recent hardware; `"auto"` takes it where it is,
-        and goes on with a store in the precision it was begun with.
+        `"float32"` reproduces the official numbers; `"bfloat16"` is faster on recent hardware, and works, slower, on any; `"auto"`
+        takes it where it is faster, and goes on with a store in the precision it was begun with.
     dtype
         Of the features: `"float32"` or `"float16"`.
     batch_size

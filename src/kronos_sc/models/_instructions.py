@@ -1,0 +1,148 @@
+"""What this process can multiply: the one place that asks which number formats a processor has instructions for.
+
+Half formats need instructions that only some processors have. Without them torch multiplies by plain loops, some eighty times slower than
+in float32, and oneDNN's fused product does not exist at all.
+"""
+
+from __future__ import annotations
+
+import platform
+from contextlib import nullcontext
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
+
+from kronos_sc._core.instructions import usable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+
+_NEEDED = {torch.bfloat16: ("amx_bf16", "avx512_bf16"), torch.float16: ("amx_fp16", "avx512_fp16")}
+_ONEDNN_KNOWS = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
+# Everything that multiplies matrices, as functions and as methods.
+_PRODUCTS = {
+    F.linear,
+    F.bilinear,
+    F.conv1d,
+    F.conv2d,
+    F.conv3d,
+    F.conv_transpose1d,
+    F.conv_transpose2d,
+    F.conv_transpose3d,
+    F.scaled_dot_product_attention,
+    F.multi_head_attention_forward,
+    torch.einsum,
+    torch.tensordot,
+    torch.inner,
+    torch.Tensor.__matmul__,
+    torch.Tensor.__rmatmul__,
+    *(
+        getattr(owner, name)
+        for name in ("matmul", "mm", "bmm", "mv", "addmm", "addbmm", "baddbmm", "addmv")
+        for owner in (torch, torch.Tensor)
+    ),
+}
+
+
+def is_fast(dtype: torch.dtype) -> bool:
+    """Return whether matrix products of a number format are faster than those of float32 on this processor, or it is float32."""
+    return dtype not in _NEEDED or (multiplies(dtype) and usable(capabilities(), *_NEEDED[dtype]))
+
+
+@cache
+def multiplies(dtype: torch.dtype) -> bool:
+    """Return whether this processor multiplies in a number format by itself, as opposed to plain loops, or kernels that imitate it."""
+    if dtype not in _NEEDED:
+        return True
+    supported = getattr(torch.ops.mkldnn, _ONEDNN_KNOWS[dtype], None)
+    if supported is None or not torch.backends.mkldnn.is_available() or not supported():
+        return False
+    # oneDNN imitates bfloat16 on any AVX-512, at a fifth of the speed of float32
+    return platform.machine().lower() not in ("x86_64", "amd64") or usable(capabilities(), *_NEEDED[dtype])
+
+
+@cache
+def capabilities() -> Mapping[str, object]:
+    """Return the instruction sets of the processor by torch's names; the process may be told to use fewer of them."""
+    found = getattr(torch.cpu, "get_capabilities", dict)()
+    if found:
+        return found
+    older = {"amx_bf16": "_is_amx_tile_supported", "avx512_bf16": "_is_avx512_bf16_supported"}  # before torch could list them
+    return {name: bool(getattr(torch.cpu, asks, bool)()) for name, asks in older.items()}
+
+
+def limited() -> bool:
+    """Return whether this process is told to do without instructions for half formats that the processor has."""
+    names = [each for names in _NEEDED.values() for each in names]
+    return any(bool(capabilities().get(each)) and not usable(capabilities(), each) for each in names)
+
+
+def name() -> str:
+    """Return the instruction sets by which this process computes, for people: `"AVX512, AVX512-BF16, AMX-BF16"`, say."""
+    vectors = torch.backends.cpu.get_cpu_capability()
+    halves = [each.upper().replace("_", "-") for names in _NEEDED.values() for each in reversed(names) if usable(capabilities(), each)]
+    return ", ".join(["no vector instructions" if vectors == "DEFAULT" else vectors, *halves])
+
+
+@cache
+def fused_linear(dtype: torch.dtype) -> Callable[..., torch.Tensor] | None:
+    """Return oneDNN's matrix product with bias and GELU inside, the one torch's own compiler emits; None where there is none.
+
+    Found out once per number format, by trying it on a few numbers: which kernels oneDNN has depends on the processor, on limits that
+    users set, and on the build of torch.
+    """
+    fused = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    if fused is None or not torch.backends.mkldnn.is_available() or not multiplies(dtype):
+        return None
+    ones = torch.ones(2, 8, dtype=dtype)
+    try:
+        with torch.inference_mode():
+            tried = [
+                fused(ones, ones, bias, *how)
+                for bias in (None, torch.ones(2, dtype=dtype))
+                for how in (("none", [], ""), ("gelu", [], "none"))
+            ]
+            right = [torch.allclose(out.float(), torch.tensor(8.0 + i), rtol=2**-6) for out, i in zip(tried, (0, 0, 1, 1), strict=True)]
+    except (RuntimeError, NotImplementedError):
+        return None
+    return fused if all(right) else None
+
+
+def products(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[Any]:
+    """Return a context for networks in a number format: where the processor has no products in it, they are computed in float32.
+
+    Numbers of half formats are float32 too, so the sums are those that a processor with instructions for the format makes, rounded once
+    to it. What lies between products, and all that is kept, stays in the format. Holds for the calling thread, backward passes included.
+    """
+    return nullcontext() if device.type != "cpu" or multiplies(dtype) else _InFloat32(dtype)
+
+
+class _InFloat32(TorchFunctionMode):
+    """Computes matrix products of a half format in float32 and rounds them to it."""
+
+    def __init__(self, half: torch.dtype) -> None:
+        super().__init__()
+        self.half = half
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func not in _PRODUCTS or kwargs.get("out") is not None or not self._concerns(args, kwargs):
+            return func(*args, **kwargs)
+        wide_args, wide_kwargs = tree_map(self._wide, (tuple(args), kwargs))
+        return tree_map(self._narrow, func(*wide_args, **wide_kwargs))
+
+    def _concerns(self, args: Any, kwargs: Any) -> bool:
+        found = []
+        tree_map(lambda value: found.append(isinstance(value, torch.Tensor) and value.dtype == self.half), (tuple(args), kwargs))
+        return any(found)
+
+    def _wide(self, value: Any) -> Any:
+        return value.float() if isinstance(value, torch.Tensor) and value.dtype == self.half else value
+
+    def _narrow(self, value: Any) -> Any:
+        return value.to(self.half) if isinstance(value, torch.Tensor) and value.dtype == torch.float32 else value
