@@ -139,3 +139,68 @@ def test_without_mask_no_table(image):
     sdata = ks.io.read_tiff(image)
     assert not sdata.tables
     assert not sdata.labels
+
+
+def test_nuclei_and_whole_cells_in_one_file(tmp_path, image, labels):
+    nuclei = np.where(labels < 10, labels, 0)
+    both = np.stack([labels, nuclei])
+    last = np.moveaxis(both, 0, -1)
+    files = {
+        "last.tif": (last, {"metadata": {}}),
+        "batch.tif": (last[None], {"metadata": {}}),
+        "samples.tif": (last, {"photometric": "minisblack", "planarconfig": "contig"}),
+        "depth.ome.tif": (both, {"metadata": {"axes": "ZYX"}}),
+        "hyperstack.ome.tif": (both[:, None], {"metadata": {"axes": "TCYX"}}),
+    }
+    for file, (array, options) in files.items():
+        tifffile.imwrite(tmp_path / file, array, **options)
+    with tifffile.TiffWriter(tmp_path / "images.ome.tif") as tif:
+        for one in both:
+            tif.write(one)
+    for path in [tmp_path / file for file in (*files, "images.ome.tif")]:
+        with pytest.raises(ValueError, match=rf"has 2 pages, and only one.*mask=\('{path.name}', 0\).*'nuclei': \('{path.name}', 1\)"):
+            ks.io.read_tiff(image, mask=path)
+        sdata = ks.io.read_tiff(image, mask={"cells": (path, 0), "nuclei": (path, 1)})
+        np.testing.assert_array_equal(sdata.labels["cells"].data.compute(), labels)
+        np.testing.assert_array_equal(sdata.labels["nuclei"].data.compute(), nuclei)
+
+
+def test_what_the_planes_of_a_mask_are_is_said(tmp_path, image, labels):
+    tifffile.imwrite(tmp_path / "z.ome.tif", np.stack([labels] * 3), metadata={"axes": "ZYX"})
+    with pytest.raises(ValueError, match=r"has 3 pages.*axes ZYX: Z \(depth\) × 3"):
+        ks.io.read_tiff(image, mask=tmp_path / "z.ome.tif")
+    tifffile.imwrite(tmp_path / "last.tif", np.stack([labels] * 2, axis=-1), metadata={})
+    with pytest.raises(ValueError, match=r"has 2 pages.*shape \(70, 90, 2\): 2 planes on the last axis"):
+        ks.io.read_tiff(image, mask=tmp_path / "last.tif")
+
+
+def test_labels_in_one_sample_of_a_picture(tmp_path, image, labels):
+    small = (labels % 251).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "m.tif", np.stack([small] * 3, axis=-1), photometric="rgb")
+    with pytest.raises(ValueError, match=r"export the label image, not a picture of it.*mask=\('m\.tif', 0\)"):
+        ks.io.read_tiff(image, mask=tmp_path / "m.tif")
+    np.testing.assert_array_equal(ks.io.read_tiff(image, mask=(tmp_path / "m.tif", 0)).labels["cells"].data.compute(), small)
+
+
+def test_ids_beyond_what_a_table_holds(tmp_path, image, labels):
+    large = labels.astype(np.uint64)
+    large[labels == 9] = 2**63 - 1
+    sdata = ks.io.read_tiff(image, mask=write(tmp_path / "m.tif", large))
+    assert sdata.tables["table"].obs["cell_id"].max() == 2**63 - 1
+    large[labels == 9] = 2**63
+    with pytest.raises(ValueError, match=r"holds the label 9223372036854775808, beyond 9223372036854775807.*relabel_sequential"):
+        ks.io.read_tiff(image, mask=write(tmp_path / "m.tif", large))
+    with pytest.raises(ValueError, match=r"holds the label 9223372036854775808"):
+        ks.io.read_tiff(image, mask=write(tmp_path / "m.tif", large.astype(np.float64)))
+
+
+@pytest.mark.parametrize("dtype", [">u2", ">u4", ">i4", ">f4", ">f8"])
+def test_masks_of_another_byte_order(tmp_path, image, labels, dtype):
+    small = np.where(labels == 218_917, 5, labels)
+    tifffile.imwrite(tmp_path / "m.tif", small.astype(dtype), byteorder=">", metadata={})
+    np.testing.assert_array_equal(ks.io.read_tiff(image, mask=tmp_path / "m.tif").labels["cells"].data.compute(), small)
+
+
+def test_floats_that_cannot_tell_labels_apart(tmp_path, image, labels):
+    with pytest.warns(UserWarning, match=r"labels up to 16777218 as float32, which tells whole numbers apart up to 16,777,216 only"):
+        ks.io.read_tiff(image, mask=write(tmp_path / "m.tif", np.where(labels == 9, 16_777_218, labels).astype(np.float32)))

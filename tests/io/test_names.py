@@ -89,6 +89,18 @@ def test_blanks_of_an_image_are_numbered(tmp_path, cyx, given, caplog):
     assert "numbered: 'Blank'" in caplog.text
 
 
+@pytest.mark.parametrize("given", [["CD20", "dapi", "CD3"], ["CD3", "DAPI", "CD8"]])
+def test_names_of_the_file_in_another_order(image, given):
+    with pytest.warns(UserWarning, match=r"of 3 channels of 'core\.ome\.tif' another place than its OME-XML: plane .* leave channels= out"):
+        assert names(ks.io.read_tiff(image, channels=given)) == given
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("given", [["DAPI", "CD3", "CD8"], ["a", "b", "DAPI"]])
+def test_other_names_than_stored(image, given):
+    assert names(ks.io.read_tiff(image, channels=given)) == given
+
+
 def test_not_names(image):
     with pytest.raises(TypeError, match=r"channels must be names, got '1', '' among 3\. Pass one text per channel"):
         ks.io.read_tiff(image, channels=["a", 1, ""])

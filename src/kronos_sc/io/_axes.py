@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from kronos_sc._core.log import info
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     import tifffile
 
+_FEW = 16  # pixels: narrower than any image of tissue
 _MEANING = {"Z": "depth", "T": "time", "C": "channels", "S": "colour samples", "I": "pages", "Q": "unnamed"}
 
 
@@ -20,9 +22,25 @@ def _sizes(series: tifffile.TiffPageSeries) -> list[tuple[str, int]]:
     return [(axis, size) for axis, size in zip(series.axes, series.shape, strict=True) if size > 1 or axis in "YX"]
 
 
-def has_samples(series: tifffile.TiffPageSeries) -> bool:
-    """Say whether pixels hold several samples, as colour pictures do."""
-    return any(axis == "S" for axis, _ in _sizes(series))
+def has_samples(series: tifffile.TiffPageSeries, named: Collection[int] = ()) -> bool:
+    """Say whether pixels hold several samples, as colour pictures do.
+
+    Samples that lie plane by plane are channels where as many are named: three channels written without a word are stored like that.
+    """
+    sizes = _sizes(series)
+    if [axis for axis, _ in sizes] == ["S", "Y", "X"] and sizes[0][1] in named:
+        return False
+    return any(axis == "S" for axis, _ in sizes)
+
+
+def described(series: tifffile.TiffPageSeries) -> str:
+    """Return the axes of the planes of a series in words, as in "T (time) × 4, C (channels) × 3"; empty for a single plane."""
+    return ", ".join(f"{axis} ({_MEANING.get(axis, 'unknown')}) × {size}" for axis, size in _sizes(series)[:-2])
+
+
+def squeezed_shape(series: tifffile.TiffPageSeries) -> tuple[int, ...]:
+    """Return the shape of a series without axes of length 1, rows and columns always kept."""
+    return tuple(size for _, size in _sizes(series))
 
 
 def samples_error(series: tifffile.TiffPageSeries, path: Path) -> ValueError:
@@ -45,9 +63,9 @@ def channel_count(series: tifffile.TiffPageSeries, path: Path, named: Collection
     path
         For messages.
     named
-        How many names the user gave; that many planes along depth or time are taken as channels.
+        How many names the user gave; that many planes are taken as channels, whatever the file calls their axes.
     """
-    if has_samples(series):
+    if has_samples(series, named):
         raise samples_error(series, path)
     sizes = _sizes(series)
     if "".join(axis for axis, _ in sizes[-2:]) != "YX":
@@ -59,16 +77,34 @@ def channel_count(series: tifffile.TiffPageSeries, path: Path, named: Collection
     planes = sizes[:-2]
     if not planes:
         return 1
-    axis, size = planes[0]
-    if len(planes) == 1 and (axis not in "ZT" or size in named):
-        if axis in "ZT":
-            info(f"{path.name}: {size} planes along {axis} ({_MEANING[axis]}) are taken as the {size} channels named")
-        return size
-    found = ", ".join(f"{axis} ({_MEANING.get(axis, 'unknown')}) × {size}" for axis, size in planes)
-    count = f"{size} names" if len(planes) == 1 else "names"
+    count = math.prod(size for _, size in planes)
+    axis = planes[0][0]
+    if count in named or (len(planes) == 1 and axis not in "ZT"):
+        _refuse_last_axis(sizes, series, path, named)
+        if len(planes) > 1:
+            info(f"{path.name}: planes along {described(series)} are taken as the {count} channels named, the last axis running fastest")
+        elif axis in "ZT":
+            info(f"{path.name}: {count} planes along {axis} ({_MEANING[axis]}) are taken as the {count} channels named")
+        return count
     msg = (
-        f"{str(path)!r} has axes {series.axes} (shape {series.shape}): {found}, where one image of channels, rows and columns is needed. "
-        "Project or choose one plane per channel and write that (axes CYX)"
-        + (f"; if these planes are the channels, pass their {count} with channels=[...]." if len(planes) == 1 else ".")
+        f"{str(path)!r} has axes {series.axes} (shape {series.shape}): {described(series)}, where one image of channels, rows and columns "
+        "is needed. Project or choose one plane per channel and write that (axes CYX)"
+        f"; if these planes are the channels, pass their {count} names with channels=[...]"
+        f"{', in the order stored' if len(planes) > 1 else ''}."
+    )
+    raise ValueError(msg)
+
+
+def _refuse_last_axis(sizes: list[tuple[str, int]], series: tifffile.TiffPageSeries, path: Path, named: Collection[int]) -> None:
+    """Raise a ValueError for an array (rows, columns, channels) that was written as it is: its pages are rows of columns × channels."""
+    if len(sizes) != 3 or sizes[0][0] not in "QI":
+        return
+    rows, columns, last = (size for _, size in sizes)
+    if rows in named or not (last in named or (last <= _FEW and min(rows, columns) > _FEW)):
+        return
+    msg = (
+        f"{str(path)!r} has shape {series.shape}, which is {rows} planes of {columns} × {last} pixels: its channels seem to lie on the last "
+        "axis. Write them first: tifffile.imwrite(new, np.moveaxis(tifffile.imread(path), -1, 0), photometric='minisblack', "
+        "metadata={'axes': 'CYX'})."
     )
     raise ValueError(msg)

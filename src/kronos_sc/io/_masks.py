@@ -13,15 +13,14 @@ from kronos_sc._core.checks import listed
 from kronos_sc._core.log import info
 from kronos_sc._core.paths import existing
 from kronos_sc._core.warn import warn
-from kronos_sc.io._open import open_source
+from kronos_sc.io._mask_planes import MaskPlanes, mask_planes
 
 if TYPE_CHECKING:
     import dask.array as da
     import pandas as pd
 
-    from kronos_sc.io._planes import PlaneStack
-
 MaskPath = str | Path | tuple[str | Path, int]
+_LARGEST = 2**63 - 1
 _RELABEL = "skimage.measure.label(mask > 0)"
 
 
@@ -69,8 +68,9 @@ def _mask_file(value: object, argument: str) -> MaskFile:
 
 def open_mask(file: MaskFile, size: tuple[int, int], image: Path, chunks: tuple[int, int] | None) -> da.Array:
     """Return the labels of one file as a lazy (rows, columns) array of the image's size; reads pixels only of signed or float labels."""
-    levels = open_source(file.path).levels
-    page = _page(file, levels[0])
+    planes = mask_planes(file.path, size)
+    levels = planes.levels
+    page = _page(file, planes)
     fitting = next((level for level in levels if level.shape[1:] == size), None)
     if fitting is None:
         y, x = levels[0].shape[1:]
@@ -83,13 +83,22 @@ def open_mask(file: MaskFile, size: tuple[int, int], image: Path, chunks: tuple[
     return _labels(fitting.lazy(chunks)[page], file)
 
 
-def _page(file: MaskFile, stack: PlaneStack) -> int:
+def _page(file: MaskFile, planes: MaskPlanes) -> int:
     """Return the plane that holds the labels."""
-    count, name = stack.shape[0], str(file.path)
+    count = planes.levels[0].shape[0]
+    name = str(file.path)
+    choose = f"mask=({file.path.name!r}, 0)"
+    if file.page is None and planes.colour:
+        msg = (
+            f"Mask {name!r} is stored as colour samples ({planes.words}), as RGB pictures are. Labels are whole numbers, one per pixel: "
+            f"export the label image, not a picture of it. If one of the samples holds the labels, choose it, as in {choose}."
+        )
+        raise ValueError(msg)
     if file.page is None and count > 1:
         msg = (
             f"Mask {name!r} has {count} pages, and only one can be the labels. "
-            f"Choose it, counted from 0, as in mask=({file.path.name!r}, 0)."
+            f"Choose it, counted from 0, as in {choose} ({planes.words}); "
+            f"nuclei and whole cells both, as in mask={{'cells': ({file.path.name!r}, 0), 'nuclei': ({file.path.name!r}, 1)}}."
         )
         raise ValueError(msg)
     page = file.page or 0
@@ -109,6 +118,8 @@ def _labels(pixels: da.Array, file: MaskFile) -> da.Array:
     if pixels.dtype.kind == "b":
         return pixels.astype(np.uint8)
     if pixels.dtype.kind == "u":
+        if pixels.dtype.itemsize == 8:
+            _refuse_beyond(int(pixels.max().compute(scheduler="threads")), file)
         return pixels
     if pixels.dtype.kind not in "if":
         msg = (
@@ -132,9 +143,26 @@ def _labels(pixels: da.Array, file: MaskFile) -> da.Array:
         raise ValueError(msg)
     if pixels.dtype.kind == "i":
         return pixels
+    _refuse_beyond(int(high), file)
+    exact = 2 ** (np.finfo(pixels.dtype).nmant + 1)
+    if high > exact:
+        warn(
+            f"Mask {file.path.name!r} holds labels up to {high:.0f} as {pixels.dtype}, which tells whole numbers apart up to {exact:,} only: "
+            "cells may have been merged when it was saved. Export it as uint32."
+        )
     whole = np.dtype(np.uint32 if high < 2**32 else np.int64)
     info(f"mask {file.path.name}: {pixels.dtype} labels, all whole numbers, are read as {whole}")
     return pixels.astype(whole)
+
+
+def _refuse_beyond(high: int, file: MaskFile) -> None:
+    """Raise a ValueError for labels that no table can hold."""
+    if high > _LARGEST:
+        msg = (
+            f"Mask {file.path.name!r} holds the label {high}, beyond {_LARGEST}, the largest that a table can hold. "
+            "Number its objects anew with skimage.segmentation.relabel_sequential(mask)[0]."
+        )
+        raise ValueError(msg)
 
 
 def check_cells(cells: pd.DataFrame, name: str, file: MaskFile) -> None:

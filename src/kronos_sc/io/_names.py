@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kronos_sc._core.checks import listed, repeated
 from kronos_sc._core.log import info
 from kronos_sc._core.paths import existing
+from kronos_sc._core.warn import warn
 from kronos_sc.markers._distinct import numbered
 from kronos_sc.markers._panel_file import Panel, read_panel
 
@@ -41,6 +42,7 @@ def channel_names(source: Source, given: Panel | None) -> list[str]:
             )
             raise ValueError(msg)
         names = given.names(count)
+        _warn_of_another_order(source, names)
         origin = "channels="
     elif any(source.names):
         origin = source.names_from
@@ -59,6 +61,21 @@ def channel_names(source: Source, given: Panel | None) -> list[str]:
         )
         raise ValueError(msg)
     return names
+
+
+def _warn_of_another_order(source: Source, names: list[str]) -> None:
+    """Warn where the names given are those of the file, at other planes: a panel sorted by hand beside files sorted by name."""
+    places = {name.casefold(): place for place, name in enumerate(source.names) if name and source.names.count(name) == 1}
+    both = [(place, places[name.casefold()]) for place, name in enumerate(names) if name.casefold() in places]
+    moved = [pair for pair in both if pair[0] != pair[1]]
+    if 2 * len(both) < len(names) or 2 * len(moved) <= len(both):
+        return
+    stored = moved[0][1]
+    warn(
+        f"channels= gives {len(moved)} of {len(names)} channels of {source.path.name!r} another place than its {source.names_from}: plane "
+        f"{stored} is {source.names[stored]!r} there and {names[stored]!r} here. "
+        "The names given are taken; leave channels= out if those stored are right."
+    )
 
 
 def _stored(source: Source) -> str:

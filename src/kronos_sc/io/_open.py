@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from kronos_sc._core.checks import listed
 from kronos_sc._core.log import info
+from kronos_sc._core.warn import warn
 from kronos_sc.io._axes import channel_count, has_samples, samples_error
+from kronos_sc.io._ome import channels_of_their_own
 from kronos_sc.io._paths import stem, tiffs_in
 from kronos_sc.io._planes import Plane, PlaneStack, stamp
-from kronos_sc.io._stored import stored
+from kronos_sc.io._stored import described_images, stored
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     import tifffile
@@ -89,22 +91,46 @@ def _open_folder(folder: Path, without: Collection[Path]) -> Source:
 
 
 def _open_file(path: Path, series: int | None, named: Collection[int]) -> Source:
-    with _opened(path) as (tif, every):
-        chosen = _chosen(every, series, path)
-        group = _siblings(chosen, every) if series is None else [chosen]
-        count = channel_count(chosen, path, named) if len(group) == 1 else len(group)
+    with opened(path) as (tif, every):
+        chosen = _chosen(every, series, path, named)
+        alike = like(chosen, every) if series is None else [chosen]
+        indexes = [every.index(one) for one in alike]
+        group = alike if _belong_together(tif, alike, indexes, path, named) else [chosen]
+        count = channel_count(chosen, path, named) if len(group) == 1 else planes_each(chosen) * len(group)
+        if series is None:
+            _tell_others(every, group, path)
         if (told := int((tif.imagej_metadata or {}).get("images", 1))) > count and chosen.kind != "imagej":
             raise _cut_off(path, told, count)
-        levels = [PlaneStack([plane for one in group for plane in _planes(one, count // len(group), path)])]
-        levels += [stack for level in chosen.levels[1:] if len(group) == 1 and (stack := _level(level, levels[0], path)) is not None]
+        levels = stacks(group, count // len(group), path)
         pages = [page for one in group for page in _pages(one, path)]
-        names, names_from, mpp, mpp_from = stored(tif, every.index(chosen), chosen, pages)
+        names, names_from, mpp, mpp_from = stored(tif, [every.index(one) for one in group], chosen, pages)
         # names of another number of channels belong to something else
-        return Source(path, tuple(levels), names if len(names) == count else (), names_from, mpp, mpp_from)
+        return Source(path, levels, names if len(names) == count else (), names_from, mpp, mpp_from)
+
+
+def stacks(group: Sequence[tifffile.TiffPageSeries], each: int, path: Path) -> tuple[PlaneStack, ...]:
+    """Return the planes of series of one shape, one after the other, by pyramid level.
+
+    Parameters
+    ----------
+    group
+        The series.
+    each
+        How many planes each holds.
+    path
+        For messages.
+    """
+    full = PlaneStack([plane for one in group for plane in _planes(one, each, path)])
+    found = [full]
+    for depth in range(1, min(len(one.levels) for one in group)):
+        parts = [_level(one.levels[depth], each, full.shape[2], path) for one in group]
+        if all(parts) and len({part[0].shape for part in parts if part}) == 1:
+            found.append(PlaneStack([plane for part in parts if part for plane in part]))
+    return tuple(found)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, list[tifffile.TiffPageSeries]]]:
+def opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, list[tifffile.TiffPageSeries]]]:
     """Open a file and find the images in it."""
     import tifffile
 
@@ -133,45 +159,79 @@ def _opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, list[tifffile.TiffP
         yield tif, every
 
 
-def _chosen(every: list[tifffile.TiffPageSeries], series: int | None, path: Path) -> tifffile.TiffPageSeries:
+def _chosen(every: list[tifffile.TiffPageSeries], series: int | None, path: Path, named: Collection[int]) -> tifffile.TiffPageSeries:
     """Return the series asked for, or the largest that is no colour picture."""
-    described = [f"{i}: {one.axes} {' × '.join(map(str, one.shape))}" for i, one in enumerate(every)]
     if series is not None:
         if series not in range(len(every)):
             msg = (
-                f"{path.name!r} has no series {series}; it has {listed(described)}. "
+                f"{path.name!r} has no series {series}; it has {listed(_in_words(every))}. "
                 "Choose one with series=, or leave it out for the largest."
             )
             raise ValueError(msg)
         return every[series]
-    usable = [one for one in every if not has_samples(one)]
+    usable = [one for one in every if not has_samples(one, named)]
     if not usable:
         raise samples_error(every[0], path)
-    chosen = max(usable, key=lambda one: math.prod(one.shape))
-    if len(every) > 1 and len(_siblings(chosen, every)) == 1:
-        rest = [text for one, text in zip(every, described, strict=True) if one is not chosen]
-        info(f"{path.name}: reading series {described[every.index(chosen)]}; also there (series=): {listed(rest)}")
-    return chosen
+    return max(usable, key=lambda one: math.prod(one.shape))
 
 
-def _siblings(chosen: tifffile.TiffPageSeries, every: list[tifffile.TiffPageSeries]) -> list[tifffile.TiffPageSeries]:
-    """Return the series to stack: files written one `TiffWriter.write` per channel hold as many single-plane series."""
-    if chosen.kind == "ome" or math.prod(chosen.shape) != math.prod(chosen.shape[-2:]):
-        return [chosen]
+def _in_words(every: Sequence[tifffile.TiffPageSeries]) -> list[str]:
+    return [f"{i}: {one.axes} {' × '.join(map(str, one.shape))}" for i, one in enumerate(every)]
+
+
+def _tell_others(every: list[tifffile.TiffPageSeries], group: list[tifffile.TiffPageSeries], path: Path) -> None:
+    """Say which series are not read."""
+    words = _in_words(every)
+    read = [words[every.index(one)] for one in group]
+    rest = [text for one, text in zip(every, words, strict=True) if one not in group]
+    if rest and len(group) == 1:
+        info(f"{path.name}: reading series {read[0]}; also there (series=): {listed(rest)}")
+
+
+def like(chosen: tifffile.TiffPageSeries, every: Sequence[tifffile.TiffPageSeries]) -> list[tifffile.TiffPageSeries]:
+    """Return the series of the same axes, shape and dtype as one of them."""
     return [one for one in every if (one.kind, one.axes, one.shape, one.dtype) == (chosen.kind, chosen.axes, chosen.shape, chosen.dtype)]
 
 
-def _level(level: tifffile.TiffPageSeries, full: PlaneStack, path: Path) -> PlaneStack | None:
-    """Return the planes of a pyramid level, or None where it is not the same image at lower resolution."""
-    if (
-        math.prod(level.shape[:-2]) != full.shape[0]
-        or not level.axes.endswith("YX")
-        or 0 in level.shape
-        or level.shape[-1] >= full.shape[2]
-    ):
+def planes_each(series: tifffile.TiffPageSeries) -> int:
+    """Return how many planes a series holds."""
+    return math.prod(series.shape[:-2])
+
+
+def _belong_together(
+    tif: tifffile.TiffFile, alike: list[tifffile.TiffPageSeries], indexes: list[int], path: Path, named: Collection[int]
+) -> bool:
+    """Whether series of one shape are the channels of one image, as files written channel by channel, or cycle by cycle, hold them."""
+    if len(alike) == 1:
+        return False
+    each = planes_each(alike[0])
+    if each == 1 and alike[0].kind != "ome":
+        return True
+    if each in named:
+        return False
+    if each * len(alike) in named:
+        info(f"{path.name}: {len(alike)} images of {each} planes each are taken as the {each * len(alike)} channels named")
+        return True
+    if each > 1:
+        return False
+    images = described_images(tif, indexes, alike[0])
+    if not images or channels_of_their_own(images) is not None:
+        info(f"{path.name}: {len(alike)} images of one plane each are taken as the channels of one; series= reads one of them alone")
+        return True
+    names = listed(f"{image.label or 'image'}: {image.names[0] if image.names else 'no channel'}" for image in images)
+    warn(
+        f"{path.name!r} holds {len(alike)} images of one plane each ({names}), which seem to be fields of view: the first is read. "
+        f"Choose another with series=; if they are the channels of one image, pass their {len(alike)} names with channels=[...]."
+    )
+    return False
+
+
+def _level(level: tifffile.TiffPageSeries, count: int, width: int, path: Path) -> list[Plane] | None:
+    """Return the planes of a pyramid level, or None where it is not the same image, `width` pixels wide, at lower resolution."""
+    if planes_each(level) != count or not level.axes.endswith("YX") or 0 in level.shape or level.shape[-1] >= width:
         info(f"{path.name}: leaving out a pyramid level of axes {level.axes}, shape {level.shape}")
         return None
-    return PlaneStack(_planes(level, full.shape[0], path))
+    return _planes(level, count, path)
 
 
 def _planes(series: tifffile.TiffPageSeries, count: int, path: Path) -> list[Plane]:

@@ -7,7 +7,7 @@ import re
 from html import unescape
 from typing import TYPE_CHECKING, Any
 
-from kronos_sc.io._ome import ome_image
+from kronos_sc.io._ome import channels_of_their_own, image_of_series, ome_images
 from kronos_sc.io._units import micrometres
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ Names = tuple[str | None, ...]
 
 
 def stored(
-    tif: tifffile.TiffFile, index: int, series: tifffile.TiffPageSeries, pages: Sequence[Any]
+    tif: tifffile.TiffFile, indexes: Sequence[int], series: tifffile.TiffPageSeries, pages: Sequence[Any]
 ) -> tuple[Names, str, tuple[float, float] | None, str]:
     """Return channel names and where they stand, pixel size (y, x) in µm and where it stands.
 
@@ -29,20 +29,29 @@ def stored(
     ----------
     tif
         The open file.
-    index, series
-        The image chosen in it, and its position.
+    indexes, series
+        Positions of the images read as one, and the first of them.
     pages
         Its pages, one per channel; one in all where pixels follow each other without directories.
     """
-    ome = ome_image(tif.ome_metadata, index, tuple(series.shape[-2:])) if tif.ome_metadata else None
-    names, origin = _names(tif, pages, ome)
-    return names, origin, *_size(tif, series.keyframe, ome)
+    images = described_images(tif, indexes, series)
+    names, origin = _names(tif, pages, images)
+    return names, origin, *_size(tif, series.keyframe, images[0] if images else None)
 
 
-def _names(tif: tifffile.TiffFile, pages: Sequence[Any], ome: OmeImage | None) -> tuple[Names, str]:
+def described_images(tif: tifffile.TiffFile, indexes: Sequence[int], series: tifffile.TiffPageSeries) -> list[OmeImage]:
+    """Return what OME-XML says of images of one size; nothing where it does not say it of each."""
+    every = ome_images(tif.ome_metadata) if tif.ome_metadata else []
+    found = [image_of_series(every, index, tuple(series.shape[-2:])) for index in indexes]
+    return [image for image in found if image is not None] if None not in found else []
+
+
+def _names(tif: tifffile.TiffFile, pages: Sequence[Any], images: Sequence[OmeImage]) -> tuple[Names, str]:
     """Return the first names that any convention gives."""
-    if ome is not None and any(ome.names):
-        return _clean(ome.names), "OME-XML"
+    own = channels_of_their_own(list(images)) if len(images) > 1 else None
+    told = own or [name for image in images for name in image.names]
+    if any(told):
+        return _clean(told), "OME-XML"
     labels = (tif.imagej_metadata or {}).get("Labels")
     # Fiji numbers unnamed planes "c:1/3"; that is no name
     if labels and not all(re.match(r"[czt]:\d+/\d+", label) for label in labels):

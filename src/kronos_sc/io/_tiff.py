@@ -40,8 +40,8 @@ def read_tiff(
 ) -> SpatialData:
     """Read a multiplexed image, and the segmentation that belongs to it, from TIFF files.
 
-    Reads OME-TIFF, QPTIFF and inForm component data, IonPath MIBItiff, ImageJ hyperstacks, any TIFF of one page per channel, and a
-    folder of one TIFF per channel (file name = channel, in natural order). Image pixels stay in the file: they are decoded when
+    Reads OME-TIFF, also of one image per channel, QPTIFF and inForm component data, IonPath MIBItiff, ImageJ hyperstacks, any TIFF of
+    one page per channel, and a folder of one TIFF per channel (file name = channel, in natural order). Image pixels stay in the file: they are decoded when
     something asks for them, and then only the stored tiles or strips asked for. Masks are read once, to measure their cells.
 
     Parameters
@@ -49,16 +49,16 @@ def read_tiff(
     path
         A TIFF file, or a folder of one TIFF per channel.
     mask
-        Label image of the cells (0 is background) as a TIFF: its path, or (path, page) for one of several pages, counted from 0; or
-        several as a dict from name to either, as in `{"cells": path, "nuclei": path}`. Of a mask with a pyramid, the level of the
-        image's size is taken.
+        Label image of the cells (0 is background) as a TIFF: its path, or (path, page) for one of several planes, counted from 0,
+        whatever axis they lie on; or several as a dict from name to either, as in `{"cells": (path, 0), "nuclei": (path, 1)}`. Of a
+        mask with a pyramid, the level of the image's size is taken.
     channels
         Names in stored order: a list, or the path of a panel file. That is a text of one name per line; a CSV or TSV, of any
         spreadsheet's making, with a column such as `marker_name`, `marker`, `target`, `name` or `channel`; a table of cycles and
         channels; or JSON with a list of names. Rows marked as not used (`keep` 0, `remove` TRUE) are left out where that gives the
         number of planes; where a column numbers the channels, rows follow it; blanks that repeat are numbered. By default names come
         from OME-XML, page descriptions or file names.
-        Planes that a file declares as depth or time are read as channels when as many names are given.
+        Planes that a file declares as depth or time, or as cycles × channels, are read as channels when as many names are given.
     image_key, labels_key, table_key
         Names of the elements; `labels_key` is for a single mask.
     mpp

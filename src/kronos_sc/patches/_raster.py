@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kronos_sc._core.axes import require_two_axes, select_a_plane
 from kronos_sc._core.checks import listed, repeated
 from kronos_sc._core.keys import MICROMETRE
 from kronos_sc._core.resolve import image_of
@@ -52,7 +53,8 @@ def raster(sdata: SpatialData, image_key: str | None = None, *, scale: str | Non
     channels = tuple(str(c) for c in element.coords["c"].to_numpy()) if "c" in element.coords else ()
     if element.dims != ("c", "y", "x") or not channels:
         msg = (
-            f"Image {name!r} has axes {element.dims}; two-dimensional images with axes ('c', 'y', 'x') are embedded. Select a plane first."
+            f"Image {name!r} has axes {element.dims}; two-dimensional images with axes ('c', 'y', 'x') are embedded. "
+            f"{select_a_plane(sdata.images[name], name, kind='images')}"
         )
         raise ValueError(msg)
     if twice := repeated(channels):
@@ -87,6 +89,7 @@ def _as_dask(element: Any) -> da.Array:
 def label_raster(sdata: SpatialData, labels_key: str) -> tuple[da.Array, Any]:
     """Return the full-resolution labels of an element as a dask array (rows, columns), and the DataArray."""
     element = _level(sdata.labels[labels_key], labels_key, None)
+    require_two_axes(sdata.labels[labels_key], element, labels_key)
     if not np.issubdtype(element.dtype, np.integer):
         msg = f"Labels {labels_key!r} have dtype {element.dtype}; labels must be whole numbers. Convert them with .astype('uint32') and parse again."
         raise ValueError(msg)

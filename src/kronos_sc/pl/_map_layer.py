@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from kronos_sc._core import results
+from kronos_sc._core.axes import require_two_axes
 from kronos_sc._core.checks import known, listed
 from kronos_sc._core.keys import UNS_SPATIALDATA
 from kronos_sc._core.resolve import CLASS, annotation, classes_of_labels, image_of, tissue_images
@@ -92,6 +93,7 @@ def class_layer(sdata: SpatialData, key: str, image: Any, palette: Palette) -> L
     labels = f"{key}{_SUFFIX}" if f"{key}{_SUFFIX}" in sdata.labels else key
     known(labels, sdata.labels, what="labels element with classes", fix=_DRAW)
     full = pyramid(sdata.labels[labels])[0]
+    require_two_axes(sdata.labels[labels], full, labels)
     codes = _thinned(full)
     table, named = classes_of_labels(sdata, labels)
     named = named or {code: str(code) for code in np.unique(codes[codes > 0]).tolist()}

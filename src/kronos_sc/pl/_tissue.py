@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kronos_sc._core.axes import select_a_plane
 from kronos_sc._core.resolve import image_of
 from kronos_sc.pl._colour import Channels, Limits, channel_colours, channel_limits, composite
 from kronos_sc.pl._space import Placement, placement
@@ -53,7 +54,10 @@ def tissue(sdata: SpatialData, channels: Channels, *, image_key: str | None, lim
     levels = pyramid(element)
     full = levels[0]
     if full.dims != ("c", "y", "x"):
-        msg = f"Image {name!r} has axes {full.dims}; images with axes ('c', 'y', 'x') are drawn. Select a plane first."
+        msg = (
+            f"Image {name!r} has axes {full.dims}; images with axes ('c', 'y', 'x') are drawn. "
+            f"{select_a_plane(element, name, kind='images')}"
+        )
         raise ValueError(msg)
     names = channel_names(element)
     colours = channel_colours(channels, names, image=name)
