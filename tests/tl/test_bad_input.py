@@ -243,9 +243,13 @@ CASES = [
     (
         region_without_element,
         KeyError,
-        r"The table annotates 'cells', which is neither labels \('mask'\) nor shapes \(none\).*TableModel\.parse",
+        r"The table annotates 'cells', which is neither labels \('mask'\) nor shapes \(none\).*set_table_annotates_spatialelement\('table', region='mask'\)",
     ),
-    (labels_without_table, ValueError, r"Table 'table' annotates 'cells', not 'nuclei'.*pp\.label_table\(sdata, labels_key='nuclei'\)"),
+    (
+        labels_without_table,
+        ValueError,
+        r"Table 'table' annotates 'cells', not 'nuclei'.*pp\.label_table\(sdata, labels_key='nuclei', key_added='nuclei_table'\)",
+    ),
     (
         rows_without_pixels,
         ValueError,

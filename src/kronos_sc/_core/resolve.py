@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+_LINK_AGAIN = "Link the table again with spatialdata.models.TableModel.parse(adata, region=..., region_key=..., instance_key=..., overwrite_metadata=True)."
+
 CLASS = "class"
 """Column of `obs` that names the classes of labels."""
 
@@ -134,10 +136,20 @@ def annotation(table: AnnData, *, name: str) -> Annotation:
         raise ValueError(msg)
     key, instance = str(attrs["region_key"]), str(attrs["instance_key"])
     for column in (key, instance):
-        known(column, list(table.obs.columns), what=f"column in obs of table {name!r}", fix="Link the table again with TableModel.parse.")
+        known(column, list(table.obs.columns), what=f"column in obs of table {name!r}", fix=_LINK_AGAIN)
     region = attrs["region"]
     regions = (region,) if isinstance(region, str) else tuple(str(r) for r in region)
     return Annotation(regions, key, instance)
+
+
+def linked_to(name: str, what: Annotation, old: str, new: str) -> str:
+    """Return the lines that link the rows of one region of a table to another element."""
+    column = f"sdata[{name!r}].obs[{what.region_key!r}]"
+    regions = [new if region == old else region for region in what.regions]
+    return (
+        f"{column} = {column}.astype(str).replace({old!r}, {new!r}); "
+        f"sdata.set_table_annotates_spatialelement({name!r}, region={(regions[0] if len(regions) == 1 else regions)!r})"
+    )
 
 
 def region_column(table: AnnData) -> str | None:

@@ -33,7 +33,7 @@ def check(panel: pd.DataFrame, *, require_nuclear: bool = True, require_statisti
         matched channel has no finite mean and standard deviation.
     """
     _columns(panel)
-    _ambiguous(panel[panel["how"] == "ambiguous"])
+    _ambiguous(panel, panel[panel["how"] == "ambiguous"])
     found = panel[panel["id"] >= 0]
     if not len(found):
         msg = (
@@ -41,7 +41,7 @@ def check(panel: pd.DataFrame, *, require_nuclear: bool = True, require_statisti
             "If these are names of files or dyes, say what was stained with channels={'channel': 'CD3'}."
         )
         raise ValueError(msg)
-    _one_channel_each(found)
+    _one_channel_each(panel, found)
     if require_nuclear and not (found["role"] == "nuclear").any():
         msg = (
             f"No matched channel is a nuclear stain; matched are {listed(found['marker'])}. "
@@ -58,23 +58,34 @@ def _columns(panel: pd.DataFrame) -> None:
         raise ValueError(msg)
 
 
-def _ambiguous(rows: pd.DataFrame) -> None:
+def _with_what_was_said(panel: pd.DataFrame, more: dict[str, str | None]) -> dict[str, str | None]:
+    """Return what to pass as `channels=`: what the call says already, which a second mapping would otherwise undo, and what is missing."""
+    said: dict[str, str | None] = {}
+    for row in panel.itertuples():
+        if row.how in ("given", "unseen"):
+            said[row.channel] = row.marker if row.how == "given" else row.how
+        elif getattr(row, "note", "") == "dropped by you":
+            said[row.channel] = None
+    return said | more
+
+
+def _ambiguous(panel: pd.DataFrame, rows: pd.DataFrame) -> None:
     if not len(rows):
         return
     each = "; ".join(f"{row.channel!r} may be {row.near}" for row in rows.itertuples())
-    fix = {row.channel: row.near.split(", ")[0] for row in rows.itertuples()}
-    drop = dict.fromkeys(rows["channel"])
+    fix = _with_what_was_said(panel, {row.channel: row.near.split(", ")[0] for row in rows.itertuples()})
+    drop = _with_what_was_said(panel, dict.fromkeys(rows["channel"]))
     msg = f"The name of {len(rows)} channel(s) means several markers: {each}. Choose with channels={fix!r} or drop with channels={drop!r}."
     raise ValueError(msg)
 
 
-def _one_channel_each(found: pd.DataFrame) -> None:
+def _one_channel_each(panel: pd.DataFrame, found: pd.DataFrame) -> None:
     again = found["id"].duplicated()
     if not again.any():
         return
     every = found[found["id"].isin(found.loc[again, "id"])]
     each = "; ".join(f"{rows['marker'].iloc[0]} is {listed(rows['channel'])}" for _, rows in every.groupby("id", sort=False))
-    drop = dict.fromkeys(found.loc[again, "channel"])
+    drop = _with_what_was_said(panel, dict.fromkeys(found.loc[again, "channel"]))
     msg = (
         f"Several channels match one marker, which can be read once: {each}. "
         f"Keep the first of each with channels={drop!r}, or drop others, or map them to the markers that they are."

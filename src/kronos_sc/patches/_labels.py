@@ -113,7 +113,10 @@ def _sums(chunk: np.ndarray, y0: int, x0: int, name: str | None) -> np.ndarray:
     low, high = int(ids.min()), int(ids.max())
     if low < 0:
         what = "Labels" if name is None else f"Labels {name!r}"
-        msg = f"{what} hold the negative value {low}; labels must be 0 (background) or positive. Relabel with skimage.measure.label."
+        msg = (
+            f"{what} hold the negative value {low}; labels must be 0 (background) or positive. Relabel: where such pixels are no cells, count "
+            "them as background, labels.where(labels > 0, 0); else number the cells anew, as with skimage.measure.label, and their table with them."
+        )
         raise ValueError(msg)
     # counting over the range of ids is the fastest way to sum, until most counters stay empty
     if high - low < max(2**16, 4 * ids.size):

@@ -86,12 +86,21 @@ def _as_dask(element: Any) -> da.Array:
     return element.data if isinstance(element.data, da.Array) else da.from_array(element.data, chunks=-1)
 
 
+def _whole_numbers(sdata: SpatialData, name: str) -> str:
+    """Return the line that replaces labels by whole numbers, at full resolution."""
+    level = "['scale0']['image']" if getattr(sdata.labels[name], "children", None) else ""
+    return f"sdata[{name!r}] = spatialdata.models.Labels2DModel.parse(sdata[{name!r}]{level}.astype('uint32'))"
+
+
 def label_raster(sdata: SpatialData, labels_key: str) -> tuple[da.Array, Any]:
     """Return the full-resolution labels of an element as a dask array (rows, columns), and the DataArray."""
     element = _level(sdata.labels[labels_key], labels_key, None)
     require_two_axes(sdata.labels[labels_key], element, labels_key)
     if not np.issubdtype(element.dtype, np.integer):
-        msg = f"Labels {labels_key!r} have dtype {element.dtype}; labels must be whole numbers. Convert them with .astype('uint32') and parse again."
+        msg = (
+            f"Labels {labels_key!r} have dtype {element.dtype}; labels must be whole numbers. "
+            f"Convert them with .astype('uint32') and parse again: {_whole_numbers(sdata, labels_key)}."
+        )
         raise ValueError(msg)
     return _as_dask(element), element
 

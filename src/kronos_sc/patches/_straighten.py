@@ -31,8 +31,8 @@ def how_to_straighten(elements: dict[str, Any], matrices: dict[str, np.ndarray],
     subject = " and ".join(f"{kinds[name]} {name!r}" for name in bent)
     others = "both have" if len(bent) > 1 else "has"
     target, first = _target(elements, matrices, bent, system)
-    calls = ", ".join(f"sdata['{name}_moved'] = spatialdata.transform(sdata[{name!r}], to_coordinate_system={target!r})" for name in bent)
-    names = "; ".join(_in_its_place(kinds[name], f"{name}_moved") for name in bent)
+    calls = "; ".join(f"sdata['{name}_moved'] = spatialdata.transform(sdata[{name!r}], to_coordinate_system={target!r})" for name in bent)
+    names = ", and ".join(_in_its_place(kinds[name], f"{name}_moved") for name in bent)
     return f"In coordinate system {system!r} {subject} {others} such a transformation. {first}Apply it with {calls}. Then {names}."
 
 
@@ -70,9 +70,8 @@ def _target(elements: dict[str, Any], matrices: dict[str, np.ndarray], bent: lis
     names = ", ".join(repr(name) for name in elements)
     factor = float(f"{1 / edge:.12g}")
     lines = (
-        f"A pixel of {rasters[0]!r} is {edge:.4g} units of {system!r} wide, and transformed images have pixels of one unit; to keep its own, "
-        f"make a system in its pixels: from spatialdata.transformations import Scale, Sequence, get_transformation, set_transformation; "
-        f"[set_transformation(sdata[name], Sequence([get_transformation(sdata[name], {system!r}), Scale([{factor!r}, {factor!r}], axes=('y', 'x'))]), "
-        f"'pixels') for name in ({names})]. "
+        f"A pixel of {rasters[0]!r} is {edge:.4g} units of {system!r} wide, and transformed images have pixels of one unit. To keep its own, "
+        f"make a system in its pixels first (import spatialdata.transformations as t): for name in ({names}): t.set_transformation(sdata[name], "
+        f"t.Sequence([t.get_transformation(sdata[name], {system!r}), t.Scale([{factor!r}, {factor!r}], axes=('y', 'x'))]), 'pixels'). "
     )
     return "pixels", lines

@@ -64,19 +64,22 @@ def target(
     found = sdata.tables[name]
     what = annotation(found, name=name)
     if found.n_obs == 0:
-        msg = f"Table {name!r} has no rows, so there is nothing to read pixels for. Make one with pp.label_table(sdata) or pp.tile(sdata)."
+        msg = (
+            f"Table {name!r} has no rows, so there is nothing to read pixels for. "
+            f"Remove it (del sdata.tables[{name!r}]), and make one with pp.label_table(sdata) or pp.tile(sdata)."
+        )
         raise ValueError(msg)
     if region is not None and region not in what.regions:
         msg = (
             f"Table {name!r} annotates {listed(what.regions)}, not {region!r}. "
-            f"Choose the table with table_key=, or make one with pp.label_table(sdata, labels_key={region!r})."
+            f"Choose the table with table_key=, or {_new_table(sdata, region)}."
         )
         raise ValueError(msg)
     regions = [region] if region is not None else [r for r in what.regions if len(what.rows(found, r))]
     if not regions:
         msg = (
             f"No row of table {name!r} belongs to a region that it annotates ({listed(what.regions)}); obs[{what.region_key!r}] holds "
-            f"{listed(found.obs[what.region_key].unique())}. Link the table again with spatialdata.models.TableModel.parse."
+            f"{listed(found.obs[what.region_key].unique())}. Say which rows are which element's: {_own_rows(sdata, name, found, what)}."
         )
         raise ValueError(msg)
     return Target(name, found, what, {r: raster(sdata, image_of(sdata, r, image_key), scale=scale) for r in regions})
@@ -88,6 +91,21 @@ def _region(sdata: SpatialData, labels_key: str | None, shapes_key: str | None) 
     if shapes_key is not None:
         return known(shapes_key, sdata.shapes, what="shapes", fix="Make a grid of boxes with pp.tile(sdata, size=...).")
     return None
+
+
+def _new_table(sdata: SpatialData, region: str) -> str:
+    """Return how an element gets a table of its own."""
+    if region in sdata.labels:
+        return f"make one with pp.label_table(sdata, labels_key={region!r}, key_added={region + '_table'!r})"
+    return f"link one to the shapes with spatialdata.models.TableModel.parse(adata, region={region!r}, region_key=..., instance_key=...)"
+
+
+def _own_rows(sdata: SpatialData, name: str, table: AnnData, what: Annotation) -> str:
+    """Return the line that brings the regions of a table and those of its rows together."""
+    regions = table.obs[what.region_key].astype(str).unique().tolist()
+    if all(region in sdata.labels or region in sdata.shapes for region in regions):
+        return f"sdata.set_table_annotates_spatialelement({name!r}, region={(regions[0] if len(regions) == 1 else regions)!r})"
+    return f"sdata[{name!r}].obs[{what.region_key!r}] = {what.regions[0]!r}"
 
 
 def _table(sdata: SpatialData, name: str | None, region: str | None) -> str:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from kronos_sc._core.checks import known, listed, numbers
+from kronos_sc._core.checks import known, listed, near, numbers
 from kronos_sc._core.log import info
+from kronos_sc._core.resolve import linked_to
 from kronos_sc.patches._labels import LabelImage, scan
 from kronos_sc.patches._raster import Affine, Raster, between, label_raster, labels_on
 from kronos_sc.patches._stored import unstored_labels
@@ -186,7 +187,7 @@ def units(
     else:
         msg = (
             f"The table annotates {region!r}, which is neither labels ({listed(sdata.labels)}) nor shapes ({listed(sdata.shapes)}). "
-            "Link the table to an existing element with spatialdata.models.TableModel.parse."
+            + _another_element(sdata, table, annotation, region)
         )
         raise KeyError(msg)
     if spatial_key is not None:
@@ -196,10 +197,19 @@ def units(
     return _inside(found, image, table)
 
 
+def _another_element(sdata: SpatialData, table: AnnData, annotation: Annotation, region: str) -> str:
+    """Return how a table is linked to an element that exists: the one spelt most like the one that does not."""
+    elements = [element for element in (*sdata.labels, *sdata.shapes) if element not in annotation.regions]
+    name = next((key for key, other in sdata.tables.items() if other is table), "table")
+    if not elements:
+        return f"Add that element first, as in sdata[{region!r}] = ..."
+    return f"Link the table to an existing element: {linked_to(name, annotation, region, [*near(region, elements), *elements][0])}."
+
+
 def _cells(sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, instances: np.ndarray, *, size: int, key: str) -> Units:
     """Return windows around the pixel that holds each label's centroid."""
     data, affine = labels_on(sdata, region, image)
-    ids = _whole_ids(instances, region)
+    ids = _whole_ids(instances, region, key)
     table, copy = scan(data, name=region)
     where = pd.Index(table["label"]).get_indexer(ids)
     if (where < 0).any():
@@ -219,16 +229,22 @@ def _cells(sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, ins
     return Units(region, rows, top, left, size, ids, found["area"].to_numpy(), LabelSource(copy, affine))
 
 
-def _whole_ids(instances: np.ndarray, region: str) -> np.ndarray:
+def _whole_ids(instances: np.ndarray, region: str, key: str) -> np.ndarray:
     """Return the labels that the table's rows name, as int64, each once."""
     ids = pd.to_numeric(pd.Series(instances), errors="coerce")
     if ids.isna().any() or (ids % 1 != 0).any() or (ids <= 0).any():
         bad = [value for value, ok in zip(instances, (ids > 0) & (ids % 1 == 0), strict=True) if not ok]
-        msg = f"Rows of labels {region!r} need whole, positive instance ids; found {listed(bad)} (0 is background). Correct the instance column of the table."
+        msg = (
+            f"Rows of labels {region!r} need whole, positive instance ids; found {listed(bad)} (0 is background). "
+            f"Correct the instance column of the table, or leave these rows out: table[~table.obs[{key!r}].isin([...])]."
+        )
         raise ValueError(msg)
     whole = ids.astype(np.int64)
     if whole.duplicated().any():
-        msg = f"Several rows name the same label of {region!r}: {numbers(whole[whole.duplicated()].unique())}. Each row must be one cell."
+        msg = (
+            f"Several rows name the same label of {region!r}: {numbers(whole[whole.duplicated()].unique())}. "
+            f"Each row must be one cell: keep the first of each with table[~table.obs[{key!r}].duplicated()]."
+        )
         raise ValueError(msg)
     return whole.to_numpy()
 
@@ -295,7 +311,8 @@ def _inside(found: Units, image: Raster, table: Any) -> Units:
         names = table.obs_names[found.rows[outside]]
         msg = (
             f"{int(outside.sum())} units of {found.region!r} have their centre outside image {image.name!r} "
-            f"({image.shape[0]} × {image.shape[1]} pixels): {listed(names)}. Check the transformations with spatialdata.transformations.get_transformation."
+            f"({image.shape[0]} × {image.shape[1]} pixels): {listed(names)}. Check the transformations with spatialdata.transformations.get_transformation, "
+            "or leave these units out: table[~table.obs_names.isin([...])]."
         )
         raise ValueError(msg)
     return found

@@ -181,7 +181,7 @@ def _boxes(
     if rows.size == 0 or (where < 0).any():
         msg = (
             f"Rows of table {table_name!r} and shapes {shapes_key!r} do not match by obs[{what.instance_key!r}]. "
-            "Make both with pp.tile(sdata, size=...), or link them again with spatialdata.models.TableModel.parse."
+            "Make both with pp.tile(sdata, size=..., overwrite=True), or number the rows by the index of the shapes."
         )
         raise ValueError(msg)
     geometry = shapes.geometry.iloc[where]

@@ -85,7 +85,7 @@ def folds_of(adata: AnnData, fold_key: str) -> Target:
 def _order(adata: AnnData, key: str, wanted: Target) -> np.ndarray:
     """Return the rank of each unit, of a column of numbers from 0 up; units without a class need none."""
     values = column(adata, key, argument="order_key")
-    fix = f"Make an order with pp.nested_subsets(adata, {wanted.name!r})."
+    fix = f"Make an order with pp.nested_subsets(adata, {wanted.name!r}), and pass order_key={wanted.name + '_order'!r}."
     if not pd.api.types.is_numeric_dtype(values):
         msg = f"obs[{key!r}] holds text, not ranks. {fix}"
         raise ValueError(msg)
