@@ -89,7 +89,8 @@ def artifacts(options: argparse.Namespace) -> None:
         for row in rows.itertuples():
             print(
                 f"  {row.representation:<18} balanced accuracy {row.balanced_accuracy:.3f}  macro F1 {row.macro_f1:.3f}  AP {row.macro_ap:.3f}  "
-                f"AUROC {row.auroc:.3f} [{row.auroc_low:.3f}, {row.auroc_high:.3f}] ({row.n_groups} groups; 5 at least for an interval)"
+                f"AUROC {row.auroc:.3f} [{row.auroc_low:.3f}, {row.auroc_high:.3f}], one-vs-one {row.auroc_ovo:.3f} "
+                f"({row.n_groups} groups; 5 at least for an interval)"
             )
         if len(kinds) > 1:
             print(probe.per_class.round(3).to_string(index=False))

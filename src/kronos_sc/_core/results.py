@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 
 from kronos_sc._core.checks import known, listed
 from kronos_sc._core.record import freeze, thaw
+from kronos_sc._core.target import require_anndata
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 _RESERVED = {"kind", "params", "main"}
 _PREPARATION = {"spatial_folds", "nested_subsets", "majority_labels"}
+
+
+@runtime_checkable
+class HasResult(Protocol):
+    """What is a result by itself, outside a table; a trained dense probe is."""
+
+    def as_result(self) -> Mapping[str, Any]:
+        """Return what `uns` would hold: `kind`, `params`, `main` and frames by name."""
 
 
 def store(adata: AnnData, key: str, *, kind: str, params: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], **arrays: Any) -> None:
@@ -41,9 +50,15 @@ def names(adata: AnnData) -> list[str]:
     return [key for key, entry in adata.uns.items() if isinstance(entry, Mapping) and set(entry) >= _RESERVED]
 
 
-def entry(adata: AnnData, key: str, *, kind: str | None = None) -> Mapping[str, Any]:
+def entry(adata: AnnData | HasResult, key: str | None, *, kind: str | None = None) -> Mapping[str, Any]:
     """Return a result as stored; with `kind`, only one that this function made."""
+    if isinstance(adata, HasResult):
+        return _by_itself(adata, key)
+    require_anndata(adata)
     there = names(adata)
+    if key is None:
+        msg = f"key is missing: which result in uns? There are: {listed(there)}."
+        raise TypeError(msg)
     known(key, there, what="result in uns", fix=f"Run {_call(kind) if kind else 'the analysis'} first, or name its key_added.")
     found = adata.uns[key]
     if kind is not None and str(found["kind"]) != kind:
@@ -53,16 +68,34 @@ def entry(adata: AnnData, key: str, *, kind: str | None = None) -> Mapping[str, 
     return found
 
 
+def _by_itself(source: HasResult, key: str | None) -> Mapping[str, Any]:
+    """Return what is a result by itself, which no key chooses."""
+    if key is not None:
+        own = type(source).__name__
+        msg = (
+            f"key={key!r} names a result in uns, and a {own} is one by itself. Pass it alone to get.result, pl.scores, pl.class_scores, "
+            "pl.roc or pl.confusion."
+        )
+        raise TypeError(msg)
+    return source.as_result()
+
+
+def described(adata: AnnData | HasResult, key: str | None) -> str:
+    """Return a result as messages name it."""
+    return repr(key) if key is not None else f"of this {type(adata).__name__}"
+
+
 def _call(kind: object) -> str:
     """Return a function as people call it."""
     return f"{'pp' if str(kind) in _PREPARATION else 'tl'}.{kind}"
 
 
-def frame(adata: AnnData, key: str, table: str | None = None, *, kind: str | None = None) -> pd.DataFrame:
+def frame(adata: AnnData | HasResult, key: str | None, table: str | None = None, *, kind: str | None = None) -> pd.DataFrame:
     """Return one table of a result, the main one if left out; text comes back as plain strings from every file format."""
     found = entry(adata, key, kind=kind)
     tables = [name for name, value in found.items() if isinstance(value, pd.DataFrame)]
-    name = known(table or str(found["main"]), tables, what=f"table of the result {key!r}", fix="Leave table out for the main one.")
+    what = f"table of the result {described(adata, key)}"
+    name = known(table or str(found["main"]), tables, what=what, fix="Leave table out for the main one.")
     copy = found[name].reset_index(drop=True)
     for column in copy.columns:
         if not pd.api.types.is_numeric_dtype(copy[column]) and not pd.api.types.is_bool_dtype(copy[column]):

@@ -79,13 +79,24 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     return tuple(np.percentile(there, [2.5, 97.5]).tolist()) if len(there) else (np.nan, np.nan)
 
 
-def scores(true: np.ndarray, proba: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> tuple[dict[str, float], pd.DataFrame]:
+def further_scores(true: np.ndarray, proba: np.ndarray, positive: int | None) -> dict[str, float]:
+    """Return AUROC one-vs-one, and F1 and average precision of the positive class; NaN without one, or without a region of it."""
+    table = metrics.per_class(true, proba).set_index("class")
+    there = positive is not None and positive in table.index
+    own = {name: float(table.at[positive, name]) if there else np.nan for name in ("f1", "average_precision")}
+    return {"auroc_ovo": metrics.scores(true, proba)["auroc_ovo"]} | own
+
+
+def scores(
+    true: np.ndarray, proba: np.ndarray, groups: np.ndarray, rng: np.random.Generator, *, positive: int | None = None
+) -> tuple[dict[str, float], pd.DataFrame]:
     """Return the scores of regions, and one row per class that occurs.
 
     `true` (r) are classes, `proba` (r × k) mean probabilities, `groups` (r) what is drawn together. AUROC is the mean over the classes
     that occur, each against the rest (for two classes, the usual one); its 95 % interval is a percentile bootstrap over groups. Draws
     that lack a class say nothing about it and do not count for it, which makes the interval of a class in few groups rather too narrow.
     Fewer than `FEWEST` groups have no interval: a handful of draws repeat themselves, and the interval would be false, not wide.
+    `positive` is the class whose own F1 and average precision stand beside the means over classes.
     """
     row = metrics.scores(true, proba)
     table = metrics.per_class(true, proba).rename(columns={"n_test": "n_regions"})
@@ -99,4 +110,5 @@ def scores(true: np.ndarray, proba: np.ndarray, groups: np.ndarray, rng: np.rand
     table = table.assign(auroc=area, auroc_low=[low for low, _ in bounds], auroc_high=[high for _, high in bounds])
     low, high = interval(np.mean(draws, axis=0))
     kept = {name: row[name] for name in ("balanced_accuracy", "macro_f1", "macro_ap")}
-    return {"n_groups": n_groups} | kept | {"auroc": float(np.mean(area)), "auroc_low": low, "auroc_high": high}, table
+    curve = {"auroc": float(np.mean(area)), "auroc_low": low, "auroc_high": high}
+    return {"n_groups": n_groups} | kept | curve | further_scores(true, proba, positive), table

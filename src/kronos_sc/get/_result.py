@@ -5,20 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kronos_sc._core import results
-from kronos_sc._core.target import require_anndata
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
 
-def result(adata: AnnData, key: str, *, table: str | None = None) -> pd.DataFrame:
-    """Return a table that a function of `tl` left in `uns`.
+def result(adata: AnnData | results.HasResult, key: str | None = None, *, table: str | None = None) -> pd.DataFrame:
+    """Return a table that a function of `tl` left in `uns`, or one of a :class:`kronos_sc.tl.DenseProbe`.
 
     Parameters
     ----------
     adata
-        The table the function was run on.
+        The table the function was run on; or a probe, without `key`.
     key
         Name of the result: `key_added` of the call, or its default.
     table
@@ -32,6 +31,8 @@ def result(adata: AnnData, key: str, *, table: str | None = None) -> pd.DataFram
     ------
     KeyError
         There is no such result or table; the message lists those that exist.
+    TypeError
+        No key for a table, or one for a probe.
 
     Examples
     --------
@@ -41,5 +42,4 @@ def result(adata: AnnData, key: str, *, table: str | None = None) -> pd.DataFram
     >>> list(ks.get.result(cells, "cell_type_ari")["representation"].unique())
     ['X']
     """
-    require_anndata(adata)
     return results.frame(adata, key, table)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kronos_sc._core import results
 from kronos_sc._core.checks import known
 from kronos_sc.pl._axes import axes_or_new
 from kronos_sc.pl._compared import at_one, legend, plain, representation_colours, several, table, words
@@ -21,8 +22,8 @@ _WHOSE = ("representation", "fold", "class")
 
 
 def class_scores(
-    adata: AnnData,
-    key: str,
+    adata: AnnData | results.HasResult,
+    key: str | None = None,
     *,
     metric: str = "average_precision",
     representation: str | Sequence[str] | None = None,
@@ -35,7 +36,8 @@ def class_scores(
     Parameters
     ----------
     adata
-        Table with the result of :func:`kronos_sc.tl.linear_probe` or another classifier.
+        Table with the result of :func:`kronos_sc.tl.linear_probe` or another classifier; or a
+        :class:`kronos_sc.tl.DenseProbe`, without `key`.
     key
         Name of the result in `uns`.
     metric
@@ -75,7 +77,7 @@ def class_scores(
     metrics = [column for column in frame.columns if frame[column].dtype.kind == "f" and not column.startswith("n_")]
     known(metric, metrics, what="score per class", fix="Name one of these with metric=.")
     varied = [column for column in frame.columns if column not in (*_WHOSE, *metrics) and not column.startswith("n_")]
-    rows = at_one(several(frame, representation), at, varied=varied, key=key)
+    rows = at_one(several(frame, representation), at, varied=varied, key=str(key))
     names, classes = list(rows["representation"].unique()), list(rows["class"].unique())
     groups = rows.groupby(["class", "representation"])[metric]
     mean, sd = groups.mean().unstack(), groups.std().unstack()

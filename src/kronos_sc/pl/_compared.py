@@ -8,7 +8,6 @@ import numpy as np
 
 from kronos_sc._core import results
 from kronos_sc._core.checks import known, listed, numbers
-from kronos_sc._core.target import require_anndata
 from kronos_sc.pl._palette import default_colours
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ _WORDS = {
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro F1",
     "macro_ap": "macro average precision",
+    "auroc": "AUROC",
     "auroc_ovo": "AUROC, one vs. one",
     "auroc_ovr": "AUROC, one vs. rest",
     "f1": "F1",
@@ -50,16 +50,17 @@ _WORDS = {
 }
 
 
-def table(adata: AnnData, key: str, name: str, *, needs: Sequence[str], make: str) -> pd.DataFrame:
+def table(adata: AnnData | results.HasResult, key: str | None, name: str, *, needs: Sequence[str], make: str) -> pd.DataFrame:
     """Return one table of a result that has the columns needed; the error says which function makes it."""
-    require_anndata(adata)
     there = results.entry(adata, key)
     if name not in there:
-        msg = f"uns[{key!r}], made by tl.{there['kind']}, has no table {name!r}. Draw a result of {make}."
+        which = f"uns[{key!r}]" if key is not None else f"This {type(adata).__name__}"
+        msg = f"{which}, made by tl.{there['kind']}, has no table {name!r}. Draw a result of {make}."
         raise KeyError(msg)
     frame = results.frame(adata, key, name)
     if missing := [column for column in needs if column not in frame.columns]:
-        msg = f"The table {name!r} of {key!r} has no column {listed(missing)}; it has: {listed(frame.columns)}. Draw a result of {make}."
+        which = results.described(adata, key)
+        msg = f"The table {name!r} of {which} has no column {listed(missing)}; it has: {listed(frame.columns)}. Draw a result of {make}."
         raise KeyError(msg)
     return frame
 

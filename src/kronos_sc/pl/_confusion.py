@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from kronos_sc._core import results
 from kronos_sc._core.checks import one_of
 from kronos_sc.pl._compared import one, table
 from kronos_sc.pl._heat import heat
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def confusion(
-    adata: AnnData,
-    key: str,
+    adata: AnnData | results.HasResult,
+    key: str | None = None,
     *,
     representation: str | None = None,
     normalize: Literal["true", "predicted"] | None = "true",
@@ -31,7 +32,8 @@ def confusion(
     Parameters
     ----------
     adata
-        Table with the result of :func:`kronos_sc.tl.linear_probe` or another classifier.
+        Table with the result of :func:`kronos_sc.tl.linear_probe` or another classifier; or a
+        :class:`kronos_sc.tl.DenseProbe`, without `key`.
     key
         Name of the result in `uns`.
     representation

@@ -15,26 +15,27 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-_MAKE = "tl.stratify"
+_MAKE = "tl.stratify or tl.dense_probe"
 
 
 def roc(
-    adata: AnnData,
-    key: str,
+    adata: AnnData | results.HasResult,
+    key: str | None = None,
     *,
     representation: str | Sequence[str] | None = None,
     palette: Mapping[str, Any] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Show the mean ROC curve of each representation over the splits of :func:`kronos_sc.tl.stratify`.
+    """Show the mean ROC curve of each representation over the splits of :func:`kronos_sc.tl.stratify`, or the folds of a dense probe.
 
     Curves of single splits are steps of a few cases; their mean at each false positive rate is shown, with the 95 % interval of that mean. The
-    band narrows with the number of splits and says nothing about other patients. Mean marker expression is grey.
+    band narrows with the number of splits and says nothing about other patients. Mean marker expression is grey. Bands of four folds are
+    wide; those of the paper's region classification are standard deviations, two thirds as wide.
 
     Parameters
     ----------
     adata
-        Table with the result.
+        Table with the result; or a :class:`kronos_sc.tl.DenseProbe`, without `key`.
     key
         Name of the result in `uns`.
     representation
@@ -46,8 +47,8 @@ def roc(
 
     Returns
     -------
-    The axes. The legend gives the mean AUROC and its 95 % interval. With two classes the curve is that of the second category, with more
-    the mean over classes, each against the rest.
+    The axes. The legend gives the mean AUROC and its 95 % interval. With two classes the curve is that of the second category (of a
+    probe, of its positive class), with more the mean over classes, each against the rest.
 
     Raises
     ------

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from kronos_sc._core import results
 from kronos_sc._core.checks import known, one_of
 from kronos_sc.pl._axes import axes_or_new
 from kronos_sc.pl._compared import STATISTICS, at_one, legend, plain, representation_colours, several, table, words
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def scores(
-    adata: AnnData,
-    key: str,
+    adata: AnnData | results.HasResult,
+    key: str | None = None,
     *,
     metrics: str | Sequence[str] | None = None,
     representation: str | Sequence[str] | None = None,
@@ -34,7 +35,8 @@ def scores(
     Parameters
     ----------
     adata
-        Table with a result that has a summary: of :func:`kronos_sc.tl.ari`, :func:`kronos_sc.tl.linear_probe` and so on.
+        Table with a result that has a summary: of :func:`kronos_sc.tl.ari`, :func:`kronos_sc.tl.linear_probe` and so on; or a
+        :class:`kronos_sc.tl.DenseProbe`, without `key`.
     key
         Name of the result in `uns`.
     metrics
@@ -73,7 +75,7 @@ def scores(
     frame = table(adata, key, "summary", needs=("representation", "metric", "mean"), make="tl.ari, tl.linear_probe or another that scores")
     varied = [column for column in frame.columns if column not in ("representation", "metric", *STATISTICS)]
     instead = f", or draw all of them with pl.curve(adata, {key!r})"
-    rows = at_one(_of_metrics(several(frame, representation), metrics), at, varied=varied, key=key, instead=instead)
+    rows = at_one(_of_metrics(several(frame, representation), metrics), at, varied=varied, key=str(key), instead=instead)
     names, shown = list(rows["representation"].unique()), list(rows["metric"].unique())
     ax = axes_or_new(ax, size=(len(shown) * max(0.34 * len(names) + 0.5, 1.4) + 1.8, 3.2))
     colours, step = representation_colours(names, palette), 0.8 / len(names)

@@ -131,6 +131,7 @@ def evaluate(
     fold: np.ndarray,
     scored: np.ndarray,
     *,
+    positive: int | None,
     search: Search,
     seed: int,
     device: str,
@@ -139,6 +140,7 @@ def evaluate(
     """Return `scores`, `per_class` and `regions` of one representation: each fold is predicted by what the others trained.
 
     Only the regions `scored` (flags) count for the scores, so that representations with tokens of different sizes are compared on the same.
+    `positive` is the class whose own scores stand beside the means, if there are two.
     """
     proba = np.full((len(regions), len(regions.classes)), np.nan)
     seen = np.bincount(region, minlength=len(regions)) > 0  # a region may be smaller than a token of the baseline
@@ -150,9 +152,9 @@ def evaluate(
         here = (fold == number) & seen
         proba[here] = means[here]
         mine = here & scored
-        row, _ = by_region.scores(regions.codes[mine], proba[mine], regions.groups[mine], chance)
+        row, _ = by_region.scores(regions.codes[mine], proba[mine], regions.groups[mine], chance, positive=positive)
         rows.append({"fold": str(number), "n_regions": int(mine.sum()), "n_tokens": int((~tested).sum()), "C": fitted.C} | row)
-    row, classes = by_region.scores(regions.codes[scored], proba[scored], regions.groups[scored], chance)
+    row, classes = by_region.scores(regions.codes[scored], proba[scored], regions.groups[scored], chance, positive=positive)
     rows.append({"fold": "all", "n_regions": int(scored.sum()), "n_tokens": len(region), "C": np.nan} | row)
     classes["class"] = [regions.classes[c] for c in classes["class"]]
     frames = {"scores": pd.DataFrame(rows), "per_class": classes, "regions": _predicted(region, regions, fold, proba, scored)[seen]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +15,7 @@ import pandas as pd
 from kronos_sc._core.checks import listed
 from kronos_sc._core.files import write_whole
 from kronos_sc._core.record import freeze
+from kronos_sc.tl import _dense_tables
 
 _FORMAT = 1
 _ARRAYS = ("coef", "intercept", "mean", "scale")
@@ -25,6 +26,10 @@ _PLAIN = ("classes", "model", "patch_size", "overlap", "preset", "C", "max_value
 @dataclass(frozen=True, eq=False, repr=False)
 class DenseProbe:
     """A linear classifier of token features, made by :func:`dense_probe` and drawn over images by :func:`predict_map`.
+
+    :func:`kronos_sc.pl.scores`, :func:`kronos_sc.pl.class_scores`, :func:`kronos_sc.pl.roc` and :func:`kronos_sc.pl.confusion` draw it as
+    they draw results of a table: `pl.scores(probe)`. :func:`kronos_sc.get.result` returns what they draw, fold by fold and in the columns
+    of :func:`linear_probe`: `scores`, `summary`, `per_class`, `confusion`, `roc`, `regions`.
 
     Parameters
     ----------
@@ -48,8 +53,10 @@ class DenseProbe:
         Raw value that becomes 1, if it was given.
     scores
         One row per representation and fold, and one with `fold` "all" over the regions of all folds: `n_regions`, `n_tokens` (training),
-        `C`, `n_groups`, `balanced_accuracy`, `macro_f1`, `macro_ap`, `auroc` and its 95 % interval `auroc_low`, `auroc_high` (bootstrap
-        over groups; NaN for fewer than 5. Draws that lack a class do not count for it).
+        `C`, `n_groups`, `balanced_accuracy`, `macro_f1`, `macro_ap`, `auroc` (mean over the classes, each against the rest) and its 95 %
+        interval `auroc_low`, `auroc_high` (bootstrap over groups; NaN for fewer than 5. Draws that lack a class do not count for it),
+        `auroc_ovo` (mean over pairs of classes, the paper's for more than two; the same as `auroc` for two), and of two classes `f1` and
+        `average_precision` of the `positive` one; NaN for more classes.
     per_class
         Over all folds, one row per representation and class: `n_regions`, `precision`, `recall`, `f1`, `average_precision`, `auroc` of
         the class against the rest, `auroc_low`, `auroc_high`.
@@ -82,6 +89,24 @@ class DenseProbe:
     mpp: float | None = None
 
     @property
+    def positive(self) -> str | None:
+        """The positive one of two classes, whose `f1` and `average_precision` are in the scores; None for more classes."""
+        return self.params.get("positive") or _dense_tables.positive_class(self.classes, None)
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """Mean and standard deviation (n − 1) of each score over the folds, and the 95 % interval of that mean.
+
+        One row per `representation` and `metric`: `mean`, `sd`, `n` (folds), `low`, `high`; to be put beside the paper's mean ± sd.
+        """
+        return _dense_tables.summary(self.scores)
+
+    def as_result(self) -> dict[str, Any]:
+        """Return what a table would hold of it in `uns`: `kind`, `params`, and frames by name. Plots and `get.result` read this."""
+        found = _dense_tables.tables(self.scores, self.regions, self.classes, self.positive)
+        return {"kind": "dense_probe", "params": freeze(self.params), "main": "scores"} | found
+
+    @property
     def markers(self) -> list[str]:
         """Markers that it reads, in order."""
         return [str(marker) for marker in self.panel["marker"]]
@@ -111,6 +136,8 @@ class DenseProbe:
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read a probe that :meth:`save` wrote; a ValueError for any other file.
 
+        Files of versions that had fewer scores are read, and the scores computed from the regions they hold.
+
         Parameters
         ----------
         path
@@ -131,7 +158,8 @@ class DenseProbe:
             raise ValueError(msg)
         frames = {name: pd.read_json(StringIO(json.dumps(meta["frames"][name])), orient="split", dtype=False) for name in _FRAMES}
         plain = {name: meta[name] for name in _PLAIN}
-        return cls(**arrays, **frames, **plain | {"classes": tuple(plain["classes"])})
+        probe = cls(**arrays, **frames, **plain | {"classes": tuple(plain["classes"])})
+        return replace(probe, scores=_dense_tables.completed(probe.scores, probe.regions, probe.classes, probe.positive))
 
     def record(self) -> dict[str, Any]:
         """Return what a map remembers of the probe, in a form that `uns` can hold."""
@@ -151,6 +179,8 @@ class DenseProbe:
                 f"    {row.representation}: balanced accuracy {row.balanced_accuracy:.3f}, AUROC {row.auroc:.3f}{interval}, "
                 f"{row.n_regions} regions in {row.n_groups} groups{few}"
             )
+        if self.positive is not None:
+            lines.append(f"    F1 and average precision of {self.positive!r} are in probe.scores, mean and sd over folds in probe.summary")
         return "\n".join(lines)
 
 

@@ -23,6 +23,7 @@ from kronos_sc.tl._dense_model import DenseProbe
 from kronos_sc.tl._dense_options import PRESETS, WINDOW, DenseOptions
 from kronos_sc.tl._dense_panel import dense_panel
 from kronos_sc.tl._dense_regions import Regions, regions
+from kronos_sc.tl._dense_tables import positive_class
 from kronos_sc.tl._dense_tokens import Tokens, collect, drawn, labelled, without_tokens
 from kronos_sc.tl._dense_windows import Tiling, pixel_size_of, tiling, window_size
 from kronos_sc.tl._panel import complete
@@ -94,17 +95,18 @@ def dense_probe(
 
     Returns
     -------
-    A :class:`DenseProbe`, with scores on regions: balanced accuracy, macro F1, average precision, and AUROC with a 95 % interval from a
-    bootstrap over groups of regions (five at least; fewer have no interval). A region's probability is the mean over its tokens.
-    Beside raw intensities, both are scored on the regions that hold a token of either.
+    A :class:`DenseProbe`, with scores on regions: balanced accuracy, macro F1, average precision, AUROC one-vs-rest with a 95 % interval
+    from a bootstrap over groups of regions (five at least; fewer have no interval), and one-vs-one as in the paper. Of two classes there
+    are also F1 and average precision of the positive one. A region's probability is the mean over its tokens. Beside raw intensities, both
+    are scored on the regions that hold a token of either.
 
     Raises
     ------
     KeyError
-        Unknown shapes, image, column or channel.
+        Unknown shapes, image, column, channel or positive class.
     ValueError
         One class only; a class in a single group of regions; all regions outside the image; an image smaller than a window; no nuclear
-        stain; a model without token features; regions that are all smaller than a token.
+        stain; a model without token features; regions that are all smaller than a token; a positive class of more than two.
     TypeError
         `options` is no :class:`DenseOptions`.
 
@@ -127,6 +129,7 @@ def dense_probe(
     options, began = _checked(options), time.perf_counter()
     where, draw = _precision.choose_device(device), chance.start(rng)
     found = regions(sdata, shapes_key, class_key=class_key, image_key=image_key, group_key=group_key)
+    positive = positive_class(found.classes, options.positive)
     encoder = models.load(model)
     found, panel = dense_panel(found, encoder, channels, require_nuclear=options.require_nuclear, preset=preset)
     size = window_size(patch_size, encoder, WINDOW)
@@ -147,9 +150,10 @@ def dense_probe(
     if squares is not None:
         sets.append((BASELINE, squares, _raw(found, squares, used, options, where)))
     fits_at = str(where) if where.type == "cuda" else "cpu"  # MPS has no float64, in which the fit sums
-    frames, final = _judged(found, fold, scored, sets, options, draw, fits_at)
+    frames, final = _judged(found, fold, scored, sets, options, draw, fits_at, positive)
     params = {"class_key": class_key, "group_key": group_key or "", "rng": chance.seed(rng), "n_folds": int(fold.max()) + 1}
     params |= {"max_tokens": options.max_tokens, "n_tokens": len(tokens.region), "precision": str(at.dtype).removeprefix("torch.")}
+    params |= {"positive": positive or "", "n_trials": options.n_trials if options.C is None else 0}
     probe = DenseProbe(
         found.classes,
         final.linear.coef,
@@ -239,6 +243,7 @@ def _judged(
     options: DenseOptions,
     draw: np.random.Generator,
     device: str,
+    positive: str | None,
 ) -> tuple[dict[str, pd.DataFrame], _dense_fit.Fitted]:
     """Return frames over all representations, and the classifier of the first, fitted on all regions."""
     search, seed = options.search(), chance.integer(draw)
@@ -246,8 +251,9 @@ def _judged(
     parts = []
     with bar(total=runs * search.fits, description="dense probe", unit="fit") as shown:
         how = {"search": search, "seed": seed, "device": device, "tell": shown.update}
+        code = None if positive is None else found.classes.index(positive)
         for label, tokens, features in sets:
-            parts.append(_dense_fit.evaluate(label, features, tokens.region, found, fold, scored, **how))
+            parts.append(_dense_fit.evaluate(label, features, tokens.region, found, fold, scored, positive=code, **how))
         final = _dense_fit.fit(sets[0][2], sets[0][1].region, found, **how)
     return {name: pd.concat([part[name] for part in parts], ignore_index=True) for name in parts[0]}, final
 
