@@ -35,8 +35,8 @@ class Values(NamedTuple):
     prototypes_frozen: bool
 
 
-def cosine(step: int, *, start: float, end: float, steps: int, warmup: int = 0) -> float:
-    """Return half a cosine from `start` to `end` over `steps` steps, the first `warmup` of which climb linearly from 0 to `start`.
+def cosine(step: int, *, start: float, end: float, steps: int, warmup: int = 0, first: float = 0.0) -> float:
+    """Return half a cosine from `start` to `end` over `steps` steps, the first `warmup` of which climb linearly from `first` to `start`.
 
     The climb takes in both its ends: its last step has the full value, and so has the first step of the cosine. `end` is reached at
     step number `steps`, one after the last of a run, and stays from there on.
@@ -44,7 +44,7 @@ def cosine(step: int, *, start: float, end: float, steps: int, warmup: int = 0) 
     if step >= steps:
         return end
     if step < warmup:
-        return linear(step, start=0.0, end=start, steps=warmup)
+        return linear(step, start=first, end=start, steps=warmup)
     return end + 0.5 * (start - end) * (1 + cos(pi * (step - warmup) / (steps - warmup)))
 
 
@@ -58,17 +58,19 @@ def linear(step: int, *, start: float, end: float, steps: int) -> float:
 def schedules(config: Config) -> Callable[[int], Values]:
     """Return the function from a step to its values.
 
-    The learning rate grows with the root of the batch over 1,024; its end does not.
+    The learning rate and its start grow with the root of the batch over 1,024; its end does not.
     """
     run, optim, teacher = config.run, config.optim, config.teacher
-    peak = optim.lr * sqrt(optim.batch / 1024)
+    scale = sqrt(optim.batch / 1024)
+    peak = optim.lr * scale
+    first = optim.lr_start * scale
 
     def steps(epochs: float) -> int:
         return round(epochs * run.epoch_steps)
 
     def at(step: int) -> Values:
         return Values(
-            lr=cosine(step, start=peak, end=optim.lr_end, steps=run.steps, warmup=steps(optim.warmup_epochs)),
+            lr=cosine(step, start=peak, end=optim.lr_end, steps=run.steps, warmup=steps(optim.warmup_epochs), first=first),
             weight_decay=cosine(step, start=optim.weight_decay, end=optim.weight_decay_end, steps=run.steps),
             momentum=cosine(step, start=teacher.momentum, end=teacher.momentum_end, steps=run.steps),
             teacher_temperature=linear(

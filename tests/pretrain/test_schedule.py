@@ -56,6 +56,16 @@ def test_rate_grows_with_the_root_of_the_batch_but_its_end_does_not(config) -> N
     assert small(1000).lr == 1e-6
 
 
+def test_the_first_rate_is_a_setting_and_grows_with_the_batch(config) -> None:
+    """From a quarter of the peak on a straight line; Table S24 has start and peak alike, which is a constant."""
+    quarter = schedules(replace(config, optim=replace(config.optim, lr_start=0.001, batch=256)))
+    np.testing.assert_allclose([quarter(s).lr for s in range(100)], np.linspace(0.0005, 0.002, 100))
+    to_the_letter = schedules(replace(config, optim=replace(config.optim, lr_start=0.004)))
+    np.testing.assert_allclose([to_the_letter(s).lr for s in range(101)], 0.004)
+    after = [200, 500, 999, 1000]
+    assert [to_the_letter(s).lr for s in after] == [schedules(config)(s).lr for s in after]
+
+
 def test_prototypes_are_frozen_at_first(config) -> None:
     at = schedules(config)
     assert [at(s).prototypes_frozen for s in (0, 99, 100, 999)] == [True, True, False, False]

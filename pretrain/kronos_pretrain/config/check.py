@@ -102,6 +102,8 @@ def _schedules(c: Config) -> Iterable[str]:
     peak = c.optim.lr * sqrt(c.optim.batch / 1024)
     if c.optim.lr_end > peak:
         yield f"optim.lr_end={c.optim.lr_end:g} is above the peak, optim.lr={c.optim.lr:g} · √(batch / 1024) = {peak:.3g}."
+    if c.optim.lr_start > c.optim.lr:
+        yield f"optim.lr_start={c.optim.lr_start:g} is above optim.lr={c.optim.lr:g}, to which the warm-up climbs."
     if c.parallel.micro_batch and c.optim.batch % c.parallel.micro_batch:
         yield f"parallel.micro_batch={c.parallel.micro_batch} must divide optim.batch={c.optim.batch}."
     if c.run.precision == "float16" and c.run.device == "cpu":

@@ -57,8 +57,9 @@ class Optim:
     ----------
     batch
         Samples per step over all processes.
-    lr, lr_end, warmup_epochs
-        Peak at a batch of 1,024, scaled by √(batch / 1,024); final value, not scaled; linear warm-up from zero.
+    lr, lr_start, lr_end, warmup_epochs
+        Peak at a batch of 1,024 and value of the first step, both scaled by √(batch / 1,024); final value, not scaled; linear warm-up from
+        start to peak. The paper's Table S24 gives 0.004 for start and peak alike, which makes its warm-up a constant.
     weight_decay, weight_decay_end
         Cosine from one to the other.
     betas
@@ -75,6 +76,7 @@ class Optim:
 
     batch: int = 1024
     lr: float = 0.004
+    lr_start: float = 0.0
     lr_end: float = 1e-6
     warmup_epochs: float = 10
     weight_decay: float = 0.04

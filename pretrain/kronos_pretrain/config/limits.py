@@ -93,6 +93,7 @@ RANGES: dict[str, Range] = {
     "head.layers": SOME,
     "optim.batch": SOME,
     "optim.lr": POSITIVE,
+    "optim.lr_start": COUNT,
     "optim.lr_end": COUNT,
     "optim.warmup_epochs": COUNT,
     "optim.weight_decay": COUNT,

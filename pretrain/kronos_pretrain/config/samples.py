@@ -85,7 +85,7 @@ class Views:
 
 @dataclass(frozen=True)
 class Augment:
-    """Changes of intensity, all off in the paper; drawn for each view.
+    """Changes of intensity, of which the paper names none; drawn for each view.
 
     Parameters
     ----------

@@ -65,7 +65,7 @@ def cluster(
     n_neighbors
         Neighbours per unit in the graph of Leiden; larger values give fewer, broader clusters.
     scale
-        Standardise features first, so that all count the same. The paper does not.
+        Standardise features first, so that all count the same. The paper mentions no such step.
     n_init
         Starts of k-means, of which the best is kept; more are slower and steadier.
     rng

@@ -101,7 +101,9 @@ def embed(
         Edge of the window in pixels of the model's input, a multiple of 16. 64 for cells; the boxes' own size for boxes.
         Larger windows hold more neighbourhood and cost quadratically more.
     mask_fill
-        What pixels outside the cell become: `"mean"` of the marker (as in the paper), raw `"zero"`, or None to keep the neighbourhood.
+        What pixels outside the cell become: `"mean"` of the marker, raw `"zero"`, or None to keep the neighbourhood. The paper says
+        "zero-masked", which can be read as either of the first two: zero after the z-score, which is the marker's mean and what the
+        released code does, or zero before it, which is black.
     token_overlap
         Cut tokens every half token: about four times the cost, finer features. Off if left out.
     scale

@@ -48,6 +48,7 @@ def linear_probe(
     For every fold, the other folds go 80/20, class by class, to training and validation (20,000 units of it at most, each class by its
     share). Features are standardised on the training units, and a logistic regression with balanced classes and an L2 penalty is fitted
     for each C tried. The one with the best macro F1 on the validation units predicts the fold. Every representation sees the same units.
+    The paper names neither standardisation nor class weights; its released tutorial has both.
     The fit minimises scikit-learn's objective and reaches its minimum in a fraction of the time.
 
     Compare with mean marker expression, which is always in the table: what an embedding adds is the difference.

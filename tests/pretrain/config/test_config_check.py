@@ -27,6 +27,7 @@ from kronos_pretrain.config import check_machine, load
         ("teacher.temperature_epochs=4.5", r"teacher\.temperature_epochs=4\.5 is longer than the run"),
         ("optim.freeze_last_layer_epochs=4", r"covers the whole run, run\.epochs=4; the prototypes would never learn"),
         ("optim.lr_end=0.1", r"optim\.lr_end=0\.1 is above the peak, .* = 0\.000354"),
+        ("optim.lr_start=0.01", r"optim\.lr_start=0\.01 is above optim\.lr=0\.004, to which the warm-up climbs"),
         ("parallel.micro_batch=3", r"parallel\.micro_batch=3 must divide optim\.batch=8"),
         ("run.precision=float16", r"run\.precision='float16' needs a GPU, but run\.device='cpu'"),
         ("watch.evaluate_every=5", r"watch\.evaluate_every=5 needs labelled cells"),

@@ -66,6 +66,13 @@ def test_every_setting_is_documented(section) -> None:
     assert sorted(named) == sorted(set(own) - inherited)
 
 
+def test_the_one_value_that_is_not_of_the_table_says_so() -> None:
+    text = shipped_configs()["vits16"].read_text()
+    assert load("vits16").optim.lr_start == 0.0  # the table: 0.004
+    assert "every value of Table S24 but one" in text
+    assert load("vits16", ["optim.lr_start=0.004"]).optim.lr_start == PAPER["optim.lr"]
+
+
 @pytest.mark.parametrize("name", ["vits16", "vits16_cell"])
 def test_the_table_of_the_paper(name) -> None:
     config = load(name)
