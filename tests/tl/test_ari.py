@@ -90,10 +90,10 @@ def test_units_without_type_fold_or_numbers_are_left_out(cells):
     assert n.to_dict() == {"kronos": 397, "X": 397, "mine": 397}
     with pytest.warns(UserWarning, match="2 units have no finite features"):
         tl.ari(cells, "type", use_rep="X_kronos")
-    whole = get.result(cells, "type_ari").set_index("representation")
+    whole = get.result(cells, "type_ari")
     assert whole["n_units"].tolist() == [397, 397]
     alone = tl.ari(cells[3:].copy(), "type", use_rep="X_kronos", copy=True)
-    pd.testing.assert_frame_equal(whole.reset_index(), get.result(alone, "type_ari"))
+    pd.testing.assert_frame_equal(whole, get.result(alone, "type_ari"))
 
 
 def test_the_silhouette_may_look_at_a_sample(cells):
