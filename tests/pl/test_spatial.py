@@ -114,9 +114,9 @@ def test_each_region_lies_on_its_own_image(pair):
     assert not np.array_equal(first, second)
 
 
-def test_boxes(sdata):
+def test_the_same_table_alone_has_no_boxes(sdata, ax):
     pp.tile(sdata, size=32)
-    ax = pl.spatial(sdata, "row", table_key="patches_table")[0, 0]
+    pl.spatial(sdata["patches_table"], "row", ax=ax)
     assert len(discs(ax).get_offsets()) == 30
 
 

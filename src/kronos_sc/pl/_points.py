@@ -1,4 +1,4 @@
-"""Units as discs of their true size, coloured by category or number."""
+"""How units are coloured, by category or number, and the legend of it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pandas as pd
 from kronos_sc.pl._palette import MISSING, Palette, category_colours, number_map
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-_MANY = 5_000  # more discs than this are drawn as pixels in vector formats
 _LONG = 16  # categories in one column of a legend
 
 
@@ -74,39 +75,11 @@ def diameter(xy: np.ndarray) -> float:
     return float(0.95 * np.sqrt(occupied / len(here)))
 
 
-def draw(ax: Axes, xy: np.ndarray, shown: Layer, rows: np.ndarray, *, size: float, edge: str | None) -> None:
-    """Draw the units of some rows; missing values in grey, underneath."""
-    from matplotlib.collections import EllipseCollection
-    from matplotlib.colors import to_rgba_array
-
-    values = shown.values[rows]
-    order = np.argsort(np.isfinite(values), kind="stable")
-    order = order[np.isfinite(xy[order]).all(axis=1)]
-    style = {"facecolors": MISSING}
-    if shown.colours:
-        palette = to_rgba_array([*shown.colours.values(), MISSING])
-        style = {"facecolors": palette[np.nan_to_num(values, nan=len(palette) - 1).astype(int)[order]]}
-    elif shown.number_map is not None:
-        style = {"array": np.ma.masked_invalid(values[order]), "cmap": shown.number_map, "clim": shown.limits}
-    discs = EllipseCollection(
-        size,
-        size,
-        0,
-        units="xy",
-        offsets=xy[order],
-        offset_transform=ax.transData,
-        linewidths=0.4 if edge else 0,
-        edgecolors=edge or "none",
-        rasterized=len(order) > _MANY,
-        zorder=2,
-        label="units",
-        **style,
-    )
-    ax.add_collection(discs)
-    if shown.number_map is not None:
-        bar = ax.figure.colorbar(discs, cax=ax.inset_axes((1.03, 0.15, 0.035, 0.7)))
-        bar.outline.set_visible(False)
-        bar.ax.tick_params(length=2, labelsize="small")
+def number_bar(ax: Axes, drawn: Any) -> None:
+    """Put a colour bar beside the axes."""
+    bar = ax.figure.colorbar(drawn, cax=ax.inset_axes((1.03, 0.15, 0.035, 0.7)))
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=2, labelsize="small")
 
 
 def legend_columns(count: int) -> int:
@@ -121,16 +94,20 @@ def legend_width(shown: Layer) -> float:
     return legend_columns(len(shown.colours)) * (0.35 + 0.085 * max(map(len, shown.colours), default=-4))
 
 
-def category_legend(ax: Axes, shown: Layer) -> None:
-    """List the categories beside the axes; those without a unit are left out."""
+def category_legend(ax: Axes, shown: Layer, *, marker: str = "o", only: Sequence[str] | None = None) -> None:
+    """List the categories beside the axes; those without a unit are left out, or all but some, which are lines then."""
     from matplotlib.lines import Line2D
 
     codes = shown.values
     present = [(name, colour) for i, (name, colour) in enumerate(shown.colours.items()) if (codes == i).any()]
     if np.isnan(codes).any():
         present.append(("missing", MISSING))
+    look = {"marker": marker, "linestyle": "", "markersize": 6}
+    if only is not None:
+        present = [(name, colour) for name, colour in present if name in only]
+        look = {"linewidth": 2}
     ax.legend(
-        [Line2D([], [], marker="o", linestyle="", color=colour, markersize=6) for _, colour in present],
+        [Line2D([], [], color=colour, **look) for _, colour in present],
         [name for name, _ in present],
         loc="upper left",
         bbox_to_anchor=(1.02, 1.0),
@@ -138,7 +115,7 @@ def category_legend(ax: Axes, shown: Layer) -> None:
         frameon=False,
         fontsize="small",
         ncols=legend_columns(len(present)),
-        handletextpad=0.2,
+        handletextpad=0.2 if only is None else 0.6,
         columnspacing=0.8,
         labelspacing=0.35,
     )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kronos_sc._core.checks import known
+from kronos_sc._core.checks import known, listed
 from kronos_sc._core.keys import UNS_SPATIALDATA
 from kronos_sc._core.resolve import annotation, as_table, image_of
 from kronos_sc.pl import _points
 from kronos_sc.pl._axes import new_grid, spatial_axes
+from kronos_sc.pl._cells import Cells, cells_of
 from kronos_sc.pl._colour import PERCENTILES, channel_legend
+from kronos_sc.pl._marks import Discs, Polygons, shapes_of
 from kronos_sc.pl._scale_bar import scale_bar
 from kronos_sc.pl._space import Placement, placement, scaled
 from kronos_sc.pl._tissue import Tissue, tissue
@@ -28,7 +31,12 @@ if TYPE_CHECKING:
     from kronos_sc.pl._colour import Channels
     from kronos_sc.pl._palette import Palette
 
+    Marks = Discs | Polygons | Cells
+
 _INCHES = 4.4
+_MARGIN = 0.015  # of the larger side, around shapes and cells
+_APART = 0.55  # of their distance: discs on an image let the tissue be seen
+_LINE = 1.6
 
 
 def spatial(
@@ -41,11 +49,17 @@ def spatial(
     image_key: str | None = None,
     channels: Channels = None,
     mpp: float | None = None,
+    labels: bool | str = False,
     size: float | None = None,
+    outline: str | Sequence[str] | None = None,
     palette: Palette = None,
     ax: Axes | None = None,
 ) -> np.ndarray:
     """Show units where they lie in the tissue, coloured by whatever is known of them.
+
+    Units of shapes are drawn as what they are: boxes of :func:`kronos_sc.pp.tile`, polygons, circles. Where the boxes of a grid overlap,
+    each is drawn as its own part, the middle. Cells of labels are discs, or filled cells with `labels=True`; of a table without its
+    SpatialData all units are discs. On an image, fills are a veil that the tissue shows through.
 
     Parameters
     ----------
@@ -66,8 +80,15 @@ def spatial(
         Names of up to six channels to lay underneath in pseudo-colour, or a mapping from name to colour.
     mpp
         Micrometres per pixel, where the data do not record it.
+    labels
+        Fill the cells of the labels that the table annotates (True), or of others of the same ids, those of nuclei say (a name).
     size
-        Diameter of a unit in the units of the axes; chosen from their density if left out.
+        Draw every unit as a disc of this diameter, in the units of the axes; if left out, that of cells follows their density.
+    outline
+        One or several categories to surround with a line, a cluster, say: of the first column of `color` that holds categories. On an
+        image (`channels`) the lines have the colours of the categories and nothing is filled, so that the tissue is seen, as in the
+        paper's Figure S4; else they are black, over the fill. Discs, and cells too small on the page to have lines of their own, are
+        surrounded by the ground that is nearer to them than to others.
     palette
         Colours of categories (list, mapping or name of a colormap), or the colormap of numbers. Categories fall back on
         `uns["{color}_colors"]`, then on the package's own colours.
@@ -81,9 +102,15 @@ def spatial(
     Raises
     ------
     KeyError
-        A column, region or entry of `obsm` does not exist.
+        A column, category, region, labels or entry of `obsm` does not exist.
     ValueError
-        `ax` was given for several panels; `channels` for a table without images.
+        `ax` was given for several panels; `channels` or `labels` for a table alone; `outline` without a column of categories; no row
+        names a shape or a label of its region.
+
+    Warns
+    -----
+    UserWarning
+        Rows that name no shape of their region are not drawn.
 
     Examples
     --------
@@ -95,22 +122,27 @@ def spatial(
     table = as_table(data, table_key)
     sdata = data if hasattr(data, "images") else None
     under = channels is not None or image_key is not None
-    if under and sdata is None:
-        msg = "channels and image_key need pixels, and a table has none. Pass the SpatialData, or leave them out."
-        raise ValueError(msg)
-    xy = _coordinates(table, spatial_key)
+    for wanted, names in ((under, "channels and image_key need"), (labels, "labels needs")):
+        if wanted and sdata is None:
+            msg = f"{names} pixels, and a table has none. Pass the SpatialData, or leave them out."
+            raise ValueError(msg)
     keys = [color] if isinstance(color, str) else list(color or ())
     layers = [_points.layer(table, key, values(table, key), palette) for key in keys] or [_points.plain(table.n_obs)]
+    edged = _outlined(layers, outline)
     panels = _panels(table, sdata, region, mpp)
+    how = _How(spatial_key, labels, size, under)
+    marks = [_marks(table, sdata, panel, how) for panel in panels]
     images = [image_of(sdata, panel.region, image_key) for panel in panels] if under else []
     tissues = [tissue(sdata, channels, image_key=name, limits=PERCENTILES, mpp=mpp) for name in images] or [None] * len(panels)
-    axes = _axes(ax, panels, layers, xy)
-    for row, (panel, below) in enumerate(zip(panels, tissues, strict=True)):
+    axes = _axes(ax, panels, layers, marks)
+    for row, (panel, units, below) in enumerate(zip(panels, marks, tissues, strict=True)):
         for column, layer in enumerate(layers):
-            _draw(axes[row, column], panel, layer, xy, below, size=size)
-            if layer.colours and row == 0:
-                _points.category_legend(axes[row, column], layer)
+            _draw(axes[row, column], panel, layer, units, below, edged)
+            if row == 0:
+                _legend(axes[row, column], layer, units, edged, over=under)
             title = [layer.title, panel.region if len(panels) > 1 else None]
+            if edged is not None and not under:  # with an image, the legend says it
+                title.append(f"outline: {', '.join(edged.names)}")
             axes[row, column].set_title(" · ".join(str(t) for t in title if t), fontsize="medium", pad=24 if below else 6)
     return axes
 
@@ -122,6 +154,80 @@ class _Panel:
     region: str | None
     rows: np.ndarray
     place: Placement
+
+
+@dataclass(frozen=True)
+class _How:
+    """What units are drawn from: coordinates, labels and size as given, and whether an image lies underneath."""
+
+    spatial_key: str
+    labels: bool | str
+    size: float | None
+    under: bool
+
+
+@dataclass(frozen=True)
+class _Outlined:
+    """Categories with a line around them: their layer, and their names."""
+
+    layer: _points.Layer
+    names: tuple[str, ...]
+
+    def members(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """Return which of some rows of the table are of a category (bool)."""
+        return self.layer.values[rows] == list(self.layer.colours).index(name)
+
+
+def _outlined(layers: list[_points.Layer], outline: str | Sequence[str] | None) -> _Outlined | None:
+    """Return the categories to surround."""
+    if outline is None:
+        return None
+    wanted = [outline] if isinstance(outline, str) or not isinstance(outline, Iterable) else list(outline)
+    layer = next((layer for layer in layers if layer.colours), None)
+    if layer is None:
+        columns = listed(layer.title for layer in layers if layer.title)
+        msg = (
+            f"outline={outline!r} names categories of a column, and color has none with categories ({columns}). "
+            "Name one: color='leiden', outline='3'. Numbers become categories with obs[key].astype(str)."
+        )
+        raise ValueError(msg)
+    fix = "Name categories with outline=."
+    names = [known(str(name), layer.colours, what=f"category of {layer.title!r}", fix=fix) for name in wanted]
+    return _Outlined(layer, tuple(dict.fromkeys(names)))
+
+
+def _marks(table: AnnData, sdata: SpatialData | None, panel: _Panel, how: _How) -> Marks:
+    """Return the units of one region, on the page."""
+    name = panel.region
+    alone = how.size is None and how.spatial_key == "spatial"  # nothing asks for discs
+    instances = None
+    if sdata is not None and name is not None:
+        instances = table.obs[annotation(table, name="table").instance_key].to_numpy()[panel.rows]
+    if how.labels and instances is not None:
+        element = _labels_named(sdata, name, labels=how.labels)
+        return cells_of(sdata.labels[element], instances, panel.place, name=element)
+    if alone and instances is not None and name in sdata.shapes:
+        return shapes_of(sdata.shapes[name], instances, panel.place, region=name)
+    xy = panel.place.apply(_coordinates(table, how.spatial_key)[panel.rows])
+    size = how.size
+    if size is None:
+        size = _points.diameter(xy) * (_APART if how.under else 1)
+    return Discs(xy, np.full(xy.shape, float(size)))
+
+
+def _labels_named(sdata: SpatialData, region: str, *, labels: bool | str) -> str:
+    """Return the labels to fill."""
+    fix = "Fill the cells of the table with labels=True, or leave it out for discs."
+    if isinstance(labels, str):
+        return known(labels, sdata.labels, what="labels", fix=fix)
+    if region not in sdata.labels:
+        what = "shapes, which are drawn as they are" if region in sdata.shapes else "no element of this SpatialData"
+        msg = (
+            f"labels=True fills cells of labels, and region {region!r} is {what}; labels: {listed(sdata.labels)}. "
+            "Leave labels out, or name another table with table_key=."
+        )
+        raise ValueError(msg)
+    return region
 
 
 def _coordinates(table: AnnData, key: str) -> np.ndarray:
@@ -160,11 +266,11 @@ def _placement(sdata: SpatialData | None, region: str, mpp: float | None) -> Pla
     return placement(sdata[region], mpp=mpp)
 
 
-def _axes(ax: Axes | None, panels: list[_Panel], layers: list[_points.Layer], xy: np.ndarray) -> np.ndarray:
+def _axes(ax: Axes | None, panels: list[_Panel], layers: list[_points.Layer], marks: list[Marks]) -> np.ndarray:
     """Return the axes to draw on, in the shape of the answer."""
     count = len(panels) * len(layers)
     if ax is None:
-        span = np.nanmax([np.ptp(xy[panel.rows], axis=0) for panel in panels], axis=0)
+        span = np.nanmax([np.ptp(units.bounds, axis=0) for units in marks], axis=0)
         ratio = float(np.clip(span[1] / max(span[0], 1e-9), 0.25, 3))
         width = sum(_INCHES + _points.legend_width(layer) for layer in layers)
         return new_grid(len(panels), len(layers), size=(width, len(panels) * (_INCHES * ratio + 0.4)))
@@ -174,18 +280,41 @@ def _axes(ax: Axes | None, panels: list[_Panel], layers: list[_points.Layer], xy
     return np.array([[ax]], dtype=object)
 
 
-def _draw(ax: Axes, panel: _Panel, layer: _points.Layer, xy: np.ndarray, below: Tissue | None, *, size: float | None) -> None:
+def _draw(ax: Axes, panel: _Panel, layer: _points.Layer, units: Marks, below: Tissue | None, edged: _Outlined | None) -> None:
     """Draw one region in one colour."""
-    here = panel.place.apply(xy[panel.rows])
-    diameter = size if size is not None else _points.diameter(here) * (1 if below is None else 0.55)
-    if below is not None:
+    over = below is not None
+    if over:
         below.draw(ax)
         channel_legend(ax, below.colours)
-    _points.draw(ax, here, layer, panel.rows, size=diameter, edge="white" if below is not None else None)
-    if below is None:
-        low, high = np.nanmin(here, axis=0) - diameter, np.nanmax(here, axis=0) + diameter
+    if edged is None or not over:
+        drawn = units.fill(ax, layer, layer.values[panel.rows], over=over)
+        if layer.number_map is not None:
+            _points.number_bar(ax, drawn)
+    for name in edged.names if edged is not None else ():
+        colour = edged.layer.colours[name] if over else "black"
+        _line(ax, units.outline(edged.members(name, panel.rows)), colour, halo="black" if over else "white", label=f"outline of {name}")
+    if not over:
+        low, high = units.bounds
+        margin = _MARGIN * (high - low).max() if not isinstance(units, Discs) else 0.0
         strip = (high[1] - low[1]) * 0.08 if panel.place.unit == "µm" else 0  # room for the scale bar
-        ax.set(xlim=(low[0], high[0]), ylim=(high[1] + strip, low[1]))
+        ax.set(xlim=(low[0] - margin, high[0] + margin), ylim=(high[1] + margin + strip, low[1] - margin))
     spatial_axes(ax, panel.place)
     if panel.place.unit == "µm":
-        scale_bar(ax, colour="white" if below is not None else None)
+        scale_bar(ax, colour="white" if over else None)
+
+
+def _line(ax: Axes, lines: list[np.ndarray], colour: Any, *, halo: str, label: str) -> None:
+    """Draw lines that are seen on any colour."""
+    from matplotlib.collections import LineCollection
+
+    how = {"capstyle": "round", "joinstyle": "round", "zorder": 3}
+    ax.add_collection(LineCollection(lines, colors=[halo], linewidths=_LINE + 1.4, label="halo", **how), autolim=False)
+    ax.add_collection(LineCollection(lines, colors=[colour], linewidths=_LINE, label=label, **how), autolim=False)
+
+
+def _legend(ax: Axes, layer: _points.Layer, units: Marks, edged: _Outlined | None, *, over: bool) -> None:
+    """List the categories of a layer beside the axes, or those that are outlined where nothing else is drawn."""
+    if edged is not None and over:
+        _points.category_legend(ax, edged.layer, only=edged.names)
+    elif layer.colours:
+        _points.category_legend(ax, layer, marker="o" if isinstance(units, Discs) else "s")
