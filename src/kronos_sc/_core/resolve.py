@@ -81,12 +81,16 @@ def classes_of_labels(sdata: Any, labels: str) -> tuple[AnnData | None, dict[int
     """Return the table that says which value of a labels element is which class, and what it says; None and nothing without one."""
     import pandas as pd
 
+    from kronos_sc._core.missing import class_column
+
     for key, table in sdata.tables.items():
         if table.uns.get(UNS_SPATIALDATA) and CLASS in table.obs:
             what = annotation(table, name=key)
             if len(rows := what.rows(table, labels)):
-                codes = pd.to_numeric(table.obs[what.instance_key].iloc[rows]).astype(int)
-                return table, dict(zip(codes.tolist(), table.obs[CLASS].iloc[rows].astype(str), strict=True))
+                codes = pd.to_numeric(table.obs[what.instance_key].iloc[rows])
+                named = class_column(table.obs[CLASS], place=f"sdata.tables[{key!r}].obs[{CLASS!r}]").iloc[rows]
+                said = named.notna().to_numpy()
+                return table, dict(zip(codes[said].astype(int).tolist(), named[said].astype(str), strict=True))
     return None, {}
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from kronos_sc._core.checks import known, listed
 from kronos_sc._core.log import info
+from kronos_sc._core.missing import class_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,9 +64,9 @@ def require_anndata(adata: Any) -> None:
 
 
 def column(adata: AnnData, name: str, *, argument: str) -> pd.Series:
-    """Return a column of `obs`; the error names the argument that chooses another."""
+    """Return a column of `obs`, what is missing as missing even where a file made it text; the error names the argument that chooses another."""
     known(name, list(adata.obs.columns), what="column in obs", fix=f"Name another column with {argument}=.")
-    return adata.obs[name]
+    return class_column(adata.obs[name], place=f"adata.obs[{name!r}]")
 
 
 def target(adata: AnnData, name: str, *, argument: str = "target", least: int = 2) -> Target:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from kronos_sc._core.checks import known, listed
-from kronos_sc._core.colours import class_colours
+from kronos_sc._core.colours import class_colours, stored_colours
 from kronos_sc._core.keys import UNS_SPATIALDATA
+from kronos_sc._core.missing import class_column
 from kronos_sc._core.resolve import annotation, only
 from kronos_sc.io._geojson import Words
 
@@ -52,8 +53,8 @@ def classes_of(sdata: SpatialData, element: str, class_key: str | None, table_ke
     """Return the classes of an element's units: from its own column, else from the table that annotates it."""
     own = sdata.shapes.get(element)
     if own is not None and table_key is None and (class_key or _CLASS) in own.columns:
-        column = own[class_key or _CLASS]
-        return Classes(_by_unit(own.index, column), _colours(column, None, own["color"] if "color" in own.columns else None))
+        column = class_column(own[class_key or _CLASS], place=f"sdata.shapes[{element!r}][{class_key or _CLASS!r}]")
+        return Classes(_by_unit(own.index, column), _colours(column, {}, own["color"] if "color" in own.columns else None))
     tables = {key: table for key, table in sdata.tables.items() if table.uns.get(UNS_SPATIALDATA)}
     fits = {key: table for key, table in tables.items() if element in annotation(table, name=key).regions}
     if not fits and class_key is None and table_key is None:
@@ -69,7 +70,9 @@ def classes_of(sdata: SpatialData, element: str, class_key: str | None, table_ke
     if name is None:
         return Classes(dict.fromkeys(units.tolist()), {})
     known(name, list(table.obs.columns), what=f"column in obs of table {key!r}", fix="Name one with class_key=.")
-    return Classes(_by_unit(units, table.obs[name].iloc[rows]), _colours(table.obs[name], table.uns.get(f"{name}_colors"), None))
+    column = class_column(table.obs[name], place=f"sdata.tables[{key!r}].obs[{name!r}]")
+    names = [str(label) for label in _in_order(column)]
+    return Classes(_by_unit(units, column.iloc[rows]), _colours(column, stored_colours(table, name, names), None))
 
 
 def _by_unit(units: Any, column: pd.Series) -> dict[Any, str | None]:
@@ -80,16 +83,19 @@ def _by_unit(units: Any, column: pd.Series) -> dict[Any, str | None]:
     return {unit: None if pd.isna(value) else str(value) for unit, value in zip(units.tolist(), column.tolist(), strict=True)}
 
 
-def _colours(column: pd.Series, stored: Any, own: pd.Series | None) -> dict[str, str]:
+def _in_order(column: pd.Series) -> list[Any]:
+    """Return the classes of a column: its categories, or its values, sorted."""
+    filled = column.dropna()
+    return list(filled.cat.categories) if isinstance(filled.dtype, pd.CategoricalDtype) else sorted(filled.unique(), key=str)
+
+
+def _colours(column: pd.Series, stored: dict[str, Any], own: pd.Series | None) -> dict[str, str]:
     """Return the colour of each class: as stored, else as the shapes carry it, else the package's own."""
     from matplotlib.colors import to_hex
 
-    filled = column.dropna()
-    categories = filled.cat.categories if isinstance(filled.dtype, pd.CategoricalDtype) else sorted(filled.unique(), key=str)
-    names = [str(name) for name in categories]
+    names = [str(name) for name in _in_order(column)]
     colours = dict(zip(names, class_colours(len(names)), strict=True))
-    if stored is not None and len(stored) >= len(names):
-        colours |= {name: to_hex(colour) for name, colour in zip(names, stored, strict=False)}
+    colours |= {name: to_hex(colour) for name, colour in stored.items()}
     if own is not None:
         there = pd.DataFrame({"class": column.astype(str), "color": own})[column.notna().to_numpy()].dropna().drop_duplicates("class")
         colours |= dict(zip(there["class"], there["color"], strict=True))

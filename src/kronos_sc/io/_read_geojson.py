@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,21 +12,22 @@ import pandas as pd
 
 from kronos_sc._core.checks import listed, numbers
 from kronos_sc._core.log import info
+from kronos_sc._core.missing import is_missing_text
 from kronos_sc._core.paths import existing
 from kronos_sc._core.progress import track
 from kronos_sc._core.resolve import require_free, require_spatialdata
 from kronos_sc._core.warn import warn
-from kronos_sc.io._geojson import features, words
+from kronos_sc.io._geojson import features, object_of, words
+from kronos_sc.io._valid_areas import area_of, not_finite, say_mended, valid_areas
 from kronos_sc.patches import Raster, raster
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
 
     from geopandas import GeoDataFrame
     from spatialdata import SpatialData
 
-_AREAS = ("Polygon", "MultiPolygon")
+_AREAS = ("Polygon", "MultiPolygon", "GeometryCollection")
 _COLUMNS = ("name", "color", "object_type", "geometry")
 
 
@@ -41,15 +43,15 @@ def read_geojson(
     """Read outlines with classes, as QuPath exports them, into shapes on an image.
 
     For regions that a pathologist drew: truth for `tl.dense_probe`. Coordinates are pixels of the full-resolution image, x before y, as
-    QuPath writes them whatever the zoom. A FeatureCollection, a single Feature and a bare list of Features are read, plain or compressed
-    (`.gz`); annotations, detections and cells alike.
+    QuPath writes them whatever the zoom. A FeatureCollection, a single Feature and a bare list of Features are read, plain, compressed
+    (`.gz`) or in a zip, as QuPath's *Compress data* makes it; annotations, detections and cells alike.
 
     Parameters
     ----------
     sdata
         Holds the image; the shapes are added to it.
     path
-        The file.
+        The file. Of a zip, the only `.geojson` (or `.json`) in it.
     image_key
         The image that was drawn on; the only one if left out.
     key_added
@@ -66,15 +68,16 @@ def read_geojson(
     `shapes['annotations' | key_added]`
         Polygons and multipolygons in pixels of the image, with the image's transformations. Columns: `class` (or `class_key`;
         categorical, in order of appearance, missing where an object is not classified), `name`, `color` (#rrggbb) and `object_type`,
-        missing where nothing is said. Points and lines are left out, outlines that cross themselves are mended, empty ones dropped; the
-        log says how many.
+        missing where nothing is said. Points and lines are left out (also of a collection), outlines that cross themselves are mended,
+        empty ones dropped; the log says which.
 
     Raises
     ------
     FileNotFoundError
         There is no such file.
     ValueError
-        It is no GeoJSON, holds no area, or all areas lie outside the image; `key_added` is taken.
+        It is no GeoJSON, an archive of several, unpacks to what no text does, holds no area, or all areas lie outside the image; an object
+        cannot be read, which is named; `key_added` is taken.
 
     Examples
     --------
@@ -110,59 +113,77 @@ def _frame(found: list[Mapping[str, Any]], file: Path, class_key: str) -> GeoDat
     import geopandas
     import shapely
 
-    kinds = Counter(str((one.get("geometry") or {}).get("type", "no geometry")) for one in found)
-    areas = [(number, one) for number, one in enumerate(found) if (one.get("geometry") or {}).get("type") in _AREAS]
+    kinds: Counter[str] = Counter()
+    areas = []
+    shapes = []
+    for number, one in enumerate(track(found, description=f"read {file.name}", unit="object")):
+        with object_of(file, number, "an outline"):
+            kind = _kind(one)
+            area = _geometry(one["geometry"]) if kind in _AREAS else None
+        kinds[kind] += 1
+        if area is not None:
+            areas.append((number, one))
+            shapes.append(area)
     if others := {kind: count for kind, count in kinds.items() if kind not in _AREAS}:
         info(f"{file.name}: {', '.join(f'{count:,} {kind}' for kind, count in others.items())} left out; areas are read")
-    shapes = [_geometry(one, number, file) for number, one in track(areas, description=f"read {file.name}", unit="object")]
     geometry = _mended(shapely.force_2d(np.array(shapes, dtype=object)), [number for number, _ in areas], file)
-    keep = np.flatnonzero(~shapely.is_empty(geometry)) if len(geometry) else np.empty(0, int)
-    if not len(keep):
+    empty = shapely.is_empty(geometry) if len(geometry) else np.empty(0, bool)
+    if empty.all():
         what = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items()) or "no object"
         msg = f"{file.name!r} holds no area ({what}). Draw polygons, rectangles or brush strokes in QuPath, and export them as GeoJSON."
         raise ValueError(msg)
-    if dropped := len(areas) - len(keep):
-        info(f"{file.name}: {dropped:,} empty outlines dropped")
-    said = [words(areas[row][1]) for row in keep]
-    classes = [one.label for one in said]
-    columns = {
+    if empty.any():
+        info(f"{file.name}: {int(empty.sum()):,} empty outlines dropped: {numbers(areas[row][0] for row in np.flatnonzero(empty))}")
+    return geopandas.GeoDataFrame(_columns([areas[row] for row in np.flatnonzero(~empty)], file, class_key), geometry=geometry[~empty])
+
+
+def _columns(areas: list[tuple[int, Mapping[str, Any]]], file: Path, class_key: str) -> dict[str, Any]:
+    """Return what is said of each area."""
+    said = []
+    for number, one in areas:
+        with object_of(file, number, "properties"):
+            said.append(words(one))
+    # tables that were exported as GeoJSON write missing classes as text
+    classes = [None if is_missing_text(one.label) else one.label for one in said]
+    if lost := sorted({repr(one.label) for one in said if one.label and is_missing_text(one.label)}):
+        info(f"{file.name}: the class {', '.join(lost)} is taken as none: it is the text of a missing value")
+    return {
         class_key: pd.Categorical(classes, categories=[name for name in dict.fromkeys(classes) if name is not None]),
         "name": pd.Series([one.name for one in said], dtype=object),
         "color": pd.Series([one.colour for one in said], dtype=object),
         "object_type": pd.Series([one.kind for one in said], dtype=object),
     }
-    return geopandas.GeoDataFrame(columns, geometry=geometry[keep])
 
 
-def _geometry(feature: Mapping[str, Any], number: int, file: Path) -> Any:
-    """Return the geometry of a feature."""
+def _kind(feature: Mapping[str, Any]) -> str:
+    """Return the type of a feature's geometry."""
+    geometry = feature.get("geometry")
+    if geometry is not None and not isinstance(geometry, Mapping):
+        msg = f"it is of the kind {type(geometry).__name__}, not an object"
+        raise TypeError(msg)
+    return "no geometry" if geometry is None else str(geometry.get("type", "no geometry"))
+
+
+def _geometry(given: Mapping[str, Any]) -> Any:
+    """Return the areas of a GeoJSON geometry; a ring of no point is a hole in the file, not in the tissue."""
     import shapely
     from shapely.geometry import shape
 
-    try:
-        # a ring of no point is a hole in the file, not in the tissue
-        given = dict(feature["geometry"])
-        if given["type"] == "Polygon":
-            given["coordinates"] = [ring for ring in given["coordinates"] if ring]
-        return shape(given)
-    except (KeyError, TypeError, ValueError, IndexError, shapely.errors.ShapelyError) as error:
-        msg = f"Object {number} of {file.name!r} has an outline that cannot be read: {error}. Remove or mend it, and export again."
-        raise ValueError(msg) from error
+    if given["type"] == "GeometryCollection":
+        parts = [_geometry(part) for part in given.get("geometries") or () if part and part.get("type") in _AREAS]
+        return area_of(shapely.GeometryCollection(parts))
+    whole = [given["coordinates"]] if given["type"] == "Polygon" else given["coordinates"]
+    parts = [[ring for ring in part if ring] for part in whole if part and part[0]]
+    return area_of(shape({"type": "MultiPolygon", "coordinates": parts}))
 
 
 def _mended(geometry: np.ndarray, number: list[int], file: Path) -> np.ndarray:
     """Return areas that are valid; those that crossed themselves are cut into parts that do not."""
-    import shapely
-
-    xy, owner = shapely.get_coordinates(geometry, return_index=True)
-    if len(lost := owner[~np.isfinite(xy).all(axis=1)]):
+    if len(lost := not_finite(geometry)):
         msg = f"Object {number[lost[0]]} of {file.name!r} has corners that are not finite. Remove or mend it, and export again."
         raise ValueError(msg)
-    broken = np.flatnonzero(~shapely.is_valid(geometry)) if len(geometry) else np.empty(0, int)
-    if len(broken):
-        geometry = geometry.copy()
-        geometry[broken] = shapely.make_valid(geometry[broken], method="structure", keep_collapsed=False)
-        info(f"{file.name}: {len(broken):,} outlines crossed or touched themselves and were mended: {numbers(number[i] for i in broken)}")
+    geometry, broken = valid_areas(geometry)
+    say_mended(file.name, (number[i] for i in broken))
     return geometry
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
 import numpy as np
 
-from kronos_sc._core.checks import known, one_of
+from kronos_sc._core.checks import known, numbers, one_of
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import track
 from kronos_sc._core.resolve import image_of, require_spatialdata
+from kronos_sc._core.warn import warn
 from kronos_sc.io._geojson import OBJECT_TYPES, Words, properties
 from kronos_sc.io._geojson_classes import Classes, classes_of
 from kronos_sc.io._label_outlines import label_outlines
+from kronos_sc.io._valid_areas import not_finite, say_mended, valid_areas
 from kronos_sc.io._whole_file import whole_file
 from kronos_sc.patches import Raster, raster
 from kronos_sc.patches._raster import between, label_raster
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
     from kronos_sc.patches._raster import Affine
 
-    Outline = tuple[Words, Any]
+    Outline = tuple[Any, Words, Any]  # label or index, what is said of it, geometry in pixels of the image
 
 _NAMES = UUID("6f6a5a86-7f0b-5c64-9d4c-0f3f0d2f7c11")  # of all ids that this package gives
 _AT_ONCE = 1000
@@ -74,9 +77,10 @@ def write_geojson(
 
     Returns
     -------
-    `None`. Writes the file: polygons and multipolygons with `objectType`, `name` (from a column of that name) and `classification` (name,
-    and colour from `uns['{class_key}_colors']`, the shapes' column `color`, or the package's own). Circles become polygons. Rows of the
-    table without an outline, and labels without a row, are left out.
+    `None`. Writes the file: valid polygons and multipolygons with `objectType`, `name` (from a column of that name) and `classification` (name,
+    and colour from `uns['{class_key}_colors']`, the shapes' column `color`, or the package's own). Circles become polygons, outlines
+    that cross themselves are cut into parts that do not (the log names them), and what covers nothing is left out with a warning. Rows of
+    the table without an outline, and labels without a row, are left out.
 
     Raises
     ------
@@ -108,7 +112,9 @@ def write_geojson(
         outlines, total = _of_labels(sdata, element, image, classes, object_type or "detection")
     else:
         outlines, total = _of_shapes(sdata, element, image, classes, object_type or "annotation")
-    count = _write(file, track(outlines, total=total, description=f"write {file.name}", unit="object"), element)
+    areas = _Areas(element)
+    count = _write(file, areas.of(track(outlines, total=total, description=f"write {file.name}", unit="object")), element)
+    areas.say()
     info(f"wrote {count:,} outlines of {element!r} to {file}, in pixels of image {image.name!r}")
 
 
@@ -134,9 +140,9 @@ def _of_shapes(sdata: SpatialData, name: str, image: Raster, classes: Classes, k
         geometry = shapely.buffer(geometry, shapes["radius"].to_numpy())
     placed = _placed(geometry, between(shapes, image.element, names=(name, image.name)))
     names = shapes["name"].tolist() if "name" in shapes.columns else [None] * len(shapes)
-    keep = [i for i, index in enumerate(shapes.index) if index in classes and not shapely.is_empty(placed[i])]
+    keep = [i for i, index in enumerate(shapes.index) if index in classes]
     said = (classes.words(shapes.index[i], names[i] if isinstance(names[i], str) else None, kind) for i in keep)
-    return zip(said, placed[keep], strict=True), len(keep)
+    return zip(shapes.index[keep], said, placed[keep], strict=True), len(keep)
 
 
 def _of_labels(sdata: SpatialData, name: str, image: Raster, classes: Classes, kind: str) -> tuple[Iterator[Outline], int | None]:
@@ -151,7 +157,7 @@ def _of_labels(sdata: SpatialData, name: str, image: Raster, classes: Classes, k
             if label in classes:
                 said = classes.words(label, None, kind)
                 for part in shapely.get_parts(outline) if kind == "annotation" else [outline]:
-                    yield said, _placed(np.array([part], object), affine)[0]
+                    yield label, said, _placed(np.array([part], object), affine)[0]
 
     return every(), classes.count
 
@@ -164,30 +170,56 @@ def _placed(geometry: np.ndarray, affine: Affine) -> np.ndarray:
     return shapely.transform(geometry, lambda xy: np.round(xy * scale + shift, 6))
 
 
-def _write(file: Path, outlines: Iterable[Outline], name: str) -> int:
-    """Write all features; return how many."""
+class _Areas:
+    """What of an element can be written; remembers what was mended and what covers nothing."""
+
+    def __init__(self, element: str) -> None:
+        self.element = element
+        self.mended: list[Any] = []
+        self.lost: list[Any] = []
+
+    def of(self, outlines: Iterable[Outline]) -> Iterator[tuple[list[Words], np.ndarray]]:
+        """Yield a thousand outlines at a time, each a valid area."""
+        import shapely
+
+        for batch in _batches(outlines):
+            units, said, every = zip(*batch, strict=True)
+            geometry = np.array(every, dtype=object)
+            geometry[not_finite(geometry)] = None
+            geometry, broken = valid_areas(geometry)
+            empty = shapely.is_empty(geometry)
+            self.mended += [units[i] for i in broken if not empty[i]]
+            self.lost += [units[i] for i in np.flatnonzero(empty)]
+            yield [one for one, gone in zip(said, empty, strict=True) if not gone], geometry[~empty]
+
+    def say(self) -> None:
+        """Say what was mended, and warn of what is not in the file."""
+        say_mended(self.element, self.mended)
+        if self.lost:
+            warn(
+                f"{len(self.lost):,} outlines of {self.element!r} cover nothing (empty, flat, or with corners that are not finite) and are not "
+                f"written: {numbers(self.lost)}."
+            )
+
+
+def _write(file: Path, batches: Iterable[tuple[list[Words], np.ndarray]], name: str) -> int:
+    """Write all features; return how many. The id of each is drawn from its number and all that it says."""
+    import shapely
+
     count = 0
     with whole_file(file) as out:
         out.write(b'{"type":"FeatureCollection","features":[')
-        for lines in _batches(_texts(outlines, name)):
-            out.write((("," if count else "") + "\n" + ",\n".join(lines)).encode())
-            count += len(lines)
+        for said, outlines in batches:
+            for one, outline in zip(said, shapely.to_geojson(outlines), strict=True):
+                body = f'"geometry":{outline},"properties":{properties(one)}'
+                line = f'{{"type":"Feature","id":"{uuid5(_NAMES, f"{name}:{count}:{body}")}",{body}}}'
+                out.write((",\n" if count else "\n").encode() + line.encode())
+                count += 1
         out.write(b"\n]}\n")
     return count
 
 
-def _texts(outlines: Iterable[Outline], name: str) -> Iterator[str]:
-    """Yield each feature as text; its id is drawn from its number and all that it says."""
-    import shapely
-
-    for number, (said, outline) in enumerate(outlines):
-        body = f'"geometry":{shapely.to_geojson(outline)},"properties":{properties(said)}'
-        yield f'{{"type":"Feature","id":"{uuid5(_NAMES, f"{name}:{number}:{body}")}",{body}}}'
-
-
-def _batches(lines: Iterable[str]) -> Iterator[list[str]]:
-    from itertools import islice
-
-    lines = iter(lines)
-    while batch := list(islice(lines, _AT_ONCE)):
+def _batches(outlines: Iterable[Outline]) -> Iterator[list[Outline]]:
+    outlines = iter(outlines)
+    while batch := list(islice(outlines, _AT_ONCE)):
         yield batch

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kronos_sc._core.checks import known, listed
+from kronos_sc._core.missing import class_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +54,7 @@ def _some(members: pd.Index, n: int, draw: np.random.Generator) -> list[str]:
 def _groups(table: AnnData, groupby: str) -> pd.Series:
     """Return a column of `obs` as categories."""
     known(groupby, list(table.obs.columns), what="column in obs", fix="Name the column that holds the groups with groupby=.")
-    groups = table.obs[groupby].astype("category")
+    groups = class_column(table.obs[groupby], place=f"adata.obs[{groupby!r}]").astype("category")
     if len(groups.cat.categories) > MOST_GROUPS:
         msg = f"obs[{groupby!r}] has {len(groups.cat.categories)} groups, and {MOST_GROUPS} rows can be shown. Choose a column with fewer, or pass ids=."
         raise ValueError(msg)

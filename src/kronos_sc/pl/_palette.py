@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kronos_sc._core.checks import listed
-from kronos_sc._core.colours import EIGHT, MORE
+from kronos_sc._core.colours import EIGHT, MORE, stored_colours
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -25,10 +25,8 @@ def category_colours(table: AnnData, key: str, categories: Sequence[Any], palett
             raise KeyError(msg)
         return {c: palette[c] if c in palette else palette[str(c)] for c in categories}
     if palette is None:
-        stored = table.uns.get(f"{key}_colors")
-        colours = list(stored) if stored is not None and len(stored) >= len(categories) else default_colours(len(categories))
-    else:
-        colours = _from_map(palette, len(categories)) if isinstance(palette, str) else list(palette)
+        return stored_colours(table, key, categories) or dict(zip(categories, default_colours(len(categories)), strict=False))
+    colours = _from_map(palette, len(categories)) if isinstance(palette, str) else list(palette)
     if len(colours) < len(categories):
         msg = f"palette has {len(colours)} colours, and {key!r} has {len(categories)} categories: {listed(categories)}. Add colours, or name a colormap."
         raise ValueError(msg)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from kronos_sc._core.checks import listed, near
 from kronos_sc._core.features import feature_frame
+from kronos_sc._core.missing import class_column
 from kronos_sc._core.representation import Representation
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def values(table: AnnData, key: str) -> pd.Series:
     `"X_mean_marker_plus[CD3_mean]"` names it as `get.feature_names` does.
     """
     if key in table.obs:
-        return _clean(table.obs[key])
+        return _clean(class_column(table.obs[key], place=f"adata.obs[{key!r}]"))
     if key in table.var_names:
         column = table[:, key].X
         dense = column.toarray() if hasattr(column, "toarray") else np.asarray(column)

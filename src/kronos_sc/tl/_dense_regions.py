@@ -13,6 +13,7 @@ from kronos_sc import patches
 from kronos_sc._core.checks import known, listed, numbers
 from kronos_sc._core.keys import UNS_SPATIALDATA
 from kronos_sc._core.log import info
+from kronos_sc._core.missing import class_column
 from kronos_sc._core.resolve import annotation, image_of
 from kronos_sc._core.target import classes_of
 from kronos_sc._core.warn import warn
@@ -110,7 +111,7 @@ def _of_shapes(sdata: SpatialData, shapes_key: str, image: Raster, class_key: st
     frame["class"] = classes.to_numpy() if not isinstance(classes.dtype, pd.CategoricalDtype) else classes.array
     frame["group"] = names if groups is None else groups.astype(str).to_numpy()
     frame["outline"] = _outlines(shapes, image, shapes_key)
-    unlabelled = frame["class"].isna() | (frame["class"].astype(str) == "")
+    unlabelled = frame["class"].isna()
     if groups is not None and (lost := int((groups.isna().to_numpy() & ~unlabelled.to_numpy()).sum())):
         warn(f"{lost} regions of {shapes_key!r} have no {group_key!r} and are left out.")
         unlabelled |= groups.isna().to_numpy()
@@ -123,14 +124,15 @@ def _column(sdata: SpatialData, shapes_key: str, name: str, *, argument: str) ->
     """Return a column of shapes, or of `obs` of a table that annotates them, one value per shape."""
     shapes = sdata.shapes[shapes_key]
     if name in shapes.columns and name != "geometry":
-        return pd.Series(shapes[name].array, index=shapes.index)
+        own = pd.Series(shapes[name].array, index=shapes.index)
+        return class_column(own, place=f"sdata.shapes[{shapes_key!r}][{name!r}]")
     seen: list[str] = []
     for key, table in sdata.tables.items():
         if not table.uns.get(UNS_SPATIALDATA) or shapes_key not in (what := annotation(table, name=key)).regions:
             continue
         if name in table.obs:
             rows = what.rows(table, shapes_key)
-            values = table.obs[name].iloc[rows]
+            values = class_column(table.obs[name], place=f"sdata.tables[{key!r}].obs[{name!r}]").iloc[rows]
             return pd.Series(values.array, index=table.obs[what.instance_key].iloc[rows].to_numpy()).reindex(shapes.index)
         seen += list(table.obs.columns)
     columns = [c for c in shapes.columns if c != "geometry"]
