@@ -10,6 +10,7 @@ import numpy as np
 
 from kronos_sc._core.checks import known, listed
 from kronos_sc._core.keys import UNS_SPATIALDATA
+from kronos_sc._core.pairing import fitting
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -90,7 +91,7 @@ def classes_of_labels(sdata: Any, labels: str) -> tuple[AnnData | None, dict[int
                 codes = pd.to_numeric(table.obs[what.instance_key].iloc[rows])
                 named = class_column(table.obs[CLASS], place=f"sdata.tables[{key!r}].obs[{CLASS!r}]").iloc[rows]
                 said = named.notna().to_numpy()
-                return table, dict(zip(codes[said].astype(int).tolist(), named[said].astype(str), strict=True))
+                return table, dict(zip((int(code) for code in codes[said]), named[said].astype(str), strict=True))
     return None, {}
 
 
@@ -107,7 +108,7 @@ def unit_labels(sdata: Any) -> Mapping[str, Any]:
 
 
 def image_of(sdata: Any, region: str | None, image_key: str | Mapping[str, str] | None = None) -> str:
-    """Return the image of a region: as told, the only one, or the one whose name ends in the same number (cells_3, image_3)."""
+    """Return the image of a region: as told, the only one, or the one whose name has its number (cells_3, image_3)."""
     if isinstance(image_key, Mapping):
         if region not in image_key:
             msg = f"image_key names no image for region {region!r}; it has {listed(image_key)}. Add {region!r}: one of {listed(sdata.images)}."
@@ -115,9 +116,7 @@ def image_of(sdata: Any, region: str | None, image_key: str | Mapping[str, str] 
         return image_key[region]
     images = sdata.images if image_key is not None else tissue_images(sdata)
     if image_key is None and region is not None and len(images) > 1:
-        # a number pairs elements; a word (tumour_cells, tumour_he) may be chance
-        ending = region.rpartition("_")[2]
-        fits = [name for name in images if "_" in region and ending[-1:].isdigit() and name.rpartition("_")[2] == ending]
+        fits = fitting(region, images)
         if len(fits) == 1:
             return fits[0]
     return only(images, image_key, what="image", argument="image_key", fix="Read one with io.read_tiff(path).")

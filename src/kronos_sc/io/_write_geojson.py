@@ -67,7 +67,7 @@ def write_geojson(
     table_key
         The table; the only one that annotates the element if left out.
     image_key
-        The image that QuPath opens; the only one if left out, or the one whose name ends like the element's (`cells_3`, `image_3`).
+        The image that QuPath opens; the only one if left out, or the one whose name has the element's number (`cells_3`, `image_3`).
     object_type
         What QuPath takes the objects for: `"annotation"`, `"detection"` or `"cell"`. Annotations for shapes, detections for labels if
         left out; many thousands of annotations make QuPath slow. As annotations, the parts of a label that do not touch are objects of

@@ -13,10 +13,11 @@ from kronos_sc._core.checks import known, listed, one_of
 from kronos_sc._core.free_key import free_key
 from kronos_sc._core.keys import UNS_SPATIALDATA, storable
 from kronos_sc._core.log import info
+from kronos_sc._core.pairing import fitting
 from kronos_sc._core.resolve import annotation, only, require_spatialdata
 from kronos_sc._core.target import Target
 from kronos_sc._core.target import target as as_target
-from kronos_sc.patches._labels import strips
+from kronos_sc.patches._labels import strips, whole_ids
 from kronos_sc.patches._raster import between, label_raster
 from kronos_sc.pp._class_pixels import Lookup, class_pixels
 
@@ -54,7 +55,7 @@ def majority_labels(
     shapes_key
         The boxes; axis-aligned rectangles of any size.
     labels_key
-        The segmentation. If left out: the labels that the cells' table annotates; of several, the one that ends in the same number as the
+        The segmentation. If left out: the labels that the cells' table annotates; of several, the one with the same number as the
         boxes (`cells_3`, `patches_3`).
     table_key
         Table of the cells; the only one that annotates labels if left out.
@@ -146,8 +147,7 @@ def _labels_of(sdata: SpatialData, table_key: str, labels_key: str | None, shape
     """Return the labels that boxes take their classes from."""
     regions = [region for region in annotation(sdata.tables[table_key], name=table_key).regions if region in sdata.labels]
     if labels_key is None and len(regions) > 1:
-        number = shapes_key.rpartition("_")[2]
-        fits = [region for region in regions if number.isdigit() and region.rpartition("_")[2] == number]
+        fits = fitting(shapes_key, regions)
         labels_key = fits[0] if len(fits) == 1 else None
     fix = f"Name labels that table {table_key!r} annotates, or its table with table_key=."
     return only(dict.fromkeys(regions), labels_key, what="labels", argument="labels_key", fix=fix)
@@ -158,11 +158,7 @@ def _lookup(cells: AnnData, classes: Target, table_key: str, labels_key: str) ->
     what = annotation(cells, name=table_key)
     rows = what.rows(cells, labels_key)
     rows = rows[classes.codes[rows] >= 0]
-    ids = pd.to_numeric(cells.obs[what.instance_key].iloc[rows], errors="coerce").to_numpy()
-    if np.issubdtype(ids.dtype, np.floating) and not (np.isfinite(ids) & (ids % 1 == 0)).all():
-        msg = f"obs[{what.instance_key!r}] of table {table_key!r} must hold the labels of the cells as whole numbers. Correct that column."
-        raise ValueError(msg)
-    ids = ids.astype(np.int64)
+    ids = whole_ids(cells.obs[what.instance_key].iloc[rows], what=f"obs[{what.instance_key!r}] of table {table_key!r}")
     order = np.argsort(ids, kind="stable")
     if (again := np.flatnonzero(np.diff(ids[order]) == 0)).size:
         msg = f"Several rows of table {table_key!r} name the same label of {labels_key!r}: {listed(ids[order][again])}. Each row must be one cell."

@@ -77,8 +77,8 @@ def dense_probe(
     preset
         `"region"`, `"artifact"`, or None.
     image_key
-        Which image; a mapping from shapes to image where there are several. The only image if left out, or the one whose name ends like
-        that of the shapes (`regions_3`, `image_3`).
+        Which image; a mapping from shapes to image where there are several. The only image if left out, or the one whose name has the
+        number of the shapes (`regions_3`, `image_3`).
     channels
         Channels to read, or corrections to the matching of channels to markers, as in :func:`embed`. All that match if left out.
     patch_size

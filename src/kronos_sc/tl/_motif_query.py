@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from kronos_sc._core import results
-from kronos_sc._core.checks import known, listed, positive_integer, positive_number, repeated
+from kronos_sc._core.checks import known, listed, positive_integer, positive_number
 from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
+from kronos_sc._core.pairing import contradict, fitting
 from kronos_sc._core.resolve import region_column
 from kronos_sc._core.target import Target, classes_of, column, require_anndata
 from kronos_sc._core.target import target as as_target
@@ -61,7 +62,7 @@ def motif_query(
         Edge of the boxes in pixels; needed with `patches`.
     library_key
         Column of `obs` that names the image of each unit (in both tables); cells of different images are never close. If left out, the
-        elements of a SpatialData are told apart, and boxes go with cells whose element ends in the same number (`cells_3`, `patches_3`).
+        elements of a SpatialData are told apart, and boxes go with cells whose element has the same number (`cells_3`, `patches_3`).
     spatial_key
         Entry of `obsm` with x and y in pixels.
     key_added
@@ -176,10 +177,9 @@ def _images(adata: AnnData, patches: AnnData | None, library_key: str | None) ->
     if patches is None:
         return [(name, rows, rows) for name, rows in cells.items()]
     boxes = _by_image(patches, library_key)
-    if library_key is None and len(cells) == len(boxes) == 1 and not _contradict(*cells, *boxes):
+    if library_key is None and len(cells) == len(boxes) == 1 and not contradict(*cells, *boxes):
         return [(name, *cells.values(), rows) for name, rows in boxes.items()]
-    by_number = {_ending(name): rows for name, rows in cells.items()} if not repeated(map(_ending, cells)) else {}
-    pairs = [(name, cells.get(name, by_number.get(_ending(name)) if library_key is None else None), rows) for name, rows in boxes.items()]
+    pairs = [(name, cells.get(_cells_of(name, list(cells), library_key)), rows) for name, rows in boxes.items()]
     if lost := [name for name, found, _ in pairs if found is None]:
         msg = (
             f"Boxes of {listed(lost)} belong to no image of the cells ({listed(cells)}). Name a column of obs that says the image of cells and "
@@ -199,16 +199,10 @@ def _by_image(table: AnnData, library_key: str | None) -> dict[str, np.ndarray]:
     return {str(name): np.flatnonzero(found.codes == code) for code, name in enumerate(found.classes)}
 
 
-def _contradict(cells: str, boxes: str) -> bool:
-    """Whether two elements end in different numbers, as those of different images do."""
-    ends = {_ending(name) for name in (cells, boxes) if _ending(name) != name}
-    return len(ends) > 1
-
-
-def _ending(name: str) -> str:
-    """Return the number a name ends in, or the name itself."""
-    ending = name.rpartition("_")[2]
-    return ending if "_" in name and ending.isdigit() else name
+def _cells_of(boxes: str, cells: list[str], library_key: str | None) -> str:
+    """Return the image of cells that boxes belong to: of their name, or of several elements the one with their number."""
+    fits = fitting(boxes, cells) if library_key is None and boxes not in cells else []
+    return fits[0] if len(fits) == 1 else boxes
 
 
 def _described(needed: Mapping[str, int]) -> str:

@@ -1,0 +1,98 @@
+"""Which elements belong together by their names: cells_3 and image_3, 3_labels and 3_image, ROI003_mask and ROI003_image."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_CHUNK = re.compile(r"[^\W_]+")
+_PART = re.compile(r"\d+|\D+")
+_PLACE = re.compile(r"([^\W\d_])?0*(\d+)([^\W\d_])?")  # 3, 003, A3, 3a: a number, or a place of a plate or a tissue microarray
+
+Marks = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NameParts:
+    """What a name says of which sample it is of.
+
+    Parameters
+    ----------
+    marks
+        Numbers, places (A3) and single letters, in their order; numbers without leading zeros.
+    free
+        Those that stand alone, between separators: `3` of `art2_map_3`.
+    end
+        The number that the name ends in after a separator; empty without one.
+    words
+        The rest.
+    """
+
+    marks: Marks
+    free: Marks
+    end: str
+    words: frozenset[str]
+
+
+def name_parts(name: str) -> NameParts:
+    """Return what a name says of its sample, whatever the case and the separators."""
+    marks: list[str] = []
+    free: list[str] = []
+    words: set[str] = set()
+    chunks = _CHUNK.findall(name.lower())
+    for chunk in chunks:
+        place = _PLACE.fullmatch(chunk)
+        if place or len(chunk) == 1:
+            mark = "".join(part or "" for part in place.groups()) if place else chunk
+            marks.append(mark)
+            free.append(mark)
+            continue
+        for part in _PART.findall(chunk):
+            if part.isdecimal():
+                marks.append(str(int(part)))
+            else:
+                words.add(part)
+    last = chunks[-1] if len(chunks) > 1 and chunks[-1].isdecimal() else ""
+    return NameParts(tuple(marks), tuple(free), last.lstrip("0") or last[-1:], frozenset(words))
+
+
+def fitting(name: str, candidates: Iterable[str]) -> list[str]:
+    """Return the candidates that belong to an element by their names; several where the names do not tell.
+
+    Numbers pair elements, and words alone never do: `tumour_cells` and `tumour_he` may be chance. All marks (numbers, places, single letters)
+    agree; where none agrees in all, those that stand alone do, or the number at the end while the marks of one name are among the other's. Of
+    several that fit, the one whose own words are in the name is meant.
+    """
+    own = name_parts(name)
+    others = {candidate: name_parts(candidate) for candidate in candidates}
+    every = [
+        [candidate for candidate, other in others.items() if _has_number(own.marks) and other.marks == own.marks],
+        [candidate for candidate, other in others.items() if _has_number(own.free) and other.free == own.free],
+        [candidate for candidate, other in others.items() if own.end and other.end == own.end and _within(own.marks, other.marks)],
+    ]
+    found = next((fits for fits in every if fits), [])
+    return _by_words(own, {candidate: others[candidate] for candidate in found}) if len(found) > 1 else found
+
+
+def contradict(one: str, other: str) -> bool:
+    """Whether two elements bear numbers of different samples."""
+    return bool(name_parts(one).end and name_parts(other).end) and not fitting(one, [other])
+
+
+def _has_number(marks: Marks) -> bool:
+    return any(character.isdecimal() for mark in marks for character in mark)
+
+
+def _within(one: Marks, other: Marks) -> bool:
+    return set(one) <= set(other) or set(other) <= set(one)
+
+
+def _by_words(own: NameParts, found: dict[str, NameParts]) -> list[str]:
+    """Return the only candidate whose words, but for those of all candidates, are in the name; all of them where it is not one."""
+    shared = frozenset.intersection(*(other.words for other in found.values()))
+    telling = [candidate for candidate, other in found.items() if other.words - shared and other.words - shared <= own.words]
+    return telling if len(telling) == 1 else list(found)
