@@ -83,6 +83,9 @@ def cell_table(cells: Mapping[str, pd.DataFrame]) -> AnnData:
     from spatialdata.models import TableModel
 
     every = pd.concat(cells.values(), keys=cells, names=["region", None]).reset_index("region")
+    # signed and unsigned 64 bits together would become float64, which rounds
+    large = any(frame["label"].dtype == np.uint64 for frame in cells.values())
+    every["label"] = np.concatenate([frame["label"].to_numpy(np.uint64 if large else np.int64) for frame in cells.values()])
     labels = every["label"].astype(str)
     every.index = pd.Index(labels if len(cells) == 1 else every["region"] + "_" + labels, name=None)
     region = pd.Categorical(every["region"], categories=list(cells))

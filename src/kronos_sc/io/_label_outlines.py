@@ -37,7 +37,8 @@ def label_outlines(labels: da.Array, *, name: str) -> Iterator[tuple[int, Any]]:
     for y0, x0, pixels in strips(labels, name):
         pieces = outlines(pixels.astype(np.int64, copy=False))
         moved = shapely.transform(np.array([piece for _, piece in pieces], object), lambda xy, by=(x0, y0): xy + by)
-        for (label, _), piece in zip(pieces, moved, strict=True):
+        for (code, _), piece in zip(pieces, moved, strict=True):
+            label = code % 2**64  # of int64 back to what the bits of uint64 say
             waiting.setdefault(label, []).append(piece)
             missing[label] -= round(piece.area)
             if not missing[label]:

@@ -118,8 +118,6 @@ def _labels(pixels: da.Array, file: MaskFile) -> da.Array:
     if pixels.dtype.kind == "b":
         return pixels.astype(np.uint8)
     if pixels.dtype.kind == "u":
-        if pixels.dtype.itemsize == 8:
-            _refuse_beyond(int(pixels.max().compute(scheduler="threads")), file)
         return pixels
     if pixels.dtype.kind not in "if":
         msg = (
@@ -143,7 +141,12 @@ def _labels(pixels: da.Array, file: MaskFile) -> da.Array:
         raise ValueError(msg)
     if pixels.dtype.kind == "i":
         return pixels
-    _refuse_beyond(int(high), file)
+    if int(high) > _LARGEST:
+        msg = (
+            f"Mask {file.path.name!r} holds the label {high:.0f} as {pixels.dtype}, beyond {_LARGEST}, the largest that is read of such numbers. "
+            "Number its objects anew with skimage.segmentation.relabel_sequential(mask)[0]."
+        )
+        raise ValueError(msg)
     exact = 2 ** (np.finfo(pixels.dtype).nmant + 1)
     if high > exact:
         warn(
@@ -153,16 +156,6 @@ def _labels(pixels: da.Array, file: MaskFile) -> da.Array:
     whole = np.dtype(np.uint32 if high < 2**32 else np.int64)
     info(f"mask {file.path.name}: {pixels.dtype} labels, all whole numbers, are read as {whole}")
     return pixels.astype(whole)
-
-
-def _refuse_beyond(high: int, file: MaskFile) -> None:
-    """Raise a ValueError for labels that no table can hold."""
-    if high > _LARGEST:
-        msg = (
-            f"Mask {file.path.name!r} holds the label {high}, beyond {_LARGEST}, the largest that a table can hold. "
-            "Number its objects anew with skimage.segmentation.relabel_sequential(mask)[0]."
-        )
-        raise ValueError(msg)
 
 
 def check_cells(cells: pd.DataFrame, name: str, file: MaskFile) -> None:

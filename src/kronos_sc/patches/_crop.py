@@ -33,9 +33,11 @@ def crop_masks(block: LoadedBlock) -> np.ndarray:
     out = np.empty((len(block.units), size, size), bool)
     top, bottom, left, right = block.inside
     grid = np.arange(size)
+    # of one type with the labels: numpy may compare signed with unsigned 64 bits as float64, which rounds
+    ids = None if block.labels is None or block.ids is None else block.ids.astype(block.labels.dtype)
     for position, (mask, y, x) in enumerate(zip(out, block.y.tolist(), block.x.tolist(), strict=True)):
-        if block.labels is not None and block.ids is not None:
-            mask[...] = block.labels[y : y + size, x : x + size] == block.ids[position]
+        if ids is not None:
+            mask[...] = block.labels[y : y + size, x : x + size] == ids[position]
         else:
             rows, columns = ((grid + corner >= low) & (grid + corner < high) for corner, low, high in ((y, top, bottom), (x, left, right)))
             mask[...] = rows[:, None] & columns

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kronos_sc._core.checks import known, listed
+from kronos_sc._core.pairing import fitting
 from kronos_sc._core.resolve import classes_of_labels, tissue_images
 from kronos_sc.patches._labels import LabelImage, strips
 from kronos_sc.patches._raster import labels_on
@@ -89,14 +90,13 @@ def exclusion(sdata: SpatialData, exclude: Exclude | None, image: Raster, *, alo
         On whose grid.
     alone
         Whether the image is the only one of the call. Of several, each takes the labels whose name has its number (`image_3`:
-        `artifact_map_3_class`); alone, it takes those without any number, too, and never those with the number of another image.
+        `artifact_map_3_class`); alone, it takes those of no image, too, and never those of another image.
     """
     wanted = checked(sdata, exclude)
-    others = {_number(name) for name in tissue_images(sdata)} - {_number(image.name)}
     mine = {}
     for name, codes in wanted.items():
-        parts = set(name.split("_"))
-        if _number(image.name) in parts or (alone and not parts & others):
+        owners = _owners(sdata, name, [image.name])
+        if image.name in owners or (alone and not owners):
             mine[name] = codes
     if not mine:
         return None
@@ -112,7 +112,7 @@ def exclusions(sdata: SpatialData, exclude: Exclude | None, images: Sequence[Ras
     unique = {image.name: image for image in images}
     if len(unique) > 1:
         every = list(checked(sdata, exclude))
-        if stray := [name for name in every if not any(_number(image) in name.split("_") for image in unique)]:
+        if stray := [name for name in every if not set(_owners(sdata, name, unique)) & set(unique)]:
             msg = (
                 f"There are {len(unique)} images ({listed(unique)}), and exclude names labels that belong to none of them by their number: {listed(stray)}. "
                 "Name labels like their image (image_3: artifacts_3), or make one call per image."
@@ -132,6 +132,11 @@ def checked(sdata: SpatialData, exclude: Exclude | None) -> dict[str, list[int] 
     return {str(name): None if classes is None else _codes(sdata, name, classes) for name, classes in names.items()}
 
 
+def _owners(sdata: SpatialData, labels: str, named: Iterable[str]) -> list[str]:
+    """Return the images that labels belong to by their name, among all images of tissue and those that the call names."""
+    return fitting(labels, dict.fromkeys([*tissue_images(sdata), *named]))
+
+
 def _in_words(name: str, classes: Any) -> str:
     """Return what is left out, whatever the order it was named in."""
     return name if classes is None else f"{name}: {', '.join(sorted(map(str, _listed(classes))))}"
@@ -139,12 +144,6 @@ def _in_words(name: str, classes: Any) -> str:
 
 def _listed(classes: Any) -> list[Any]:
     return [classes] if isinstance(classes, str | int | np.integer) else list(classes)
-
-
-def _number(image: str) -> str:
-    """Return the number that an image's name ends in; what no name has, if it ends in none."""
-    ending = image.rpartition("_")[2]
-    return ending if "_" in image and ending.isdigit() else " "
 
 
 def _codes(sdata: SpatialData, name: str, classes: Any) -> list[int]:
@@ -181,6 +180,9 @@ def _source(sdata: SpatialData, name: str, codes: list[int] | None, image: Raste
 
 def _flags(data: da.Array, name: str, codes: list[int] | None) -> LabelImage:
     flags = LabelImage(data.shape, np.dtype(np.uint8))
+    if codes is not None:
+        # of one type with the labels: a mixture would be compared as float64
+        codes = np.array([code for code in codes if code <= np.iinfo(data.dtype).max], data.dtype)
     for y0, x0, pixels in strips(data, name):
         flags.add(y0, x0, pixels > 0 if codes is None else np.isin(pixels, codes))
     return flags

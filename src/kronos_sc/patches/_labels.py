@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
+from kronos_sc._core.checks import listed
 from kronos_sc._core.progress import track
 from kronos_sc._core.settings import settings
 from kronos_sc.patches._ahead import in_threads
@@ -25,6 +26,7 @@ T = TypeVar("T")
 _STRIP = (
     2**22
 )  # pixels measured at once: working memory is a few bytes per pixel (a hundred where no two are equal), whatever the size of chunks
+_EXACT = 2**53  # float64 holds every whole number below
 _TILE = 256  # edge of what is compressed at once: a window in a corner does not decode a whole chunk
 
 
@@ -42,10 +44,11 @@ def label_table(labels: da.Array | np.ndarray, *, name: str | None = None) -> pd
 
     Returns
     -------
-    One row per label, sorted by label: `label` (int64), `y` and `x` (float64, centroid in continuous pixel coordinates, where pixel
-    `i` covers [i, i + 1)), `area` (int64, pixels).
+    One row per label, sorted by label: `label` (int64; uint64 where one lies beyond 2⁶³), `y` and `x` (float64, centroid in continuous
+    pixel coordinates, where pixel `i` covers [i, i + 1)), `area` (int64, pixels).
     """
-    return _merge(list(_strip_by_strip(labels, name, lambda y0, x0, strip: _sums(strip, y0, x0, name))))
+    parts = list(_strip_by_strip(labels, name, lambda y0, x0, strip: _sums(strip, y0, x0, name)))
+    return _merge(parts, unsigned=labels.dtype.kind == "u")
 
 
 def scan(labels: da.Array | np.ndarray, *, name: str | None = None) -> tuple[pd.DataFrame, LabelImage]:
@@ -55,7 +58,7 @@ def scan(labels: da.Array | np.ndarray, *, name: str | None = None) -> tuple[pd.
     for sums, packed in _strip_by_strip(labels, name, lambda y0, x0, strip: (_sums(strip, y0, x0, name), list(copy.packed(y0, x0, strip)))):
         parts.append(sums)
         copy.keep(packed)
-    return _merge(parts), copy
+    return _merge(parts, unsigned=labels.dtype.kind == "u"), copy
 
 
 def strips(labels: da.Array | np.ndarray, name: str | None) -> Iterator[tuple[int, int, np.ndarray]]:
@@ -106,12 +109,15 @@ def _chunks(
 
 
 def _sums(chunk: np.ndarray, y0: int, x0: int, name: str | None) -> np.ndarray:
-    """Return (label, pixels, sum of rows, sum of columns) of each label of a chunk, int64 (labels × 4)."""
+    """Return (label, pixels, sum of rows, sum of columns) of each label of a chunk, int64 (labels × 4).
+
+    Labels beyond 2⁶³ are negative here: the same 64 bits, which `_merge` reads as what they are.
+    """
     ids, rows, first, length = _runs(chunk)
     if ids.size == 0:
         return np.empty((0, 4), np.int64)
     low, high = int(ids.min()), int(ids.max())
-    if low < 0:
+    if low < 0 and chunk.dtype.kind != "u":
         what = "Labels" if name is None else f"Labels {name!r}"
         msg = (
             f"{what} hold the negative value {low}; labels must be 0 (background) or positive. Relabel: where such pixels are no cells, count "
@@ -145,15 +151,48 @@ def _runs(chunk: np.ndarray) -> tuple[np.ndarray, ...]:
     return ids[cells], row[cells], column[cells], length[cells]
 
 
-def _merge(parts: list[np.ndarray]) -> pd.DataFrame:
+def _merge(parts: list[np.ndarray], *, unsigned: bool) -> pd.DataFrame:
     """Add the sums of all chunks and turn them into centroids."""
     every = np.concatenate(parts) if parts else np.empty((0, 4), np.int64)
-    order = np.argsort(every[:, 0], kind="stable")
+    large = unsigned and len(every) > 0 and every[:, 0].min() < 0
+    ids = every[:, 0].astype(np.uint64) if large else every[:, 0]
+    order = np.argsort(ids, kind="stable")
     every = every[order]
     starts = np.flatnonzero(np.r_[True, every[1:, 0] != every[:-1, 0]]) if len(every) else np.empty(0, np.int64)
     sums = np.add.reduceat(every[:, 1:], starts, axis=0) if len(every) else every[:, 1:]
     area = sums[:, 0]
-    return pd.DataFrame({"label": every[starts, 0], "y": sums[:, 1] / area + 0.5, "x": sums[:, 2] / area + 0.5, "area": area})
+    return pd.DataFrame({"label": ids[order][starts], "y": sums[:, 1] / area + 0.5, "x": sums[:, 2] / area + 0.5, "area": area})
+
+
+def whole_ids(values: Any, *, what: str) -> np.ndarray:
+    """Return ids as the whole numbers they are: int64, or uint64 where one lies beyond 2⁶³; what is none is an error that says `what` holds it.
+
+    Numbers stored as float64 are refused from 2⁵³ on, where it no longer tells one from the next.
+    """
+    ids = pd.to_numeric(pd.Series(np.asarray(values)), errors="coerce").to_numpy()
+    if ids.dtype.kind not in "iu":
+        whole = np.isfinite(ids.astype(float)) & (ids.astype(float) % 1 == 0)
+        if not whole.all():
+            bad = [value for value, ok in zip(values, whole, strict=True) if not ok]
+            msg = f"{what} must hold whole numbers; found {listed(bad)}. Correct that column."
+            raise ValueError(msg)
+        if ids.size and np.abs(ids.astype(float)).max() >= _EXACT:
+            msg = (
+                f"{what} holds numbers of {_EXACT:,} and more as {ids.dtype}, which no longer tells one from the next (the largest is "
+                f"{ids.max():.0f}). Read the column as text or as uint64, or number the labels anew with skimage.segmentation.relabel_sequential."
+            )
+            raise ValueError(msg)
+    large = ids.dtype == np.uint64 and ids.size > 0 and ids.max() >= np.uint64(2**63)
+    return ids if large else ids.astype(np.int64)
+
+
+def find_ids(ids: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the position of each id among labels, each once; -1 where it is not there. Signed and unsigned are compared as numbers."""
+    if np.uint64 in (ids.dtype, labels.dtype):
+        positive = ids > 0
+        found = pd.Index(labels.astype(np.uint64)).get_indexer(ids.astype(np.uint64))
+        return np.where(positive, found, -1)
+    return pd.Index(labels).get_indexer(ids)
 
 
 class LabelImage:

@@ -30,7 +30,7 @@ class LoadedBlock:
     size
         Edge of the windows in pixels of the image.
     ids
-        Label of each unit (int64), or None.
+        Label of each unit (int64 or uint64), or None.
     """
 
     index: int

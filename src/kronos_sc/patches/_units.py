@@ -12,7 +12,7 @@ import pandas as pd
 from kronos_sc._core.checks import known, listed, near, numbers
 from kronos_sc._core.log import info
 from kronos_sc._core.resolve import linked_to
-from kronos_sc.patches._labels import LabelImage, scan
+from kronos_sc.patches._labels import LabelImage, find_ids, scan, whole_ids
 from kronos_sc.patches._raster import Affine, Raster, between, label_raster, labels_on
 from kronos_sc.patches._stored import unstored_labels
 
@@ -112,7 +112,7 @@ class Units:
     size
         Edge of the window in image pixels.
     ids
-        Label of each cell (int64); None for boxes.
+        Label of each cell (int64, or uint64 beyond 2⁶³); None for boxes.
     area
         Pixels of each cell on the label grid (int64); None for boxes.
     labels
@@ -211,7 +211,7 @@ def _cells(sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, ins
     data, affine = labels_on(sdata, region, image)
     ids = _whole_ids(instances, region, key)
     table, copy = scan(data, name=region)
-    where = pd.Index(table["label"]).get_indexer(ids)
+    where = find_ids(ids, table["label"].to_numpy())
     if (where < 0).any():
         lost = ids[where < 0]
         gaps = unstored_labels(data)
@@ -230,16 +230,17 @@ def _cells(sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, ins
 
 
 def _whole_ids(instances: np.ndarray, region: str, key: str) -> np.ndarray:
-    """Return the labels that the table's rows name, as int64, each once."""
-    ids = pd.to_numeric(pd.Series(instances), errors="coerce")
-    if ids.isna().any() or (ids % 1 != 0).any() or (ids <= 0).any():
-        bad = [value for value, ok in zip(instances, (ids > 0) & (ids % 1 == 0), strict=True) if not ok]
+    """Return the labels that the table's rows name, as whole numbers, each once."""
+    numeric = pd.to_numeric(pd.Series(instances), errors="coerce")
+    fine = (numeric > 0) & (numeric % 1 == 0)
+    if not fine.all():
+        bad = [value for value, ok in zip(instances, fine, strict=True) if not ok]
         msg = (
             f"Rows of labels {region!r} need whole, positive instance ids; found {listed(bad)} (0 is background). "
             f"Correct the instance column of the table, or leave these rows out: table[~table.obs[{key!r}].isin([...])]."
         )
         raise ValueError(msg)
-    whole = ids.astype(np.int64)
+    whole = pd.Series(whole_ids(instances, what=f"The instance column of labels {region!r}"))
     if whole.duplicated().any():
         msg = (
             f"Several rows name the same label of {region!r}: {numbers(whole[whole.duplicated()].unique())}. "

@@ -26,7 +26,7 @@ class Lookup:
     Parameters
     ----------
     ids
-        Labels that have a class (int64, increasing); any size, so no table is indexed by them.
+        Labels that have a class (int64, or uint64 beyond 2⁶³; increasing); any size, so no table is indexed by them.
     codes
         Code of each (uint16).
     """
@@ -41,7 +41,7 @@ class Lookup:
             return np.zeros(labels.shape, np.uint16)
         # labels come in runs along the rows: one search per run, not per pixel
         starts = np.r_[0, np.flatnonzero(flat[1:] != flat[:-1]) + 1]
-        values = flat[starts].astype(np.int64)
+        values = flat[starts].astype(self.ids.dtype)
         at = np.minimum(np.searchsorted(self.ids, values), len(self.ids) - 1)
         codes = np.where(self.ids[at] == values, self.codes[at], 0).astype(np.uint16)
         return np.repeat(codes, np.diff(np.r_[starts, len(flat)])).reshape(labels.shape)
