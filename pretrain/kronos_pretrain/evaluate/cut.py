@@ -17,6 +17,7 @@ from kronos_sc._core.checks import known, listed, positive_integer, repeated
 from kronos_sc._core.intensity import check_range
 from kronos_sc._core.intensity import max_value as full_scale
 from kronos_sc._core.log import info
+from kronos_sc._core.missing import class_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,7 +145,8 @@ def _opened(sdata: Any) -> tuple[Any, str]:
 
 def _column(table: AnnData, key: str) -> np.ndarray:
     """Return a column of `obs` as text, "" where it is missing."""
-    values = table.obs[known(key, list(table.obs.columns), what="column of obs", fix="Name one of these.")]
+    known(key, list(table.obs.columns), what="column of obs", fix="Name one of these.")
+    values = class_column(table.obs[key], place=f"table.obs[{key!r}]")
     return np.where(values.isna(), "", values.astype(str)).astype(np.str_)
 
 

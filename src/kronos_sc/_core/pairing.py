@@ -63,19 +63,16 @@ def name_parts(name: str) -> NameParts:
 def fitting(name: str, candidates: Iterable[str]) -> list[str]:
     """Return the candidates that belong to an element by their names; several where the names do not tell.
 
-    Numbers pair elements, and words alone never do: `tumour_cells` and `tumour_he` may be chance. All marks (numbers, places, single letters)
-    agree; where none agrees in all, those that stand alone do, or the number at the end while the marks of one name are among the other's. Of
-    several that fit, the one whose own words are in the name is meant.
+    Numbers pair elements, and words alone never do: `tumour_cells` and `tumour_he` may be chance. All marks (numbers, places, single
+    letters) agree; where none agrees in all, those that stand alone do, or the number at the end while the marks of one name are among the
+    other's. Of several that fit, the one whose own words are in the name is meant.
     """
     own = name_parts(name)
     others = {candidate: name_parts(candidate) for candidate in candidates}
-    every = [
-        [candidate for candidate, other in others.items() if _has_number(own.marks) and other.marks == own.marks],
-        [candidate for candidate, other in others.items() if _has_number(own.free) and other.free == own.free],
-        [candidate for candidate, other in others.items() if own.end and other.end == own.end and _within(own.marks, other.marks)],
-    ]
-    found = next((fits for fits in every if fits), [])
-    return _by_words(own, {candidate: others[candidate] for candidate in found}) if len(found) > 1 else found
+    for agree in (_in_all, _in_free, _in_end):
+        if found := {candidate: other for candidate, other in others.items() if agree(own, other)}:
+            return _by_words(own, found)
+    return []
 
 
 def contradict(one: str, other: str) -> bool:
@@ -83,16 +80,29 @@ def contradict(one: str, other: str) -> bool:
     return bool(name_parts(one).end and name_parts(other).end) and not fitting(one, [other])
 
 
+def _in_all(own: NameParts, other: NameParts) -> bool:
+    return _has_number(own.marks) and own.marks == other.marks
+
+
+def _in_free(own: NameParts, other: NameParts) -> bool:
+    return _has_number(own.free) and own.free == other.free
+
+
+def _in_end(own: NameParts, other: NameParts) -> bool:
+    mine, theirs = set(own.marks), set(other.marks)
+    return bool(own.end) and own.end == other.end and (mine <= theirs or theirs <= mine)
+
+
 def _has_number(marks: Marks) -> bool:
     return any(character.isdecimal() for mark in marks for character in mark)
 
 
-def _within(one: Marks, other: Marks) -> bool:
-    return set(one) <= set(other) or set(other) <= set(one)
-
-
 def _by_words(own: NameParts, found: dict[str, NameParts]) -> list[str]:
-    """Return the only candidate whose words, but for those of all candidates, are in the name; all of them where it is not one."""
+    """Return the only candidate whose words, but for those of all, are in the name; all of them where that is not one."""
     shared = frozenset.intersection(*(other.words for other in found.values()))
-    telling = [candidate for candidate, other in found.items() if other.words - shared and other.words - shared <= own.words]
+    telling = []
+    for candidate, other in found.items():
+        special = other.words - shared
+        if special and special <= own.words:
+            telling.append(candidate)
     return telling if len(telling) == 1 else list(found)

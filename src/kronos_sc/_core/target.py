@@ -64,7 +64,7 @@ def require_anndata(adata: Any) -> None:
 
 
 def column(adata: AnnData, name: str, *, argument: str) -> pd.Series:
-    """Return a column of `obs`, what is missing as missing even where a file made it text; the error names the argument that chooses another."""
+    """Return a column of `obs`, missing where a file made text of it; the error names the argument that chooses another."""
     known(name, list(adata.obs.columns), what="column in obs", fix=f"Name another column with {argument}=.")
     return class_column(adata.obs[name], place=f"adata.obs[{name!r}]")
 

@@ -165,7 +165,7 @@ def _merge(parts: list[np.ndarray], *, unsigned: bool) -> pd.DataFrame:
 
 
 def whole_ids(values: Any, *, what: str) -> np.ndarray:
-    """Return ids as the whole numbers they are: int64, or uint64 where one lies beyond 2⁶³; what is none is an error that says `what` holds it.
+    """Return ids as whole numbers, int64 or, where one lies beyond 2⁶³, uint64; for anything else the error says that `what` holds it.
 
     Numbers stored as float64 are refused from 2⁵³ on, where it no longer tells one from the next.
     """
@@ -187,7 +187,7 @@ def whole_ids(values: Any, *, what: str) -> np.ndarray:
 
 
 def find_ids(ids: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the position of each id among labels, each once; -1 where it is not there. Signed and unsigned are compared as numbers."""
+    """Return the position of each id among labels; -1 where it is not there. Signed and unsigned are compared as numbers."""
     if np.uint64 in (ids.dtype, labels.dtype):
         positive = ids > 0
         found = pd.Index(labels.astype(np.uint64)).get_indexer(ids.astype(np.uint64))
