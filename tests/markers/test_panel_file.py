@@ -40,6 +40,9 @@ def written(folder, content, name="panel.csv"):
         pytest.param('"","marker"\n"1","DAPI"\n"2","CD3"\n"3","CD8"\n', id="column of row names"),
         pytest.param("1\tDAPI\n2\tCD3\n3\tCD8\n", id="numbers and names, no header"),
         pytest.param("DAPI, CD3, CD8", id="all in one line"),
+        pytest.param("DAPI,TRUE\nCD3,TRUE\nCD8,FALSE\n", id="names and verdicts, no header"),
+        pytest.param("1. DAPI\n2. CD3\n3. CD8\n", id="numbered list"),
+        pytest.param("Channel 0: DAPI\nChannel 1: CD3\nChannel 2: CD8\n", id="numbered channels"),
         pytest.param("DAPI\nCD3\nCD8", id="one per line"),
         pytest.param("channel,name\n0,DAPI\n1,CD3\n2,CD8\n", id="two columns whose names read as one"),
         pytest.param("Channel ID,Channel Name,Target Name\nChannel:0:0,ch1,DAPI\nChannel:0:1,ch2,CD3\nChannel:0:2,ch3,CD8\n", id="HTAN"),
@@ -180,3 +183,14 @@ def test_no_number_makes_a_marker():
     found = numbered(["Ca"] * 10, "list")
     assert len(set(found)) == 10
     assert not [name for name in found if recognise(name)]
+
+
+def test_names_that_a_spreadsheet_made_dates_of(tmp_path):
+    with pytest.warns(UserWarning, match=r"made dates of \('row 3: 4-Oct', 'row 5: Mar-01'\): OCT4 becomes 4-Oct"):
+        read_channel_names(written(tmp_path, "marker\nDAPI\n4-Oct\nCD3\nMar-01\n"))
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_that_begin_with_a_number(tmp_path):
+    names = ["107Ag", "4-1BB", "5 hmC"]
+    assert read_channel_names(written(tmp_path, "\n".join(names))) == names

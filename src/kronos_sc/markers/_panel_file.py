@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from kronos_sc._core.checks import listed, numbers
 from kronos_sc._core.log import info
 from kronos_sc._core.paths import existing
+from kronos_sc._core.warn import warn
 from kronos_sc.markers._distinct import numbered
 from kronos_sc.markers._panel_order import channel_order
 from kronos_sc.markers._panel_text import Record, read_records, squeezed
@@ -35,6 +36,8 @@ _KEEP = ("keep", "use", "used", "include", "included", "selected", "full", "pass
 _REMOVE = ("remove", "removed", "exclude", "excluded", "drop", "skip", "ignore", "discard")
 _YES = {"1", "1.0", "true", "t", "yes", "y", "x", "keep"}
 _NO = {"0", "0.0", "false", "f", "no", "n", "", "nan", "na", "none", "-"}
+_MONTH = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+_DATE = re.compile(rf"\d{{1,2}}-(?:{_MONTH})|(?:{_MONTH})-\d{{2}}", re.IGNORECASE)
 _MISSING = {"", "nan", "NaN", "NA", "N/A", "n/a", "#N/A", "<NA>", "null", "-", "--"}
 
 
@@ -195,6 +198,7 @@ def _table(header: Record, rows: tuple[Record, ...], path: Path) -> Panel:
         info(
             f"{path.name}: rows {numbers(borrowed)} have no {header.cells[columns[texts[0]]]!r} and are called as another column calls them"
         )
+    _warn_of_dates(names, [record.row for record in rows], path)
     cyclic = any(name in columns for name in ("cycle", "cyclenumber", "round", "cyclenum", "cycleno"))
     return Panel(path.name, tuple(names[old] for old in order), tuple(rows[old].row for old in order), moved, cyclic)
 
@@ -243,7 +247,10 @@ def _without_header(rows: Sequence[Record], path: Path) -> Panel:
     """Return the panel of a file that names no column: names alone, or names beside numbers, or all names in one line."""
     width = max(len(record.cells) for record in rows)
     used = [column for column in range(width) if any(record.cell(column) for record in rows)]
-    texts = [column for column in used if not _is_number_column(rows, column)]
+    flags = [column for column in used if {record.cell(column).lower() for record in rows} <= _YES | _NO]
+    texts = [column for column in used if column not in flags and not _is_number_column(rows, column)]
+    if width == 1:
+        rows = _unlisted(rows)
     if len(rows) == 1 and len(texts) > 1:
         names = tuple(cell for cell in rows[0].cells if cell)
         return Panel(path.name, names, (rows[0].row,) * len(names))
@@ -254,8 +261,24 @@ def _without_header(rows: Sequence[Record], path: Path) -> Panel:
             "Name one of them 'marker', or pass channels=[...]."
         )
         raise ValueError(msg)
-    beside = [column for column in used if column not in texts]
+    beside = [column for column in used if column not in texts and _is_number_column(rows, column)]
     header = Record(0, tuple("channel_number" if [column] == beside else "" for column in range(width)))
     order = channel_order(header, rows, {"channelnumber": beside[0]} if len(beside) == 1 else {}, [], path)
     names = tuple(rows[old].cell(texts[0]) for old in order)
     return Panel(path.name, tuple("" if name in _MISSING else name for name in names), tuple(rows[old].row for old in order))
+
+
+def _unlisted(rows: Sequence[Record]) -> Sequence[Record]:
+    """Return rows without the numbers in front of a list's items, as in "1. DAPI"; they count up by one."""
+    found = [re.fullmatch(r"(?:channel\s*)?(\d+)\s*[.):\s]\s*(\S.*)", record.cells[0], re.IGNORECASE) for record in rows]
+    counted = [int(match.group(1)) for match in found if match]
+    if len(counted) < 2 or counted not in (list(range(len(rows))), list(range(1, len(rows) + 1))):
+        return rows
+    return [Record(record.row, (match.group(2),)) for record, match in zip(rows, found, strict=True) if match]
+
+
+def _warn_of_dates(names: Sequence[str], rows: Sequence[int], path: Path) -> None:
+    """Warn of names that a spreadsheet took for dates: OCT4 comes back as 4-Oct."""
+    dates = [f"row {row}: {name}" for name, row in zip(names, rows, strict=True) if _DATE.fullmatch(name)]
+    if dates:
+        warn(f"{path.name!r} has names that a spreadsheet made dates of ({listed(dates)}): OCT4 becomes 4-Oct. Write them anew, as text.")
