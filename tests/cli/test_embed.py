@@ -177,3 +177,13 @@ def test_places_that_contradict_each_other(store, call, embedding, arguments, te
     assert done.exit_code == 1
     assert text in done.stderr
     assert embedding == []
+
+
+@pytest.mark.row(
+    "`--store` with `--beside`, `--into-table` with `--output`", "`--restart` without a store, `--overwrite` without `--output`"
+)
+@pytest.mark.parametrize("arguments", [["--beside"], ["--into-table"], ["--restart", "--beside"], ["--overwrite", "--output", "a.h5ad"]])
+def test_one_place_is_left_or_added(store, call, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    done = call("embed", store, "--model", "mean-marker", *arguments)
+    assert done.exit_code == 0, done.stderr

@@ -26,6 +26,7 @@ def test_what_str_makes_of_a_missing_value_is_missing(missing, kind) -> None:
         assert found.cat.categories.tolist() == ["B", "T"]
 
 
+@pytest.mark.row("missing classes, groups or folds that a store turned into text (`nan`, `NaN`, `None`, `<NA>`, `NaT`, letter for letter)")
 def test_the_repair_and_the_way_round_it_do_what_the_warning_says() -> None:
     from anndata import AnnData
 

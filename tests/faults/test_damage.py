@@ -47,6 +47,7 @@ HURTS = {
 }
 
 
+@pytest.mark.row("a damaged byte of a finished block")
 @pytest.mark.parametrize("hurt", HURTS)
 def test_a_damaged_shard_is_named_and_made_again(whole, hurt):
     kind, number = KINDS[len(hurt) % 2], 5

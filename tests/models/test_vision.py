@@ -128,12 +128,14 @@ def test_the_table_of_positions_at_its_own_size_and_another(model):
     torch.testing.assert_close(rows, torch.full((5, 24), 2.0), atol=1e-5, rtol=0)  # antialiased: the middle of the ramp
 
 
+@pytest.mark.row("a window smaller than one patch of DINOv2, UNI or a timm network")
 def test_too_small_a_window_names_the_least(model):
     with pytest.raises(ValueError, match=r"Windows of 3 pixels are smaller than what 'small' takes at least: 4\..*fit='resize'"):
         model.tokens(3, 2)
     with pytest.raises(ValueError, match="at least: 4"):
         _encode(model, _pixels(1, 1, 3, 3))
     assert _encode(_model("resize"), _pixels(1, 1, 3, 3)).shape == (1, 24)
+    assert _encode(model, _pixels(1, 1, 4, 4)).shape == (1, 24)
 
 
 def test_device_number_format_and_facts(model):

@@ -129,6 +129,7 @@ def test_a_full_disk_at_the_very_end_leaves_no_half_checkpoint(run, monkeypatch)
     assert list((trainer.folder / "checkpoints").iterdir()) == []
 
 
+@pytest.mark.row("truncated checkpoint")
 def test_a_truncated_checkpoint_is_named(run) -> None:
     trainer = run(steps=1)
     trainer.save()
@@ -184,12 +185,14 @@ def test_leftovers_are_cleared_away(run) -> None:
     assert [path.name for path in (trainer.folder / "checkpoints").iterdir()] == ["step-00000001"]
 
 
+@pytest.mark.row("resume with a network of another shape")
 def test_another_shape_is_not_called_damage(run) -> None:
     trainer = run(steps=1)
     trainer.save()
     other = run(head={"prototypes": 128})
     with pytest.raises(ValueError, match=r"network of another shape: .*\(96, 16\) for \(128, 16\).*Set model\.\* and head\.\* back"):
         other.resume(override=True)
+    run(head={"prototypes": 96}).resume(override=False)  # "Set model.* and head.* back"
 
 
 def test_other_settings_are_refused_by_name(run, caplog) -> None:
@@ -210,6 +213,7 @@ def test_settings_that_compute_nothing_else_may_change(run) -> None:
     assert other.step == 1
 
 
+@pytest.mark.row("no checkpoint, or none of the step asked for")
 def test_what_is_missing_is_said(tmp_path, run) -> None:
     with pytest.raises(FileNotFoundError, match="holds no complete checkpoint"):
         checkpoint.require(tmp_path, None)
@@ -217,6 +221,8 @@ def test_what_is_missing_is_said(tmp_path, run) -> None:
     trainer.save()
     with pytest.raises(FileNotFoundError, match="no checkpoint of step 9; there are: 1"):
         checkpoint.require(trainer.folder, 9)
+    checkpoint.require(trainer.folder, 1)
+    checkpoint.require(trainer.folder, None)
     (checkpoint.place(trainer.folder, 1) / "state.json").write_text('{"format": "another/7"}')
     with pytest.raises(ValueError, match="says format 'another/7'"):
         checkpoint.read_facts(trainer.folder, 1)

@@ -102,6 +102,7 @@ def test_other_precisions_come_out_as_float32(teacher, tmp_path):
     assert models.load(tmp_path / "m" / "model").net.cls_token.dtype == torch.float32
 
 
+@pytest.mark.row("export over an existing folder")
 def test_nothing_is_replaced_by_accident(teacher, tmp_path, monkeypatch):
     out = tmp_path / "m"
     export(teacher, CONFIG, THIRDS, out, step=1)

@@ -142,12 +142,15 @@ def test_prototypes_of_other_gain_do_not_fit(official, network, said):
     assert "dino_head fresh" in said[0]
 
 
+@pytest.mark.row("start model of another shape")
 def test_another_shape_names_the_settings_to_change(exported, network):
     folder, _ = exported
     other = replace(CONFIG, model=replace(CONFIG.model, dim=96, depth=8, grid=14))
     with pytest.raises(ValueError, match=r"model\.dim is 96 and its own 48, model\.depth is 8 and its own 4") as error:
         starting_state(str(folder), network(other), other)
     assert "Set model.dim=48 model.depth=4 model.grid=4, or leave run.start out." in str(error.value)
+    same = replace(other, model=replace(other.model, dim=48, depth=4, grid=4))
+    starting_state(str(folder), network(same), same)
 
 
 def test_places_without_a_model(tmp_path, network, monkeypatch):

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from kronos_sc._cli._demo_steps import SHOWN
 
 if TYPE_CHECKING:
@@ -96,17 +94,15 @@ def _figure(name: str, alt: str, size: tuple[float, float], plot: Callable[[Axes
     images = {}
     for theme, ink in _INK.items():
         with rc_context(dict.fromkeys(_INKED, ink)):
-            figure = Canvas(figsize=size, dpi=_DPI, layout="compressed", facecolor="none")
-            canvas = FigureCanvasAgg(figure)
+            figure = Canvas(figsize=size, layout="compressed", facecolor="none")
+            FigureCanvasAgg(figure)
             ax = figure.add_subplot(facecolor="none")
             plot(ax)
-            for each in (*figure.axes, *(child for axes in figure.axes for child in axes.child_axes)):
-                each.patch.set_alpha(0)
-            canvas.draw()
-            picture = Image.fromarray(np.array(canvas.buffer_rgba()))
-        if theme == "light":
-            white = Image.new("RGBA", picture.size, "white")
-            Image.alpha_composite(white, picture).convert("RGB").save(folder / f"{name}.png", dpi=(_DPI, _DPI))
+            png = BytesIO()
+            figure.savefig(png, format="png", dpi=_DPI, transparent=True)
+            if theme == "light":
+                figure.savefig(folder / f"{name}.png", dpi=_DPI, facecolor="white")
+        picture = Image.open(png)
         web = BytesIO()
         picture.save(web, format="WEBP", quality=88, method=4)
         images[theme] = web.getvalue()

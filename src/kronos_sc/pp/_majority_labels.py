@@ -161,7 +161,10 @@ def _lookup(cells: AnnData, classes: Target, table_key: str, labels_key: str) ->
     ids = whole_ids(cells.obs[what.instance_key].iloc[rows], what=f"obs[{what.instance_key!r}] of table {table_key!r}")
     order = np.argsort(ids, kind="stable")
     if (again := np.flatnonzero(np.diff(ids[order]) == 0)).size:
-        msg = f"Several rows of table {table_key!r} name the same label of {labels_key!r}: {listed(ids[order][again])}. Each row must be one cell."
+        msg = (
+            f"Several rows of table {table_key!r} name the same label of {labels_key!r}: {listed(ids[order][again])}. "
+            f"Each row must be one cell: keep the first of each with table[~table.obs[{what.instance_key!r}].duplicated()]."
+        )
         raise ValueError(msg)
     positive = order[ids[order] > 0]  # 0 is background, whatever the table says of it
     return Lookup(ids[positive], (classes.codes[rows][positive] + 1).astype(np.uint16))

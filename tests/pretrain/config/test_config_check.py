@@ -57,6 +57,43 @@ def test_what_only_looks_like_one_is_accepted(overrides) -> None:
     load("debug", overrides.split())
 
 
+FOLLOWED = [
+    ("data.simulate.images=0", "data.simulate.images to at least 1", "data.simulate.images=1"),
+    ("data.corpus=a", 'data.corpus=""', 'data.corpus=""'),
+    ("data.corpus=a", "or data.simulate.images=0", "data.simulate.images=0"),
+    ("data.simulate.size=64", "smaller than one sample, data.patch=96", "data.simulate.size=96"),
+    ("model.heads=5", "48 allows 1, 2, 3, 4, 6, 8, 12, 24 heads", "model.heads=6"),
+    ("model.chunks=3", "4 allows 1, 2, 4 chunks", "model.chunks=2"),
+    ("views.global_size=70", "64 or 80", "views.global_size=80"),
+    ("views.local_size=112", "larger than a sample, data.patch=96", "views.local_size=96"),
+    ("loss.dino=0 loss.ibot=0", "give one of them a weight", "loss.dino=1"),
+    ("views.global_size=16", "set loss.ibot=0 or a larger view", "loss.ibot=0"),
+    ("views.global_size=16", "set loss.ibot=0 or a larger view", "views.global_size=64"),
+    ("masks.fraction=0", "hide some, or set loss.ibot=0", "loss.ibot=0"),
+    ("masks.fraction=0", "hide some, or set loss.ibot=0", "masks.fraction=0.5"),
+    ("optim.batch=1", "set loss.koleo=0 or more samples", "loss.koleo=0"),
+    ("optim.batch=1 loss.koleo=0 loss.centering=sinkhorn", "use 'softmax'", "loss.centering=softmax"),
+    ("optim.warmup_epochs=5", "longer than the run, run.epochs=4", "run.epochs=6"),
+    ("optim.freeze_last_layer_epochs=4", "covers the whole run", "optim.freeze_last_layer_epochs=1"),
+    ("parallel.micro_batch=3", "must divide optim.batch=8", "parallel.micro_batch=4"),
+    ("run.precision=float16", "use 'auto'", "run.precision=auto"),
+    ("watch.evaluate_every=5", "watch.simulated_cells to a number", "watch.simulated_cells=100"),
+    ("watch.evaluate_every=5", "or watch.evaluate_every=0", "watch.evaluate_every=0"),
+]
+
+
+@pytest.mark.row(
+    "settings that contradict each other (view not a multiple of the token, warm-up longer than the run, two sources of samples, iBOT without "
+    "hidden tokens, KoLeo with one sample, …)"
+)
+@pytest.mark.parametrize(("overrides", "says", "then"), FOLLOWED)
+def test_what_the_message_says_ends_the_contradiction(overrides, says, then) -> None:
+    with pytest.raises(ValueError, match=" ") as error:
+        load("debug", overrides.split())
+    assert says in str(error.value)
+    load("debug", [*overrides.split(), then])
+
+
 def test_all_contradictions_are_told_at_once() -> None:
     with pytest.raises(ValueError, match=r"^2 settings contradict each other:\n- model\.chunks=3 .*\n- views\.local_size=20 "):
         load("debug", ["views.local_size=20", "model.chunks=3"])
@@ -77,7 +114,11 @@ def test_settings_that_do_not_fit_the_machine(overrides, processes, device, mess
         check_machine(load("debug", overrides.split()), processes=processes, device=device)
 
 
+@pytest.mark.row("batch that the processes cannot share, float16 without a GPU")
 def test_settings_that_fit_the_machine() -> None:
+    """Those that the messages above ask for: a multiple of 3, another number format, more samples per process."""
+    check_machine(load("debug", ["optim.batch=9"]), processes=3, device="cpu")
+    check_machine(load("debug", ["run.device=auto", "run.precision=float32"]), processes=1, device="cpu")
     check_machine(load("debug"), processes=8, device="cpu")
     check_machine(load("debug", ["parallel.micro_batch=1"]), processes=2, device="cpu")
     check_machine(load("vits16"), processes=8, device="cuda")

@@ -160,6 +160,34 @@ def test_settings_that_one_version_lacks() -> None:
     assert differences(old, Config()) == [("optim.gone", 3, None, False)]
 
 
+@pytest.mark.row(
+    "unknown section or key, in a file or on the command line", "wrong type, value outside its range, `nan`, `inf`, `true` for a number"
+)
+@pytest.mark.parametrize(
+    ("wrong", "value"),
+    [
+        ("optim.lrr=0.01", ""),
+        ("optim.epochs=3", ""),
+        ("simulate.images=3", ""),
+        ("otpim.lr=0.01", ""),
+        ("optim.lr=0", "0.01"),
+        ("run.precision=fp16", ""),
+    ],
+)
+def test_what_is_meant_is_accepted(wrong, value) -> None:
+    with pytest.raises(ValueError, match=" ") as error:
+        load("debug", [wrong])
+    message = str(error.value)
+    key, _, given = wrong.partition("=")
+    if "Did you mean" in message:
+        key = message.split("Did you mean '")[1].split("'")[0]
+    if "must be one of '" in message:
+        given = message.split("must be one of '")[1].split("'")[0]
+    assert value or given != wrong.partition("=")[2] or key != wrong.partition("=")[0]
+    load("debug", [f"{key}={value or given}"])
+
+
+@pytest.mark.row("resume with a changed setting")
 def test_resuming_with_other_settings_is_refused() -> None:
     config = load("debug")
     require_same(raw(config), replace(config, run=replace(config.run, epochs=9)))

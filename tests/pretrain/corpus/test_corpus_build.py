@@ -231,6 +231,7 @@ def test_not_a_number_is_refused_or_read_as_zero(tiff, manifest, tmp_path, noise
     assert _pixels(tmp_path / "out", _index(tmp_path / "out")["images"][0])[1, 5, 5] == 0
 
 
+@pytest.mark.row("floats beyond 1 without `max_value`")
 def test_floats_beyond_one_need_a_scale(tiff, manifest, tmp_path, noise) -> None:
     tiff("a.ome.tif", PANEL[:3], pixels=noise((96, 96), 3, dtype="float32") * 50)
     with pytest.raises(ValueError, match="max_value="):
@@ -340,6 +341,7 @@ def test_too_few_markers_after_all(tiff, manifest, tmp_path, noise) -> None:
     assert not (tmp_path / "out" / "corpus.json").exists()
 
 
+@pytest.mark.row("marker without variance over the corpus")
 def test_a_marker_without_variance_is_refused(tiff, manifest, tmp_path, noise) -> None:
     channels = ["DAPI", "CD3", "CD8", "CD4"]
     for name in "ab":
@@ -352,6 +354,7 @@ def test_a_marker_without_variance_is_refused(tiff, manifest, tmp_path, noise) -
     assert summary.markers == 3
 
 
+@pytest.mark.row("image in which no patch can be used")
 def test_an_image_without_patches_is_refused(tiff, manifest, tmp_path, noise) -> None:
     pixels = noise((96, 96), 3)
     pixels[:] = np.where(np.arange(96)[None, None, :] < 90, 65535, pixels)
@@ -360,6 +363,8 @@ def test_an_image_without_patches_is_refused(tiff, manifest, tmp_path, noise) ->
     path.write_text(path.read_text().replace("most_artifacts = 1.0", "most_artifacts = 0.1"))
     with pytest.raises(ValueError, match=r"'a': no patch can be used .*saturated"):
         build(path, tmp_path / "out")
+    tiff("b.ome.tif", PANEL[:3], shape=(96, 96))
+    build(manifest(_image("b")), tmp_path / "out")  # "or take it out"
 
 
 def test_a_lost_shard_is_built_again(two) -> None:
@@ -382,12 +387,14 @@ def test_names_that_look_alike_on_disk(tiff, manifest, tmp_path) -> None:
     assert build(path, tmp_path / "out").built == ()
 
 
+@pytest.mark.row("output folder that holds other things")
 def test_other_peoples_folders_are_left_alone(two) -> None:
     path, out, _, _ = two
     out.mkdir()
     (out / "thesis.docx").write_text("precious")
     with pytest.raises(ValueError, match="exists and is no corpus"):
         build(path, out)
+    build(path, out.with_name("another"))
 
 
 def test_a_spatialdata_store_of_the_simulator(tmp_path) -> None:

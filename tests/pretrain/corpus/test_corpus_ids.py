@@ -66,6 +66,10 @@ def test_an_interrupted_rebuild_keeps_them_too(two, manifest, tmp_path, monkeypa
     assert not list(out.glob(".*")), "what was set aside is gone"
 
 
+@pytest.mark.row(
+    "corpus and start model give a marker different ids, or one id to two markers",
+    "`vocabulary` of `[corpus]` that names no export, corpus or marker table",
+)
 def test_from_an_export_to_a_grown_corpus(two, manifest, tmp_path, small) -> None:
     """The way of continued pretraining: the ids of the start model are those of the new corpus, and new markers take none of them."""
     build(manifest(two[0]), tmp_path / "old")
@@ -114,6 +118,7 @@ def test_the_vocabulary_given_comes_before_the_corpus_that_was_there() -> None:
     assert found == {"A": 200, "C": 131, "CD3": paper_vocabulary()["CD3"].id, "B": 133, "D": 135}
 
 
+@pytest.mark.row("more unseen markers than free ids")
 def test_no_id_is_left() -> None:
     with pytest.raises(ValueError, match="No id is left for the unseen marker 'N383'"):
         assigned({f"N{number:03d}": "other" for number in range(384)})

@@ -90,6 +90,32 @@ def test_what_is_wrong_is_named(tiff, manifest, image, settings, rest, error, me
         read_manifest(manifest(image, settings=settings, rest=rest))
 
 
+@pytest.mark.row("manifest: unknown key or section, wrong type, value out of range", "two images of one name, one image listed twice")
+@pytest.mark.parametrize(
+    ("image", "settings", "says", "then"),
+    [
+        (GOOD + '\nchanels = { CD3 = "CD8" }', "", "Did you mean 'channels'", ("chanels", "channels")),
+        (GOOD, "strid = 64", "Did you mean 'stride'", ("stride = 32\n", "")),
+        (GOOD + '\nmax_value = "4095"', "", "it must be a number", ('"4095"', "4095")),
+        (GOOD + "\nmax_value = -1", "", "Leave it out", ("max_value = -1", "")),
+        ('path = "a.tif"', "", "Add subset = to it", ('path = "a.tif"', GOOD)),
+        ('path = "b.tif"\nsubset = "s"', "", "Correct the path", ("b.tif", "a.tif")),
+        (GOOD + '\nnan = "skip"', "", "can be 'error', 'zero'", ("skip", "zero")),
+        (GOOD + "\n[[image]]\n" + GOOD, "", "Remove one of them", ("[[image]]\n" + GOOD + "\n[[image]]", "[[image]]")),
+        ('path = "*.tif"\nsubset = "s"\nname = "one"', "", "Leave name out", ('name = "one"', "")),
+    ],
+)
+def test_the_manifest_is_corrected(tiff, manifest, image, settings, says, then) -> None:
+    tiff("a.tif", ["DAPI", "CD3"])
+    tiff("c.tif", ["DAPI", "CD3"])
+    path = manifest(image, settings=settings)
+    with pytest.raises((KeyError, TypeError, ValueError, FileNotFoundError)) as error:
+        read_manifest(path)
+    assert says in str(error.value)
+    path.write_text(path.read_text().replace(*then).replace("strid =", "stride ="))
+    read_manifest(path)
+
+
 @pytest.mark.parametrize(("patch", "stride", "message"), [(256, 100, "power of two"), (192, 128, "no multiple"), (64, 128, "no multiple")])
 def test_the_grid_fits_the_chunks(tiff, tmp_path, patch, stride, message) -> None:
     tiff("a.tif", ["DAPI"])

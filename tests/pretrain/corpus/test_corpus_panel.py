@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from kronos_pretrain.corpus import read_manifest
@@ -101,6 +103,32 @@ def test_all_that_is_wrong_is_said_at_once(tiff, manifest) -> None:
     ):
         assert part in text
     assert "'good'" not in text
+
+
+@pytest.mark.row("image without a nuclear stain, with too few markers, ambiguous or repeated markers, or smaller than a patch")
+@pytest.mark.parametrize(
+    ("channels", "more"),
+    [
+        (["CD3", "CD8", "CD4"], "DAPI"),
+        (["DAPI", "CD3", "new"], "MARKER"),
+        (["DAPI", "CD3", "CD8", "CK-EPCAM"], ""),
+        (["DAPI", "CD3", "CD8", "CD3e"], ""),
+    ],
+)
+def test_the_line_that_is_told_mends_it(tiff, manifest, channels, more) -> None:
+    tiff("a.ome.tif", channels)
+    with pytest.raises(ValueError, match="1 to correct") as error:
+        _panels(manifest(_image("a")))
+    line = re.search(r"channels = \{[^}]*\}", str(error.value))[0].replace("CHANNEL", channels[-1]).replace("MARKER", "unseen")
+    _panels(manifest(_image("a", line)))
+
+
+@pytest.mark.row("exclusion or channel of the manifest that no image has")
+def test_the_name_that_is_close_is_accepted(tiff, manifest) -> None:
+    tiff("a.ome.tif", ["DAPI", "CD3", "CD8", "CD4"])
+    with pytest.raises(ValueError, match="Close: 'CD3'"):
+        _panels(manifest(_image("a", 'exclude = ["CD33"]')))
+    _panels(manifest(_image("a", 'exclude = ["CD3"]')))
 
 
 @pytest.mark.parametrize(

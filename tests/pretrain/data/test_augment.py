@@ -50,9 +50,11 @@ def test_gain_factors_are_per_view_and_marker() -> None:
     assert len(factor.unique()) == factor.numel()
 
 
+@pytest.mark.row("`augment.gain` with samples that carry no zero signal (own loader)")
 def test_gain_needs_the_zero_signal() -> None:
     with pytest.raises(ValueError, match=r"fill Samples\.zero, or set augment\.gain=0"):
         _views(_samples()._replace(zero=None), gain=0.1)
+    _views(_samples()._replace(zero=None), gain=0)
 
 
 def test_offsets_are_constants() -> None:

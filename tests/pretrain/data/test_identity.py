@@ -37,6 +37,7 @@ def test_the_same_corpus_passes(then) -> None:
     require_same_corpus(then, identity(corpus()), override=False)
 
 
+@pytest.mark.row("resume with another corpus")
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

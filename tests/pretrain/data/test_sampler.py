@@ -93,6 +93,7 @@ def test_subsets_that_drop_out_leave_the_rest_uniform(corpus) -> None:
     assert _chi_square(images[[0, 2]], np.ones(2))
 
 
+@pytest.mark.row("`data.markers` larger than any image has; `data.patch` larger than the corpus's")
 def test_too_many_markers_are_refused_before_anything_is_drawn(corpus) -> None:
     with pytest.raises(
         ValueError, match=r"samples of 6 markers; the images of this corpus have at most 5 \(one nuclear stain and 4 others\)"
@@ -100,6 +101,8 @@ def test_too_many_markers_are_refused_before_anything_is_drawn(corpus) -> None:
         Sampler(corpus, Data(patch=16, markers=(3, 6)), seed=0)
     with pytest.raises(ValueError, match="is no range"):
         Sampler(corpus, Data(patch=16, markers=(4, 3)), seed=0)
+    for markers in ((3, 5), (3, 3)):  # "at most 5", "(3, 3), say"
+        Sampler(corpus, Data(patch=16, markers=markers), seed=0)
 
 
 def test_smaller_samples_lie_anywhere_in_a_patch(corpus) -> None:

@@ -52,6 +52,8 @@ def test_one_image_will_do() -> None:
     assert len(simulate(Simulate(images=1, size=64), 64).images) == 1
 
 
+@pytest.mark.row("simulated images smaller than a patch")
 def test_images_smaller_than_a_patch_are_refused() -> None:
     with pytest.raises(ValueError, match=r"data.simulate.size=128 is smaller than a patch \(data.patch=256\)"):
         simulate(Simulate(images=1, size=128), 256)
+    simulate(Simulate(images=1, size=512), 256)

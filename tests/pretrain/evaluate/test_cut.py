@@ -88,6 +88,10 @@ def test_from_a_store_on_disk(stored, tmp_path):
         from_spatialdata(tmp_path / "none.zarr", target="kind")
 
 
+@pytest.mark.row(
+    "`labelled` with a size that is no multiple of 16, channels of one name, an output that exists",
+    "cells for `labelled` without two classes in both halves; unknown column or channel",
+)
 def test_what_cannot_be_cut(tissue):
     with pytest.raises(ValueError, match=r"size=20 is no multiple of 16, .* windows of 16 pixels"):
         from_spatialdata(None, target="kind", size=20)  # said before anything is read
@@ -98,6 +102,7 @@ def test_what_cannot_be_cut(tissue):
     tissue["table"].obs["one"] = "same"
     with pytest.raises(ValueError, match="Fewer than two classes have 2 cells both to train and to test on"):
         from_spatialdata(tissue, target="one", size=32)
+    from_spatialdata(tissue, target="kind", channels=["CD3"], size=16)
 
 
 def test_simulated_cells_are_repeatable_and_balanced():

@@ -56,6 +56,7 @@ def test_unknown_markers_are_left_out(labelled, vocabulary, monkeypatch):
         panel_of(labelled(), Vocabulary("other", (Marker("FOXP3", 300, 0.1, 0.1),)))
 
 
+@pytest.mark.row("labelled patches with several channels of one marker")
 def test_of_two_channels_the_one_of_the_marker_s_name_is_taken(labelled, vocabulary, monkeypatch):
     """Whichever comes first; and where the names do not tell, nobody chooses."""
     said = []
@@ -67,6 +68,9 @@ def test_of_two_channels_the_one_of_the_marker_s_name_is_taken(labelled, vocabul
         panel_of(labelled(markers=("CD8a", "DAPI", "CD8 Cy7")), vocabulary)
     with pytest.raises(ValueError, match="CD8 is 'CD8', 'cd8'"):
         panel_of(labelled(markers=("CD8", "cd8", "CD3")), vocabulary)
+    one = labelled()
+    cut_again = labelled(markers=("CD8a", "DAPI"), pixels=one.pixels[:, :2])  # --channel "CD8 Cy7="
+    assert panel_of(cut_again, vocabulary).ids.tolist() == [142, 4]
 
 
 def test_features_are_those_of_the_network_whatever_the_batch(labelled, vocabulary, net):

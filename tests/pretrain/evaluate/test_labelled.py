@@ -51,6 +51,7 @@ def test_what_cannot_be_used_is_refused(labelled, changes, message):
         labelled(**changes)
 
 
+@pytest.mark.row("labelled file missing, truncated, with objects, or with missing fields")
 def test_files_that_are_none_of_ours(labelled, tmp_path):
     with pytest.raises(FileNotFoundError, match="Make one with"):
         Labelled.load(tmp_path / "none.npz")
@@ -69,6 +70,8 @@ def test_files_that_are_none_of_ours(labelled, tmp_path):
         np.save(file, np.zeros(3))
     with pytest.raises(ValueError, match=r"not a readable \.npz"):
         Labelled.load(path)
+    labelled().save(path)
+    assert Labelled.load(path).name == "toy"
 
 
 def test_a_full_disk_leaves_the_old_file(labelled, tmp_path, monkeypatch):
