@@ -85,8 +85,10 @@ class Trainer:
         self.procs, self.corpus = procs, corpus
         self.folder = shared_folder(config.run.folder, procs)
         self.saved = agreed_step(self.folder, procs)
-        self.config = config = resolve_precision(config, procs, self.folder, self.saved)
-        check_machine(config, processes=procs.world, device=procs.device.type)  # what "auto" became may not fit this machine
+        self.config = resolve_precision(config, procs, self.folder, self.saved)
+        if self.config != config:  # the format in which the run was begun may not fit this machine
+            check_machine(self.config, processes=procs.world, device=procs.device.type)
+        config = self.config
         # a run that has begun needs the weights it started from no more, and they need not be there
         self.state = State(config, procs, open_start(config, corpus) if self.saved is None else None)
         self.values = schedules(config)

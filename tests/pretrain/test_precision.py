@@ -87,6 +87,12 @@ def test_another_format_than_that_of_the_run_is_refused_by_name(small, monkeypat
         require_same(small.settings(run={"precision": "bfloat16"}), asked)
 
 
+def test_a_run_begun_on_a_gpu_in_float16_says_what_it_needs(alone, tmp_path) -> None:
+    _begun(tmp_path, "float16")
+    with pytest.raises(ValueError, match=r"run\.precision='float16' needs a GPU and there is none; use run\.precision=bfloat16 or float32"):
+        alone(run={"precision": "auto"})
+
+
 def test_a_checkpoint_holds_the_choice(alone) -> None:
     trainer = alone(run={"precision": "auto"})
     assert trainer.config.run.precision in ("float32", "bfloat16")

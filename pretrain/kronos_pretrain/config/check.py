@@ -122,7 +122,7 @@ def _watch(c: Config) -> Iterable[str]:
 
 def _machine(c: Config, processes: int, device: str) -> Iterable[str]:
     if device == "cpu" and c.run.precision == "float16":
-        yield "run.precision='float16' needs a GPU and there is none; use run.precision=auto."
+        yield "run.precision='float16' needs a GPU and there is none; use run.precision=bfloat16 or float32 (of a run begun in it, with --override)."
     if c.parallel.shard and processes % c.parallel.shard:
         yield f"parallel.shard={c.parallel.shard} must divide the number of processes, {processes}; 0 shards over all of them."
     if c.optim.batch % processes:
