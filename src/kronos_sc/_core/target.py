@@ -11,6 +11,7 @@ import pandas as pd
 from kronos_sc._core.checks import known, listed
 from kronos_sc._core.log import info
 from kronos_sc._core.missing import class_column
+from kronos_sc._core.positions import positions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,5 +89,4 @@ def classes_of(values: pd.Series | Sequence[Any], *, name: str = "") -> Target:
     else:
         kept = pd.Index(sorted(series.dropna().unique(), key=lambda value: (str(type(value)), value)))
     kept = [value for value in kept if str(value) != ""]
-    codes = pd.Categorical(series, categories=kept).codes.astype(np.int64)
-    return Target(name, codes, np.array([str(value) for value in kept], dtype=object))
+    return Target(name, positions(series, kept), np.array([str(value) for value in kept], dtype=object))

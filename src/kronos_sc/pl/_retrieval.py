@@ -10,6 +10,7 @@ import pandas as pd
 
 from kronos_sc._core import results
 from kronos_sc._core.checks import known, listed, positive_integer
+from kronos_sc._core.positions import positions
 from kronos_sc._core.resolve import as_table, require_spatialdata
 from kronos_sc.pl import _montage
 from kronos_sc.pl._axes import axes_or_new, hide_frame
@@ -135,8 +136,8 @@ def _hits(table: AnnData, key: str, queries: Sequence[str] | None, n: int) -> pd
         chosen = [queries] if isinstance(queries, str) else [str(name) for name in queries]
         for name in chosen:
             known(name, list(there), what=f"query in uns[{key!r}]", fix="Search for it with tl.retrieve(adata, query=...).")
-    order = pd.Categorical(hits["query"], categories=list(dict.fromkeys(chosen)), ordered=True)
-    picked = hits.assign(order=order.codes)[order.codes >= 0]
+    order = positions(hits["query"], list(dict.fromkeys(chosen)))
+    picked = hits.assign(order=order)[order >= 0]
     return picked.sort_values(["order", "rank"], kind="stable").reset_index(drop=True)
 
 

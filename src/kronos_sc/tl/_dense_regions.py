@@ -14,6 +14,7 @@ from kronos_sc._core.checks import known, listed, numbers
 from kronos_sc._core.keys import UNS_SPATIALDATA
 from kronos_sc._core.log import info
 from kronos_sc._core.missing import class_column
+from kronos_sc._core.positions import positions
 from kronos_sc._core.resolve import annotation, image_of
 from kronos_sc._core.target import classes_of
 from kronos_sc._core.warn import warn
@@ -77,7 +78,7 @@ def regions(
     if group_key is None and len(images) > 1:
         frame["group"] = frame["image"]
         info("folds keep the regions of an image together; name a column of cores or patients with group_key=")
-    codes = pd.Categorical(frame["class"].astype(str), categories=classes).codes.astype(np.int64)
+    codes = positions(frame["class"].astype(str), classes)
     image = np.array([order.index(name) for name in frame["image"]])
     groups = pd.factorize(frame["group"])[0].astype(np.int64)
     names = frame[["image", "shapes", "region", "group"]]

@@ -12,6 +12,7 @@ from kronos_sc._core.checks import known, listed
 from kronos_sc._core.free_key import free_key
 from kronos_sc._core.keys import storable
 from kronos_sc._core.log import info
+from kronos_sc._core.positions import positions
 from kronos_sc._core.target import column
 from kronos_sc._methods import metrics
 
@@ -121,7 +122,7 @@ def ratio_scores(
 def _codes(adata: AnnData, name: str, *, argument: str, categories: list[str]) -> np.ndarray:
     """Return a column of `obs` as positions in `categories`; -1 for anything else."""
     values = column(adata, str(name), argument=argument)
-    return pd.Categorical(values.astype(object).where(values.notna(), None).map(str, na_action="ignore"), categories=categories).codes
+    return positions(values.astype(object).where(values.notna(), None).map(str, na_action="ignore"), categories)
 
 
 def _shares(values: np.ndarray, *, what: str, missing: bool = True) -> np.ndarray:
