@@ -419,7 +419,7 @@ def test_channels_that_are_pasted(fails, advice):
 @pytest.mark.row("a name that means several markers", "two channels that are one marker")
 def test_a_second_paste_keeps_what_the_first_one_said(make, advice):
     """A mapping replaces the one before it, so each message repeats what was said already."""
-    sdata = make(channels=("DAPI", "HLA", "CD4", "CD4 Cy7", "AR"))
+    sdata = make(channels=("DAPI", "HLA", "CD4-FITC", "CD4 Cy7", "AR"))
     message = advice.of(lambda: embed(sdata, channels={"AR": "unseen"}))
     assert "several markers" in message
     channels = advice.keyword(message, "channels")
@@ -428,6 +428,26 @@ def test_a_second_paste_keeps_what_the_first_one_said(make, advice):
     channels = advice.keyword(message, "channels")
     assert channels == {"AR": "unseen", "HLA": "HLA-1", "CD4 Cy7": None}
     embed(sdata, channels=channels)
+
+
+@pytest.mark.row("a channel listed in `channels=[…]` that has no marker")
+def test_a_list_that_is_pasted(fails, advice):
+    sdata, _, message = fails("listed_without_marker")
+    embed(sdata, channels=advice.keyword(message, "channels"))
+
+
+def test_a_warning_keeps_what_was_said_and_is_silent_when_pasted(make, advice):
+    sdata = make(channels=("DAPI", "ck CD8 x", "CD4", "CD4 Cy7", "AR"))
+    with pytest.warns(UserWarning, match="channel") as caught:
+        tl.embed(sdata, model="mean-marker", channels={"AR": "unseen"})
+    said = [str(one.message) for one in caught]
+    assert len(said) == 2
+    for message in said:
+        assert advice.keyword(message, "channels")["AR"] == "unseen"
+    channels = {name: marker for message in said for name, marker in advice.keyword(message, "channels").items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tl.embed(sdata, model="mean-marker", channels=channels)
 
 
 @pytest.mark.row("no channel matches", "no nuclear stain")

@@ -5,7 +5,7 @@ import pytest
 import spatialdata
 
 from kronos_sc import get, io, pp, tl
-from kronos_sc._cli._embed import parse_map
+from kronos_sc._cli._embed import chosen_channels, parse_map
 
 
 def test_the_table_of_the_store_gets_the_embedding_and_nothing_else_changes(store, checkpoint, call, contents):
@@ -72,6 +72,9 @@ def test_a_panel_from_a_file(store, call, tmp_path):
 
 
 def test_corrections_are_parsed():
+    assert chosen_channels(["AR", "DAPI", "a=b"], "AR=unseen,DAPI", {}) == ["AR=unseen", "DAPI"]  # tl.embed reads it
+    with_map = chosen_channels(["AR", "DAPI", "a=b", "x"], "AR=unseen,DAPI,a=b", {"DAPI": "DAPI"})
+    assert with_map == {"x": None, "AR": "unseen", "DAPI": "DAPI"}
     assert parse_map(["AR=unseen", "DAPI-02=", " a=b = CD3 "]) == {"AR": "unseen", "DAPI-02": None, "a=b": "CD3"}
     for wrong, text in (
         (["AR"], "--map 'AR' is no correction"),

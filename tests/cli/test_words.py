@@ -13,6 +13,8 @@ from kronos_sc._cli._words import in_options
         ("take it as zero with nan='zero'.", "take it as zero with --nan 'zero'."),
         ("mpp=0.5. Map it with channels={'a b': 'CD3'}.", "--mpp 0.5. Map it with --map 'a b=CD3'."),
         ("drop it with channels={'a b': None}, or channels=[...]", "drop it with --map 'a b=', or --channels"),
+        ("with channels={'a': 'CD3', 'b=c': None}.", "with --map 'a=CD3' --map 'b=c='."),
+        ("the list: channels=['DAPI', 'AR=unseen'].", "the list: --channels 'DAPI,AR=unseen'."),
         ("precision='half' is not a choice; precision can be 'auto'.", "--precision 'half' is not a choice; it can be 'auto'."),
         ("and make the same call again.", "and give the same command again."),
         ("store='a b.zarr' is no place; write it with store=True", "--store 'a b.zarr' is no place; write it with --beside"),

@@ -20,8 +20,9 @@ def test_a_good_panel_passes():
 @pytest.mark.parametrize(
     ("channels", "message"),
     [
-        (["DAPI", "CD4", "CD4 Cy7"], r"CD4 is 'CD4', 'CD4 Cy7'.*channels={'CD4 Cy7': None}"),
-        (["DAPI-01", "CD3", "DAPI-02", "DAPI-03"], r"DAPI is 'DAPI-01', 'DAPI-02', 'DAPI-03'.*channels={'DAPI-02': None, 'DAPI-03': None}"),
+        (["DAPI", "CD4-FITC", "CD4 Cy7"], r"CD4 is 'CD4-FITC', 'CD4 Cy7'.*channels={'CD4 Cy7': None}"),
+        (["DAPI", "cd4", "CD4", "CD4 Cy7"], r"CD4 is 'cd4', 'CD4', 'CD4 Cy7'.*channels={'CD4': None, 'CD4 Cy7': None}"),
+        (["HH3", "Histone H3", "CD3"], r"HISTONE-H3 is 'HH3', 'Histone H3'.*channels={'Histone H3': None}"),
         (["DAPI", "IgA"], r"'IgA' may be IGA1, IGA2. Choose with channels={'IgA': 'IGA1'} or drop with channels={'IgA': None}"),
         (["FITC", "Cy5"], r"None of the 2 channels matches a marker of the model: 'FITC', 'Cy5'.*channels={'channel': 'CD3'}"),
         (["CD3", "CD4"], r"No matched channel is a nuclear stain; matched are 'CD3', 'CD4'.*require_nuclear=False"),
@@ -33,7 +34,8 @@ def test_errors_name_the_fix(channels, message):
 
 
 def test_the_proposed_fixes_work():
-    check(panel_of("DAPI-01", "DAPI-02", "CD3", given={"DAPI-02": None}))
+    check(panel_of("DAPI", "CD4-FITC", "CD4 Cy7", given={"CD4 Cy7": None}))
+    check(panel_of("DAPI-01", "DAPI-02", "CD4", "CD4 Cy7"))
     check(panel_of("DAPI", "IgA", given={"IgA": "IGA1"}))
     check(panel_of("CD3"), require_nuclear=False)
 

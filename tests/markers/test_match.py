@@ -7,7 +7,7 @@ import pytest
 
 from kronos_sc.markers import Marker, Vocabulary, match, paper_vocabulary
 
-COLUMNS = ["channel", "marker", "id", "mean", "std", "role", "how", "near", "note"]
+COLUMNS = ["channel", "marker", "how", "note", "near", "id", "role", "mean", "std"]  # what decides first, to be seen in 80 columns
 CHANNELS = ["DAPI-01", "CD3", "pd-1", "Au", "CD79a", "IgA", "vimentni", "Collagen-1"]
 
 
@@ -57,9 +57,24 @@ def test_order_of_channels_does_not_matter(vocabulary):
     assert forwards.equals(backwards.loc[CHANNELS])
 
 
-def test_two_channels_of_one_marker_are_shown(vocabulary):
-    panel = match(["CD4", "CD4 Cy7", "DAPI-01", "DAPI-02"], vocabulary)
+def test_two_channels_of_one_marker_are_shown_where_asked_for(vocabulary):
+    panel = match(["CD4", "CD4 Cy7", "DAPI-01", "DAPI-02"], vocabulary, single=False)
     assert panel["marker"].tolist() == ["CD4", "CD4", "DAPI", "DAPI"]
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("mCD45", "CD45"),  # a mouse's, in a xenograft
+        ("CD3_AF", "CD3"),
+        ("EGFR L858R", "EGFR"),
+        ("STAT3 (phospho Y705)", ""),
+        ("pEGFRx", ""),
+        ("vimentni", "VIMENTIN"),
+    ],
+)
+def test_an_unknown_name_is_near_the_markers_that_it_holds(vocabulary, name, near):
+    assert match([name], vocabulary).loc[0, "near"].split(", ")[0] == near
 
 
 def test_a_name_of_several_proteins_is_dropped_where_the_vocabulary_has_none_of_them():

@@ -63,7 +63,7 @@ def test_roles_come_from_the_id_or_the_stain(official):
 
 
 def test_a_protein_that_stands_twice_is_found_by_its_spelling_else_first(official):
-    panel = match(["LYVE1", "LYVE-1", "lyve 1", "XLKD1", "HLA_1", "MHC-I", "CD33", "SIGLEC-3", "Draq5", "hoechst"], official)
+    panel = match(["LYVE1", "LYVE-1", "lyve 1", "XLKD1", "HLA_1", "MHC-I", "CD33", "SIGLEC-3", "Draq5", "hoechst"], official, single=False)
     assert panel["marker"].tolist() == ["LYVE1", "LYVE-1", "LYVE-1", "LYVE-1", "HLA-1", "HLA-1", "SIGELC-3", "SIGELC-3", "DAPI", "HOECHST"]
     assert panel["mean"].tolist()[:2] == [0.2, 0.1]
 

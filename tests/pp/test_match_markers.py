@@ -40,6 +40,34 @@ def test_list_of_channels_and_statistics(make, tiny):
     assert list(ks.pp.match_markers(sdata, channels="DAPI")["id"] >= 0) == [True, False, False, False, False]
 
 
+def test_before_an_image_is_converted(make, tmp_path):
+    """Names as a list, or in a panel file of any program."""
+    names = ["DNA_1", "rb CD3e Cy5", "DNA_2", "Blank"]
+    panel = ks.pp.match_markers(names)
+    assert panel["marker"].tolist() == ["DAPI", "CD3", "", ""]
+    assert panel["note"].tolist() == ["", "", "nuclear stain of another cycle: 'DNA_1' is read", "not a marker"]
+    assert all(column in str(panel.head()) for column in ("channel", "marker", "how"))
+    (tmp_path / "panel.csv").write_text("channel,name,keep\n1,DNA_1,1\n2,rb CD3e Cy5,1\n3,DNA_2,1\n4,Blank,1\n")
+    for given in (tmp_path / "panel.csv", str(tmp_path / "panel.csv"), np.array(names), pd.Index(names)):
+        pd.testing.assert_frame_equal(ks.pp.match_markers(given), panel)
+    assert ks.pp.match_markers(names, channels=["DNA_2", "rb CD3e Cy5=CD8"])["marker"].tolist() == ["", "CD8", "DAPI", ""]
+    with pytest.raises(FileNotFoundError, match=r"There is no 'panl\.csv' in .*'panel\.csv'.*Correct sdata="):
+        ks.pp.match_markers(tmp_path / "panl.csv")
+    with pytest.raises(TypeError, match="Expected a SpatialData, got list"):
+        ks.pp.match_markers([make(), "DAPI"])
+
+
+def test_a_listed_channel_without_a_marker_is_an_error_everywhere(make, tiny):
+    """The paper's own prostate panel has AR, which the model has not seen."""
+    sdata = make(channels=("DAPI", "CD3", "AR", "CD8", "CD4"))
+    for call in (ks.pp.match_markers, lambda sdata, **more: ks.tl.marker_ablation(sdata, model=tiny, **more)):
+        with pytest.raises(ValueError, match=r"1 of 2 channels listed .*'AR' \(known protein AR.*channels=\['DAPI', 'AR=unseen'\]"):
+            call(sdata, channels=["DAPI", "AR"])
+    panel = ks.pp.match_markers(sdata, channels=["DAPI", "AR=unseen", "CD8=CD3"])
+    assert panel["marker"].tolist() == ["DAPI", "", "AR", "CD3", ""]
+    assert ks.pp.marker_stats(sdata, channels=["AR=unseen"]).index.tolist() == ["AR"]
+
+
 def test_a_panel_of_the_users(make, tiny):
     sdata = make()
     panel = ks.pp.match_markers(sdata, vocabulary=tiny)

@@ -139,7 +139,11 @@ def ambiguous(make):
 
 
 def one_marker_twice(make):
-    return make(channels=("DAPI", "CD4", "CD4 Cy7", "CD8", "CD20")), {}
+    return make(channels=("DAPI", "CD4-FITC", "CD4 Cy7", "CD8", "CD20")), {}
+
+
+def listed_without_marker(make):
+    return make(channels=("DAPI", "CD3", "AR", "xyzzy", "CD20")), {"channels": ["DAPI", "AR", "xyzzy"]}
 
 
 def no_nuclear_stain(make):
@@ -271,8 +275,9 @@ CASES = [
     (
         one_marker_twice,
         ValueError,
-        r"Several channels match one marker.*CD4 is 'CD4', 'CD4 Cy7'\. Keep the first of each with channels=\{'CD4 Cy7': None\}",
+        r"Several channels match one marker.*CD4 is 'CD4-FITC', 'CD4 Cy7'\. Keep the first of each with channels=\{'CD4 Cy7': None\}",
     ),
+    (listed_without_marker, ValueError, r"2 of 3 channels listed .*channels=\['DAPI', 'AR=unseen', 'xyzzy=unseen'\]"),
     (no_nuclear_stain, ValueError, r"No matched channel is a nuclear stain; matched are 'CD3'.*require_nuclear=False"),
     (no_marker, ValueError, r"None of the 5 channels matches a marker of the model: 'channel_0'.*channels=\{'channel': 'CD3'\}"),
     (no_statistics, ValueError, r"5 of 5 matched channels have no mean and standard deviation: 'DAPI'.*pp\.marker_stats"),
@@ -384,6 +389,30 @@ def test_channels_that_match_nothing_are_named(make, tiny, caplog):
     assert "2 channels are not embedded: Na, Background" in said
     assert "tiny (untrained)" in said
     assert ks.get.record(sdata)["left_out"].tolist() == ["Na", "Background"]
+
+
+def test_named_channels_that_are_lost_are_warned_of(make):
+    """At the caller's line; and not where a panel was handed in, which was looked at."""
+    sdata = make(channels=("DAPI", "ck CD8 x", "CD4", "CD4 Cy7", "Blank"))
+    with pytest.warns(UserWarning, match="channel") as caught:
+        ks.tl.embed(sdata, model="mean-marker")
+    said = [str(one.message) for one in caught]
+    assert {one.filename for one in caught} == {__file__}
+    assert any("'CD4 Cy7' is the same marker as 'CD4', which has its very name" in one for one in said)
+    assert any("1 of 4 named channels are left out" in one and "channels={'ck CD8 x': " in one for one in said)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ks.tl.embed(sdata, model="mean-marker", channels=ks.pp.match_markers(sdata))
+        ks.tl.embed(sdata, model="mean-marker", channels=["DAPI", "ck CD8 x=CD8", "CD4 Cy7"])
+    assert ks.get.record(sdata, key="mean_marker")["panel"]["marker"].tolist() == ["DAPI", "CD8", "CD4"]
+
+
+def test_the_nuclear_stain_of_every_cycle_is_read_once(make, caplog):
+    sdata = make(channels=("DNA_1", "CD8", "DNA_2", "CD3", "DNA_3"))
+    said = lines(caplog, sdata, model="mean-marker")
+    assert "'DNA_1' is read, and the nuclear stains of other cycles are left out: 'DNA_2', 'DNA_3'" in said
+    ks.tl.embed(sdata, model="mean-marker", channels={"DNA_3": "DAPI"})
+    assert ks.get.record(sdata, key="mean_marker")["panel"]["channel"].tolist() == ["CD8", "CD3", "DNA_3"]
 
 
 def test_zeros_for_pixels_without_a_value(make, tiny):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from kronos_pretrain.corpus.ids import NONE, assigned
 from kronos_sc._core.checks import listed, near
 from kronos_sc.markers import Marker, Vocabulary, match, paper_vocabulary, recognise
+from kronos_sc.markers._one_each import is_second, one_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -55,7 +56,7 @@ class Panel:
     channels
         Those with a marker that are not excluded.
     excluded
-        Channel → reason, of those that manual review excludes.
+        Channel → reason, of those that manual review excludes, and of those whose marker another channel stands for.
     unmatched
         Channels that are known to be a marker and not in the vocabulary, or that nobody knows.
     names
@@ -127,11 +128,12 @@ def vocabulary_of(
 def _panel(entry: Entry, source: Source, manifest: Manifest) -> Panel:
     vocabulary = manifest.known
     everywhere = {name: marker for name, marker in manifest.channels.items() if name in source.channels}
-    frame = match(source.channels, vocabulary, given=everywhere | dict(entry.channels))
+    frame = match(source.channels, vocabulary, given=everywhere | dict(entry.channels), single=False)
     frame = _seen(frame, vocabulary)
     reasons = _excluded(frame, entry, manifest.exclusions, vocabulary)
     frame = frame.assign(position=range(len(frame)))
-    left = frame[~frame["channel"].isin(list(reasons))]
+    left = one_each(frame[~frame["channel"].isin(list(reasons))])  # of those that are not excluded
+    reasons |= dict(left.loc[is_second(left), ["channel", "note"]].itertuples(index=False))
     _ambiguous(left)
     usable = left[left["id"] >= 0]
     _twice(usable)

@@ -15,6 +15,8 @@ from kronos_sc._core.checks import listed
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import track
 from kronos_sc.markers import match
+from kronos_sc.markers._lost import names_left_out, stains_left_out
+from kronos_sc.markers._one_each import is_second
 from kronos_sc.models import Features
 
 if TYPE_CHECKING:
@@ -69,7 +71,8 @@ class Frozen(NamedTuple):
 def panel_of(labelled: Labelled, vocabulary: Vocabulary) -> Panel:
     """Match the patches' markers by name; those that the model does not know are left out.
 
-    Of several channels that are one marker, the one that is called exactly like it is taken, and the log says so.
+    Of several channels that are one marker, the one that is called exactly like it is taken, of nuclear stains the first, and the log
+    says so.
 
     Raises
     ------
@@ -77,43 +80,36 @@ def panel_of(labelled: Labelled, vocabulary: Vocabulary) -> Panel:
         No marker is known, or several channels are one marker and none, or more than one, is called like it.
     """
     panel = match(labelled.markers, vocabulary)
-    usable = (panel["id"] >= 0) & np.isfinite(panel["mean"]) & np.isfinite(panel["std"])
-    kept = usable & ~_spare(panel[usable], labelled.name).reindex(panel.index, fill_value=False)
+    kept = (panel["id"] >= 0) & np.isfinite(panel["mean"]) & np.isfinite(panel["std"])
+    _one_each(panel[kept], labelled.name)
     if not kept.any():
         msg = (
             f"None of the {len(panel)} markers of {labelled.name!r} is among the {len(vocabulary)} of {vocabulary.name!r}: "
             f"{listed(panel['channel'])}. Name the patches' markers as the corpus does."
         )
         raise ValueError(msg)
-    if not usable.all():
-        info(f"{labelled.name}: markers that the model does not know are left out: {listed(panel['channel'][~usable], most=60)}")
+    for told in filter(None, (stains_left_out(panel), names_left_out(panel))):
+        info(f"{labelled.name}: {told}")
+    if (unknown := ~kept & ~is_second(panel)).any():
+        info(f"{labelled.name}: markers that the model does not know are left out: {listed(panel['channel'][unknown], most=60)}")
     used = panel[kept]
     ids, mean, std = (used[column].to_numpy() for column in ("id", "mean", "std"))
     return Panel(np.flatnonzero(kept), ids, mean, std, (used["role"] == "nuclear").to_numpy())
 
 
-def _spare(usable: pd.DataFrame, name: str) -> pd.Series:
-    """Return which channels are a second one of a marker that another channel is called exactly like."""
-    spare = usable["id"].duplicated(keep=False)
-    unclear, told = [], []
-    for marker, rows in usable[spare].groupby("marker", sort=False):
-        exact = rows.index[rows["how"] == "exact"]
-        if len(exact) == 1:
-            spare[exact[0]] = False
-            told.append(f"{rows['channel'][exact[0]]!r} is taken for {marker}, and left out is {listed(rows['channel'].drop(exact[0]))}")
-        else:
-            unclear.append((marker, list(rows["channel"])))
-    if unclear:
-        each = "; ".join(f"{marker} is {listed(channels)}" for marker, channels in unclear)
-        drop = " ".join(f'--channel "{channel}="' for _, channels in unclear for channel in channels[1:])
-        msg = (
-            f"Several channels of {name!r} are one marker: {each}. Cut the patches again; to keep the first of each: "
-            f"python -m kronos_pretrain labelled … {drop}"
-        )
-        raise ValueError(msg)
-    if told:
-        info(f"{name}: {'; '.join(told)}")
-    return spare
+def _one_each(used: pd.DataFrame, name: str) -> None:
+    """Raise a ValueError where several channels are one marker, and none of them is called like it."""
+    again = used["id"].duplicated()
+    if not again.any():
+        return
+    several = used[used["id"].isin(used.loc[again, "id"])].groupby("marker", sort=False)["channel"].agg(list)
+    each = "; ".join(f"{marker} is {listed(channels)}" for marker, channels in several.items())
+    drop = " ".join(f'--channel "{channel}="' for channels in several for channel in channels[1:])
+    msg = (
+        f"Several channels of {name!r} are one marker: {each}. Cut the patches again; to keep the first of each: "
+        f"python -m kronos_pretrain labelled … {drop}"
+    )
+    raise ValueError(msg)
 
 
 def normalised(

@@ -30,7 +30,10 @@ def embed(
         str | None, typer.Option(help="Centre windows on these coordinates of obsm, not on centroids.", rich_help_panel=_DATA)
     ] = None,
     channels: Annotated[
-        str | None, typer.Option(help="Channels to use, comma-separated, or a .csv of pp.match_markers.", rich_help_panel=_DATA)
+        str | None,
+        typer.Option(
+            help="Channels to use, comma-separated (AR=unseen says what one is), or a .csv of pp.match_markers.", rich_help_panel=_DATA
+        ),
     ] = None,
     mapping: Annotated[
         list[str] | None,
@@ -190,11 +193,16 @@ def chosen_channels(there: Sequence[str], channels: str | None, corrections: dic
             raise ValueError(msg)
         return _panel(Path(channels))
     from kronos_sc._core.checks import known
+    from kronos_sc.markers._selection import selected, unlisted
 
     listed = [name.strip() for name in channels.split(",") if name.strip()]
-    for name in listed:
+    for name in unlisted(listed, there):
         known(name, there, what="channel", fix="Name channels as the image spells them.")
-    return {name: None for name in there if name not in listed} | corrections if corrections else listed
+    chosen = selected(listed, there)
+    if not corrections:
+        return listed
+    said = {name: marker for name, marker in chosen.items() if marker}
+    return {name: None for name in there if name not in chosen} | said | corrections
 
 
 def _panel(path: Path) -> pd.DataFrame:

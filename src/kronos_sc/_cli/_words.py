@@ -15,8 +15,8 @@ _PHRASES = (
     (r"tl\.embed\(\.\.\., overwrite=True\)|overwrite=True", "--restart"),
     (r"store=True", "--beside"),
     (r"require_nuclear=False", "--no-nuclear"),
-    (r"channels=\{'([^'{}]*)': None\}", r"--map '\1='"),
-    (r"channels=\{'([^'{}]*)': '([^'{}]*)'\}", r"--map '\1=\2'"),
+    (r"channels=\{((?:'[^'{}]*': (?:None|'[^'{}]*')(?:, )?)+)\}", lambda found: _maps(found[1])),
+    (r"channels=\[('[^'\[\]]*'(?:, '[^'\[\]]*')*)\]", lambda found: _list(found[1])),
     (r"channels=\[\.\.\.\]", "--channels"),
     (r"is not a choice; \w+ can be", "is not a choice; it can be"),
     (r"\bmake the (same )?call( of tl\.embed)?\b", r"give the \1command"),
@@ -29,6 +29,17 @@ _ARGUMENT = re.compile(rf"(?<![\w/.-])({'|'.join(_OPTIONS)})=('[^']*'|\w+(?:\.\d
 def in_options(text: str) -> str:
     """Return a message of `tl.embed` as the command `embed` says it."""
     return "".join(part if number % 2 else _reworded(part) for number, part in enumerate(_CALL.split(text)))
+
+
+def _maps(pairs: str) -> str:
+    """Return the items of a mapping as one option each; no marker leaves a channel out."""
+    return " ".join(f"--map '{channel}={marker}'" for channel, marker in re.findall(r"'([^']*)': (?:None|'([^']*)')", pairs))
+
+
+def _list(items: str) -> str:
+    """Return the items of a list as one option."""
+    names = re.findall(r"'([^']*)'", items)
+    return f"--channels '{','.join(names)}'"
 
 
 def _reworded(text: str) -> str:

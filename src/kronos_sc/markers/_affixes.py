@@ -28,7 +28,7 @@ INTERCALATOR = r"Ir ?-?19[13]|19[13] ?-?Ir"
 CYCLE = (
     r"(?:cyc(?:le)?|round|rnd|reg(?:ion)?|ch(?:an(?:nel)?)?|tile|fov|roi|tma|slide|scan|well|run|panel|pyr"
     r"|stain(?:ing)?)[ _\-.#:]*\d+"
-    r"|R\d{1,3}C\d{1,3}|[RC]\d{1,3}(?!/)|S0\d+|X\d{2,3}[_\-]Y\d{2,3}|cy[ _\-]?[1468]|z\d{1,2}"
+    r"|R\d{1,3}C\d{1,3}|[RC]\d{1,3}(?![/\-]144)|S0\d+|X\d{2,3}[_\-]Y\d{2,3}|cy[ _\-]?[1468]|z\d{1,2}"
 )
 EXPOSURE = (
     r"(?:exp(?:osure)?|gain|time)[ _\-.:]*\d+(?:[.p]\d+)?(?:[ _\-]?m?s(?:ec)?)?|\d+(?:[.p]\d+)?m?s(?:ec)?"
@@ -70,7 +70,7 @@ VENDORS = (
     r"|bethyl|fluidigm|sbt|standard[ _\-]?biotools|dvs|miltenyi|akoya|ultivue|lunaphore|ionpath|epredia|biocare"
     r"|bio[ _\-]?sb|cell[ _\-]?marque"
     r"|gene[ _\-]?tex|origene|ls[ _\-]?bio|bio[ _\-]?rad|serotec|abnova|enzo|dshb|jackson|bioss"
-    r"|bio[ _\-]?x[ _\-]?cell|southern[ _\-]?biotech|perkin[ _\-]?elmer|sysy"
+    r"|bio[ _\-]?x[ _\-]?cell|southern[ _\-]?biotech|perkin[ _\-]?elmer|sysy|wako"
 )
 # Numbers of catalogues: each vendor's own form, or at least four digits after a "#".
 CATALOGUE = (
@@ -78,9 +78,15 @@ CATALOGUE = (
     r"|[AM]0\d{3}|(?:IR|IS|GA)\d{3}|GTX\d+"
     r"|[RM][MS]-\d{3,}-\w+|LS-[ABC]\d+|\d{4,5}(?:S|T|P|L|B|BF|SF)|\d{2}-\d{4}(?:-\d{2,3})?|#\d+\w?"
 )
+# Forms of which a clone can be told, and the usual ones by name: a word such as "A16" behind S100 makes another protein, so that
+# nothing is guessed.
 CLONES = (
     r"clone[ _\-].*|SP\d{1,3}|EPR?\d+[A-Z]?(?:-\d+|\(\d\))?|[DE]\d{1,2}[A-Z]\d{1,2}[A-Z]?|MRQ-?\d+|UMAB\d+"
-    r"|BLR\d+[A-Z]|RPA-?\w\d{1,2}|QBEND/?10"
-    r"|C8/?144B|236A/?E7|PG-?M1|MIB-?1|KP1|L26|UCHL1|UCHT1|22C3|28-8|10D6|10F6|2B11(?:\+PD7/26)?|PD7/26|4B12"
-    r"|4S\.?B5|HI100|OKT[348]|JC/?70A|LN10|NAT105|MX-PD1"
+    r"|BLR\d+[A-Z]|RPA-?\w\d{1,2}"
+    r"|QBEND/?10|C8[/\-]?144B|236A/?E7|PG-?M1|MIB-?1|KP1|L26|UCHL1|UCHT1|22C3|28-8|10D6|10F6|2B11(?:\+PD7/26)?"
+    r"|PD7/26|4B12|4S\.?B5|HI100"
+    r"|OKT[348]|JC/?70A|LN10|NAT105|MX-PD1|B56|1A4|24E10|EH33|EH12(?:\.2H7)?|17B4|123C3|RNL1|TB0?1|MMA|D2-?40"
+    r"|DO-?[17]|E6H4|4B5|E29|AE1/?AE3"
+    r"|3G8|2H7|1F6|56C6|GrB-?7|11D3|SK[137]|HIT[38]a|HIB19|M5E2|MEM-?\d+|MIH1|5H1|29E\.2A3|G43-25B|HCD\d+"
+    r"|M1310G05|H4A3|Bly3|G10F5|EBVCS-?\d"
 )

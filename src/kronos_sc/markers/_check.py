@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kronos_sc._core.checks import listed
+from kronos_sc.markers._row import BY_YOU
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,13 +59,13 @@ def _columns(panel: pd.DataFrame) -> None:
         raise ValueError(msg)
 
 
-def _with_what_was_said(panel: pd.DataFrame, more: dict[str, str | None]) -> dict[str, str | None]:
+def with_what_was_said(panel: pd.DataFrame, more: dict[str, str | None]) -> dict[str, str | None]:
     """Return what to pass as `channels=`: what the call says already, which a second mapping would otherwise undo, and what is missing."""
     said: dict[str, str | None] = {}
     for row in panel.itertuples():
         if row.how in ("given", "unseen"):
             said[row.channel] = row.marker if row.how == "given" else row.how
-        elif getattr(row, "note", "") == "dropped by you":
+        elif getattr(row, "note", "") == BY_YOU:
             said[row.channel] = None
     return said | more
 
@@ -73,8 +74,8 @@ def _ambiguous(panel: pd.DataFrame, rows: pd.DataFrame) -> None:
     if not len(rows):
         return
     each = "; ".join(f"{row.channel!r} may be {row.near}" for row in rows.itertuples())
-    fix = _with_what_was_said(panel, {row.channel: row.near.split(", ")[0] for row in rows.itertuples()})
-    drop = _with_what_was_said(panel, dict.fromkeys(rows["channel"]))
+    fix = with_what_was_said(panel, {row.channel: row.near.split(", ")[0] for row in rows.itertuples()})
+    drop = with_what_was_said(panel, dict.fromkeys(rows["channel"]))
     msg = f"The name of {len(rows)} channel(s) means several markers: {each}. Choose with channels={fix!r} or drop with channels={drop!r}."
     raise ValueError(msg)
 
@@ -85,7 +86,7 @@ def _one_channel_each(panel: pd.DataFrame, found: pd.DataFrame) -> None:
         return
     every = found[found["id"].isin(found.loc[again, "id"])]
     each = "; ".join(f"{rows['marker'].iloc[0]} is {listed(rows['channel'])}" for _, rows in every.groupby("id", sort=False))
-    drop = _with_what_was_said(panel, dict.fromkeys(found.loc[again, "channel"]))
+    drop = with_what_was_said(panel, dict.fromkeys(found.loc[again, "channel"]))
     msg = (
         f"Several channels match one marker, which can be read once: {each}. "
         f"Keep the first of each with channels={drop!r}, or drop others, or map them to the markers that they are."

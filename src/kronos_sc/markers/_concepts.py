@@ -21,9 +21,9 @@ from kronos_sc.markers._affixes import HOSTS
 from kronos_sc.markers._spelling import RABBIT_OR_RB, fold, isotope, shorten, spellings
 
 MARKERS = ("nuclear", "other")
-_STAIN = "DAPI"  # the one concept whose cycles are numbered: DAPI-01, HOECHST1, DNA_6
+STAIN = "DAPI"  # the one concept whose cycles are numbered: DAPI-01, HOECHST1, DNA_6
 _BLANK = re.compile(
-    r"(BG|BKG|BLANK|EMPTY|BACKGROUND|AF|AUTOFLUORESCENCE|AUTO|CH|CHANNEL|C|CYCLE|CYC|EL|ELUTION|QUENCH|BLEACH|SECONDARY|ISOTYPE)\d{1,3}"
+    r"(BG|BKG|BLANK|EMPTY|BACKGROUND|AF|AUTOFLUORESCENCE|AUTO|CH|CHANNEL|C|CYCLE|CYC|EL|ELUTION|BCKG|QUENCH|BLEACH|SECONDARY|ISOTYPE)\d{1,3}(DI)?"
     r"|\d+(BCKG|BKG|BG)?"
 )
 # What stands behind the stain of one round: a number, or that it is the round of autofluorescence, the first or the last.
@@ -124,12 +124,15 @@ def _index() -> dict[str, Concept]:
 
 def _numbered_stain(folded: str) -> Concept | None:
     found = _index().get(folded.removesuffix("DI")) or _index().get(_ROUND.sub("", folded))
-    return found if found and found.name == _STAIN else None
+    return found if found and found.name == STAIN else None
 
 
 def _nothing(text: str, folded: str) -> Concept | None:
-    empty = not folded or isotope(text) or _BLANK.fullmatch(folded)
-    return Concept("", "nothing") if empty else None
+    if not folded or isotope(text) or _BLANK.fullmatch(folded):
+        return Concept("", "nothing")
+    word = folded.rstrip("0123456789")  # Mask_2, Brightfield1; short ones are elements, and P53 is none
+    concept = _index().get(word) if len(word) > 3 else None
+    return concept if concept and concept.kind == "nothing" else None
 
 
 def _control(text: str) -> Concept | None:
@@ -151,10 +154,14 @@ def _control(text: str) -> Concept | None:
 
 
 def _mixture(text: str) -> Concept | None:
-    """Return the concept of a name such as CD271/NGFR (one protein twice) or CD3/CD20 (several, hence ambiguous)."""
+    """Return the concept of a name such as CD271/NGFR, MUC1 EMA (one protein twice) or CD3/CD20 (several, hence ambiguous)."""
     parts = [part for part in _MIXED.split(text) if part]
+    if len(parts) < 2:
+        twice = {_index().get(fold(word)) for word in text.split()}
+        concept = twice.pop() if len(twice) == 1 else None
+        return concept if concept and concept.is_marker else None
     found = [_index().get(fold(part)) for part in parts]
-    if len(parts) < 2 or not all(concept and concept.is_marker for concept in found):
+    if not all(concept and concept.is_marker for concept in found):
         return None
     names = tuple(dict.fromkeys(concept.name for concept in found if concept))
     return concepts()[names[0]] if len(names) == 1 else Concept(text, "ambiguous", near=names)

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING
 
 from kronos_sc._core.checks import listed, repeated
 from kronos_sc._core.log import info
-from kronos_sc.markers._concepts import find
+from kronos_sc.markers._concepts import STAIN, find
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_STAIN = "DAPI"
 
 
 def numbered(names: Sequence[str], source: str, *, cyclic: bool = False) -> list[str]:
@@ -51,4 +49,4 @@ def _may_repeat(name: str, *, cyclic: bool, unknown: bool = False) -> bool:
     concept = find(name)
     if concept is None:
         return unknown
-    return concept.kind == "nothing" or (cyclic and concept.name == _STAIN)
+    return concept.kind == "nothing" or (cyclic and concept.name == STAIN)

@@ -2,52 +2,39 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from kronos_sc._core.checks import known, listed, near, repeated
 from kronos_sc.markers._concepts import MARKERS, Concept, find, lookup
+from kronos_sc.markers._one_each import one_each
+from kronos_sc.markers._row import BY_YOU, COLUMNS, NO_ID, NOT_A_MARKER, UNKNOWN, Row
 from kronos_sc.markers._spelling import spellings
 from kronos_sc.markers._vocabulary import Marker, Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-NO_ID = -1
 UNSEEN = "unseen"
 _COPY = re.compile(r"[ _.-]\d{1,2}$")  # CD3-1: the second channel of that name
 _CD = re.compile(r"CD[ -]?\d+\w?", re.I)  # a CD number is never a slip of the pen for another one
+_WORD = re.compile(r"CD\d+[A-Za-z]?|[^\W_]+")
+_FORM = re.compile(r"phos|^p[A-Z]|[STY]\d{2,}", re.I)  # STAT3 (phospho Y705) is not STAT3
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One row of the panel; the fields are its columns."""
-
-    channel: str
-    marker: str = ""
-    id: int = NO_ID
-    mean: float = math.nan
-    std: float = math.nan
-    role: str = ""
-    how: str = "dropped"
-    near: str = ""
-    note: str = ""
-
-
-COLUMNS = tuple(_Row.__dataclass_fields__)
-
-
-def match(channels: Iterable[str], vocabulary: Vocabulary, *, given: Mapping[str, str | None] | None = None) -> pd.DataFrame:
+def match(
+    channels: Iterable[str], vocabulary: Vocabulary, *, given: Mapping[str, str | None] | None = None, single: bool = True
+) -> pd.DataFrame:
     """Find the marker of each channel, and never guess.
 
-    Tried in this order, and for each until one is found: the name as it stands, then without cycle, metal and dye, then without lone
-    numbers, remark and clone. A spelling is looked for among the names of the vocabulary (whatever the case, then in letters and digits
-    alone) and in the table of proteins. A protein that the table knows and the vocabulary does not hold is never matched to a similar name.
+    Tried in this order, and for each until one is found: the name as it stands, then without cycle, metal and dye, then without
+    vendor and host species, lone numbers, remark and clone. A spelling is looked for among the names of the vocabulary (whatever the
+    case, then in letters and digits alone) and in the table of proteins. A protein that the table knows and the vocabulary does not
+    hold is never matched to a similar name.
 
     Parameters
     ----------
@@ -58,12 +45,15 @@ def match(channels: Iterable[str], vocabulary: Vocabulary, *, given: Mapping[str
     given
         What you know better, by channel name: the name of a marker (any spelling of it), `"unseen"` for a marker that the model has not
         seen (it gets a free id of its role, in the order of their names, and no statistics), or `None` to drop the channel.
+    single
+        Whether of several channels that are one marker only one has it, where that is clear: what you said, the first nuclear stain (every
+        cycle has one), the channel of the marker's very name. The others are dropped; `near` holds their marker, and `note` says why.
 
     Returns
     -------
-    One row per channel, in order: `channel`, `marker` ("" if none), `id` (int64, -1 if none), `mean` and `std` (float64, NaN if unknown),
-    `role` ("nuclear", "other" or ""), `how` ("exact", "alias", "given", "unseen", "dropped" or "ambiguous"), `near` (markers to consider,
-    comma-separated) and `note` (why it has no marker). Nothing is raised for a panel that cannot be embedded: see :func:`check`.
+    One row per channel, in order: `channel`, `marker` ("" if none), `how` ("exact", "alias", "given", "unseen", "dropped" or "ambiguous"),
+    `note` (why it has no marker), `near` (markers to consider, comma-separated), `id` (int64, -1 if none), `role` ("nuclear", "other" or
+    ""), `mean` and `std` (float64, NaN if unknown). Nothing is raised for a panel that cannot be embedded: see :func:`check`.
 
     Raises
     ------
@@ -89,37 +79,46 @@ def match(channels: Iterable[str], vocabulary: Vocabulary, *, given: Mapping[str
         if name not in given:
             rows.append(_row(name, vocabulary))
         elif given[name] is None:
-            rows.append(_Row(name, note="dropped by you"))
+            rows.append(Row(name, note=BY_YOU))
         elif given[name] == UNSEEN:
             rows.append(unseen[name])
         else:
             rows.append(_filled(name, _given_marker(given[name], name, vocabulary), "given"))
     frame = pd.DataFrame([astuple(row) for row in rows], columns=list(COLUMNS))
-    return frame.astype({"id": "int64", "mean": "float64", "std": "float64"})
+    frame = frame.astype({"id": "int64", "mean": "float64", "std": "float64"})
+    return one_each(frame) if single else frame
 
 
-def _row(channel: str, vocabulary: Vocabulary) -> _Row:
+def _row(channel: str, vocabulary: Vocabulary) -> Row:
     marker, concept = _resolve(channel, vocabulary)
     if marker is not None:
         return _filled(channel, marker, "exact" if marker.name.upper() == channel.upper() else "alias")
     note, offers = _why_not(channel, concept, vocabulary)
     ambiguous = concept is not None and concept.kind == "ambiguous" and offers
-    return _Row(channel, how="ambiguous" if ambiguous else "dropped", near=", ".join(offers), note=note)
+    return Row(channel, how="ambiguous" if ambiguous else "dropped", near=", ".join(offers), note=note)
 
 
 def _why_not(name: str, concept: Concept | None, vocabulary: Vocabulary) -> tuple[str, list[str]]:
     """Return why a name has no marker, and which markers to offer: never a protein for another one that is only spelt like it."""
     if concept is None:
-        bare = spellings(name)[-1]
-        if copy_of := vocabulary.spelt(_COPY.sub("", bare)):
-            return "unknown name", [copy_of.name]
-        return "unknown name", [] if _CD.fullmatch(bare) else near(bare, vocabulary.names)
+        return UNKNOWN, _similar(spellings(name)[-1], vocabulary)
     if concept.kind == "nothing":
-        return "not a marker", []
+        return NOT_A_MARKER, []
     offers = list(dict.fromkeys(hit.name for each in concept.near if (hit := vocabulary.of_concept(each))))
     if concept.is_marker:
         return f"known protein {concept.name}, not in this vocabulary", offers
     return "name of several proteins" + ("" if offers else f" ({', '.join(concept.near)}), none of them in this vocabulary"), offers
+
+
+def _similar(bare: str, vocabulary: Vocabulary) -> list[str]:
+    """Return markers that an unknown name may mean: those that it holds as a word, else those that are spelt like it."""
+    if copy_of := vocabulary.spelt(_COPY.sub("", bare)):
+        return [copy_of.name]
+    if _CD.fullmatch(bare) or _FORM.search(bare):
+        return []
+    words = [word for word in _WORD.findall(bare) if len(word) > 1]
+    held = [marker.name for word in words if (marker := _resolve(word, vocabulary)[0])]
+    return list(dict.fromkeys(held)) or near(bare, vocabulary.names)
 
 
 def _resolve(channel: str, vocabulary: Vocabulary) -> tuple[Marker | None, Concept | None]:
@@ -132,9 +131,9 @@ def _resolve(channel: str, vocabulary: Vocabulary) -> tuple[Marker | None, Conce
     return None, None
 
 
-def _filled(channel: str, marker: Marker, how: str) -> _Row:
+def _filled(channel: str, marker: Marker, how: str) -> Row:
     marker_id = NO_ID if marker.id is None else marker.id
-    return _Row(channel, marker.name, marker_id, marker.mean, marker.std, marker.role, how)
+    return Row(channel, marker.name, how, id=marker_id, role=marker.role, mean=marker.mean, std=marker.std)
 
 
 def _concept_name(channel: str) -> tuple[str, str]:
@@ -142,7 +141,7 @@ def _concept_name(channel: str) -> tuple[str, str]:
     return (concept.name if concept and concept.is_marker else channel, channel)
 
 
-def _unseen(channel: str, free: Mapping[str, object]) -> _Row:
+def _unseen(channel: str, free: Mapping[str, object]) -> Row:
     concept = find(channel)
     seen = concept if concept and concept.is_marker else None
     role = seen.kind if seen else "other"
@@ -152,7 +151,7 @@ def _unseen(channel: str, free: Mapping[str, object]) -> _Row:
             f"No id is left for the unseen marker {channel!r}: every {role} id is taken. Drop channels with channels={{{channel!r}: None}}."
         )
         raise ValueError(msg)
-    return _Row(channel, seen.name if seen else channel, marker_id, role=role, how=UNSEEN)
+    return Row(channel, seen.name if seen else channel, UNSEEN, id=marker_id, role=role)
 
 
 def _given_marker(wanted: str, channel: str, vocabulary: Vocabulary) -> Marker:

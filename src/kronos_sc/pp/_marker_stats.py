@@ -15,6 +15,7 @@ from kronos_sc._core.intensity import max_value as full_scale
 from kronos_sc._core.moments import Moments
 from kronos_sc._core.progress import bar
 from kronos_sc._core.resolve import require_spatialdata, tissue_images
+from kronos_sc.markers._selection import selected, unlisted
 from kronos_sc.patches import Exclusion, Raster, exclusions, raster
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def marker_stats(
     image_key
         One or several images; all of them if left out.
     channels
-        Which channels; all if left out. Images that lack one contribute to the others.
+        Which channels; all if left out. Images that lack one contribute to the others. A list as for :func:`match_markers`, with
+        `"AR=unseen"`, names the channel AR.
     max_value
         Raw value that becomes 1; the full scale of the image's dtype if left out.
     nan
@@ -76,10 +78,10 @@ def raster_stats(
 ) -> pd.DataFrame:
     """Measure channels over images given as rasters, without the pixels that are `out`; see :func:`marker_stats`."""
     every = list(dict.fromkeys(name for image in images for name in image.channels))
-    wanted = every if channels is None else [channels] if isinstance(channels, str) else list(channels)
-    if unknown := [name for name in wanted if name not in every]:
+    if channels is not None and (unknown := unlisted(channels, every)):
         msg = f"No image has the channels {listed(unknown)}; there are: {listed(every, most=60)}."
         raise KeyError(msg)
+    wanted = every if channels is None else list(selected(channels, every))
     moments = {name: Moments() for name in wanted}
     for image, excluded in zip(images, out or [None] * len(images), strict=True):
         _measure(image, moments, max_value, nan, excluded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import pandas as pd
 from kronos_sc import markers
 from kronos_sc._core.checks import listed, repeated
 from kronos_sc._core.resolve import require_spatialdata
+from kronos_sc.markers._panel_file import read_channel_names
+from kronos_sc.markers._selection import require_used, selected
 from kronos_sc.patches import raster
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ PANEL_COLUMNS = ("channel", "marker", "id", "mean", "std", "how")
 
 
 def match_markers(
-    sdata: SpatialData,
+    sdata: SpatialData | Sequence[str] | str | Path,
     *,
     vocabulary: Any = None,
     image_key: str | None = None,
@@ -34,7 +37,8 @@ def match_markers(
     Parameters
     ----------
     sdata
-        Holds the image.
+        Holds the image; or names of channels, or the path of a panel file that holds them (CSV, TSV, text), to know before an image is
+        converted.
     vocabulary
         A loaded model (`models.load(...)`), a :class:`~kronos_sc.markers.Vocabulary`, or None for the 175 markers of the paper
         (Table S2), without statistics.
@@ -42,22 +46,35 @@ def match_markers(
         Which image; the only one if left out.
     channels
         A mapping from channel to marker name, `"unseen"` (the model has never seen it: it gets a free id) or None (leave it out);
-        or a list of the channels to keep; or a panel returned by this function.
+        or a list of the channels to keep, in which `"AR=unseen"` and `"Ch3=CD3"` say what a channel is; or a panel returned by
+        this function.
     stats
         Mean and std per channel from :func:`marker_stats`; they replace the model's own for the channels listed.
 
     Returns
     -------
-    One row per channel: `channel`, `marker`, `id` (int64, −1 for none), `mean` and `std` (of pixels scaled to [0, 1]), `role`, `how`
-    ("exact", "alias", "given", "unseen", "ambiguous" or "dropped"), `near` (similar names) and `note`.
+    One row per channel: `channel`, `marker`, `how` ("exact", "alias", "given", "unseen", "ambiguous" or "dropped"), `note` (why it has no
+    marker, or for which channel it is left out), `near` (similar names), `id` (int64, −1 for none), `role`, `mean` and `std` (of pixels
+    scaled to [0, 1]).
 
     Raises
     ------
     KeyError
         A channel or marker named in `channels` does not exist.
+    ValueError
+        A channel listed in `channels` has no marker; a panel file cannot be read.
+
+    Examples
+    --------
+    >>> import kronos_sc as ks
+    >>> ks.pp.match_markers(["DNA_1", "rb CD3e Cy5", "DNA_2", "Blank"])[["channel", "marker", "how"]]
+           channel marker      how
+    0        DNA_1   DAPI    alias
+    1  rb CD3e Cy5    CD3    alias
+    2        DNA_2         dropped
+    3        Blank         dropped
     """
-    require_spatialdata(sdata)
-    names = raster(sdata, image_key).channels
+    names = _names(sdata, image_key)
     known = markers.paper_vocabulary() if vocabulary is None else getattr(vocabulary, "vocabulary", vocabulary)
     if not isinstance(known, markers.Vocabulary):
         msg = (
@@ -74,13 +91,21 @@ def resolve_panel(names: Sequence[str], vocabulary: markers.Vocabulary, channels
         return _finished(channels, names, vocabulary)
     if channels is None or isinstance(channels, Mapping):
         return markers.match(names, vocabulary, given=dict(channels or {}))
-    if isinstance(channels, str):
-        channels = [channels]
-    unknown = [name for name in channels if name not in names]
-    if unknown:
-        msg = f"The image has no channel {listed(unknown)}; it has: {listed(names, most=60)}. Name channels as the image spells them."
-        raise KeyError(msg)
-    return markers.match(names, vocabulary, given={name: None for name in names if name not in set(channels)})
+    chosen = selected(channels, names)
+    given: dict[str, str | None] = {name: None for name in names if name not in chosen}
+    panel = markers.match(names, vocabulary, given=given | {name: marker for name, marker in chosen.items() if marker})
+    require_used(panel, chosen)
+    return panel
+
+
+def _names(source: Any, image_key: str | None) -> Sequence[str]:
+    """Return the channel names of an image, of a list or of a file."""
+    if isinstance(source, (str, Path)):
+        return read_channel_names(source, argument="sdata")
+    if isinstance(source, (list, tuple, np.ndarray, pd.Index, pd.Series)) and all(isinstance(name, str) for name in source):
+        return list(source)
+    require_spatialdata(source)
+    return raster(source, image_key).channels
 
 
 def _finished(panel: pd.DataFrame, names: Sequence[str], vocabulary: markers.Vocabulary) -> pd.DataFrame:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from kronos_sc import markers
 from kronos_sc._core.checks import listed
 from kronos_sc._core.log import info
+from kronos_sc._core.warn import warn
+from kronos_sc.markers._lost import lost, names_left_out, stains_left_out
 from kronos_sc.pp._marker_stats import raster_stats
 from kronos_sc.pp._panel import resolve_panel, with_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import pandas as pd
 
     from kronos_sc.models import Model
     from kronos_sc.patches import Exclusion, Raster
@@ -36,7 +37,18 @@ def panel_for(images: list[Raster], model: Model, channels: Any, *, require_nucl
         if surplus := [name for name in image.channels if name not in images[0].channels]:
             info(f"image {image.name!r} has channels that {images[0].name!r} has not; they are left out: {listed(surplus, most=60)}")
     markers.check(panel, require_nuclear=require_nuclear, require_statistics=False)
+    if not isinstance(channels, pd.DataFrame):  # such a panel was looked at
+        _tell(panel)
     return panel
+
+
+def _tell(panel: pd.DataFrame) -> None:
+    """Say which channels are left out although their names mean something; the others are named by the verb itself."""
+    if told := stains_left_out(panel):
+        info(told)
+    for message in (names_left_out(panel), lost(panel)):
+        if message:
+            warn(message)
 
 
 def complete(

@@ -28,6 +28,14 @@ def test_channels_become_markers(tiff, manifest) -> None:
     assert found.unmatched == ("CD62L", "xyzzy")
 
 
+def test_of_several_channels_of_a_marker_one_is_taken(tiff, manifest) -> None:
+    """The first of the nuclear stains, one in every cycle; and of other channels the one of the marker's very name."""
+    tiff("a.ome.tif", ["DNA_1", "CD3", "DNA_2", "CD3e", "CD8"])
+    found = _panels(manifest(_image("a")))["a"]
+    assert [(c.name, c.marker) for c in found.channels] == [("DNA_1", "DAPI"), ("CD3", "CD3"), ("CD8", "CD8")]
+    assert list(found.excluded) == ["DNA_2", "CD3e"]
+
+
 def test_the_manifest_decides(tiff, manifest) -> None:
     tiff("a.ome.tif", ["blue", "red", "green", "CD3", "CD8", "CD4", "CD20"])
     path = manifest(
@@ -82,7 +90,7 @@ def test_all_that_is_wrong_is_said_at_once(tiff, manifest) -> None:
     tiff("nuclei.ome.tif", ["CD3", "CD8", "CD4"])
     tiff("few.ome.tif", ["DAPI", "CD3", "Blank"])
     tiff("ambiguous.ome.tif", ["DAPI", "CD3", "CD8", "CK-EPCAM"])
-    tiff("twice.ome.tif", ["DAPI", "CD3", "CD8", "CD3e"])
+    tiff("twice.ome.tif", ["DAPI", "CD3d", "CD8", "CD3e"])
     tiff("small.ome.tif", ["DAPI", "CD3", "CD8"], shape=(63, 200))
     tiff("typing.ome.tif", ["DAPI", "CD3", "CD8"])
     tiff("good.ome.tif", ["DAPI", "CD3", "CD8"])
@@ -96,7 +104,7 @@ def test_all_that_is_wrong_is_said_at_once(tiff, manifest) -> None:
         "'few': 2 usable marker(s)",
         "'ambiguous': the name of 1 channel(s) means several markers",
         'channels = {"CK-EPCAM" = "CYTOKERATIN"}',
-        "'twice': several channels are one marker: CD3 is 'CD3', 'CD3e'",
+        "'twice': several channels are one marker: CD3 is 'CD3d', 'CD3e'",
         'channels = {"CD3e" = false}',
         "'small': 63 × 200 pixels hold no patch of 64 px",
         "'typing': There is no channel 'CD33'",

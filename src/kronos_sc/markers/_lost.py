@@ -1,0 +1,75 @@
+"""Channels that were named, and match nothing: what to say about them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kronos_sc._core.checks import listed
+from kronos_sc.markers._check import with_what_was_said
+from kronos_sc.markers._one_each import ANOTHER_NAME, ANOTHER_STAIN, is_second, noted
+from kronos_sc.markers._row import BY_YOU, NOT_A_MARKER, UNKNOWN
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def lost(panel: pd.DataFrame) -> str | None:
+    """Return a warning where named antibodies are lost, or None.
+
+    They are: if a name that nobody knows is near a marker's, or if fewer than half of the named channels match. Blanks, elements, totals
+    and dyes are no names, and a second channel of a marker is not lost.
+    """
+    named = panel[~panel["note"].isin([NOT_A_MARKER, BY_YOU])]
+    missing = named[(named["id"] < 0) & ~is_second(named)]
+    similar = missing[(missing["note"] == UNKNOWN) & (missing["near"] != "")]
+    few = 2 * len(missing) > len(named)
+    shown = missing if few else similar
+    if not len(shown):
+        return None
+    each = ", ".join(_described(row) for row in shown.itertuples())
+    fix = with_what_was_said(panel, {row.channel: _best(row) for row in shown.itertuples()})
+    if few:
+        found = f"Of {len(named)} named channels, {len(named) - len(missing)} match a marker; these are left out: {each}."
+    else:
+        found = f"{len(shown)} of {len(named)} named channels are left out, although their names are near a marker's: {each}."
+    return (
+        f"{found} Say what they are with channels={fix!r} (correct it first; 'unseen' is a marker that the model has not seen, None leaves a "
+        "channel out), or see pp.match_markers(sdata) for the whole panel."
+    )
+
+
+def stains_left_out(panel: pd.DataFrame) -> str | None:
+    """Return a line about the nuclear stains of further cycles, or None where there are none."""
+    rows = panel[noted(panel, ANOTHER_STAIN)]
+    if not len(rows):
+        return None
+    first = rows.iloc[0]
+    other = with_what_was_said(panel, {first["channel"]: first["near"]})
+    return (
+        f"{first['note'].partition(': ')[2]}, and the nuclear stains of other cycles are left out: {listed(rows['channel'], most=60)} "
+        f"(another one: channels={other!r})"
+    )
+
+
+def names_left_out(panel: pd.DataFrame) -> str | None:
+    """Return a warning about channels that are a marker of which another channel has the very name, or None where there are none."""
+    rows = panel[noted(panel, ANOTHER_NAME)]
+    if not len(rows):
+        return None
+    each = "; ".join(f"{row.channel!r} is {row.note}" for row in rows.itertuples())
+    instead = with_what_was_said(panel, dict(zip(rows["channel"], rows["near"], strict=True)))
+    drop = with_what_was_said(panel, dict.fromkeys(rows["channel"]))
+    return (
+        f"{len(rows)} channel(s) are left out, because a marker is read once: {each}. "
+        f"Read them instead with channels={instead!r}, "
+        f"or say that they are to be left out with channels={drop!r}."
+    )
+
+
+def _best(row: Any) -> str:
+    """Return what to propose: the nearest marker for a name that nobody knows; another protein is never taken for its kin."""
+    return row.near.split(", ")[0] if row.near and row.note == UNKNOWN else "unseen"
+
+
+def _described(row: Any) -> str:
+    return f"{row.channel!r} ({f'near {row.near}' if row.near and row.note == UNKNOWN else row.note})"
