@@ -230,8 +230,7 @@ def test_a_transformation_relates_them(fails, make, advice):
 
 
 @pytest.mark.row("the same between boxes and image")
-@pytest.mark.parametrize("system", ["global", "slide"])
-@pytest.mark.parametrize("size", [1, 0.5])
+@pytest.mark.parametrize(("size", "system"), [(1, "slide"), (0.5, "global")])
 @pytest.mark.parametrize("bent", [("image",), ("patches",), ("image", "patches")])
 def test_what_is_turned_is_straightened(make, advice, bent, size, system):
     """Whatever the coordinate system is called, and whatever the size of its pixels; the image keeps its own pixels."""
