@@ -57,7 +57,7 @@ def test_what_is_read_is_a_spatialdata(stored, tmp_path, advice):
     message = advice.of(lambda: embed(path))
     read = eval(advice.code(message, "spatialdata.read_zarr(").replace("...", "path"), {"spatialdata": spatialdata, "path": path})
     embed(read)
-    embed(eval(advice.code(message, "datasets.tissue("), {"datasets": ks.datasets}))
+    embed(eval(advice.code(message, "datasets.tissue(").replace("()", "(shape=(64, 64))"), {"datasets": ks.datasets}))
 
 
 @pytest.mark.row("no image")
