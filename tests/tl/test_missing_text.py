@@ -79,7 +79,9 @@ def call(verb: str, adata: AnnData) -> pd.DataFrame | pd.Series:
 @pytest.mark.parametrize("verb", [*PLAIN, "annotate", "spatial_folds", "aggregate"])
 def test_a_store_changes_no_result(before, after, verb) -> None:
     here = call(verb, before.copy())
-    assert (after.obs["kind"].astype(str) == "nan").any()
+    # pandas 3 has a type for text with missing values, which files keep; before, they come back as text
+    came_back = after.obs["kind"].isna() | after.obs["kind"].isin(["nan"])
+    assert came_back.to_numpy().tolist() == before.obs["kind"].isna().to_numpy().tolist()
     there = call(verb, after.copy())
     (pd.testing.assert_series_equal if isinstance(here, pd.Series) else pd.testing.assert_frame_equal)(here, there)
 
