@@ -84,6 +84,14 @@ def test_numbers_on_the_page_are_those_printed(shown):
     assert str(out / "index.html") in stdout
 
 
+def test_cells_and_time_are_said_before_the_long_step(shown):
+    _, stdout, page, _ = shown
+    found = re.search(r"(\d+) cells × 14 markers go through '[^']+': about \d+ s in (float32|bfloat16) on \w+", stdout)
+    assert found
+    assert found[1] in page.text  # the tile of the page
+    assert stdout.index(found[0]) < stdout.index("ARI of clusters")
+
+
 def test_no_figure_of_pyplot_is_left(shown):
     from matplotlib import pyplot as plt
 

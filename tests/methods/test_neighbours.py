@@ -68,6 +68,18 @@ def test_euclidean_is_that_of_a_double_loop(kind, precision, rng):
     np.testing.assert_allclose(distance, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("has", [True, False])
+def test_bfloat16_needs_no_instructions_for_it(has, rng, monkeypatch):
+    asked = []
+    monkeypatch.setattr(neighbours, "_has", lambda *names: asked.append(names) or has)
+    references, queries = data("clustered", rng)
+    expected, order = by_loop(references, queries, 7)
+    distance, index = top_k(references, queries, 7, precision="bfloat16")
+    assert asked
+    np.testing.assert_array_equal(index, order)
+    np.testing.assert_allclose(distance, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("spread", [0.3, 0.05, 0.003])
 def test_bfloat16_loses_no_neighbour_of_many(spread, rng):
     """Enough references for the scores to be counted from a level that moves, at several distances relative to the lengths."""

@@ -15,7 +15,7 @@ def demo(
     *,
     out: Annotated[Path, typer.Option(help="Folder of the page and its figures.")] = Path("kronos_sc_demo"),
     model: Annotated[str, typer.Option(help="Registered name, folder, or hf-hub:owner/name.")] = "kronos-untrained",
-    size: Annotated[int, typer.Option(help="Edge of the simulated image in pixels.")] = 600,
+    size: Annotated[int, typer.Option(help="Edge of the simulated image in pixels.")] = 320,
     seed: Annotated[int, typer.Option(help="Of tissue, clusters and UMAP.")] = 0,
     debug: Debug = False,
 ) -> None:
@@ -27,7 +27,7 @@ def demo(
     # four blocks instead of twelve: random weights gain nothing from depth
     encoder = models.load(model, blocks="official" if model == "kronos-untrained" else None)
     out.mkdir(parents=True, exist_ok=True)
-    result = _demo_steps.run(encoder, size=size, seed=seed)
+    result = _demo_steps.run(encoder, size=size, seed=seed, say=typer.echo)
     figures = _demo_figures.draw(result, out)
     page = _demo_page.write(result, figures, out / "index.html", seconds=time.perf_counter() - start)
     for name, score in result.ari.items():

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from kronos_sc._cli._demo_steps import SHOWN
 
 if TYPE_CHECKING:
@@ -94,15 +96,17 @@ def _figure(name: str, alt: str, size: tuple[float, float], plot: Callable[[Axes
     images = {}
     for theme, ink in _INK.items():
         with rc_context(dict.fromkeys(_INKED, ink)):
-            figure = Canvas(figsize=size, layout="compressed", facecolor="none")
-            FigureCanvasAgg(figure)
+            figure = Canvas(figsize=size, dpi=_DPI, layout="compressed", facecolor="none")
+            canvas = FigureCanvasAgg(figure)
             ax = figure.add_subplot(facecolor="none")
             plot(ax)
-            png = BytesIO()
-            figure.savefig(png, format="png", dpi=_DPI, transparent=True)
-            if theme == "light":
-                figure.savefig(folder / f"{name}.png", dpi=_DPI, facecolor="white")
-        picture = Image.open(png)
+            for each in (*figure.axes, *(child for axes in figure.axes for child in axes.child_axes)):
+                each.patch.set_alpha(0)
+            canvas.draw()
+            picture = Image.fromarray(np.array(canvas.buffer_rgba()))
+        if theme == "light":
+            white = Image.new("RGBA", picture.size, "white")
+            Image.alpha_composite(white, picture).convert("RGB").save(folder / f"{name}.png", dpi=(_DPI, _DPI))
         web = BytesIO()
         picture.save(web, format="WEBP", quality=88, method=4)
         images[theme] = web.getvalue()

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anndata import AnnData
     from spatialdata import SpatialData
 
@@ -21,6 +23,7 @@ PANEL = (
 SHOWN = ("DAPI", "CD3", "CYTOKERATIN", "CD20", "COLLAGEN", "CD31")
 MODEL, BASELINE = "embedding", "mean marker"
 _COMPONENTS = 30
+_WINDOW, _TRIED = 64, 4  # pixels of a cell's window; windows that are encoded to find out how long all of them take
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,8 @@ class Result:
         return self.sdata.tables["table"]
 
 
-def run(model: Model, *, size: int, seed: int) -> Result:
-    """Simulate, embed, cluster and score."""
+def run(model: Model, *, size: int, seed: int, say: Callable[[str], object]) -> Result:
+    """Simulate, embed, cluster and score; `say` is told what is about to take long."""
     from kronos_sc import datasets, tl
 
     seconds: dict[str, float] = {}
@@ -72,6 +75,8 @@ def run(model: Model, *, size: int, seed: int) -> Result:
 
     sdata = datasets.tissue(shape=(size, size), channels=PANEL, rng=seed)
     lap("simulate the tissue")
+    cells = sdata.tables["table"].n_obs
+    say(f"{cells:,} cells × {len(PANEL)} markers go through {model.card.name!r}{_expected(model, cells)}")
     tl.embed(sdata, model=model)
     lap("embed")
     tl.embed(sdata, model="mean-marker")
@@ -90,6 +95,28 @@ def run(model: Model, *, size: int, seed: int) -> Result:
     umap(table, f"X_{model.key}_pca", seed)
     lap("neighbours and UMAP")
     return Result(sdata, model.card, model.key, (size, size), len(types.cat.categories), ari, seconds)
+
+
+def _expected(model: Model, cells: int) -> str:
+    """Return how long a network will take for all cells, in words, by what it takes for a few; empty where there is none."""
+    import torch
+
+    from kronos_sc.models._precision import choose_device, choose_dtype
+
+    if model.net is None:
+        return ""
+    device = choose_device(None)
+    model = model.at(device, choose_dtype("auto", device))
+    pixels = torch.zeros(_TRIED, len(PANEL), _WINDOW, _WINDOW, device=device)
+    ids = torch.arange(len(PANEL), device=device).expand(_TRIED, -1)
+    inside = torch.ones(_TRIED, _WINDOW, _WINDOW, dtype=torch.bool, device=device)
+    took = 0.0
+    with torch.inference_mode():
+        for _ in range(2):  # the first time, kernels are prepared
+            start = time.perf_counter()
+            model.encode(pixels.to(model.input_format), ids, inside, ("marker",))["marker"].cpu()
+            took = time.perf_counter() - start
+    return f": about {max(1, round(took / _TRIED * cells))} s in {str(model.input_format).removeprefix('torch.')} on {device.type}"
 
 
 def components(features: np.ndarray, seed: int) -> np.ndarray:

@@ -255,7 +255,11 @@ def _product(query: Any, reference: Any, buffer: np.ndarray) -> np.ndarray:
     import torch
 
     out = buffer.view(np.uint16)[:size].reshape(shape)
-    torch.mm(query, reference.T, out=torch.from_numpy(out.view(np.int16)).view(torch.bfloat16))
+    scores = torch.from_numpy(out.view(np.int16)).view(torch.bfloat16)
+    if _has("amx_bf16", "avx512_bf16"):
+        torch.mm(query, reference.T, out=scores)
+    else:  # the same sums, rounded the same once; without instructions for bfloat16, torch multiplies by plain loops
+        scores.copy_(query.float() @ reference.T.float())
     return out
 
 
@@ -265,9 +269,14 @@ def _use_bfloat16(precision: str, multiplications: int) -> bool:
         return precision == "bfloat16"
     if multiplications < (_LOADED if "torch" in sys.modules else _WORTH):
         return False
+    return _has("amx_bf16")
+
+
+def _has(*names: str) -> bool:
+    """Return whether this process may use one of some instruction sets, by torch's names; loads torch."""
     import torch
 
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     if not capabilities:  # before torch could list them
         capabilities = {"amx_bf16": getattr(torch.cpu, "_is_amx_tile_supported", bool)()}
-    return usable(capabilities, "amx_bf16")
+    return usable(capabilities, *names)
