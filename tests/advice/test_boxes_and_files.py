@@ -190,7 +190,7 @@ def test_a_plane_of_a_mask_is_named(tmp_path, advice):
 
 @pytest.mark.row(
     "`pl.spatial`: `outline=` a category that there is not, or without a column of categories",
-    "`pl.spatial`: `labels=` for a table alone, for shapes, or labels of other ids",
+    "`pl.spatial`: `labels=` for a table alone, for shapes, labels of other ids, or one element for several regions",
 )
 def test_what_is_outlined(make, advice):
     import matplotlib as mpl

@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex, to_rgba
 from matplotlib.path import Path
 from spatialdata import SpatialData
 from spatialdata.models import Image2DModel, Labels2DModel, ShapesModel, TableModel
-from spatialdata.transformations import Identity, Scale
+from spatialdata.transformations import Identity, Scale, Sequence, Translation
 
 from kronos_sc import pl, pp
 from kronos_sc.pl._palette import MISSING, default_colours
@@ -219,6 +219,37 @@ def test_other_labels_of_the_same_ids(cells, ax):
     pl.spatial(cells, "kind", labels="nuclei", ax=ax)
     a, _ = default_colours(2)
     assert ((np.asarray(units(ax).get_array()) == np.round(np.array(to_rgba(a)) * 255)).all(-1)).any()
+
+
+@pytest.mark.parametrize("mpp", [None, 0.25])
+def test_other_labels_lie_where_their_own_transformation_says(cells, ax, mpp):
+    """Labels of a quarter of the size of the table's own, moved by 8: the page is that of the table's."""
+    nuclei = np.zeros((10, 15), np.uint16)
+    nuclei[3:5, 5:7] = 900
+    placed = Sequence([Scale([8, 8], axes=("x", "y")), Translation([8, 16], axes=("x", "y"))])
+    cells.labels["nuclei"] = Labels2DModel.parse(nuclei, dims=("y", "x"), transformations={"global": placed})
+    pl.spatial(cells, "kind", labels="nuclei", mpp=mpp, ax=ax)
+    page = 1 if mpp is None else mpp / 2  # a pixel of the table's own labels is two units of "global"
+    a, _ = default_colours(2)
+    assert [colour_at(ax, x * page, y * page) for x, y in ((49, 41), (63, 55))] == [a, a]
+    assert [colour_at(ax, x * page, y * page) for x, y in ((47, 41), (65, 55))] == [None, None]
+
+
+def test_one_labels_element_for_several_regions_is_asked_about(ax):
+    labels = {
+        f"{kind}_{number}": Labels2DModel.parse(np.eye(4, dtype=np.uint8), dims=("y", "x"))
+        for kind in ("cells", "nuclei")
+        for number in "12"
+    }
+    obs = pd.DataFrame({"region": pd.Categorical(["cells_1", "cells_2"]), "id": [1, 1]}, index=["a", "b"])
+    table = TableModel.parse(AnnData(obs=obs), region=["cells_1", "cells_2"], region_key="region", instance_key="id")
+    data = SpatialData(labels=labels, tables={"table": table})
+    with pytest.raises(
+        ValueError, match=r"labels='nuclei_1' is one element, and 2 regions .*'cells_1', 'cells_2'.*region=, or .* labels=True"
+    ):
+        pl.spatial(data, labels="nuclei_1")
+    pl.spatial(data, labels="nuclei_1", region="cells_1", ax=ax)
+    assert pl.spatial(data, labels=True).shape == (2, 1)
 
 
 def test_pyramids_and_large_labels_are_thinned(ax, monkeypatch):

@@ -47,10 +47,27 @@ def placement(element: Any, *, mpp: float | None = None) -> Placement:
         return scaled(mpp)
     systems = get_transformation(element, get_all=True)
     system = MICROMETRE if MICROMETRE in systems else "global"
-    unit = "µm" if system == MICROMETRE else "px"
-    if system not in systems:
-        return Placement()
-    matrix = systems[system].to_affine_matrix(input_axes=("x", "y"), output_axes=("x", "y"))
+    return _in_system(systems[system], "µm" if system == MICROMETRE else "px") if system in systems else Placement()
+
+
+def placement_beside(element: Any, other: Any, place: Placement) -> Placement:
+    """Return where an element lies on a page on which another has its place: by the coordinate system both have, else at the same place."""
+    from spatialdata.transformations import get_transformation
+
+    own, others = (get_transformation(each, get_all=True) for each in (element, other))
+    shared = next((system for system in ("global", MICROMETRE) if system in own and system in others), None)
+    if shared is None:
+        return place
+    mine, theirs = _in_system(own[shared], place.unit), _in_system(others[shared], place.unit)
+    factor = np.array(place.scale) / theirs.scale
+    scale = factor * mine.scale
+    shift = factor * np.subtract(mine.shift, theirs.shift) + place.shift
+    return Placement(tuple(scale.tolist()), tuple(shift.tolist()), place.unit)
+
+
+def _in_system(transformation: Any, unit: str) -> Placement:
+    """Return what a transformation says of scale and shift."""
+    matrix = transformation.to_affine_matrix(input_axes=("x", "y"), output_axes=("x", "y"))
     linear, shift = matrix[:2, :2], matrix[:2, 2]
     if np.abs([linear[0, 1], linear[1, 0]]).max() > 1e-9 * np.abs(linear).max() or (np.diag(linear) <= 0).any():
         edge = float(np.sqrt(abs(np.linalg.det(linear))))

@@ -17,7 +17,7 @@ from kronos_sc.pl._cells import Cells, cells_of
 from kronos_sc.pl._colour import PERCENTILES, channel_legend
 from kronos_sc.pl._marks import Discs, Polygons, shapes_of
 from kronos_sc.pl._scale_bar import scale_bar
-from kronos_sc.pl._space import Placement, placement, scaled
+from kronos_sc.pl._space import Placement, placement, placement_beside, scaled
 from kronos_sc.pl._tissue import Tissue, tissue
 from kronos_sc.pl._values import values
 
@@ -81,7 +81,8 @@ def spatial(
     mpp
         Micrometres per pixel, where the data do not record it.
     labels
-        Fill the cells of the labels that the table annotates (True), or of others of the same ids, those of nuclei say (a name).
+        Fill the cells of the labels that the table annotates (True), or of others of the same ids, those of nuclei say (a name; of
+        several regions choose one).
     size
         Draw every unit as a disc of this diameter, in the units of the axes; if left out, that of cells follows their density.
     outline
@@ -130,6 +131,7 @@ def spatial(
     layers = [_points.layer(table, key, values(table, key), palette) for key in keys] or [_points.plain(table.n_obs)]
     edged = _outlined(layers, outline)
     panels = _panels(table, sdata, region, mpp)
+    _require_one_region(panels, labels)
     how = _How(spatial_key, labels, size, under)
     marks = [_marks(table, sdata, panel, how) for panel in panels]
     images = [image_of(sdata, panel.region, image_key) for panel in panels] if under else []
@@ -205,7 +207,8 @@ def _marks(table: AnnData, sdata: SpatialData | None, panel: _Panel, how: _How) 
         instances = table.obs[annotation(table, name="table").instance_key].to_numpy()[panel.rows]
     if how.labels and instances is not None:
         element = _labels_named(sdata, name, labels=how.labels)
-        return cells_of(sdata.labels[element], instances, panel.place, name=element)
+        place = placement_beside(sdata.labels[element], sdata[name], panel.place) if name in sdata else panel.place
+        return cells_of(sdata.labels[element], instances, place, name=element)
     if alone and instances is not None and name in sdata.shapes:
         return shapes_of(sdata.shapes[name], instances, panel.place, region=name)
     xy = panel.place.apply(_coordinates(table, how.spatial_key)[panel.rows])
@@ -213,6 +216,17 @@ def _marks(table: AnnData, sdata: SpatialData | None, panel: _Panel, how: _How) 
     if size is None:
         size = _points.diameter(xy) * (_APART if how.under else 1)
     return Discs(xy, np.full(xy.shape, float(size)))
+
+
+def _require_one_region(panels: list[_Panel], labels: object) -> None:
+    """Raise a ValueError if one labels element is to be filled in the place of several regions, whose ids need not be its own."""
+    if isinstance(labels, str) and len(panels) > 1:
+        regions = listed(panel.region for panel in panels)
+        msg = (
+            f"labels={labels!r} is one element, and {len(panels)} regions would be drawn from it ({regions}). "
+            "Choose the one it belongs to with region=, or fill each region's own cells with labels=True."
+        )
+        raise ValueError(msg)
 
 
 def _labels_named(sdata: SpatialData, region: str, *, labels: bool | str) -> str:
