@@ -72,6 +72,9 @@ def test_schemes_may_differ(one, other) -> None:
         ("tumour_1_cells", ["tumour_1", "stroma_1"], ["tumour_1"]),
         ("cells_cellpose2_3", ["image_2", "image_3"], ["image_3"]),
         ("cells_3_cellpose2", ["image_2", "image_5"], []),
+        ("cellpose3_cells", ["image_2", "image_3"], []),  # a version is no sample
+        ("CD3_mask", ["image_2", "image_3"], []),  # nor is an antigen
+        ("cells_3_cellpose2", ["image_2", "image_3"], ["image_3"]),
         ("artifact_map_3_class", ["image_3", "image_13"], ["image_3"]),
         ("cells_3", ["img_2023_3", "img_2023_4"], ["img_2023_3"]),
         ("slide_2_3", ["slide_1_3", "slide_1_4"], []),

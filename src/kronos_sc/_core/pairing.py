@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 _CHUNK = re.compile(r"[^\W_]+")
 _PART = re.compile(r"\d+|\D+")
+# A number behind one of these is a version or part of an antigen's name, and says nothing of the sample: cellpose3_cells, CD3_mask.
+_VERSIONED = {"cellpose", "cpsam", "sam", "stardist", "mesmer", "deepcell", "instanseg", "cellvit", "hovernet", "version", "cd", "ck"}
 _PLACE = re.compile(r"([^\W\d_])?0*(\d+)([^\W\d_])?")  # 3, 003, A3, 3a: a number, or a place of a plate or a tissue microarray
 
 Marks = tuple[str, ...]
@@ -51,11 +53,15 @@ def name_parts(name: str) -> NameParts:
             marks.append(mark)
             free.append(mark)
             continue
+        before = ""
         for part in _PART.findall(chunk):
-            if part.isdecimal():
-                marks.append(str(int(part)))
-            else:
+            if not part.isdecimal():
                 words.add(part)
+            elif before in _VERSIONED:
+                words.add(before + part)
+            else:
+                marks.append(str(int(part)))
+            before = part
     last = chunks[-1] if len(chunks) > 1 and chunks[-1].isdecimal() else ""
     return NameParts(tuple(marks), tuple(free), last.lstrip("0") or last[-1:], frozenset(words))
 
