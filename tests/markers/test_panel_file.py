@@ -91,11 +91,20 @@ def test_channel_numbers_that_leave_the_order_open(tmp_path, numbers):
         read_channel_names(written(tmp_path, "channel_number,marker\n" + rows))
 
 
+@pytest.mark.parametrize("title", ["index", "No.", "#", ""])
+def test_a_column_that_may_number_the_planes(tmp_path, title):
+    content = f"{title},marker\n2,CD3\n3,CD8\n1,DAPI\n"
+    with pytest.warns(UserWarning, match=r"numbers the rows 2, 3, 1, which is not their order.*call the column 'channel_number'"):
+        assert read_channel_names(written(tmp_path, content)) == ["CD3", "CD8", "DAPI"]
+    assert read_channel_names(written(tmp_path, content.replace(title, "channel_number", 1))) == THREE
+
+
 @pytest.mark.parametrize(
     "content",
     [
         pytest.param("Cycle,DAPI,FITC,Cy5\n2,DAPI,CD20,Blank\n1,DAPI,CD3,CD8\n", id="a row per cycle"),
         pytest.param("Cycle;CH1;CH2;CH3;exposure\n1;DAPI;CD3;CD8;100\n2;DAPI;CD20;;80\n", id="a column too many, an empty cell"),
+        pytest.param("Round;DAPI;FITC;Cy5\n1;DAPI;CD3;CD8\n2;DAPI;CD20;<NA>\n", id="a missing value as pandas writes it"),
         pytest.param("channel,cycle1,cycle2\nDAPI,DAPI,DAPI\nFITC,CD3,CD20\nCy5,CD8,Blank\n", id="a column per cycle"),
     ],
 )
@@ -110,8 +119,9 @@ def test_a_table_of_exposures_is_no_panel(tmp_path):
         read_channel_names(written(tmp_path, "cycle,DAPI,Cy5\n1,100,200\n2,100,400\n"))
 
 
-def test_a_stain_of_every_cycle_is_numbered_and_a_marker_is_not(tmp_path):
-    path = written(tmp_path, "cycle,marker\n1,DAPI\n1,CD3\n2,DAPI\n2,CD3\n")
+@pytest.mark.parametrize("title", ["cycle", "Imaging Round", "Cyc", "cycle id"])
+def test_a_stain_of_every_cycle_is_numbered_and_a_marker_is_not(tmp_path, title):
+    path = written(tmp_path, f"{title},marker\n1,DAPI\n1,CD3\n2,DAPI\n2,CD3\n")
     assert read_channel_names(path) == ["DAPI_1", "CD3", "DAPI_2", "CD3"]
     assert read_channel_names(written(tmp_path, "DAPI\nCD3\nDAPI\n")) == ["DAPI", "CD3", "DAPI"]
 

@@ -15,8 +15,8 @@ from kronos_sc._core.paths import existing
 from kronos_sc._core.warn import warn
 from kronos_sc.markers._distinct import numbered
 from kronos_sc.markers._panel_order import channel_order
-from kronos_sc.markers._panel_text import Record, read_records, squeezed
-from kronos_sc.markers._panel_wide import is_wide, unfolded
+from kronos_sc.markers._panel_text import Record, is_empty, read_records, squeezed
+from kronos_sc.markers._panel_wide import CYCLE_TITLES, is_wide, unfolded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,6 @@ _YES = {"1", "1.0", "true", "t", "yes", "y", "x", "keep"}
 _NO = {"0", "0.0", "false", "f", "no", "n", "", "nan", "na", "none", "-"}
 _MONTH = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 _DATE = re.compile(rf"\d{{1,2}}-(?:{_MONTH})|(?:{_MONTH})-\d{{2}}", re.IGNORECASE)
-_MISSING = {"", "nan", "NaN", "NA", "N/A", "n/a", "#N/A", "<NA>", "null", "-", "--"}
 
 
 @dataclass(frozen=True)
@@ -199,13 +198,13 @@ def _table(header: Record, rows: tuple[Record, ...], path: Path) -> Panel:
             f"{path.name}: rows {numbers(borrowed)} have no {header.cells[columns[texts[0]]]!r} and are called as another column calls them"
         )
     _warn_of_dates(names, [record.row for record in rows], path)
-    cyclic = any(name in columns for name in ("cycle", "cyclenumber", "round", "cyclenum", "cycleno"))
+    cyclic = any(name in columns for name in CYCLE_TITLES)
     return Panel(path.name, tuple(names[old] for old in order), tuple(rows[old].row for old in order), moved, cyclic)
 
 
 def _is_number_column(rows: Sequence[Record], column: int) -> bool:
     cells = [record.cell(column) for record in rows]
-    return all(re.fullmatch(r"\d+(\.0)?", cell) or cell in _MISSING for cell in cells)
+    return all(re.fullmatch(r"\d+(\.0)?", cell) or is_empty(cell) for cell in cells)
 
 
 def _named(rows: Sequence[Record], columns: dict[str, int], texts: Sequence[str]) -> tuple[list[str], list[int]]:
@@ -215,9 +214,9 @@ def _named(rows: Sequence[Record], columns: dict[str, int], texts: Sequence[str]
     borrowed = []
     for record in rows:
         name = record.cell(columns[texts[0]])
-        if name in _MISSING:
+        if is_empty(name):
             cells = (record.cell(columns[other]) for other in others)
-            name = next((cell for cell in cells if cell not in _MISSING and not re.fullmatch(r"[\d.]+", cell)), "")
+            name = next((cell for cell in cells if not is_empty(cell) and not re.fullmatch(r"[\d.]+", cell)), "")
             if name:
                 borrowed.append(record.row)
         names.append(name)
@@ -265,7 +264,7 @@ def _without_header(rows: Sequence[Record], path: Path) -> Panel:
     header = Record(0, tuple("channel_number" if [column] == beside else "" for column in range(width)))
     order = channel_order(header, rows, {"channelnumber": beside[0]} if len(beside) == 1 else {}, [], path)
     names = tuple(rows[old].cell(texts[0]) for old in order)
-    return Panel(path.name, tuple("" if name in _MISSING else name for name in names), tuple(rows[old].row for old in order))
+    return Panel(path.name, tuple("" if is_empty(name) else name for name in names), tuple(rows[old].row for old in order))
 
 
 def _unlisted(rows: Sequence[Record]) -> Sequence[Record]:

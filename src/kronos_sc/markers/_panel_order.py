@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from kronos_sc._core.checks import numbers
 from kronos_sc._core.log import info
+from kronos_sc._core.warn import warn
+from kronos_sc.markers._panel_wide import CYCLE_TITLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +22,8 @@ _NUMBERS = (
     *("channelnumber", "channelno", "channelnr", "channelnum", "channelid", "channel", "channelindex", "channelidx", "ch"),
     *("plane", "planenumber", "page", "pagenumber"),
 )
-_CYCLES = ("cycle", "cyclenumber", "cycleno", "cyclenum", "cycleid", "round", "roundnumber", "imaginground", "cyc")
+# Columns that may number planes, or rows of a table as it was before somebody sorted it; "" is pandas' index, or "#".
+_PERHAPS = ("", "index", "idx", "id", "no", "nr", "num", "number", "position", "pos", "order", "row")
 _NUMBER = re.compile(r"(?:channel|chan|ch|plane|page)?[\s_:.\-#]*(\d+)(?:\.0)?", re.IGNORECASE)
 _OME = re.compile(r"channel:(\d+):(\d+)", re.IGNORECASE)
 _IN_CYCLE = re.compile(r"cyc(?:le)?[\s_\-]*(\d+)[\s_:\-]*ch(?:annel)?[\s_\-]*(\d+)", re.IGNORECASE)
@@ -47,6 +50,7 @@ def channel_order(header: Record, rows: Sequence[Record], columns: dict[str, int
     as_stored = list(range(len(rows)))
     found = _keys(rows, columns)
     if found is None:
+        _warn_of_another_order(header, rows, columns, path)
         return as_stored
     column, keys = found
     there = [position for position in as_stored if keys[position] is not None]
@@ -70,7 +74,7 @@ def channel_order(header: Record, rows: Sequence[Record], columns: dict[str, int
 
 def _keys(rows: Sequence[Record], columns: dict[str, int]) -> tuple[str, list[Key | None]] | None:
     """Return the first column that numbers channels one by one, else the first that does within a cycle, with what it says."""
-    cycle = next((columns[name] for name in _CYCLES if name in columns), None)
+    cycle = next((columns[name] for name in CYCLE_TITLES if name in columns), None)
     repeating = None
     for name in (name for name in _NUMBERS if name in columns):
         keys = [_key(record.cell(columns[name])) for record in rows]
@@ -82,6 +86,19 @@ def _keys(rows: Sequence[Record], columns: dict[str, int]) -> tuple[str, list[Ke
         if repeating is None:
             repeating = name, _within(keys, rows, cycle)
     return repeating
+
+
+def _warn_of_another_order(header: Record, rows: Sequence[Record], columns: dict[str, int], path: Path) -> None:
+    """Warn where a column that may number the planes counts the rows in another order than theirs."""
+    for name in (name for name in _PERHAPS if name in columns):
+        keys = [_key(record.cell(columns[name])) for record in rows]
+        values = [key for key in keys if key is not None]
+        if _counts_up(keys) and values != sorted(values):
+            warn(
+                f"Column {header.cells[columns[name]]!r} of {path.name!r} numbers the rows {numbers([value[0] for value in values])}, which is "
+                "not their order. They are taken as they stand; if these are the numbers of the planes, call the column 'channel_number'."
+            )
+            return
 
 
 def _key(cell: str) -> Key | None:

@@ -29,6 +29,8 @@ _NO_TEXT = {
     b"%PDF": "a PDF",
     b"<": "a web page or XML",
 }
+# What programs write into a cell without a value; without case.
+_EMPTY = {"", "nan", "na", "n/a", "#n/a", "<na>", "null", "-", "--"}
 _LISTS = {"channelnames", "channelnamesarray", "markernames", "markers", "channels", "targets", "panel", "names"}
 
 
@@ -71,6 +73,11 @@ class Records:
 def squeezed(text: str) -> str:
     """Return a column's name without case, blanks and punctuation."""
     return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+def is_empty(cell: str) -> bool:
+    """Whether a cell holds no value, or what a program writes for none; "Na" is sodium."""
+    return cell.lower() in _EMPTY and cell != "Na"
 
 
 def read_records(path: Path, is_header: Callable[[Sequence[str]], bool]) -> Records:
