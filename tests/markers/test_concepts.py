@@ -207,3 +207,21 @@ def test_only_kin_is_offered_and_never_a_similar_name(name, near):
 @pytest.mark.parametrize("name", ["", "cell_id:cell_id", "STAT3 (phospho Y9)", "nonsense", "Nuc", "nucleus", "X_withinTile:X_withinTile"])
 def test_unknown_names_are_not_recognised(name):
     assert recognise(name) is None
+
+
+@pytest.mark.parametrize(
+    ("channel", "name"),
+    [
+        ("rb 53BP1 Cy5", "53BP1"),  # names that begin with a digit
+        ("ms 4-1BB", "CD137"),
+        ("rb 5hmC", "5HMC"),
+        ("rb a-Tubulin", "A-TUBULIN"),  # "a-" may be anti-, or alpha
+        ("rb a-synuclein", "ASYN"),
+        ("GP IIb (rabbit)", "CD41"),  # the animal in brackets goes before what may be one
+        ("RB phospho (rabbit)", "PRB"),
+        ("SP7", None),
+        ("Rb 4H1", None),
+    ],
+)
+def test_hosts_leave_names_whole(channel, name):
+    assert recognise(channel) == name

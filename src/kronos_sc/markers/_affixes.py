@@ -42,7 +42,7 @@ DYE = (
     r"|coralite|cl|i?fluor|if|hilyte|janelia[ _\-]?fluor|jf|sb|super[ _\-]?bright|dazzle|fire|nova[ _\-]?fluor"
     r"|nf[byr]|vio|brilliant[ _\-]?violet"
     r"|spark[ _\-]?(?:blue|yg|nir|uv|violet|red)|real(?:blue|yellow)|star[ _\-]?(?:red|orange|green)?"
-    r"|abberior)[ _\-]*\d{3}[a-z]{0,2}(?:[ _\-]?plus)?"
+    r"|abberior|argo(?:[ _\-]?fluor)?)[ _\-]*\d{3}[a-z]{0,2}(?:[ _\-]?plus)?"
     rf"|a[ _\-]*(?:{_ALEXA})|r[by]\d{{3}}|r7(?:18|00)|[ABR]X\d{{3}}"  # the last are barcodes of PhenoCycler
     rf"|(?:sulfo[ _\-]*)?{_CYANINE}|fitc|tritc|rhodamine|tamra|pe(?:[ _\-/]{_CYANINE})?|apc(?:[ _\-/]h7)?|percp"
     rf"|texas[ _\-]?red"
@@ -82,7 +82,7 @@ CATALOGUE = (
 # nothing is guessed.
 CLONES = (
     r"clone[ _\-].*|SP\d{1,3}|EPR?\d+[A-Z]?(?:-\d+|\(\d\))?|[DE]\d{1,2}[A-Z]\d{1,2}[A-Z]?|MRQ-?\d+|UMAB\d+"
-    r"|BLR\d+[A-Z]|RPA-?\w\d{1,2}"
+    r"|REAL?\d{3,4}|BLR\d+[A-Z]|RPA-?\w\d{1,2}"
     r"|QBEND/?10|C8[/\-]?144B|236A/?E7|PG-?M1|MIB-?1|KP1|L26|UCHL1|UCHT1|22C3|28-8|10D6|10F6|2B11(?:\+PD7/26)?"
     r"|PD7/26|4B12|4S\.?B5|HI100"
     r"|OKT[348]|JC/?70A|LN10|NAT105|MX-PD1|B56|1A4|24E10|EH33|EH12(?:\.2H7)?|17B4|123C3|RNL1|TB0?1|MMA|D2-?40"

@@ -47,11 +47,15 @@ _VENDOR = re.compile(rf"^(?:{VENDORS}){_PARTED}|{_PARTED}(?:{VENDORS}|(?<!TCR[ /
 # "ms IgG2a CD68" tells the class of the antibody; "rb IgG" and "ms IgM" are, or may be, controls and keep their host.
 _CLASS = rf"(?:{_PARTED}IgG\d?[abc]?)?"
 _HOST_BEFORE = re.compile(
-    rf"^(?!(?:ms|mse|mo|mouse|murine|rat|rt){_PARTED}IgM)(?:{HOSTS}){_CLASS}(?:{_PARTED}(?:a|α))?{_PARTED}(?!IgG)"
+    rf"^(?!(?:ms|mse|mo|mouse|murine|rat|rt){_PARTED}IgM)(?:{HOSTS}){_CLASS}{_PARTED}(?!IgG)"
     r"|^(?:rb|rt|rat|ms|mo|gt|hu|h|a|α)-?(?=CD\d)",
     re.I,
 )
-_HOST_BEHIND = re.compile(rf"{_PARTED}(?:{HOSTS}){_CLASS}$|\s*[(\[](?:{HOSTS})[)\]]$", re.I)
+_ANTI = re.compile(rf"^[aα]{_PARTED}", re.I)  # "rb a-PD-1", but also "rb a-Tubulin"
+_HOST_BEHIND = re.compile(rf"{_PARTED}(?:{HOSTS}){_CLASS}$", re.I)
+_HOST_IN_BRACKETS = re.compile(rf"\s*[(\[](?:{HOSTS})[)\]]$", re.I)
+# What may be a name: no number alone, and no clone such as the 4H1 of RB; 53BP1, 4-1BB and 5hmC begin with digits.
+_NAME = re.compile(r"\W*(?:[^\W\d_]|\d[\d-]*[^\W\d_]{2})")
 _MARKS = str.maketrans({"™": "", "®": "", "©": "", "‐": "-", "‑": "-", "\u00a0": " "})
 
 _TAIL = re.compile(r"\s*:|\s+[-–—|]\s+")
@@ -97,11 +101,14 @@ def spellings(name: str) -> list[str]:
     The distinct spellings in the order in which to try them. A name that holds nothing but a cycle, a metal or a dye ends in "".
     """
     found = [name]
-    source = (_without_vendor, _without_host_before, _without_host_behind, _without_vendor)
+    source = (_without_vendor, _without_host_in_brackets, _without_host_before, _without_host_behind, _without_vendor)
     for step in (_without_noise, *source, _without_numbers, _without_remark, _without_clone, *source, _without_index):
         text = step(found[-1])
-        if text != found[-1]:
-            found.append(RABBIT_OR_RB if text == "rb" else text)
+        if text == found[-1]:
+            continue
+        found.append(RABBIT_OR_RB if text == "rb" else text)
+        if step is _without_host_before and (bare := _unless_all(_ANTI, text)) != text:
+            found.append(bare)
     return found
 
 
@@ -128,6 +135,10 @@ def _without_host_before(text: str) -> str:
     return _unless_all(_HOST_BEFORE, text)
 
 
+def _without_host_in_brackets(text: str) -> str:
+    return _unless_all(_HOST_IN_BRACKETS, text)
+
+
 def _without_host_behind(text: str) -> str:
     return _unless_all(_HOST_BEHIND, text)
 
@@ -135,7 +146,7 @@ def _without_host_behind(text: str) -> str:
 def _unless_all(pattern: re.Pattern, text: str) -> str:
     """Drop a word at an end, as long as a name is left: RB beside no other word is the protein, not the rabbit."""
     rest = _tidy(pattern.sub(" ", text))
-    return rest if re.match(r"\W*[^\W\d_]", rest) and len(fold(rest)) > 1 else text
+    return rest if _NAME.match(rest) and len(fold(rest)) > 1 else text
 
 
 def _without_numbers(text: str) -> str:
@@ -156,6 +167,8 @@ def _without_remark(text: str) -> str:
 
 
 def _without_clone(text: str) -> str:
+    if _CLONE.fullmatch(text):
+        return text  # SP7 alone is osterix, and the h of hCD45 a human
     text = _CLONE.sub(" ", text)
     for group in _BRACKETS.findall(text):
         if not _FORM.search(group.strip(" ()[]{}")):
