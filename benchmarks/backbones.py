@@ -10,7 +10,7 @@ import time
 import torch
 
 from kronos_sc import models
-from kronos_sc.models import Model
+from kronos_sc.models import Model, _instructions
 from kronos_sc.models._backbones import BACKBONES
 from kronos_sc.models._ca_mae import CaMae, ChannelViT
 from kronos_sc.models._fit import Fit
@@ -81,7 +81,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.dtype}, {MARKERS} markers × {SIZE} px, pixels in memory")
     print("\n| model | weights | parameters | tokens per cell | cells/s | ratio to `kronos-untrained` |\n|---|---|---|---|---|---|")
     reference = models.load("kronos-untrained").at(torch.device("cpu"), dtype)
-    with torch.inference_mode():
+    with torch.inference_mode(), _instructions.products(dtype, torch.device("cpu")):
         beside = inputs(reference, dtype)
         round_of(reference, *beside, "marker", 0)
         for name in ["kronos-untrained", *names, *options.model]:

@@ -7,7 +7,7 @@ import time
 import torch
 
 from kronos_sc import models
-from kronos_sc.models import KronosViT
+from kronos_sc.models import KronosViT, _instructions
 from kronos_sc.models._runner import auto_batch
 
 SIDE = 2048
@@ -38,8 +38,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; matrix product {SIDE}³; official blocks; best call of each round")
-    with torch.inference_mode():
-        for dtype in (torch.float32, torch.bfloat16):
+    for dtype in (torch.float32, torch.bfloat16):
+        with torch.inference_mode(), _instructions.products(dtype, torch.device("cpu")):
             model = models.load("kronos-untrained", blocks="official").at(torch.device("cpu"), dtype)
             net = model.net
             a = torch.randn(SIDE, SIDE).to(dtype)

@@ -149,6 +149,30 @@ def test_gradients_come_back_in_the_format(draw):
         assert float((got.double() - want).norm() / want.norm()) < 2**-7
 
 
+@pytest.mark.slow(5)
+def test_compiled_layers_compute_in_float32_too(draw):
+    """`parallel.compile` of the trainer: torch traces the products as this context makes them, forward and backward."""
+    layers = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.GELU(), torch.nn.Linear(32, 8)).bfloat16()
+    compiled = copy.deepcopy(layers)
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled.compile(dynamic=True, backend=backend)
+    x = draw(4, 16).bfloat16()
+    with _instructions._InFloat32(torch.bfloat16):
+        results = [net(x) for net in (layers, compiled)]
+        for result in results:
+            result.float().square().sum().backward()
+    assert torch.equal(*results)
+    for one, other in zip(layers.parameters(), compiled.parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad)
+    casts = [node for graph in graphs for node in graph.graph.nodes if node.target in ("float", "to")]
+    assert len(casts) == 2 * 4  # of each layer input, weight and bias to float32, and the output back
+
+
 def test_it_holds_for_one_thread_alone():
     ours = []
     other = threading.Thread(target=lambda: ours.append(torch.overrides._get_current_function_mode()))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from kronos_sc._core.instructions import usable
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _NEEDED = {torch.bfloat16: ("amx_bf16", "avx512_bf16"), torch.float16: ("amx_fp16", "avx512_fp16")}
 _ONEDNN_KNOWS = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
-# Everything that multiplies matrices, as functions and as methods.
+# What networks multiply matrices with, as functions and as methods. Others (in place, with out=) are as slow as torch has them.
 _PRODUCTS = {
     F.linear,
     F.bilinear,
@@ -137,9 +137,7 @@ class _InFloat32(TorchFunctionMode):
         return tree_map(self._narrow, func(*wide_args, **wide_kwargs))
 
     def _concerns(self, args: Any, kwargs: Any) -> bool:
-        found = []
-        tree_map(lambda value: found.append(isinstance(value, torch.Tensor) and value.dtype == self.half), (tuple(args), kwargs))
-        return any(found)
+        return any(isinstance(value, torch.Tensor) and value.dtype == self.half for value in tree_leaves((tuple(args), kwargs)))
 
     def _wide(self, value: Any) -> Any:
         return value.float() if isinstance(value, torch.Tensor) and value.dtype == self.half else value
