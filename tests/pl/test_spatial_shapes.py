@@ -302,6 +302,9 @@ def test_wrong_arguments_say_so(grid, arguments, error, message):
 def test_labels_need_pixels(sdata):
     with pytest.raises(ValueError, match=r"labels needs pixels, and a table has none\. Pass the SpatialData"):
         pl.spatial(sdata["table"], labels=True)
+    del sdata["table"].uns["spatialdata_attrs"]
+    with pytest.raises(ValueError, match=r"no region metadata.*Link it with spatialdata\.models\.TableModel\.parse"):
+        pl.spatial(sdata, labels=True)
 
 
 def test_rows_without_a_shape(grid, ax):

@@ -203,7 +203,7 @@ def _marks(table: AnnData, sdata: SpatialData | None, panel: _Panel, how: _How) 
     name = panel.region
     alone = how.size is None and how.spatial_key == "spatial"  # nothing asks for discs
     instances = None
-    if sdata is not None and name is not None:
+    if sdata is not None and (name is not None or how.labels):  # without regions there are no labels either, which this says
         instances = table.obs[annotation(table, name="table").instance_key].to_numpy()[panel.rows]
     if how.labels and instances is not None:
         element = _labels_named(sdata, name, labels=how.labels)
