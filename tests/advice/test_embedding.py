@@ -435,6 +435,10 @@ def test_a_list_that_is_pasted(fails, advice):
     embed(sdata, channels=advice.keyword(message, "channels"))
 
 
+@pytest.mark.row(
+    "named channels that match nothing although a marker is near, or fewer than half that match",
+    "two channels of one marker, one of them of its very name (`CD4`, `CD4 Cy7`)",
+)
 def test_a_warning_keeps_what_was_said_and_is_silent_when_pasted(make, advice):
     sdata = make(channels=("DAPI", "ck CD8 x", "CD4", "CD4 Cy7", "AR"))
     with pytest.warns(UserWarning, match="channel") as caught:

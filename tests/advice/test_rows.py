@@ -10,8 +10,6 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference" / "bad-input.md"
 NOT_FOLLOWED: dict[str, tuple[str, ...]] = {
     "the warning says what was done; there is nothing to do": (
-        "named channels that match nothing although a marker is near, or fewer than half that match",
-        "two channels of one marker, one of them of its very name (`CD4`, `CD4 Cy7`)",
         "names that a spreadsheet made dates of (OCT4 as 4-Oct)",
         "GeoJSON in a zip or gzip, UTF-16, with a byte order mark",
         "`io.write_geojson` of outlines that are empty, flat or not finite",

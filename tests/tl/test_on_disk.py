@@ -52,6 +52,7 @@ CALLS: dict[str, Call] = {
     "tl.stratify": lambda t: ks.tl.stratify(t, "group", case_key="donor", train_size=2, n_splits=2, **REP),
     "tl.transfer": lambda t: ks.tl.transfer(t, reference(t), target="type", C=1.0, max_per_class=20, **REP),
     "get.embedding": lambda t: ks.get.embedding(t, markers=["CD8", "DAPI"]).compute(),
+    "get.feature_names": lambda t: ks.get.feature_names(t),
     "pl.cases": lambda t: offsets(ks.pl.cases(t, "X_kronos[3]", basis="X_kronos", components=(2, 5))),
     "pl.spatial": lambda t: offsets(ks.pl.spatial(t, "X_kronos[3]").ravel()[0]),
 }
