@@ -43,7 +43,7 @@ def made(name: str) -> tuple[Model, str]:
             return VisionModel(small(net), origin.card, fit=Fit(name, "crop", origin.config.patch), key=origin.key), "random"
     if name == "kronos":  # the same network with the blocks that the released package runs
         return models.load("kronos-untrained", blocks="official"), "random"
-    model = models.load(name)
+    model = models.load(name, blocks="all" if name == "kronos-untrained" else None)
     return model, "random" if model.card.trained is False else "none" if model.net is None else "trained"
 
 
@@ -80,7 +80,7 @@ def main() -> None:
     names = options.only or ["mean-marker", "mean-marker+", "kronos", "ca-mae", *(origin.card.name for origin in BACKBONES)]
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.dtype}, {MARKERS} markers × {SIZE} px, pixels in memory")
     print("\n| model | weights | parameters | tokens per cell | cells/s | ratio to `kronos-untrained` |\n|---|---|---|---|---|---|")
-    reference = models.load("kronos-untrained").at(torch.device("cpu"), dtype)
+    reference = models.load("kronos-untrained", blocks="all").at(torch.device("cpu"), dtype)
     with torch.inference_mode(), _instructions.products(dtype, torch.device("cpu")):
         beside = inputs(reference, dtype)
         round_of(reference, *beside, "marker", 0)

@@ -75,7 +75,8 @@ def artifacts(options: argparse.Namespace) -> None:
     import kronos_sc
     from kronos_sc import models, tl
 
-    model = models.load(options.model, weights=options.weights)
+    blocks = "all" if options.model == "kronos-untrained" else None
+    model = models.load(options.model, weights=options.weights, blocks=blocks)
     kronos_sc.settings.progress = False
     how = tl.DenseOptions(precision="float32", max_tokens=options.tokens)
     for kinds in (KINDS, *((kind,) for kind in KINDS)):

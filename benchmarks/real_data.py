@@ -68,7 +68,7 @@ def add_plus(sdata: SpatialData, channels: dict | None) -> None:
 
 def encoders(options: argparse.Namespace) -> dict[str, ks.models.Model]:
     """Return the models to compare by the name of their row; KRONOS and its kin with the blocks of the released package."""
-    found = {"kronos-untrained": ks.models.load("kronos-untrained")}
+    found = {"kronos-untrained": ks.models.load("kronos-untrained", blocks="all")}
     if options.dinov2:
         found["dinov2-s14"] = ks.models.load("dinov2-s14", weights=options.dinov2)
     found |= {Path(name).name: ks.models.load(name) for name in options.model}

@@ -31,7 +31,7 @@ def test_untrained_weights_are_always_the_same():
     one, other = models.load("kronos-untrained"), models.load("kronos-untrained")
     state = other.net.state_dict()
     assert all(value.equal(state[key]) for key, value in one.net.state_dict().items())
-    assert one.net.blocks_mode == "all"
+    assert one.net.blocks_mode == "official", "as of the released model, which it stands in for"
 
 
 def test_unknown_name():

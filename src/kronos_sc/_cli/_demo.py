@@ -24,8 +24,7 @@ def demo(
     from kronos_sc._cli import _demo_figures, _demo_page, _demo_steps
 
     start = time.perf_counter()
-    # four blocks instead of twelve: random weights gain nothing from depth
-    encoder = models.load(model, blocks="official" if model == "kronos-untrained" else None)
+    encoder = models.load(model)
     out.mkdir(parents=True, exist_ok=True)
     result = _demo_steps.run(encoder, size=size, seed=seed, say=typer.echo)
     figures = _demo_figures.draw(result, out)

@@ -47,7 +47,7 @@ UNTRAINED = Card(
     licence="BSD-3-Clause",
     trained=False,
     source=f"drawn from seed {_UNTRAINED_SEED}",
-    architecture="vits16, 21.5 M parameters",
+    architecture="vits16, 21.5 M parameters; official blocks by default",
     notes="For demonstrations and tests of the pipeline. Every marker has the same placeholder statistics (mean 0.05, std 0.1).",
 )
 
@@ -69,7 +69,7 @@ def _kronos(*, blocks: str | None, token_overlap: bool | None, **options: Any) -
 def _untrained(*, blocks: str | None, token_overlap: bool | None, **options: Any) -> Model:
     _refuse(UNTRAINED, options, "leave it out")
     with torch.random.fork_rng(devices=[]):  # the user's random state stays as it is
-        net = KronosViT(blocks=blocks or "all", token_overlap=bool(token_overlap))
+        net = KronosViT(blocks=blocks or "official", token_overlap=bool(token_overlap))
     net.reset(torch.Generator().manual_seed(_UNTRAINED_SEED))
     return KronosModel(net, UNTRAINED, paper_vocabulary(mean=0.05, std=0.1))
 
@@ -169,8 +169,8 @@ def load(
         backbone of timm: `timm:NAME`, `timm:hf-hub:owner/name` (needs the extra `timm`).
         A loaded model is returned with the options applied.
     blocks
-        `"official"` runs the first block of each chunk, as the released package does (default for official checkpoints);
-        `"all"` runs every block (default for everything else).
+        `"official"` runs the first block of each chunk, as the released package does (default for official checkpoints and
+        `kronos-untrained`, their stand-in); `"all"` runs every block (default for everything else).
     token_overlap
         Cut tokens every half token: four times the tokens, finer features. Off by default.
     weights
