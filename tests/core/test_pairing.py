@@ -72,6 +72,10 @@ def test_schemes_may_differ(one, other) -> None:
         ("tumour_1_cells", ["tumour_1", "stroma_1"], ["tumour_1"]),
         ("cells_cellpose2_3", ["image_2", "image_3"], ["image_3"]),
         ("cells_3_cellpose2", ["image_2", "image_5"], []),
+        ("image_1_cells_2", ["image_1", "image_2"], ["image_1"]),  # a second segmentation
+        ("A3_cells_v2", ["A2", "A3"], ["A3"]),
+        ("cells_1_2", ["1", "2"], []),
+        ("tile_1_2_v3", ["tile_1", "tile_1_2"], ["tile_1", "tile_1_2"]),
         ("cellpose3_cells", ["image_2", "image_3"], []),  # a version is no sample
         ("CD3_mask", ["image_2", "image_3"], []),  # nor is an antigen
         ("cells_3_cellpose2", ["image_2", "image_3"], ["image_3"]),

@@ -50,6 +50,7 @@ def test_before_an_image_is_converted(make, tmp_path):
     (tmp_path / "panel.csv").write_text("channel,name,keep\n1,DNA_1,1\n2,rb CD3e Cy5,1\n3,DNA_2,1\n4,Blank,1\n")
     for given in (tmp_path / "panel.csv", str(tmp_path / "panel.csv"), np.array(names), pd.Index(names)):
         pd.testing.assert_frame_equal(ks.pp.match_markers(given), panel)
+    assert ks.pp.match_markers(["DAPI", "Blank", "CD3", "Blank"])["channel"].tolist() == ["DAPI", "Blank_1", "CD3", "Blank_2"]
     assert ks.pp.match_markers(names, channels=["DNA_2", "rb CD3e Cy5=CD8"])["marker"].tolist() == ["", "CD8", "DAPI", ""]
     with pytest.raises(FileNotFoundError, match=r"There is no 'panl\.csv' in .*'panel\.csv'.*Correct sdata="):
         ks.pp.match_markers(tmp_path / "panl.csv")

@@ -32,12 +32,15 @@ class NameParts:
         The number that the name ends in after a separator; empty without one.
     words
         The rest.
+    chunks
+        All that stands between separators, in its order.
     """
 
     marks: Marks
     free: Marks
     end: str
     words: frozenset[str]
+    chunks: tuple[str, ...]
 
 
 def name_parts(name: str) -> NameParts:
@@ -63,19 +66,21 @@ def name_parts(name: str) -> NameParts:
                 marks.append(str(int(part)))
             before = part
     last = chunks[-1] if len(chunks) > 1 and chunks[-1].isdecimal() else ""
-    return NameParts(tuple(marks), tuple(free), last.lstrip("0") or last[-1:], frozenset(words))
+    end = last.lstrip("0") or last[-1:]
+    return NameParts(tuple(marks), tuple(free), end, frozenset(words), tuple(chunks))
 
 
 def fitting(name: str, candidates: Iterable[str]) -> list[str]:
     """Return the candidates that belong to an element by their names; several where the names do not tell.
 
     Numbers pair elements, and words alone never do: `tumour_cells` and `tumour_he` may be chance. All marks (numbers, places, single
-    letters) agree; where none agrees in all, those that stand alone do, or the number at the end while the marks of one name are among the
-    other's. Of several that fit, the one whose own words are in the name is meant.
+    letters) agree; where none agrees in all, the candidate is meant whose whole name is in the name (`image_1` in `image_1_cells_2`),
+    else those that stand alone agree, or the number at the end while the marks of one name are among the other's. Of several that fit,
+    the one whose own words are in the name is meant.
     """
     own = name_parts(name)
     others = {candidate: name_parts(candidate) for candidate in candidates}
-    for agree in (_in_all, _in_free, _in_end):
+    for agree in (_in_all, _in_name, _in_free, _in_end):
         if found := {candidate: other for candidate, other in others.items() if agree(own, other)}:
             return _by_words(own, found)
     return []
@@ -88,6 +93,13 @@ def contradict(one: str, other: str) -> bool:
 
 def _in_all(own: NameParts, other: NameParts) -> bool:
     return _has_number(own.marks) and own.marks == other.marks
+
+
+def _in_name(own: NameParts, other: NameParts) -> bool:
+    length = len(other.chunks)
+    parts = (own.chunks[start : start + length] for start in range(len(own.chunks) - length + 1))
+    alone = "".join(other.chunks).isdecimal()  # an image called "1": that number may be another one
+    return not alone and _has_number(other.marks) and other.chunks in parts
 
 
 def _in_free(own: NameParts, other: NameParts) -> bool:

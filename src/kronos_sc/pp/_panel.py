@@ -12,6 +12,7 @@ import pandas as pd
 from kronos_sc import markers
 from kronos_sc._core.checks import listed, repeated
 from kronos_sc._core.resolve import require_spatialdata
+from kronos_sc.markers._distinct import numbered
 from kronos_sc.markers._panel_file import read_channel_names
 from kronos_sc.markers._selection import require_used, selected
 from kronos_sc.patches import raster
@@ -103,7 +104,7 @@ def _names(source: Any, image_key: str | None) -> Sequence[str]:
     if isinstance(source, (str, Path)):
         return read_channel_names(source, argument="sdata")
     if isinstance(source, (list, tuple, np.ndarray, pd.Index, pd.Series)) and all(isinstance(name, str) for name in source):
-        return list(source)
+        return numbered(list(source), "sdata")
     require_spatialdata(source)
     return raster(source, image_key).channels
 
