@@ -98,7 +98,7 @@ def dense_probe(
     A :class:`DenseProbe`, with scores on regions: balanced accuracy, macro F1, average precision, AUROC one-vs-rest with a 95 % interval
     from a bootstrap over groups of regions (five at least; fewer have no interval), and one-vs-one as in the paper. Of two classes there
     are also F1 and average precision of the positive one. A region's probability is the mean over its tokens. Beside raw intensities, both
-    are scored on the regions that hold a token of either.
+    are scored on the regions in which both have a token.
 
     Raises
     ------
