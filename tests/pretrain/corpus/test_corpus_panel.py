@@ -120,7 +120,7 @@ def test_all_that_is_wrong_is_said_at_once(tiff, manifest) -> None:
         (["CD3", "CD8", "CD4"], "DAPI"),
         (["DAPI", "CD3", "new"], "MARKER"),
         (["DAPI", "CD3", "CD8", "CK-EPCAM"], ""),
-        (["DAPI", "CD3", "CD8", "CD3e"], ""),
+        (["DAPI", "CD3-FITC", "CD8", "CD3 Cy7"], ""),
     ],
 )
 def test_the_line_that_is_told_mends_it(tiff, manifest, channels, more) -> None:
