@@ -122,6 +122,7 @@ def test_spread_in_other_ways_it_computes_the_same(tmp_path) -> None:
     assert len({row["speed/marker_tokens_per_s"] / row["speed/images_per_s"] for row in lines(plain)}) > 1
 
 
+@pytest.mark.slow(15)
 def test_killed_and_resumed_it_goes_on_as_if_nothing_had_happened(straight, tmp_path) -> None:
     """kill -9 two steps after the checkpoint: the remaining losses are the same numbers."""
     folder = tmp_path / "run"
@@ -142,7 +143,8 @@ def test_resumed_by_another_number_of_processes(straight, pair, tmp_path) -> Non
             assert found[step] == pytest.approx(wanted[step], rel=2e-3 if step > SAVED + 2 else 1e-4)
 
 
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow(15))])
+@pytest.mark.slow(20)
+@pytest.mark.parametrize("processes", [1, 2])
 def test_asked_to_stop_it_saves_and_leaves_without_an_error(straight, tmp_path, processes: int) -> None:
     """SIGTERM, as a cluster sends it before it takes the machine, and its echo: exit status 0, and nothing is lost."""
     folder = tmp_path / "run"
