@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from kronos_sc._cli import _demo_steps
 
-FIGURES = ("tissue", "types", "clusters", "baseline", "umap_types", "umap_clusters", "patches", "panel")
+FIGURES = ("tissue", "types", "clusters", "baseline", "tsne_types", "tsne_clusters", "patches", "panel")
 
 
 class Page(HTMLParser):

@@ -16,7 +16,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder of the page and its figures.")] = Path("kronos_sc_demo"),
     model: Annotated[str, typer.Option(help="Registered name, folder, or hf-hub:owner/name.")] = "kronos-untrained",
     size: Annotated[int, typer.Option(help="Edge of the simulated image in pixels.")] = 320,
-    seed: Annotated[int, typer.Option(help="Of tissue, clusters and UMAP.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of tissue, clusters and t-SNE.")] = 0,
     debug: Debug = False,
 ) -> None:
     """Simulate a tissue, embed its cells, and write a page that shows every step; no data or download needed."""

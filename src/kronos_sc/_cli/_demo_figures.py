@@ -65,10 +65,10 @@ def draw(result: Result, folder: Path) -> dict[str, Figure]:
     ):
         add(name, alt, beside, lambda ax, column=column: pl.spatial(sdata, column, ax=ax)[0, 0].set_title(""))
     for name, column, alt in (
-        ("umap_types", "cell_type", "UMAP of the embedding, coloured by true cell type."),
-        ("umap_clusters", "cluster", "UMAP of the embedding, coloured by cluster."),
+        ("tsne_types", "cell_type", "t-SNE of the embedding, coloured by true cell type."),
+        ("tsne_clusters", "cluster", "t-SNE of the embedding, coloured by cluster."),
     ):
-        add(name, alt, (5.7, 4.0), lambda ax, column=column: _umap(table, column, ax))
+        add(name, alt, (5.7, 4.0), lambda ax, column=column: _tsne(table, column, ax))
     rows = table.obs["cluster"].nunique()
     add(
         "patches",
@@ -113,16 +113,16 @@ def _figure(name: str, alt: str, size: tuple[float, float], plot: Callable[[Axes
     return Figure(name, alt, images, picture.size)
 
 
-def _umap(table: AnnData, column: str, ax: Axes) -> None:
-    """Draw a UMAP in the colours that the package gives the categories of a column."""
+def _tsne(table: AnnData, column: str, ax: Axes) -> None:
+    """Draw a t-SNE in the colours that the package gives the categories of a column."""
     from kronos_sc.pl import _points
     from kronos_sc.pl._values import values
 
     layer = _points.layer(table, column, values(table, column), None)
-    xy = table.obsm["X_umap"]
+    xy = table.obsm["X_tsne"]
     shades = [*layer.colours.values()]
     ax.scatter(xy[:, 0], xy[:, 1], s=14, linewidths=0, c=[shades[int(code)] for code in layer.values])
     _points.category_legend(ax, layer)
-    ax.set(xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
+    ax.set(xlabel="t-SNE 1", ylabel="t-SNE 2", xticks=[], yticks=[])
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -33,7 +33,7 @@ class Result:
     Parameters
     ----------
     sdata
-        Tissue, cells and table, with the embedding, UMAP and clusters in it.
+        Tissue, cells and table, with the embedding, t-SNE and clusters in it.
     card
         Of the model.
     key
@@ -92,8 +92,8 @@ def run(model: Model, *, size: int, seed: int, say: Callable[[str], object]) -> 
         table.obs[column] = named_after(labels, types)
         ari[name] = rand_index(types.cat.codes.to_numpy(), labels)
     lap("PCA and k-means")
-    umap(table, f"X_{model.key}_pca", seed)
-    lap("neighbours and UMAP")
+    table.obsm["X_tsne"] = tsne(table.obsm[f"X_{model.key}_pca"], seed)
+    lap("t-SNE")
     return Result(sdata, model.card, model.key, (size, size), len(types.cat.categories), ari, seconds)
 
 
@@ -155,9 +155,9 @@ def named_after(labels: np.ndarray, types: pd.Series) -> pd.Categorical:
     return pd.Categorical([names[place[label]] for label in labels], categories=names)
 
 
-def umap(table: AnnData, slot: str, seed: int) -> Any:
-    """Add a UMAP; neighbours go to a slot of their own."""
-    import scanpy as sc
+def tsne(reduced: np.ndarray, seed: int) -> np.ndarray:
+    """Return a t-SNE (float32, two columns); UMAP would spend twenty seconds of the first minute on its own compilation."""
+    from sklearn.manifold import TSNE
 
-    sc.pp.neighbors(table, use_rep=slot, key_added="kronos_neighbors", random_state=seed)
-    sc.tl.umap(table, neighbors_key="kronos_neighbors", random_state=seed)
+    perplexity = min(30, (len(reduced) - 1) / 3)
+    return TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(reduced)
