@@ -19,8 +19,8 @@ def pytest_configure() -> None:
     """The folder of real images by its whole name, because manifests and commands read it from elsewhere; no time limits; an ear for Ctrl-C."""
     if folder := os.environ.get("KRONOS_SC_TEST_DATA"):
         os.environ["KRONOS_SC_TEST_DATA"] = str(Path(folder).resolve())
-    # One thread, here and in processes started from here: tests are small, and several compare bytes. With more threads and without
-    # AVX-512, the last digit of a product differs from run to run.
+    # One thread, here and in processes started from here: tests are small, and several compare bytes of runs with different numbers of
+    # threads, which without AVX-512 differ in their last digits.
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     # hypothesis fails an example that takes 200 ms, which says how busy the machine is
