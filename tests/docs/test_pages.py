@@ -18,6 +18,14 @@ PAGES = sorted(
     for path in [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")]
     if BLOCK.search(path.read_text(encoding="utf-8")) and "_build" not in path.parts
 )
+SLOW = {"docs/reference/cheatsheet.md": 50, "docs/how-to/clusters.md": 12}  # seconds
+
+
+def pages():
+    """Pages as parameters, those that take long marked so."""
+    for page in PAGES:
+        name = page.relative_to(REPOSITORY).as_posix()
+        yield pytest.param(page, id=name, marks=[pytest.mark.slow(SLOW[name])] if name in SLOW else [])
 
 
 @pytest.fixture
@@ -29,7 +37,7 @@ def settings():
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
+@pytest.mark.parametrize("page", pages())
 def test_code_on_the_page_runs(page: Path, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: None) -> None:
     monkeypatch.chdir(shutil.copytree(files, tmp_path / "work"))
     monkeypatch.setattr("kronos_sc.models._registry._REGISTRY", dict(ks.models._registry._REGISTRY))

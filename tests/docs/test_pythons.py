@@ -51,7 +51,7 @@ def test_prereleases_are_tried_weekly() -> None:
 
 def test_the_jobs_run_what_ci_runs() -> None:
     script = (REPOSITORY / ".ci/run").read_text(encoding="utf-8")
-    everything = 'pytest -m "not network" -n auto --dist loadfile'
+    everything = 'pytest -m "not network" -n auto --dist loadfile --max-worker-restart=0'
     for command in [everything, "ruff check .", "ruff format --check .", "sphinx-build -W --keep-going -q"]:
         assert command in script
     assert commands("test")[-1] == commands("prereleases")[-1] == everything

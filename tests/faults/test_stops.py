@@ -78,6 +78,7 @@ def test_stopped(case, monkeypatch, act, error, turn):
     case.check(case.embed(sdata))
 
 
+@pytest.mark.slow(8)
 def test_ctrl_c_at_random_moments(case):
     """The signal comes at any time of the call, from another thread; the end is the same."""
     rng = np.random.default_rng(8)

@@ -154,8 +154,8 @@ def test_stores_that_are_no_folder_are_read_through_zarr():
 
 @settings(max_examples=25)
 @given(
-    shape=st.tuples(*[st.integers(1, 40)] * 3),
-    chunk=st.tuples(*[st.integers(1, 17)] * 3),
+    shape=st.tuples(*[st.integers(1, 20)] * 3),  # with chunks of one pixel, 8,000 files
+    chunk=st.tuples(*[st.integers(1, 11)] * 3),
     shard=st.none() | st.tuples(*[st.integers(1, 4)] * 3),
     data=st.data(),
 )

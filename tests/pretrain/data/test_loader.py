@@ -31,8 +31,17 @@ def corpus(written) -> Corpus:
     return Corpus.open(written.folder)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _only_what_comes_now_is_collected():
+    """What other tests have left is a second's work for each collection below."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
-def _nothing_is_left():
+def _nothing_is_left(_only_what_comes_now_is_collected):
     """No process and no thread outlives a test."""
     processes, threads = set(multiprocessing.active_children()), set(threading.enumerate())
     yield
