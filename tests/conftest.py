@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import signal
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,9 +23,6 @@ def pytest_configure() -> None:
     # threads, which without AVX-512 differ in their last digits.
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    # torch keeps what it compiles, and takes it from there for other instructions too: code for AVX2 then runs over the ends of arrays
-    kernels = f"kronos-sc-tests-{os.environ.get('ATEN_CPU_CAPABILITY', 'native')}"
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir(), f"{kernels}-{getpass.getuser()}")))
     # hypothesis fails an example that takes 200 ms, which says how busy the machine is
     hypothesis.settings.register_profile("any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
     hypothesis.settings.load_profile("any machine")

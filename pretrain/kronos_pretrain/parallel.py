@@ -144,6 +144,8 @@ def shard(network: Network, config: Config, procs: Processes, *, learns: bool) -
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
     network.to(procs.device).requires_grad_(learns)
     blocks = [network.backbone.block(index) for index in network.backbone.running]
+    if config.parallel.compile:
+        _keep_kernels_apart()
     for block in blocks:
         # on processors the model's inference kernels, which a network that never learns runs through, cannot be compiled
         if config.parallel.compile and (learns or procs.device.type != "cpu"):
@@ -156,6 +158,17 @@ def shard(network: Network, config: Config, procs: Processes, *, learns: bool) -
     fully_shard(network, mesh=procs.mesh, mp_policy=policy, reshard_after_forward=not learns)
     register_fsdp_forward_method(network, "frozen")
     return network
+
+
+def _keep_kernels_apart() -> None:
+    """Let torch's cache of compiled code tell instruction sets apart.
+
+    On its own, it hands code made for AVX2 to a process that has AVX-512 (machines that share TORCHINDUCTOR_CACHE_DIR, or one machine with
+    and without ATEN_CPU_CAPABILITY); translated for the wider registers, that code writes past the ends of arrays.
+    """
+    caches, capability = getattr(torch.compiler, "config", None), torch.backends.cpu.get_cpu_capability()
+    if capability not in getattr(caches, "cache_key_tag", capability):  # torch 2.6 has no tag
+        caches.cache_key_tag += capability
 
 
 def accumulate(network: FSDPModule, *, last: bool) -> None:

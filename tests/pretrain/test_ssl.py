@@ -116,6 +116,15 @@ def test_compiled_blocks_compute_the_same(alone, small) -> None:
     assert found[1] == pytest.approx(found[0], rel=1e-4)
 
 
+@pytest.mark.parametrize("own", ["", "mine"])
+def test_compiled_code_is_kept_apart_by_instruction_set(alone, own) -> None:
+    """torch's cache gave code for AVX2 to a process with AVX-512, where it wrote past the ends of arrays."""
+    with torch.compiler.config.patch(cache_key_tag=own):
+        for _ in range(2):
+            alone(parallel={"compile": True})
+        assert torch.compiler.config.cache_key_tag == own + torch.backends.cpu.get_cpu_capability()
+
+
 def test_passes_of_a_step_add_up(alone, small) -> None:
     """Gradient accumulation: two passes of two samples are one of four, but for KoLeo, which sees the samples of a pass."""
     whole, parts = alone(loss={"koleo": 0.0}), alone(loss={"koleo": 0.0}, parallel={"micro_batch": 2})
