@@ -41,7 +41,7 @@ def _only_what_comes_now_is_collected():
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left(_only_what_comes_now_is_collected):
+def _nothing_is_left():
     """No process and no thread outlives a test."""
     processes, threads = set(multiprocessing.active_children()), set(threading.enumerate())
     yield
