@@ -199,10 +199,15 @@ class EmbeddingStore:
         """Keep the record of a store whose blocks are all there, in place of an earlier one."""
         import zarr
         from anndata.io import write_elem
+        from zarr.storage import MemoryStore
 
         work = self.path / PARTS / f"record-{secrets.token_hex(4)}"
+        files: dict[str, Any] = {}
         with quiet():
-            write_elem(zarr.create_group(work, zarr_format=3), _RECORD, record)
+            write_elem(zarr.create_group(MemoryStore(files), zarr_format=3), _RECORD, record)
+        for name, content in files.items():  # a hundred small ones: zarr would open each several times
+            (work / name).parent.mkdir(parents=True, exist_ok=True)
+            (work / name).write_bytes(content.to_bytes())
         on_disk(work)
         shutil.rmtree(self.path / _RECORD, ignore_errors=True)
         (work / _RECORD).rename(self.path / _RECORD)

@@ -18,7 +18,7 @@ from kronos_sc.patches._source import Want, around, source, view
 from kronos_sc.patches._stored import in_words, stored_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from kronos_sc.patches._plan import Block, Plan, Rect
     from kronos_sc.patches._source import Lazy, Stored
@@ -137,19 +137,47 @@ def _loaded(plan: Plan, block: Block, pixels: np.ndarray, labels: np.ndarray | N
     return LoadedBlock(block.index, block.units, pixels, labels, y, x, inside, units.size, ids)
 
 
+def windows(plan: Plan, wanted: Iterable[tuple[int, Rect]]) -> Iterator[np.ndarray]:
+    """Yield single pieces of an image (rows, columns), each of a channel and an extent inside the image.
+
+    Parameters
+    ----------
+    plan
+        Whose image is read; its blocks play no part.
+    wanted
+        Numbers of channels of the image, and extents.
+
+    Raises
+    ------
+    OSError
+        If a piece cannot be decoded; names channel and extent.
+    """
+    pixels_of = source(plan.image.data)
+    return (_window(plan, pixels_of, channel, rect) for channel, rect in wanted)
+
+
+def _window(plan: Plan, pixels_of: Stored | Lazy, channel: int, rect: Rect) -> np.ndarray:
+    out = np.zeros((1, *rect.shape), plan.image.data.dtype.newbyteorder("="))
+    try:
+        pixels_of.fill((channel,), [Want(rect, ((rect, out),))], map)
+    except Exception as error:
+        where = f"channel {plan.image.channels[channel]!r}, rows {rect.y0}–{rect.y1}, columns {rect.x0}–{rect.x1}"
+        msg = (
+            f"Image {plan.image.name!r} could not be decoded at {where}: {type(error).__name__}: {error}. "
+            f"{_AS_IT_WAS} Restore that chunk, or write the image again from its source."
+        )
+        raise OSError(msg) from error
+    return out[0]
+
+
 def _undecodable(plan: Plan, pixels_of: Stored | Lazy, rects: list[Rect], error: Exception) -> OSError:
     """Return an error that names the first channel and chunk that cannot be decoded."""
     for rect in rects:
         for channel in plan.channels:
-            out = np.zeros((1, *rect.shape), plan.image.data.dtype.newbyteorder("="))
             try:
-                pixels_of.fill((channel,), [Want(rect, ((rect, out),))], map)
-            except Exception as found:  # noqa: BLE001 - whatever the codec raises, this is the chunk to name
-                where = f"channel {plan.image.channels[channel]!r}, rows {rect.y0}–{rect.y1}, columns {rect.x0}–{rect.x1}"
-                return OSError(
-                    f"Image {plan.image.name!r} could not be decoded at {where}: {type(found).__name__}: {found}. "
-                    f"{_AS_IT_WAS} Restore that chunk, or write the image again from its source."
-                )
+                _window(plan, pixels_of, channel, rect)
+            except OSError as found:
+                return found
     return OSError(f"Image {plan.image.name!r} could not be decoded: {type(error).__name__}: {error}. {_AS_IT_WAS}")
 
 

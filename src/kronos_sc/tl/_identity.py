@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kronos_sc import patches
 from kronos_sc._store import names_sha256
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
 
-    from kronos_sc import models, patches
+    from kronos_sc import models
     from kronos_sc.tl._jobs import Job
 
 _SAMPLES = 16  # windows per image whose pixels are compared
@@ -69,27 +72,18 @@ def _region(job: Job) -> dict[str, Any]:
     }
 
 
-def _samples(plan: patches.Plan, units: patches.Units) -> list[np.ndarray]:
-    """Return raw pixels of evenly spread windows; the channels take turns."""
-    image = plan.image
+def _samples(plan: patches.Plan, units: patches.Units) -> Iterator[np.ndarray]:
+    """Yield raw pixels of evenly spread windows; the channels take turns."""
     order = np.lexsort((units.x, units.y))
     some = order[np.linspace(0, len(units) - 1, min(_SAMPLES, len(units))).astype(int)]
-    out = []
+    image = patches.Rect(0, plan.image.shape[0], 0, plan.image.shape[1])
+    wanted = []
     for turn, unit in enumerate(some.tolist()):
-        channel = plan.channels[turn % len(plan.channels)]
         y, x = int(units.y[unit]), int(units.x[unit])
-        rows, columns = (slice(max(0, start), min(start + units.size, end)) for start, end in zip((y, x), image.shape, strict=True))
-        try:
-            pixels = np.asarray(image.data[channel, rows, columns].compute(scheduler="synchronous"))
-        except Exception as error:
-            where = f"channel {image.channels[channel]!r}, rows {rows.start}–{rows.stop}, columns {columns.start}–{columns.stop}"
-            msg = (
-                f"Image {image.name!r} could not be decoded at {where}: {type(error).__name__}: {error}. "
-                "The SpatialData is as it was. Restore that chunk, or write the image again from its source."
-            )
-            raise OSError(msg) from error
-        out.append(np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<")))
-    return out
+        if inside := patches.Rect(y, y + units.size, x, x + units.size).meet(image):
+            wanted.append((plan.channels[turn % len(plan.channels)], inside))
+    for pixels in patches.windows(plan, wanted):
+        yield np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
 
 
 def _sha(*parts: np.ndarray) -> str:
