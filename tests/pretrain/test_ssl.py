@@ -116,6 +116,7 @@ def test_compiled_blocks_compute_the_same(alone, small) -> None:
     assert found[1] == pytest.approx(found[0], rel=1e-4)
 
 
+@pytest.mark.skipif(not hasattr(getattr(torch.compiler, "config", None), "cache_key_tag"), reason="torch 2.6 has no tag for its cache")
 @pytest.mark.parametrize("own", ["", "mine"])
 def test_compiled_code_is_kept_apart_by_instruction_set(alone, own) -> None:
     """torch's cache gave code for AVX2 to a process with AVX-512, where it wrote past the ends of arrays."""

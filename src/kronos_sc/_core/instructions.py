@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +20,20 @@ _LEFT_OUT_BY = {
     "amx_fp16": _WITHOUT_TILES | {"AVX512_CORE_AMX", "AVX10_1_512_AMX"},
 }
 
+_ASKED_BEFORE = {"amx_bf16": "_is_amx_tile_supported", "avx512_bf16": "_is_avx512_bf16_supported"}  # before torch could list them
+
+
+def capabilities(cpu: Any) -> Mapping[str, object]:
+    """Return the instruction sets of the processor by torch's names; the process may be told to use fewer of them.
+
+    Parameters
+    ----------
+    cpu
+        The module `torch.cpu`.
+    """
+    listed = getattr(cpu, "get_capabilities", dict)()
+    return listed or {name: bool(getattr(cpu, asks, bool)()) for name, asks in _ASKED_BEFORE.items()}
+
 
 def usable(capabilities: Mapping[str, object], *names: str) -> bool:
     """Return whether matrix products of this process may use one of some instruction sets.
@@ -27,7 +41,7 @@ def usable(capabilities: Mapping[str, object], *names: str) -> bool:
     Parameters
     ----------
     capabilities
-        What the processor has, as `torch.cpu.get_capabilities()` reads it. It knows nothing of the limit that users set, to compare
+        What the processor has, as :func:`capabilities` returns it. It knows nothing of the limit that users set, to compare
         machines or to imitate one.
     names
         Instruction sets by torch's names: `"avx512_bf16"`, `"avx512_fp16"`, `"amx_bf16"`, `"amx_fp16"`.

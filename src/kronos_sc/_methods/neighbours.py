@@ -19,7 +19,7 @@ from numba import get_num_threads
 
 from kronos_sc._core.arrays import writable
 from kronos_sc._core.checks import one_of, positive_integer
-from kronos_sc._core.instructions import usable
+from kronos_sc._core.instructions import capabilities, usable
 from kronos_sc._core.progress import bar
 from kronos_sc._methods.screen import bfloat16_shift, inverse_lengths, prepare, settle
 
@@ -276,7 +276,4 @@ def _has(*names: str) -> bool:
     """Return whether this process may use one of some instruction sets, by torch's names; loads torch."""
     import torch
 
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    if not capabilities:  # before torch could list them
-        capabilities = {"amx_bf16": getattr(torch.cpu, "_is_amx_tile_supported", bool)()}
-    return usable(capabilities, *names)
+    return usable(capabilities(torch.cpu), *names)

@@ -81,10 +81,13 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 def further_scores(true: np.ndarray, proba: np.ndarray, positive: int | None) -> dict[str, float]:
     """Return AUROC one-vs-one, and F1 and average precision of the positive class; NaN without one, or without a region of it."""
-    table = metrics.per_class(true, proba).set_index("class")
-    there = positive is not None and positive in table.index
-    own = {name: float(table.at[positive, name]) if there else np.nan for name in ("f1", "average_precision")}
-    return {"auroc_ovo": metrics.scores(true, proba)["auroc_ovo"]} | own
+    return {"auroc_ovo": metrics.scores(true, proba)["auroc_ovo"]} | _of_class(metrics.per_class(true, proba), positive)
+
+
+def _of_class(table: pd.DataFrame, positive: int | None) -> dict[str, float]:
+    """Return F1 and average precision of a class from the scores of each; NaN where it is not among them."""
+    row = table[table["class"] == positive]
+    return {name: float(row[name].iloc[0]) if len(row) else np.nan for name in ("f1", "average_precision")}
 
 
 def scores(
@@ -110,5 +113,6 @@ def scores(
     table = table.assign(auroc=area, auroc_low=[low for low, _ in bounds], auroc_high=[high for _, high in bounds])
     low, high = interval(np.mean(draws, axis=0))
     kept = {name: row[name] for name in ("balanced_accuracy", "macro_f1", "macro_ap")}
+    added = {"auroc_ovo": row["auroc_ovo"]} | _of_class(table, positive)
     curve = {"auroc": float(np.mean(area)), "auroc_low": low, "auroc_high": high}
-    return {"n_groups": n_groups} | kept | curve | further_scores(true, proba, positive), table
+    return {"n_groups": n_groups} | kept | curve | added, table

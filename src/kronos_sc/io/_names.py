@@ -10,7 +10,7 @@ from kronos_sc._core.log import info
 from kronos_sc._core.paths import existing
 from kronos_sc._core.warn import warn
 from kronos_sc.markers._distinct import numbered
-from kronos_sc.markers._panel_file import Panel, read_panel
+from kronos_sc.markers._panel_file import PanelFile, read_panel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kronos_sc.io._open import Source
 
 
-def given_names(channels: Sequence[str] | str | Path | None) -> Panel | None:
+def given_names(channels: Sequence[str] | str | Path | None) -> PanelFile | None:
     """Return the names that a user gave, as a list or as the path of a file that holds them."""
     if channels is None:
         return None
@@ -28,10 +28,10 @@ def given_names(channels: Sequence[str] | str | Path | None) -> Panel | None:
     if wrong := [name for name in names if not isinstance(name, str) or not name.strip()]:
         msg = f"channels must be names, got {listed(wrong)} among {len(names)}. Pass one text per channel, as in channels=['DAPI', 'CD3']."
         raise TypeError(msg)
-    return Panel("channels=", tuple(name.strip() for name in names), tuple(range(1, len(names) + 1)))
+    return PanelFile("channels=", tuple(name.strip() for name in names), tuple(range(1, len(names) + 1)))
 
 
-def channel_names(source: Source, given: Panel | None) -> list[str]:
+def channel_names(source: Source, given: PanelFile | None) -> list[str]:
     """Return one distinct name per channel, or raise a ValueError."""
     count = source.levels[0].shape[0]
     if given is not None:

@@ -68,8 +68,13 @@ def names_left_out(panel: pd.DataFrame) -> str | None:
 
 def _best(row: Any) -> str:
     """Return what to propose: the nearest marker for a name that nobody knows; another protein is never taken for its kin."""
-    return row.near.split(", ")[0] if row.near and row.note == UNKNOWN else "unseen"
+    return row.near.split(", ")[0] if _is_near_a_marker(row) else "unseen"
 
 
 def _described(row: Any) -> str:
-    return f"{row.channel!r} ({f'near {row.near}' if row.near and row.note == UNKNOWN else row.note})"
+    why = f"near {row.near}" if _is_near_a_marker(row) else row.note
+    return f"{row.channel!r} ({why})"
+
+
+def _is_near_a_marker(row: Any) -> bool:
+    return row.near != "" and row.note == UNKNOWN

@@ -1,4 +1,4 @@
-"""Panel files: which row names which channel, which rows are in the image, and in which order.
+"""PanelFile files: which row names which channel, which rows are in the image, and in which order.
 
 Tables of steinbock, MCMICRO, CODEX, HTAN and of people's own spreadsheets come in here and leave as names in the order of the planes.
 """
@@ -57,7 +57,7 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Panel:
+class PanelFile:
     """The names of a file, or of a list, in the order of the planes.
 
     Parameters
@@ -140,7 +140,7 @@ def read_channel_names(path: str | Path, *, argument: str = "channels") -> list[
     return read_panel(existing(path, argument=argument)).names()
 
 
-def read_panel(path: Path) -> Panel:
+def read_panel(path: Path) -> PanelFile:
     """Read a panel file, or raise a ValueError that says what is wrong with it."""
     records = read_records(path, _is_header)
     if not records.rows:
@@ -153,7 +153,7 @@ def read_panel(path: Path) -> Panel:
         names, rows = unfolded(records.header, records.rows, path)
         used = tuple(position for position, name in enumerate(names) if name)
         selections = (Selection("an empty cell", used),) if len(used) < len(names) else ()
-        return Panel(path.name, tuple(name or "Blank" for name in names), tuple(rows), selections, cyclic=True)
+        return PanelFile(path.name, tuple(name or "Blank" for name in names), tuple(rows), selections, cyclic=True)
     return _table(records.header, _fitted(records, path), path)
 
 
@@ -178,7 +178,7 @@ def _fitted(records: Records, path: Path) -> tuple[Record, ...]:
     raise ValueError(msg)
 
 
-def _table(header: Record, rows: tuple[Record, ...], path: Path) -> Panel:
+def _table(header: Record, rows: tuple[Record, ...], path: Path) -> PanelFile:
     """Return the panel of a table of one row per channel."""
     columns = {squeezed(cell): place for place, cell in reversed(list(enumerate(header.cells)))}
     texts = [name for name in _NAMES if name in columns and not _is_number_column(rows, columns[name])]
@@ -199,7 +199,7 @@ def _table(header: Record, rows: tuple[Record, ...], path: Path) -> Panel:
         )
     _warn_of_dates(names, [record.row for record in rows], path)
     cyclic = any(name in columns for name in CYCLE_TITLES)
-    return Panel(path.name, tuple(names[old] for old in order), tuple(rows[old].row for old in order), moved, cyclic)
+    return PanelFile(path.name, tuple(names[old] for old in order), tuple(rows[old].row for old in order), moved, cyclic)
 
 
 def _is_number_column(rows: Sequence[Record], column: int) -> bool:
@@ -242,7 +242,7 @@ def _selections(header: Record, rows: Sequence[Record], columns: dict[str, int])
     return [one for one in found if one.rows]
 
 
-def _without_header(rows: Sequence[Record], path: Path) -> Panel:
+def _without_header(rows: Sequence[Record], path: Path) -> PanelFile:
     """Return the panel of a file that names no column: names alone, or names beside numbers, or all names in one line."""
     width = max(len(record.cells) for record in rows)
     used = [column for column in range(width) if any(record.cell(column) for record in rows)]
@@ -252,7 +252,7 @@ def _without_header(rows: Sequence[Record], path: Path) -> Panel:
         rows = _unlisted(rows)
     if len(rows) == 1 and len(texts) > 1:
         names = tuple(cell for cell in rows[0].cells if cell)
-        return Panel(path.name, names, (rows[0].row,) * len(names))
+        return PanelFile(path.name, names, (rows[0].row,) * len(names))
     if len(texts) != 1:
         first = rows[0].cells
         msg = (
@@ -264,7 +264,7 @@ def _without_header(rows: Sequence[Record], path: Path) -> Panel:
     header = Record(0, tuple("channel_number" if [column] == beside else "" for column in range(width)))
     order = channel_order(header, rows, {"channelnumber": beside[0]} if len(beside) == 1 else {}, [], path)
     names = tuple(rows[old].cell(texts[0]) for old in order)
-    return Panel(path.name, tuple("" if is_empty(name) else name for name in names), tuple(rows[old].row for old in order))
+    return PanelFile(path.name, tuple("" if is_empty(name) else name for name in names), tuple(rows[old].row for old in order))
 
 
 def _unlisted(rows: Sequence[Record]) -> Sequence[Record]:

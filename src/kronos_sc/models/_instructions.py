@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from kronos_sc._core import instructions
 from kronos_sc._core.instructions import usable
 
 if TYPE_CHECKING:
@@ -69,11 +70,7 @@ def multiplies(dtype: torch.dtype) -> bool:
 @cache
 def capabilities() -> Mapping[str, object]:
     """Return the instruction sets of the processor by torch's names; the process may be told to use fewer of them."""
-    found = getattr(torch.cpu, "get_capabilities", dict)()
-    if found:
-        return found
-    older = {"amx_bf16": "_is_amx_tile_supported", "avx512_bf16": "_is_avx512_bf16_supported"}  # before torch could list them
-    return {name: bool(getattr(torch.cpu, asks, bool)()) for name, asks in older.items()}
+    return instructions.capabilities(torch.cpu)
 
 
 def limited() -> bool:
