@@ -10,13 +10,14 @@ import time
 import torch
 
 from kronos_sc import models
-from kronos_sc.models import Model, _instructions
-from kronos_sc.models._backbones import BACKBONES
-from kronos_sc.models._ca_mae import CaMae, ChannelViT
-from kronos_sc.models._fit import Fit
-from kronos_sc.models._plain_vit import PlainViT
-from kronos_sc.models._runner import auto_batch
-from kronos_sc.models._vision import VisionModel
+from kronos_sc.models import Model
+from kronos_sc.models.encoders.backbones import BACKBONES
+from kronos_sc.models.encoders.resize import Fit
+from kronos_sc.models.encoders.vision import VisionModel
+from kronos_sc.models.inference import instructions
+from kronos_sc.models.inference.runner import auto_batch
+from kronos_sc.models.nets.ca_mae import CaMae, ChannelViT
+from kronos_sc.models.nets.plain_vit import PlainViT
 
 MARKERS, SIZE = 18, 64
 
@@ -81,7 +82,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.dtype}, {MARKERS} markers × {SIZE} px, pixels in memory")
     print("\n| model | weights | parameters | tokens per cell | cells/s | ratio to `kronos-untrained` |\n|---|---|---|---|---|---|")
     reference = models.load("kronos-untrained", blocks="all").at(torch.device("cpu"), dtype)
-    with torch.inference_mode(), _instructions.products(dtype, torch.device("cpu")):
+    with torch.inference_mode(), instructions.products(dtype, torch.device("cpu")):
         beside = inputs(reference, dtype)
         round_of(reference, *beside, "marker", 0)
         for name in ["kronos-untrained", *names, *options.model]:

@@ -14,8 +14,8 @@ from store import MARKERS, tissue_store
 
 import kronos_sc
 from kronos_sc import models
-from kronos_sc.models import _instructions
-from kronos_sc.models._runner import auto_batch
+from kronos_sc.models.inference import instructions
+from kronos_sc.models.inference.runner import auto_batch
 
 SIZE = 64
 
@@ -27,7 +27,7 @@ def bare(model: models.Model, dtype: torch.dtype, units: int, device: torch.devi
     x = torch.randn(batch, MARKERS, SIZE, SIZE, device=device).to(dtype)
     ids = torch.arange(128, 128 + MARKERS, device=device).expand(batch, -1)
     passes = -(-units // batch)
-    with torch.inference_mode(), _instructions.products(dtype, device):
+    with torch.inference_mode(), instructions.products(dtype, device):
         net(x, ids)
         _finish(device)
         start = time.perf_counter()

@@ -7,8 +7,9 @@ import time
 import torch
 
 from kronos_sc import models
-from kronos_sc.models import KronosViT, _instructions
-from kronos_sc.models._runner import auto_batch
+from kronos_sc.models import KronosViT
+from kronos_sc.models.inference import instructions
+from kronos_sc.models.inference.runner import auto_batch
 
 SIDE = 2048
 
@@ -39,7 +40,7 @@ def main() -> None:
     options = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; matrix product {SIDE}³; official blocks; best call of each round")
     for dtype in (torch.float32, torch.bfloat16):
-        with torch.inference_mode(), _instructions.products(dtype, torch.device("cpu")):
+        with torch.inference_mode(), instructions.products(dtype, torch.device("cpu")):
             model = models.load("kronos-untrained", blocks="official").at(torch.device("cpu"), dtype)
             net = model.net
             a = torch.randn(SIDE, SIDE).to(dtype)

@@ -11,10 +11,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
+from kronos_sc._analysis import probe as _probe
 from kronos_sc._core.representation import Representation
 from kronos_sc._core.target import Target
 from kronos_sc._methods.splits import Split
-from kronos_sc.tl import _probe
 
 
 def simulate(classes: int, units: int, features: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ from kronos_pretrain.network import Network
 from kronos_pretrain.optim import parameter_groups
 from kronos_pretrain.schedule import schedules
 from kronos_pretrain.trainer import Trainer
-from kronos_sc.models import _instructions
+from kronos_sc.models.inference import instructions
 
 MARKERS = (4, 140, 200)
 
@@ -168,7 +168,7 @@ def main() -> None:
             times: dict[str, list[float]] = {"ours": [], "reference": []}
             for step in range(options.steps + 1):
                 started = time.perf_counter()
-                with _instructions.products(getattr(torch, precision), procs.device):
+                with instructions.products(getattr(torch, precision), procs.device):
                     ours = trainer.take_step(reader, stop).losses["total"]
                 trainer.step += 1
                 times["ours"].append(time.perf_counter() - started)

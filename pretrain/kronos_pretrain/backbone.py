@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from kronos_pretrain.config.schema import Model
     from kronos_pretrain.data.batch import Crops
-    from kronos_sc.models._layers import Attention, Block, LayerScale
+    from kronos_sc.models.nets.layers import Attention, Block, LayerScale
 
 BRANCHES = 2  # attention and MLP
 # On processors, torch's fused attention is slow in the backward pass of short sequences (measured for 20 to 125 tokens, with gradients: 1.0 to 3.5

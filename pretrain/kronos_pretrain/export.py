@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from kronos_sc._core.checks import listed
-from kronos_sc._core.files import swap
 from kronos_sc._core.log import info
+from kronos_sc._storage.files import swap
 from kronos_sc.markers import Vocabulary
 from kronos_sc.models import Card, KronosModel, KronosViT, ViTConfig, save
 

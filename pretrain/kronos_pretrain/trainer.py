@@ -29,7 +29,7 @@ from kronos_pretrain.state import State
 from kronos_pretrain.stop import Stop
 from kronos_pretrain.watching import Figures, Watching
 from kronos_sc._core.log import info
-from kronos_sc.models import _instructions
+from kronos_sc.models.inference import instructions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,7 +122,7 @@ class Trainer:
         started, first = perf_counter(), self.step
         # in this order, so that settings which the corpus or the labelled patches refuse leave no log behind
         reader = samples(self.corpus, config, first_step=self.step, stop_step=last, rank=procs.rank, world=procs.world, device=procs.device)
-        half = _instructions.products(getattr(torch, config.run.precision), procs.device)
+        half = instructions.products(getattr(torch, config.run.precision), procs.device)
         with half, reader, Watching(config, procs, self.corpus, self.state, first_step=self.step) as watch:
             self.announce()
             watch.start()

@@ -15,10 +15,10 @@ def test_versions_devices_and_models(call):
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_number_formats_that_are_fast_are_named_with_the_instructions(call, monkeypatch, fast):
-    from kronos_sc.models import _instructions
+    from kronos_sc.models.inference import instructions
 
-    monkeypatch.setattr(_instructions, "multiplies", lambda _: fast)
-    monkeypatch.setattr(_instructions, "capabilities", lambda: {"amx_bf16": True})
+    monkeypatch.setattr(instructions, "multiplies", lambda _: fast)
+    monkeypatch.setattr(instructions, "capabilities", lambda: {"amx_bf16": True})
     monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "DEFAULT" if fast else "AVX2")
     shown = call("doctor").stdout

@@ -83,7 +83,7 @@ def test_only_new_embeddings_are_written(store):
 
 
 def test_a_failure_at_the_end_keeps_the_old_table(store, call, contents, monkeypatch):
-    from kronos_sc.io import _table_store
+    from kronos_sc._store import table as _table_store
 
     def gone(*paths, **how):
         raise OSError("the disk is gone")
@@ -118,10 +118,10 @@ def test_debris_in_a_read_only_store_is_no_error(store, read_only):
 
 
 def test_another_writer_is_waited_for_and_then_named(store, call, monkeypatch):
-    from kronos_sc.io import _store_lock
+    from kronos_sc._store import table_lock
 
     monkeypatch.setattr(_store, "_WAIT", 0.6)
-    with _store_lock.writing(store, wait=1):
+    with table_lock.writing(store, wait=1):
         done = call("embed", store, "--model", "mean-marker")
     assert done.exit_code == 1
     assert f"is being written to by process {os.getpid()}" in done.stderr

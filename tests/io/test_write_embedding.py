@@ -20,7 +20,8 @@ import spatialdata
 import zarr
 
 from kronos_sc import get, io, settings
-from kronos_sc.io import _exchange, _features, _store_lock, _table_copy
+from kronos_sc._store import exchange as _exchange
+from kronos_sc._store import table_copy, table_features, table_lock
 
 RECORD = {
     "model": {"name": "made up", "sha256": "", "trained": False},
@@ -40,7 +41,7 @@ def put(table, key="kronos", value=1.0, kinds=("marker",), width=6) -> None:
 
 def files(root: Path) -> dict[str, tuple[int, bytes]]:
     """Inode and bytes of every file, but for the lock."""
-    every = (path for path in root.rglob("*") if path.is_file() and path.name != _store_lock.LOCK)
+    every = (path for path in root.rglob("*") if path.is_file() and path.name != table_lock.LOCK)
     return {path.relative_to(root).as_posix(): (path.stat().st_ino, path.read_bytes()) for path in every}
 
 
@@ -60,7 +61,7 @@ def state(root: Path, key="kronos") -> float:
 
 def assert_in_order(root: Path) -> None:
     """Nothing hidden but the lock; the copy of the metadata is what zarr would make of what is there."""
-    assert {path.name for path in root.iterdir() if path.name.startswith(".")} <= {_store_lock.LOCK}
+    assert {path.name for path in root.iterdir() if path.name.startswith(".")} <= {table_lock.LOCK}
     written = json.loads((root / "zarr.json").read_text())
     again = root.parent / f"again-{time.monotonic_ns()}"
     shutil.copytree(root, again, ignore=shutil.ignore_patterns(".*", "c"))
@@ -114,7 +115,7 @@ def children():
     made.close()
 
 
-PRELOAD = "import anndata, spatialdata, zarr, dask.array, filelock, ome_zarr.reader, annsel, narwhals, tqdm.auto, kronos_sc.io._table_store"
+PRELOAD = "import anndata, spatialdata, zarr, dask.array, filelock, ome_zarr.reader, annsel, narwhals, tqdm.auto, kronos_sc._store.table"
 
 # What a child does: give the table an embedding with `value` everywhere, and write it.
 CHILD = """
@@ -236,7 +237,7 @@ def test_features_on_disk_are_written_in_pieces(folder, sdata, monkeypatch, chun
     lazy = da.from_array(values, chunks=(chunks, -1)).map_blocks(part, dtype=dtype, meta=np.empty((0, 0), dtype))
     table.obsm["X_kronos"] = lazy
     monkeypatch.setattr(settings, "block_memory", 8 * 6 * lazy.dtype.itemsize)
-    monkeypatch.setattr(_features, "_CHUNK", 3 * 6 * lazy.dtype.itemsize)
+    monkeypatch.setattr(table_features, "_CHUNK", 3 * 6 * lazy.dtype.itemsize)
     io.write_embedding(sdata)
     assert sorted(read) == sorted(lazy.chunks[0]), "each chunk is computed once"
     array = zarr.open_group(folder, mode="r")["tables/table/obsm/X_kronos"]
@@ -250,7 +251,7 @@ def test_features_on_disk_are_written_in_pieces(folder, sdata, monkeypatch, chun
 def test_no_more_than_the_budget_is_in_memory(monkeypatch, chunks, most):
     monkeypatch.setattr(settings, "block_memory", 8 * 4)
     values = np.arange(12, dtype=np.float32)[:, None]
-    parts = list(_features._parts(da.from_array(values, chunks=(chunks, -1))))
+    parts = list(table_features._parts(da.from_array(values, chunks=(chunks, -1))))
     assert max(len(part) for part in parts) == most
     np.testing.assert_array_equal(np.concatenate(parts), values)
 
@@ -280,7 +281,7 @@ def test_without_links_chunks_are_copied(folder, sdata, monkeypatch):
         raise OSError(errno.EPERM, "no links here")
 
     before = files(folder)
-    monkeypatch.setattr(_table_copy.os, "link", refuse)
+    monkeypatch.setattr(table_copy.os, "link", refuse)
     io.write_embedding(sdata)
     after = files(folder)
     assert all(after[name][1] == content for name, (_, content) in before.items() if Path(name).name != "zarr.json")
@@ -531,13 +532,13 @@ count_steps(path)"""
 
 def test_a_second_writer_gives_up_and_names_the_first(folder, sdata):
     before = files(folder)
-    with _store_lock.writing(folder, wait=1), pytest.raises(BlockingIOError, match=f"being written to by process {os.getpid()} on .*since"):
+    with table_lock.writing(folder, wait=1), pytest.raises(BlockingIOError, match=f"being written to by process {os.getpid()} on .*since"):
         io.write_embedding(sdata, wait=0.7)
     assert files(folder) == before
 
 
 def test_a_running_writer_is_not_put_right(folder):
-    with _store_lock.writing(folder, wait=1) as work:
+    with table_lock.writing(folder, wait=1) as work:
         io.recover(folder)
         assert work.exists()
     assert not work.exists()

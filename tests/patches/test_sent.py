@@ -9,8 +9,8 @@ import zarr
 from distributed.protocol import deserialize_bytes, serialize_bytes
 
 from kronos_sc import patches
-from kronos_sc.patches._plan import Rect
 from kronos_sc.patches._raster import Raster, stored_array
+from kronos_sc.patches._rect import Rect
 from kronos_sc.patches._sent import Window, addressed, require_seen, with_pixels
 
 CHANNELS = ("DAPI", "CD3", "CD8")

@@ -17,11 +17,11 @@ from zarr.storage import MemoryStore
 
 import kronos_sc as ks
 from kronos_sc import patches
-from kronos_sc._core.chunks import direct
+from kronos_sc._storage.chunks import direct
 from kronos_sc.patches._ahead import in_thread, in_threads
 from kronos_sc.patches._labels import LabelImage
-from kronos_sc.patches._plan import Rect
 from kronos_sc.patches._raster import Raster, stored_array
+from kronos_sc.patches._rect import Rect
 from kronos_sc.patches._source import Lazy, Stored, Want, chunk_reader, source
 from kronos_sc.patches._units import Units
 

@@ -9,7 +9,7 @@ import pytest
 from zarr.storage import LocalStore
 
 import kronos_sc as ks
-from kronos_sc._core import chunks
+from kronos_sc._storage import chunks as chunks
 
 
 @pytest.fixture

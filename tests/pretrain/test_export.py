@@ -13,7 +13,7 @@ from kronos_pretrain.config.schema import Config, Data, Head, Model, Run
 from kronos_pretrain.export import NAMED, architecture, export
 from kronos_sc import models
 from kronos_sc.markers import Marker, Vocabulary
-from kronos_sc.models._config import CONFIGS
+from kronos_sc.models.nets.config import CONFIGS
 
 CONFIG = Config(
     run=Run(folder="runs/liver-7"),

@@ -12,7 +12,7 @@ from kronos_pretrain import checkpoint
 from kronos_pretrain import precision as module
 from kronos_pretrain.config import require_same
 from kronos_pretrain.precision import resolve_precision
-from kronos_sc.models import _instructions
+from kronos_sc.models.inference import instructions
 
 CPU = torch.device("cpu")
 
@@ -25,8 +25,8 @@ def said(monkeypatch):
 
 
 def _processor(monkeypatch, *, fast: bool) -> None:
-    monkeypatch.setattr(_instructions, "multiplies", lambda dtype: fast or dtype == torch.float32)
-    monkeypatch.setattr(_instructions, "capabilities", lambda: {"amx_bf16": fast})
+    monkeypatch.setattr(instructions, "multiplies", lambda dtype: fast or dtype == torch.float32)
+    monkeypatch.setattr(instructions, "capabilities", lambda: {"amx_bf16": fast})
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
 
@@ -110,7 +110,7 @@ def test_steps_on_an_ordinary_processor_are_those_of_bfloat16(alone, small) -> N
     for name, precision, half in (("native", "bfloat16", None), ("ordinary", "bfloat16", torch.bfloat16), ("single", "float32", None)):
         trainer = alone(run={"precision": precision})
         reader = small.Fixed(trainer.config)
-        context = _instructions._InFloat32(half) if half else _instructions.products(torch.float32, CPU)
+        context = instructions._InFloat32(half) if half else instructions.products(torch.float32, CPU)
         with context:
             found[name] = trainer.take_step(reader, small.Going()).losses
     assert found["ordinary"] != found["single"]

@@ -6,7 +6,7 @@ import zarr
 
 from kronos_sc import settings
 from kronos_sc._store import EmbeddingStore, Finished, Spec
-from kronos_sc._store._arrays import block_file, create, encode, rows_per_chunk
+from kronos_sc._store.arrays import block_file, create, encode, rows_per_chunk
 
 WIDTH, CAPACITY = 12, 8
 

@@ -13,10 +13,10 @@ from spatialdata.models import ShapesModel, TableModel
 from spatialdata.transformations import Scale
 
 import kronos_sc as ks
+from kronos_sc._dense.tokens import Tokens, drawn, labelled
+from kronos_sc._dense.windows import Tiling
 from kronos_sc.models._model import TokenGrid
 from kronos_sc.tl import DenseOptions, DenseProbe, dense_probe
-from kronos_sc.tl._dense_tokens import Tokens, drawn, labelled
-from kronos_sc.tl._dense_windows import Tiling
 
 QUICK = DenseOptions(C=1.0, precision="float32", n_folds=2)
 TWO = ("DAPI", "CD3")
@@ -78,7 +78,7 @@ def test_a_token_is_read_where_it_is_most_central() -> None:
 
 def test_tokens_whose_centre_lies_inside_carry_the_class(make, tiny) -> None:
     """A triangle, a circle, a box of which half lies beyond the image, and an outline that crosses itself."""
-    from kronos_sc.tl._dense_regions import regions
+    from kronos_sc._dense.regions import regions
 
     sdata = make((96, 96), channels=TWO, table=False)
     shapes = [
@@ -98,7 +98,7 @@ def test_tokens_whose_centre_lies_inside_carry_the_class(make, tiny) -> None:
 
 
 def test_tokens_of_two_classes_are_left_out_and_those_of_one_counted_once(make, tiny) -> None:
-    from kronos_sc.tl._dense_regions import regions
+    from kronos_sc._dense.regions import regions
 
     sdata = make((64, 64), channels=TWO, table=False)
     boxes(sdata, [(0, 0), (0, 0), (0, 16), (32, 32)], ["a", "a", "b", "b"])
@@ -123,10 +123,10 @@ def test_features_are_those_of_the_window_that_holds_the_token(striped, tiny) ->
     """Against the network on the windows themselves, cut and scaled by hand, at each labelled token."""
     import torch
 
-    from kronos_sc.tl._compute import Encoder
-    from kronos_sc.tl._dense_regions import regions
-    from kronos_sc.tl._dense_tokens import collect
-    from kronos_sc.tl._panel import complete, panel_for
+    from kronos_sc._dense.regions import regions
+    from kronos_sc._dense.tokens import collect
+    from kronos_sc._embedding.compute import Encoder
+    from kronos_sc._embedding.panel import complete, panel_for
 
     sdata = striped()
     found = regions(sdata, "regions", class_key="class", image_key=None, group_key=None)
@@ -392,7 +392,8 @@ def test_the_classifier_is_fitted_on_the_device_that_was_chosen(striped, monkeyp
     """Pretend to have the device: the network stays on the CPU, and the fit says where it was sent."""
     import torch
 
-    from kronos_sc.tl import _dense_fit, _dense_probe
+    from kronos_sc._dense import fit as _dense_fit
+    from kronos_sc.tl import _dense_probe
 
     fit, collect, seen = _dense_fit.fit, _dense_probe.collect, set()
 
@@ -412,7 +413,7 @@ def test_the_classifier_is_fitted_on_the_device_that_was_chosen(striped, monkeyp
 
 def test_a_model_without_tokens_is_refused(striped) -> None:
     from kronos_sc.models import Card, Model
-    from kronos_sc.models._mean import MeanMarker
+    from kronos_sc.models.encoders.mean_marker import MeanMarker
 
     class Blind(MeanMarker):
         token_grid = Model.token_grid

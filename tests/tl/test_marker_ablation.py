@@ -7,10 +7,10 @@ import pytest
 from numpy.testing import assert_allclose
 
 import kronos_sc as ks
+from kronos_sc._analysis import ablation as _ablation_probe
+from kronos_sc._analysis.ablation import Judged
 from kronos_sc._methods.logistic import softmax
-from kronos_sc.models._ablation import Judge
-from kronos_sc.tl import _ablation_probe
-from kronos_sc.tl._ablation_probe import Judged
+from kronos_sc.models.views.ablation import Judge
 
 KEY = "kronos_ablation"
 CHANNELS = ["DAPI", "CD3", "CD8", "CD20", "CYTOKERATIN"]

@@ -8,7 +8,7 @@ from anndata import AnnData, read_h5ad, read_zarr
 from scipy import sparse
 
 from kronos_sc import get, tl
-from kronos_sc.tl import _reduce
+from kronos_sc._analysis import reduce
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_only_the_edges_of_a_graph_count(cells, form):
 def test_the_size_of_blocks_does_not_matter(cells, monkeypatch, rows_held):
     tl.nhood_aggregate(cells)
     whole = cells.obsm["X_kronos_nhood"].copy()
-    monkeypatch.setattr(_reduce, "VALUES_HELD", 7 * rows_held)
+    monkeypatch.setattr(reduce, "VALUES_HELD", 7 * rows_held)
     tl.nhood_aggregate(cells)
     np.testing.assert_allclose(cells.obsm["X_kronos_nhood"], whole, atol=1e-6)
 

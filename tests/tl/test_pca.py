@@ -32,7 +32,7 @@ def wide() -> np.ndarray:
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
     monkeypatch.setattr(clustering, "VALUES_HELD", 400 * WIDE)
-    monkeypatch.setattr("kronos_sc.tl._reduce.VALUES_HELD", 400 * WIDE)
+    monkeypatch.setattr("kronos_sc._analysis.reduce.VALUES_HELD", 400 * WIDE)
 
 
 def table(x) -> anndata.AnnData:

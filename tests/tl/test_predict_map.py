@@ -11,10 +11,10 @@ from spatialdata.models import ShapesModel
 from spatialdata.transformations import Identity, Scale, Sequence, Translation, get_transformation
 
 import kronos_sc as ks
+from kronos_sc._dense.blend import Blend
+from kronos_sc._dense.windows import Tiling
 from kronos_sc.models._model import TokenGrid
 from kronos_sc.tl import DenseOptions, artifact_map, dense_probe, predict_map
-from kronos_sc.tl._dense_windows import Tiling
-from kronos_sc.tl._map_blend import Blend
 
 TWO = ("DAPI", "CD3")
 QUICK = DenseOptions(C=0.1, precision="float32", n_folds=2, baseline=False)
@@ -204,7 +204,7 @@ def test_a_probe_of_another_model_is_refused(tissue, probe, tiny) -> None:
 
 
 def test_a_model_that_no_name_leads_to_is_passed(tissue, probe, tiny, monkeypatch) -> None:
-    from kronos_sc.tl._map_source import encoder_of
+    from kronos_sc._dense.source import encoder_of
 
     def gone(*_, **__):
         raise ConnectionError("the hub cannot be reached; bring it here by other means and pass its path as weights=")
@@ -251,7 +251,7 @@ def test_outlines_of_an_earlier_map_go_with_it(tissue, probe, tiny) -> None:
 def test_nothing_changes_if_it_fails(tissue, probe, tiny, state, unchanged, monkeypatch) -> None:
     sdata = tissue()
     before = state(sdata)
-    monkeypatch.setattr("kronos_sc._methods.outlines.outlines", lambda codes: 1 / 0)
+    monkeypatch.setattr("kronos_sc._core.outlines.outlines", lambda codes: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         drawn(sdata, probe, tiny, polygons=True)
     unchanged(before, state(sdata))

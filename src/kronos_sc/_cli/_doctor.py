@@ -58,17 +58,17 @@ def _devices() -> Iterator[str]:
 
     import torch
 
-    from kronos_sc.models import _instructions
-    from kronos_sc.models._precision import choose_device, choose_dtype
+    from kronos_sc.models.inference import instructions
+    from kronos_sc.models.inference.precision import choose_device, choose_dtype
 
     def auto(device: torch.device) -> str:
         return str(choose_dtype("auto", device)).removeprefix("torch.")
 
     chosen = choose_device(None)
     yield f"cpu      {_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; precision 'auto' is {auto(torch.device('cpu'))}"
-    fast = [str(dtype).removeprefix("torch.") for dtype in (torch.float32, torch.bfloat16) if _instructions.is_fast(dtype)]
-    limited = " (fewer than the processor has: the environment limits oneDNN)" if _instructions.limited() else ""
-    yield f"{'':<9}instructions {_instructions.name()}{limited}; fast in {' and '.join(fast)}"
+    fast = [str(dtype).removeprefix("torch.") for dtype in (torch.float32, torch.bfloat16) if instructions.is_fast(dtype)]
+    limited = " (fewer than the processor has: the environment limits oneDNN)" if instructions.limited() else ""
+    yield f"{'':<9}instructions {instructions.name()}{limited}; fast in {' and '.join(fast)}"
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
         yield f"cuda:{index}   {facts.name}, {facts.total_memory / 2**30:.0f} GiB; precision 'auto' is {auto(torch.device('cuda', index))}"

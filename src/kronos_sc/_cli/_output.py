@@ -28,7 +28,7 @@ class OutputFile:
     @classmethod
     def checked(cls, path: Path, *, store: Path, overwrite: bool) -> OutputFile:
         """Return the place, or raise an error while nothing has been computed yet."""
-        from kronos_sc.io._table_store import require_store
+        from kronos_sc._store.table import require_store
 
         require_store(store)
         if path.suffix not in (".h5ad", ".zarr"):
@@ -99,7 +99,7 @@ def _require_replaceable(path: Path, *, overwrite: bool) -> None:
         raise FileExistsError(msg)
     if path.suffix == ".h5ad" and path.is_file():
         return
-    from kronos_sc.io._root_metadata import metadata
+    from kronos_sc._store.root_metadata import metadata
 
     attributes = metadata(path / "zarr.json").get("attributes") or metadata(path / ".zattrs")
     if path.suffix == ".zarr" and path.is_dir() and attributes.get("encoding-type") == "anndata":

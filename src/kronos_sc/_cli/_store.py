@@ -25,7 +25,7 @@ def read(store: Path) -> SpatialData:
 
 def require_writable(store: Path) -> None:
     """Raise an error while nothing has been computed yet, unless an embedding can be written into a table of the store."""
-    from kronos_sc.io._table_store import require_writable as require
+    from kronos_sc._store.table import require_writable as require
 
     require(store, instead="Write the table to a file with --output table.h5ad, keep the features apart with --beside")
 
@@ -54,7 +54,7 @@ def write(sdata: SpatialData, key: str, embedding: str) -> str:
 
 def stored(sdata: SpatialData, key: str, embedding: str, place: Path | None) -> str:
     """Return where the features of an embedding are, and how to get at them; without a place they lie beside the SpatialData."""
-    from kronos_sc.tl._destination import place_for
+    from kronos_sc._embedding.destination import place_for
 
     path = place_for(sdata, place or True, table=key, key=embedding, size=0)
     return f"features of {embedding!r} are in {path}; io.read_embedding(sdata, {str(path)!r}) attaches them to table {key!r}"

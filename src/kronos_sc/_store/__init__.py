@@ -1,12 +1,12 @@
 """Embeddings on disk: one Zarr group per embedding, written block by block, each block whole or absent."""
 
-from kronos_sc._store._folder import attributes, begun, beside, found_beside, require_free
-from kronos_sc._store._identity import differences
-from kronos_sc._store._lock import held
-from kronos_sc._store._mend import mend
-from kronos_sc._store._new import Spec, names_sha256
-from kronos_sc._store._stage import Finished, Staged, Stager
-from kronos_sc._store._store import EmbeddingStore
+from kronos_sc._store.differences import differences
+from kronos_sc._store.folder import attributes, begun, beside, found_beside, require_free
+from kronos_sc._store.lock import held
+from kronos_sc._store.new import Spec, names_sha256
+from kronos_sc._store.repair import mend
+from kronos_sc._store.stage import Finished, Staged, Stager
+from kronos_sc._store.store import EmbeddingStore
 
 __all__ = [
     "EmbeddingStore",

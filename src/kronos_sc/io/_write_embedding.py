@@ -18,8 +18,8 @@ from kronos_sc._core.resolve import require_spatialdata
 from kronos_sc._core.resolve import table_key as chosen_table
 from kronos_sc._core.settings import feature_memory
 from kronos_sc._core.warn import warn
-from kronos_sc.io._store_lock import debris, held, lost, settle, writing
-from kronos_sc.io._table_store import Slots, StoredTable, require_store, require_writable
+from kronos_sc._store.table import Slots, StoredTable, require_store, require_writable
+from kronos_sc._store.table_lock import debris, held, lost, settle, writing
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -1,37 +1,38 @@
-"""Vocabularies as tables and as plain records: the forms in which models carry them."""
+"""Markers as rows of a table and as plain records: the forms in which models carry them."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from kronos_sc._core.checks import listed, near, numbers
 from kronos_sc.markers._concepts import lookup
-from kronos_sc.markers._vocabulary import IDS, Marker, Vocabulary
+from kronos_sc.markers._marker import IDS, Marker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
 
 COLUMNS = ("marker_name", "marker_id", "marker_mean", "marker_std")
 
 
-def read(path: str | Path, *, name: str | None) -> Vocabulary:
-    """Read a vocabulary from a CSV file; its name is the file's, unless given."""
-    path = Path(path)
+def read(path: Path) -> pd.DataFrame:
+    """Read a marker table, all of it as text: `NA` may be a marker, and 1.5 is no id."""
     if not path.is_file():
         msg = (
             f"There is no file {str(path)!r}; a marker table has the columns {listed(COLUMNS)}. Check the path, or use paper_vocabulary()."
         )
         raise FileNotFoundError(msg)
-    # As text, so that "NA" could be a marker and 1.5 is seen to be no id.
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
     except pd.errors.EmptyDataError:
-        frame = pd.DataFrame(columns=[])
-    return build(frame, name=name or path.stem, source=f"The marker table {str(path)!r}")
+        return pd.DataFrame(columns=[])
 
 
-def build(frame: pd.DataFrame, *, name: str, source: str) -> Vocabulary:
-    """Build a vocabulary from a frame; `source` begins the messages."""
+def markers_of(frame: pd.DataFrame, *, source: str) -> tuple[Marker, ...]:
+    """Return the markers of a table; `source` begins the messages."""
     _require_columns(frame, source)
     if not len(frame):
         msg = f"{source} has no rows; a vocabulary needs at least one marker. Fill it, or use paper_vocabulary()."
@@ -43,7 +44,7 @@ def build(frame: pd.DataFrame, *, name: str, source: str) -> Vocabulary:
     ids = _integers(frame["marker_id"], names, source)
     means, stds = (_floats(frame[column], names, source) for column in COLUMNS[2:])
     roles = list(frame["role"]) if "role" in frame else [role_of(each, marker_id) for each, marker_id in zip(names, ids, strict=True)]
-    return Vocabulary(name, tuple(Marker(*row) for row in zip(names, ids, means, stds, roles, strict=True)))
+    return tuple(Marker(*row) for row in zip(names, ids, means, stds, roles, strict=True))
 
 
 def role_of(name: str, marker_id: int) -> str:
@@ -52,37 +53,26 @@ def role_of(name: str, marker_id: int) -> str:
     return "nuclear" if marker_id in IDS["nuclear"] or (concept and concept.kind == "nuclear") else "other"
 
 
-def to_frame(vocabulary: Vocabulary) -> pd.DataFrame:
+def to_frame(markers: Iterable[Marker]) -> pd.DataFrame:
     """Return name, id, mean, std and role of every marker."""
-    rows = [(marker.name, marker.id, marker.mean, marker.std, marker.role) for marker in vocabulary]
+    rows = [(marker.name, marker.id, marker.mean, marker.std, marker.role) for marker in markers]
     return pd.DataFrame(rows, columns=[*COLUMNS, "role"])
 
 
-def to_record(vocabulary: Vocabulary) -> dict[str, object]:
-    """Return the vocabulary in types that JSON can hold."""
-    rows = [
-        {
-            "name": marker.name,
-            "id": marker.id,
-            "mean": None if math.isnan(marker.mean) else marker.mean,
-            "std": None if math.isnan(marker.std) else marker.std,
-            "role": marker.role,
-            "aliases": list(marker.aliases),
-        }
-        for marker in vocabulary
-    ]
-    return {"name": vocabulary.name, "markers": rows}
+def to_record(marker: Marker) -> dict[str, object]:
+    """Return a marker in types that JSON can hold."""
+    return {
+        "name": marker.name,
+        "id": marker.id,
+        "mean": None if math.isnan(marker.mean) else marker.mean,
+        "std": None if math.isnan(marker.std) else marker.std,
+        "role": marker.role,
+        "aliases": list(marker.aliases),
+    }
 
 
-def from_record(record: dict[str, object]) -> Vocabulary:
-    """Build a vocabulary from a record of :func:`to_record`."""
-    if missing := [key for key in ("name", "markers") if key not in record]:
-        msg = f"This vocabulary lacks {listed(missing)}; it has {listed(record)}. Write it with Vocabulary.to_dict()."
-        raise ValueError(msg)
-    return Vocabulary(str(record["name"]), tuple(_marker(row) for row in record["markers"]))  # type: ignore[attr-defined]
-
-
-def _marker(row: dict) -> Marker:
+def from_record(row: dict) -> Marker:
+    """Return the marker of a record of :func:`to_record`."""
     if "name" not in row:
         msg = f"A marker of this vocabulary has no name; it has {listed(row)}. Write vocabularies with Vocabulary.to_dict()."
         raise ValueError(msg)

@@ -11,10 +11,11 @@ import pandas as pd
 
 from kronos_sc._core.checks import known, listed, near, repeated
 from kronos_sc.markers._concepts import MARKERS, Concept, find, lookup
+from kronos_sc.markers._marker import Marker
 from kronos_sc.markers._one_each import one_each
 from kronos_sc.markers._row import BY_YOU, COLUMNS, NO_ID, NOT_A_MARKER, UNKNOWN, Row
 from kronos_sc.markers._spelling import spellings
-from kronos_sc.markers._vocabulary import Marker, Vocabulary
+from kronos_sc.markers._vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,7 +7,8 @@ from functools import cache
 from importlib.resources import files
 
 from kronos_sc.markers._frame import role_of
-from kronos_sc.markers._vocabulary import IDS, Marker, Vocabulary
+from kronos_sc.markers._marker import IDS, Marker
+from kronos_sc.markers._vocabulary import Vocabulary
 
 DAPI_ID = 4
 

@@ -2,54 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kronos_sc._core.checks import known, listed, numbers, one_of, repeated
+from kronos_sc.markers import _frame
 from kronos_sc.markers._concepts import MARKERS, lookup
+from kronos_sc.markers._marker import IDS, LAST_ID, Marker
 from kronos_sc.markers._spelling import fold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import pandas as pd
-
-IDS = {"nuclear": range(1, 128), "other": range(128, 512)}
-LAST_ID = 511  # the marker encoding has rows 0 … 511
-
-
-@dataclass(frozen=True)
-class Marker:
-    """One marker of a vocabulary.
-
-    Parameters
-    ----------
-    name
-        Name, as the model spells it.
-    id
-        Row of the marker encoding, 0 … 511, or `None` while it has none.
-    mean, std
-        Mean and standard deviation of the pixels of the training data, after scaling to [0, 1]; NaN if unknown.
-    role
-        `"nuclear"` for what shows every nucleus, else `"other"`.
-    aliases
-        Further spellings, beyond those of the built-in table.
-    """
-
-    name: str
-    id: int | None = None
-    mean: float = math.nan
-    std: float = math.nan
-    role: str = "other"
-    aliases: tuple[str, ...] = ()
-
-    @property
-    def has_statistics(self) -> bool:
-        """Whether mean and standard deviation are known."""
-        return math.isfinite(self.mean) and math.isfinite(self.std)
 
 
 @dataclass(frozen=True)
@@ -77,9 +44,8 @@ class Vocabulary:
     @classmethod
     def from_csv(cls, path: str | Path, *, name: str | None = None) -> Vocabulary:
         """Read a model's `marker_metadata.csv`: columns marker_name, marker_id, marker_mean, marker_std."""
-        from kronos_sc.markers._frame import read
-
-        return read(path, name=name)
+        path = Path(path)
+        return cls(name or path.stem, _frame.markers_of(_frame.read(path), source=f"The marker table {str(path)!r}"))
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, *, name: str) -> Vocabulary:
@@ -88,28 +54,23 @@ class Vocabulary:
         Without a `role`, a marker is nuclear if its id is 1 … 127 (the ids that the scheme keeps for nuclear stains), or if its name is one
         of a nuclear stain or of Histone H3, whatever its id.
         """
-        from kronos_sc.markers._frame import build
-
-        return build(frame, name=name, source=f"The marker table {name!r}")
+        return cls(name, _frame.markers_of(frame, source=f"The marker table {name!r}"))
 
     @classmethod
     def from_dict(cls, record: dict[str, object]) -> Vocabulary:
         """Build a vocabulary from what :meth:`to_dict` returned."""
-        from kronos_sc.markers._frame import from_record
-
-        return from_record(record)
+        if missing := [key for key in ("name", "markers") if key not in record]:
+            msg = f"This vocabulary lacks {listed(missing)}; it has {listed(record)}. Write it with Vocabulary.to_dict()."
+            raise ValueError(msg)
+        return cls(str(record["name"]), tuple(_frame.from_record(row) for row in record["markers"]))
 
     def to_frame(self) -> pd.DataFrame:
         """Return the markers as a frame that :meth:`from_frame` reads: name, id, mean, std and role."""
-        from kronos_sc.markers._frame import to_frame
-
-        return to_frame(self)
+        return _frame.to_frame(self.markers)
 
     def to_dict(self) -> dict[str, object]:
         """Return plain types that JSON can hold; unknown statistics are `None`."""
-        from kronos_sc.markers._frame import to_record
-
-        return to_record(self)
+        return {"name": self.name, "markers": [_frame.to_record(marker) for marker in self.markers]}
 
     def __len__(self) -> int:
         return len(self.markers)

@@ -99,9 +99,9 @@ class Model(ABC):
 
     def at(self, device: torch.device, dtype: torch.dtype) -> Self:
         """Return a copy of this model with its network on a device and in a number format; the model itself if it is there already."""
-        from kronos_sc.models import _copies
+        from kronos_sc.models.inference import copies
 
-        if self.net is None or (net := _copies.at(self.net, device, dtype)) is self.net:
+        if self.net is None or (net := copies.at(self.net, device, dtype)) is self.net:
             return self
         other = copy.copy(self)
         other.net = net

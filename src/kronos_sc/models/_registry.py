@@ -12,15 +12,16 @@ import torch
 from kronos_sc._core.checks import listed, near
 from kronos_sc._core.warn import warn
 from kronos_sc.markers import paper_vocabulary
-from kronos_sc.models import _timm, _weights
-from kronos_sc.models._backbones import BACKBONES
-from kronos_sc.models._ca_mae import CA_MAE, load_ca_mae
+from kronos_sc.models import _weights
 from kronos_sc.models._card import Card
-from kronos_sc.models._kronos import KronosModel
-from kronos_sc.models._mean import MEAN_MARKER, MeanMarker
-from kronos_sc.models._mean_plus import MEAN_MARKER_PLUS, MeanMarkerPlus
 from kronos_sc.models._model import Model
-from kronos_sc.models._vit import KronosViT
+from kronos_sc.models.encoders import timm
+from kronos_sc.models.encoders.backbones import BACKBONES
+from kronos_sc.models.encoders.kronos import KronosModel
+from kronos_sc.models.encoders.mean_marker import MEAN_MARKER, MeanMarker
+from kronos_sc.models.encoders.mean_marker_plus import MEAN_MARKER_PLUS, MeanMarkerPlus
+from kronos_sc.models.nets.ca_mae import CA_MAE, load_ca_mae
+from kronos_sc.models.nets.vit import KronosViT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -197,9 +198,9 @@ def _load(name: str | os.PathLike[str] | Model, *, blocks: str | None, token_ove
     registry = _registry()
     if isinstance(name, str) and name in registry:
         return registry[name][1](blocks=blocks, token_overlap=token_overlap, **options)
-    if isinstance(name, str) and name.startswith(_timm.PREFIX):
-        plain = name.removeprefix(_timm.PREFIX)
-        make = _without_blocks(Card(name, "", ""), lambda **given: _timm.load(plain, **given), "weights", "fit")
+    if isinstance(name, str) and name.startswith(timm.PREFIX):
+        plain = name.removeprefix(timm.PREFIX)
+        make = _without_blocks(Card(name, "", ""), lambda **given: timm.load(plain, **given), "weights", "fit")
         return make(blocks=blocks, token_overlap=token_overlap, **options)
     if options:
         what = name.card.name if isinstance(name, Model) else os.fspath(name)
@@ -256,8 +257,8 @@ def card(name_or_path: str | os.PathLike[str]) -> Card:
     """
     if name_or_path in _registry():
         return _registry()[os.fspath(name_or_path)][0]
-    if isinstance(name_or_path, str) and name_or_path.startswith(_timm.PREFIX):
-        return _timm.card(name_or_path.removeprefix(_timm.PREFIX))
+    if isinstance(name_or_path, str) and name_or_path.startswith(timm.PREFIX):
+        return timm.card(name_or_path.removeprefix(timm.PREFIX))
     from dataclasses import replace
 
     model = _load(name_or_path, blocks=None, token_overlap=None)

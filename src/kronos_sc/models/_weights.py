@@ -13,14 +13,14 @@ import numpy as np
 import torch
 
 from kronos_sc._core.checks import listed
-from kronos_sc._core.files import swap
+from kronos_sc._storage.files import swap
 from kronos_sc.markers import Vocabulary
 from kronos_sc.models import _state
 from kronos_sc.models._card import Card
-from kronos_sc.models._config import ViTConfig, config
-from kronos_sc.models._kronos import KronosModel
-from kronos_sc.models._layers import LAYER_SCALE_INIT
-from kronos_sc.models._vit import KronosViT
+from kronos_sc.models.encoders.kronos import KronosModel
+from kronos_sc.models.nets.config import ViTConfig, config
+from kronos_sc.models.nets.layers import LAYER_SCALE_INIT
+from kronos_sc.models.nets.vit import KronosViT
 
 if TYPE_CHECKING:
     import os

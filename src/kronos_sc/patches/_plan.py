@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kronos_sc._core.settings import settings
+from kronos_sc.patches._rect import Rect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,26 +18,6 @@ if TYPE_CHECKING:
 
 MOST_UNITS = 1024
 """Units of a block: what is lost when a run is killed, and what one worker takes at a time."""
-
-
-@dataclass(frozen=True)
-class Rect:
-    """Rows `y0`–`y1` and columns `x0`–`x1`, ends excluded; may reach beyond the image."""
-
-    y0: int
-    y1: int
-    x0: int
-    x1: int
-
-    def meet(self, other: Rect) -> Rect | None:
-        """Return the common part, or None."""
-        y0, y1, x0, x1 = max(self.y0, other.y0), min(self.y1, other.y1), max(self.x0, other.x0), min(self.x1, other.x1)
-        return Rect(y0, y1, x0, x1) if y0 < y1 and x0 < x1 else None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return self.y1 - self.y0, self.x1 - self.x0
 
 
 @dataclass(frozen=True)

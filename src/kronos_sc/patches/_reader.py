@@ -20,7 +20,8 @@ from kronos_sc.patches._stored import in_words, stored_chunks
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from kronos_sc.patches._plan import Block, Plan, Rect
+    from kronos_sc.patches._plan import Block, Plan
+    from kronos_sc.patches._rect import Rect
     from kronos_sc.patches._source import Lazy, Stored
 
 _AS_IT_WAS = "The SpatialData is as it was."  # whatever a store of features may hold by then

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kronos_sc.patches._plan import Rect
 from kronos_sc.patches._raster import Raster, stored_array
 from kronos_sc.patches._reader import read, require_stored
+from kronos_sc.patches._rect import Rect
 
 if TYPE_CHECKING:
     import zarr

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kronos_sc._core.chunks import direct
 from kronos_sc._core.settings import settings
-from kronos_sc.patches._plan import Rect
+from kronos_sc._storage.chunks import direct
 from kronos_sc.patches._raster import stored_array
+from kronos_sc.patches._rect import Rect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

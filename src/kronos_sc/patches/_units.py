@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from kronos_sc._core.resolve import Annotation
-    from kronos_sc.patches._plan import Rect
+    from kronos_sc.patches._rect import Rect
 
 _SQUARE = 256  # edge of what is looked up at once where labels and image are turned against each other
 

@@ -1,5 +1,7 @@
 """Computing: one verb per file; the only place where images, models and AnnData meet."""
 
+from kronos_sc._dense.options import DenseOptions
+from kronos_sc._dense.probe import DenseProbe
 from kronos_sc._methods.case_options import AttentionMIL, Composition, Logistic, MeanMLP
 from kronos_sc.tl._aggregate import aggregate
 from kronos_sc.tl._annotate import annotate
@@ -11,8 +13,6 @@ from kronos_sc.tl._batch_metrics import batch_metrics
 from kronos_sc.tl._batch_silhouette import batch_silhouette
 from kronos_sc.tl._case_retrieval import case_retrieval
 from kronos_sc.tl._cluster import cluster
-from kronos_sc.tl._dense_model import DenseProbe
-from kronos_sc.tl._dense_options import DenseOptions
 from kronos_sc.tl._dense_probe import dense_probe
 from kronos_sc.tl._embed import embed
 from kronos_sc.tl._enrichment import enrichment

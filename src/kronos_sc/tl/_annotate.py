@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis.groups import groups_of
+from kronos_sc._analysis.probe import device_of
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import listed, positive_integer, positive_number
@@ -19,8 +21,6 @@ from kronos_sc._core.progress import track
 from kronos_sc._core.representation import representation
 from kronos_sc._core.target import Target, classes_of, column
 from kronos_sc._core.warn import warn
-from kronos_sc.tl._groups import groups_of
-from kronos_sc.tl._probe import device_of
 
 if TYPE_CHECKING:
     from anndata import AnnData

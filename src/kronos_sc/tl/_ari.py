@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis.groups import usable_in
+from kronos_sc._analysis.partition import How, partition
 from kronos_sc._core import results
 from kronos_sc._core.checks import positive_integer
 from kronos_sc._core.free_key import free_key
@@ -18,8 +20,6 @@ from kronos_sc._core.rng import Seed, integer, seed, start
 from kronos_sc._core.target import Target, classes_of, column
 from kronos_sc._core.target import target as as_target
 from kronos_sc._methods.agreement import agreement, silhouette
-from kronos_sc.tl._groups import usable_in
-from kronos_sc.tl._partition import How, partition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kronos_sc.tl._map_source import require_probe
+from kronos_sc._dense.source import require_probe
 from kronos_sc.tl._predict_map import predict_map
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from kronos_sc import models
-    from kronos_sc.tl._dense_model import DenseProbe
+    from kronos_sc._dense.probe import DenseProbe
 
 
 def artifact_map(

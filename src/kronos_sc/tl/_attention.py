@@ -16,8 +16,8 @@ from kronos_sc._core.keys import EmbedKeys, storable
 from kronos_sc._core.log import info
 from kronos_sc._core.resolve import require_spatialdata
 from kronos_sc._core.warn import warn
-from kronos_sc.models._attention import AttentionView
-from kronos_sc.tl import _pass
+from kronos_sc._embedding import readout
+from kronos_sc.models.views.attention import AttentionView
 
 if TYPE_CHECKING:
     import os
@@ -43,7 +43,7 @@ def attention(
     maps: bool = False,
     key_added: str | None = None,
     inplace: bool = True,
-    **reading: Unpack[_pass.Reading],
+    **reading: Unpack[readout.Reading],
 ) -> AnnData | None:
     """Measure how much the class token attends to each marker (paper, Online Methods, "Model interpretability" :cite:p:`Shaban2025`).
 
@@ -127,12 +127,12 @@ def attention(
     ['DAPI', 'CD8', 'CYTOKERATIN']
     """
     require_spatialdata(sdata)
-    given = _pass.completed(reading)
+    given = readout.completed(reading)
     encoder = models.load(model, token_overlap=given["token_overlap"])
     view = AttentionView(encoder, method=method, head=head, layer=layer, inside=inside, direction=direction)
-    run = _pass.prepare(sdata, view, given, ("attention",))
+    run = readout.prepare(sdata, view, given, ("attention",))
     key = free_key(run.table, EmbedKeys(key_added or f"{encoder.key}_attention").name)
-    run = run.of(_pass.rows_named(run, ids))
+    run = run.of(readout.rows_named(run, ids))
     widths = {"attention": len(run.used)}
     grid = _grid(run, view) if maps else 0
     if maps:
@@ -176,7 +176,7 @@ def _params(view: AttentionView, *, ids: Sequence[str] | None, maps: bool) -> di
     return params | ({} if view.direction is None else {"direction": view.direction.numpy()})
 
 
-def _grid(run: _pass.Pass, view: AttentionView) -> int:
+def _grid(run: readout.Pass, view: AttentionView) -> int:
     """Return the number of tokens along each axis of a map, the same for all regions."""
     sizes = sorted({job.patch_size for job in run.jobs})
     if len(sizes) > 1:
@@ -192,7 +192,7 @@ def _grid(run: _pass.Pass, view: AttentionView) -> int:
     return count
 
 
-def _write(table: AnnData, key: str, run: _pass.Pass, values: np.ndarray, params: dict[str, Any], **arrays: Any) -> None:
+def _write(table: AnnData, key: str, run: readout.Pass, values: np.ndarray, params: dict[str, Any], **arrays: Any) -> None:
     """Write all slots."""
     used = run.used
     columns = storable(used["marker"])

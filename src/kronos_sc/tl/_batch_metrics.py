@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis.groups import usable_in
 from kronos_sc._core import results
 from kronos_sc._core.checks import listed, one_of, positive_integer
 from kronos_sc._core.free_key import free_key
@@ -19,7 +20,6 @@ from kronos_sc._core.progress import bar
 from kronos_sc._core.representation import Representation, representations
 from kronos_sc._core.rng import Seed, seed, start
 from kronos_sc._core.target import Target, target
-from kronos_sc.tl._groups import usable_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

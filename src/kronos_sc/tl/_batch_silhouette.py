@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis.groups import usable_in
+from kronos_sc._analysis.reduce import tell_memory
 from kronos_sc._core import results
 from kronos_sc._core.checks import listed, positive_integer
 from kronos_sc._core.free_key import free_key
@@ -19,8 +21,6 @@ from kronos_sc._core.representation import Representation, representations
 from kronos_sc._core.rng import Seed, integer, seed, start
 from kronos_sc._core.target import Target, target
 from kronos_sc._core.warn import warn
-from kronos_sc.tl._groups import usable_in
-from kronos_sc.tl._reduce import tell_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

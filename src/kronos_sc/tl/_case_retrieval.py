@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis.cases import Cases, labelled_cases
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import listed, one_of, positive_integer
@@ -18,7 +19,6 @@ from kronos_sc._core.representation import representations
 from kronos_sc._methods.case_splits import draw_split
 from kronos_sc._methods.cases import case_means
 from kronos_sc._methods.metrics import macro_f1
-from kronos_sc.tl._cases import Cases, labelled_cases
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis.groups import groups_of
+from kronos_sc._analysis.partition import How, Method, partition
 from kronos_sc._core import results
 from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.representation import Representation, representation
 from kronos_sc._core.rng import Seed, integer, seed, start
 from kronos_sc._core.target import require_anndata
-from kronos_sc.tl._groups import groups_of
-from kronos_sc.tl._partition import How, Method, partition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,18 +15,18 @@ from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.resolve import require_spatialdata
 from kronos_sc._core.warn import warn
-from kronos_sc.models import _precision
+from kronos_sc._dense import fit
+from kronos_sc._dense.options import PRESETS, WINDOW, DenseOptions
+from kronos_sc._dense.panel import dense_panel
+from kronos_sc._dense.probe import DenseProbe
+from kronos_sc._dense.regions import Regions, regions
+from kronos_sc._dense.tables import positive_class
+from kronos_sc._dense.tokens import Tokens, collect, drawn, labelled, without_tokens
+from kronos_sc._dense.windows import Tiling, pixel_size_of, tiling, window_size
+from kronos_sc._embedding.compute import Encoder
+from kronos_sc._embedding.panel import complete
+from kronos_sc.models.inference import precision
 from kronos_sc.pp._panel import PANEL_COLUMNS
-from kronos_sc.tl import _dense_fit
-from kronos_sc.tl._compute import Encoder
-from kronos_sc.tl._dense_model import DenseProbe
-from kronos_sc.tl._dense_options import PRESETS, WINDOW, DenseOptions
-from kronos_sc.tl._dense_panel import dense_panel
-from kronos_sc.tl._dense_regions import Regions, regions
-from kronos_sc.tl._dense_tables import positive_class
-from kronos_sc.tl._dense_tokens import Tokens, collect, drawn, labelled, without_tokens
-from kronos_sc.tl._dense_windows import Tiling, pixel_size_of, tiling, window_size
-from kronos_sc.tl._panel import complete
 
 if TYPE_CHECKING:
     import os
@@ -127,7 +127,7 @@ def dense_probe(
     if preset is not None:
         one_of(preset, PRESETS, name="preset")
     options, began = _checked(options), time.perf_counter()
-    where, draw = _precision.choose_device(device), chance.start(rng)
+    where, draw = precision.choose_device(device), chance.start(rng)
     found = regions(sdata, shapes_key, class_key=class_key, image_key=image_key, group_key=group_key)
     positive = positive_class(found.classes, options.positive)
     encoder = models.load(model)
@@ -138,7 +138,7 @@ def dense_probe(
     if (empty := without_tokens(found, tokens, tilings[0].grid.step)).any():
         found = found.subset(~empty)
         tokens = labelled(found, tilings)
-    fold = _dense_fit.folds(found, options.n_folds, draw)
+    fold = fit.folds(found, options.n_folds, draw)
     tokens = drawn(tokens, found.codes, options.max_tokens, draw)
     squares, scored = _baseline(found, fold, encoder, options, draw)
     mpp = pixel_size_of(found.images)
@@ -176,7 +176,7 @@ def dense_probe(
 
 
 def _number_format(encoder: models.Model, options: DenseOptions, device: torch.device) -> torch.dtype:
-    return _precision.choose_dtype(options.precision if encoder.net is not None else "float32", device)
+    return precision.choose_dtype(options.precision if encoder.net is not None else "float32", device)
 
 
 def _announce(found: Regions, tokens: Tokens, panel: pd.DataFrame, encoder: models.Model) -> None:
@@ -217,7 +217,7 @@ def _baseline(
     tokens = labelled(found, squares)
     seen = np.bincount(tokens.region, minlength=len(found)) > 0
     some = f"{int(seen.sum())} of {len(found)} labelled regions hold the centre of a square of {squares[0].grid.step} pixels"
-    if not _dense_fit.comparable(found, fold, seen):
+    if not fit.comparable(found, fold, seen):
         warn(
             f"Raw intensities are left out: {some}, too few to train and test them in every fold. Label larger regions to have them beside "
             "the tokens, or leave them out with options=tl.DenseOptions(baseline=False)."
@@ -230,7 +230,7 @@ def _baseline(
 
 def _raw(found: Regions, tokens: Tokens, used: pd.DataFrame, options: DenseOptions, device: torch.device) -> np.ndarray:
     """Return the features of the baseline, mean intensities of small squares in the same regions."""
-    how = options.nan, None, device, _precision.choose_dtype("float32", device)
+    how = options.nan, None, device, precision.choose_dtype("float32", device)
     encoder = Encoder(models.load(BASELINE), used.assign(mean=0.0, std=1.0), ("token",), *how)
     return collect(found, tokens, _squares(found), encoder, max_value=options.max_value)
 
@@ -244,7 +244,7 @@ def _judged(
     draw: np.random.Generator,
     device: str,
     positive: str | None,
-) -> tuple[dict[str, pd.DataFrame], _dense_fit.Fitted]:
+) -> tuple[dict[str, pd.DataFrame], fit.Fitted]:
     """Return frames over all representations, and the classifier of the first, fitted on all regions."""
     search, seed = options.search(), chance.integer(draw)
     runs = len(np.unique(fold)) * len(sets) + 1
@@ -253,8 +253,8 @@ def _judged(
         how = {"search": search, "seed": seed, "device": device, "tell": shown.update}
         code = None if positive is None else found.classes.index(positive)
         for label, tokens, features in sets:
-            parts.append(_dense_fit.evaluate(label, features, tokens.region, found, fold, scored, positive=code, **how))
-        final = _dense_fit.fit(sets[0][2], sets[0][1].region, found, **how)
+            parts.append(fit.evaluate(label, features, tokens.region, found, fold, scored, positive=code, **how))
+        final = fit.fit(sets[0][2], sets[0][1].region, found, **how)
     return {name: pd.concat([part[name] for part in parts], ignore_index=True) for name in parts[0]}, final
 
 

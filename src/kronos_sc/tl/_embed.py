@@ -13,17 +13,17 @@ from kronos_sc._core.keys import EmbedKeys
 from kronos_sc._core.log import info
 from kronos_sc._core.resolve import require_spatialdata
 from kronos_sc._core.slots import fill
+from kronos_sc._embedding.compute import Encoder
+from kronos_sc._embedding.destination import destination, finish, place_for, precision_for
+from kronos_sc._embedding.exclusion import require_labels, without_excluded
+from kronos_sc._embedding.executor import workplace
+from kronos_sc._embedding.fingerprint import identity
+from kronos_sc._embedding.jobs import Job, Options, per_region
+from kronos_sc._embedding.provenance import record
+from kronos_sc._embedding.request import subject
+from kronos_sc._embedding.signal import warn_if_cut, warn_if_dim
+from kronos_sc._embedding.sinks import MemorySink, Sink
 from kronos_sc._store import Spec
-from kronos_sc.tl._compute import Encoder
-from kronos_sc.tl._destination import destination, finish, place_for, precision_for
-from kronos_sc.tl._excluded import require_labels, without_excluded
-from kronos_sc.tl._identity import identity
-from kronos_sc.tl._jobs import Job, Options, per_region
-from kronos_sc.tl._provenance import record
-from kronos_sc.tl._signal import warn_if_cut, warn_if_dim
-from kronos_sc.tl._sink import MemorySink, Sink
-from kronos_sc.tl._subject import subject
-from kronos_sc.tl._workplace import workplace
 
 if TYPE_CHECKING:
     import os

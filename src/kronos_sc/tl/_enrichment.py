@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis.cases import Cases, labelled_cases
 from kronos_sc._core import results
 from kronos_sc._core.checks import listed
 from kronos_sc._core.free_key import free_key
@@ -15,7 +16,6 @@ from kronos_sc._core.target import target
 from kronos_sc._core.warn import warn
 from kronos_sc._methods.cases import case_shares
 from kronos_sc._methods.enrichment import compare_shares, smallest_p
-from kronos_sc.tl._cases import Cases, labelled_cases
 
 if TYPE_CHECKING:
     from anndata import AnnData

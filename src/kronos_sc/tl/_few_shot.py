@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis import cv_plan
+from kronos_sc._analysis import probe as _probe
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import positive_integer
@@ -16,7 +18,6 @@ from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.warn import warn
 from kronos_sc._methods.metrics import SCORES
-from kronos_sc.tl import _plan, _probe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,10 +102,10 @@ def few_shot(
     key = free_key(adata, key_added or f"{target}_few_shot")
     sizes = sorted({positive_integer(n, name="shots") for n in shots})
     search, where, draw = _probe.Search(C, n_trials), _probe.device_of(device), chance.start(rng)
-    plan = _plan.plan(adata, target, use_rep, fold_key, draw, order_key)
+    plan = cv_plan.plan(adata, target, use_rep, fold_key, draw, order_key)
     _warn_if_short(plan, sizes)
     seeds = draw.integers(2**63, size=len(plan.splits))
-    _plan.announce(f"few-shot probe ({', '.join(map(str, sizes))} per class)", plan, target)
+    cv_plan.announce(f"few-shot probe ({', '.join(map(str, sizes))} per class)", plan, target)
     began, scores, per_class = time.perf_counter(), [], []
     with bar(total=len(plan.reps) * len(plan.splits) * len(sizes) * search.fits, description="few-shot", unit="fit") as shown:
         for rep in plan.reps:
@@ -126,7 +127,7 @@ def few_shot(
     return table if copy else None
 
 
-def _warn_if_short(plan: _plan.Plan, sizes: Sequence[int]) -> None:
+def _warn_if_short(plan: cv_plan.Plan, sizes: Sequence[int]) -> None:
     """Warn about classes with fewer training units in some fold than asked for."""
     counts = np.array([np.bincount(plan.target.codes[split.train], minlength=len(plan.target.classes)) for split in plan.splits])
     least = np.where(counts.max(axis=0) > 0, counts.min(axis=0), np.inf)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis.groups import groups_of, usable_in
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import listed, numbers, positive_integer, positive_number
@@ -20,7 +21,6 @@ from kronos_sc._core.target import target as target_of
 from kronos_sc._core.warn import warn
 from kronos_sc._methods.scaling import fit_scaler
 from kronos_sc.pp._images import image_key
-from kronos_sc.tl._groups import groups_of, usable_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis import cv_plan, probe
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import one_of, positive_integer
@@ -17,7 +18,6 @@ from kronos_sc._core.progress import bar
 from kronos_sc._methods.metrics import SCORES
 from kronos_sc._methods.scaling import fit_scaler
 from kronos_sc._methods.splits import Split, first_of_each
-from kronos_sc.tl import _plan, _probe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,10 +107,10 @@ def knn_probe(
     one_of(metric, METRICS, name="metric")
     most = None if max_per_class is None else positive_integer(max_per_class, name="max_per_class")
     key = free_key(adata, key_added or f"{target}_knn", target, fold_key)
-    plan = _plan.plan(adata, target, use_rep, fold_key, chance.start(rng))
+    plan = cv_plan.plan(adata, target, use_rep, fold_key, chance.start(rng))
     voters = [_voters(plan, split, most) for split in plan.splits]
     _check(ks, voters, plan)
-    _plan.announce("nearest neighbours", plan, target)
+    cv_plan.announce("nearest neighbours", plan, target)
     began, parts, votes = time.perf_counter(), [], []
     with bar(total=len(plan.reps) * len(voters), description="neighbours", unit="fold") as shown:
         for rep in plan.reps:
@@ -126,18 +126,18 @@ def knn_probe(
     params |= {"representations": [rep.label for rep in plan.reps], "classes": list(plan.target.classes), "rng": chance.seed(rng)}
     table = adata.copy() if copy else adata
     for name, shares in zip(results.keys_of(key, params["representations"]), votes, strict=True):
-        _probe.write_predictions(table, name, shares, plan.target.classes)
+        probe.write_predictions(table, name, shares, plan.target.classes)
     results.store(table, key, kind="knn_probe", params=params, tables=tables)
     _report(tables["scores"], key, ks[0], time.perf_counter() - began)
     return table if copy else None
 
 
-def _voters(plan: _plan.Plan, split: Split, most: int | None) -> np.ndarray:
+def _voters(plan: cv_plan.Plan, split: Split, most: int | None) -> np.ndarray:
     """Return the units of the other folds that vote: those a linear probe would train on, then those it would validate on."""
     return np.sort(first_of_each(np.concatenate([split.train, split.validation]), plan.target.codes, most))
 
 
-def _check(ks: list[int], voters: list[np.ndarray], plan: _plan.Plan) -> None:
+def _check(ks: list[int], voters: list[np.ndarray], plan: cv_plan.Plan) -> None:
     fewest = min(range(len(voters)), key=lambda i: len(voters[i]))
     if max(ks) > len(voters[fewest]):
         msg = (
@@ -148,7 +148,7 @@ def _check(ks: list[int], voters: list[np.ndarray], plan: _plan.Plan) -> None:
 
 
 def _vote(
-    shares: np.ndarray, plan: _plan.Plan, rep: Representation, number: int, rows: np.ndarray, *, ks: list[int], metric: str, scale: bool
+    shares: np.ndarray, plan: cv_plan.Plan, rep: Representation, number: int, rows: np.ndarray, *, ks: list[int], metric: str, scale: bool
 ) -> None:
     """Write the shares of votes (numbers of neighbours × units × classes) of the units of one fold."""
     from kronos_sc._methods.neighbours import top_k
@@ -164,16 +164,18 @@ def _vote(
             shares[i, part] = counts[:, k - 1] / k
 
 
-def _tables(plan: _plan.Plan, rep: Representation, shares: np.ndarray, voters: list[np.ndarray], ks: list[int]) -> dict[str, pd.DataFrame]:
+def _tables(
+    plan: cv_plan.Plan, rep: Representation, shares: np.ndarray, voters: list[np.ndarray], ks: list[int]
+) -> dict[str, pd.DataFrame]:
     """Return what there is to say about one representation."""
     scores, per_class = [], []
     for split, rows in zip(plan.splits, voters, strict=True):
         for i, k in enumerate(ks):
             labels = {"representation": rep.label, "fold": split.name, "k": k}
-            row, classes = _probe.evaluate(plan.target.codes[split.test], shares[i][split.test], plan.target.classes, labels)
+            row, classes = probe.evaluate(plan.target.codes[split.test], shares[i][split.test], plan.target.classes, labels)
             scores.append(row | {"n_train": len(rows)})
             per_class.append(classes)
-    confusion = _probe.confusion(plan.target.codes[plan.tested], shares[0][plan.tested], plan.target.classes, rep.label)
+    confusion = probe.confusion(plan.target.codes[plan.tested], shares[0][plan.tested], plan.target.classes, rep.label)
     return {"scores": pd.DataFrame(scores), "per_class": pd.concat(per_class), "confusion": confusion}
 
 

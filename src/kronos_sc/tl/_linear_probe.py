@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis import cv_plan
+from kronos_sc._analysis import probe as _probe
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import one_of, positive_integer
@@ -16,7 +18,6 @@ from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._methods.metrics import SCORES
-from kronos_sc.tl import _plan, _probe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,10 +120,10 @@ def linear_probe(
     search = _probe.Search(C, n_trials, *((1e-5, 1e10) if protocol == "tutorial" else ()))
     key = free_key(adata, key_added or f"{target}_probe", target, fold_key)
     where, draw = _probe.device_of(device), chance.start(rng)
-    plan = _plan.plan(adata, target, use_rep, fold_key, draw)
+    plan = cv_plan.plan(adata, target, use_rep, fold_key, draw)
     features = [_features(adata, rep) for rep in plan.reps]
     seeds = draw.integers(2**63, size=len(plan.splits))
-    _plan.announce("linear probe", plan, target)
+    cv_plan.announce("linear probe", plan, target)
     began, parts, probas = time.perf_counter(), [], []
     with bar(total=len(plan.reps) * len(plan.splits) * search.fits, description="linear probe", unit="fit") as shown:
         for rep, names in zip(plan.reps, features, strict=True):
@@ -145,7 +146,7 @@ def linear_probe(
 
 
 def _tables(
-    plan: _plan.Plan, rep: Representation, probes: list[_probe.Probe], proba: np.ndarray, names: pd.DataFrame
+    plan: cv_plan.Plan, rep: Representation, probes: list[_probe.Probe], proba: np.ndarray, names: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
     """Return what there is to say about one representation."""
     scores, per_class, trials = [], [], []

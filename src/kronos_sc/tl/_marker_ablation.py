@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from kronos_sc import models
+from kronos_sc._analysis import ablation
+from kronos_sc._analysis.cv_plan import folds_of
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.balanced import drawn
@@ -19,9 +21,8 @@ from kronos_sc._core.log import info
 from kronos_sc._core.resolve import require_spatialdata
 from kronos_sc._core.target import Target
 from kronos_sc._core.target import target as target_of
-from kronos_sc.models._ablation import AblationView
-from kronos_sc.tl import _ablation_probe, _pass
-from kronos_sc.tl._plan import folds_of
+from kronos_sc._embedding import readout
+from kronos_sc.models.views.ablation import AblationView
 
 if TYPE_CHECKING:
     import os
@@ -45,7 +46,7 @@ def marker_ablation(
     rng: int | np.random.Generator | None = 0,
     key_added: str | None = None,
     inplace: bool = True,
-    **reading: Unpack[_pass.Reading],
+    **reading: Unpack[readout.Reading],
 ) -> AnnData | None:
     """Measure what dropping a marker from the panel changes: the features of the others, and what a classifier makes of them.
 
@@ -118,11 +119,11 @@ def marker_ablation(
     ['CD8']
     """
     require_spatialdata(sdata)
-    given = _pass.completed({"precision": "float32"} | reading)
+    given = readout.completed({"precision": "float32"} | reading)
     one_of(features, ("marker", "cls"), name="features")
     most = None if n_units is None else positive_integer(n_units, name="n_units")
     encoder = models.load(model, token_overlap=given["token_overlap"])
-    run = _pass.prepare(sdata, AblationView(encoder, (), features), given, (features,))
+    run = readout.prepare(sdata, AblationView(encoder, (), features), given, (features,))
     key = free_key(run.table, EmbedKeys(key_added or f"{encoder.key}_ablation").name, groupby, target)
     dropped = _positions(run.used, markers)
     draw = chance.start(rng)
@@ -133,7 +134,7 @@ def marker_ablation(
         f"ablation of {len(dropped)} markers: {len(run.rows):,} units ({run.about.target}), each encoded {again} times by {encoder.card.label!r}"
     )
     start = time.perf_counter()
-    judged = None if target is None else _ablation_probe.learnt(run, encoder, features, (target, fold_key), draw)
+    judged = None if target is None else ablation.learnt(run, encoder, features, (target, fold_key), draw)
     view = AblationView(encoder, dropped, features, judged and judged.judge)
     widths = {"cosine": len(dropped), "relative": len(dropped)} | ({} if judged is None else {"score": judged.width(len(dropped))})
     found = run.compute(view, widths)
@@ -168,7 +169,7 @@ def _positions(used: pd.DataFrame, markers: Sequence[str] | None) -> list[int]:
     ]
 
 
-def _groups(run: _pass.Pass, name: str | None, target: str | None, fold_key: str) -> Target:
+def _groups(run: readout.Pass, name: str | None, target: str | None, fold_key: str) -> Target:
     """Return the group of every row that can be drawn (-1 for others)."""
     table = run.table
     usable = np.zeros(table.n_obs, bool)

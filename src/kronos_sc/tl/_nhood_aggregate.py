@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from kronos_sc._analysis.reduce import held, reduced
 from kronos_sc._core import results
 from kronos_sc._core.checks import known, one_of, positive_integer
 from kronos_sc._core.free_key import free_key
@@ -20,7 +21,6 @@ from kronos_sc._core.rng import Seed, seed, start
 from kronos_sc._core.target import require_anndata
 from kronos_sc._core.warn import warn
 from kronos_sc._methods.neighbourhood import Slot, aggregate, layout
-from kronos_sc.tl._reduce import held, reduced
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis.partition import How, Method, partition
+from kronos_sc._analysis.reduce import reduced
 from kronos_sc._core import results
 from kronos_sc._core.checks import positive_integer
 from kronos_sc._core.free_key import free_key
@@ -15,8 +17,6 @@ from kronos_sc._core.log import info
 from kronos_sc._core.representation import representation
 from kronos_sc._core.rng import Seed, seed, start
 from kronos_sc._core.target import require_anndata
-from kronos_sc.tl._partition import How, Method, partition
-from kronos_sc.tl._reduce import reduced
 
 if TYPE_CHECKING:
     from anndata import AnnData

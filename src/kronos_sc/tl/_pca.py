@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis.reduce import held
 from kronos_sc._core import results
 from kronos_sc._core.checks import positive_integer
 from kronos_sc._core.free_key import free_key
@@ -17,7 +18,6 @@ from kronos_sc._core.representation import Representation, representation
 from kronos_sc._core.rng import Seed, seed, start
 from kronos_sc._core.target import require_anndata
 from kronos_sc._methods.streamed_pca import Components, principal
-from kronos_sc.tl._reduce import held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,15 +14,15 @@ from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.record import freeze
 from kronos_sc._core.resolve import require_spatialdata
-from kronos_sc.models import _precision
-from kronos_sc.models._dense import TokenClasses
-from kronos_sc.tl._compute import Encoder, embedded
-from kronos_sc.tl._dense_tokens import token_job
-from kronos_sc.tl._dense_windows import Tiling, tiling
-from kronos_sc.tl._map_blend import Blend
-from kronos_sc.tl._map_elements import MapKeys, elements, put
-from kronos_sc.tl._map_source import encoder_of, panel_of, warn_of_size
-from kronos_sc.tl._signal import warn_if_dim
+from kronos_sc._dense.blend import Blend
+from kronos_sc._dense.elements import MapKeys, elements, put
+from kronos_sc._dense.source import encoder_of, panel_of, warn_of_size
+from kronos_sc._dense.tokens import token_job
+from kronos_sc._dense.windows import Tiling, tiling
+from kronos_sc._embedding.compute import Encoder, embedded
+from kronos_sc._embedding.signal import warn_if_dim
+from kronos_sc.models.inference import precision as _precision
+from kronos_sc.models.views.dense import TokenClasses
 
 if TYPE_CHECKING:
     import os
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     import torch
     from spatialdata import SpatialData
 
-    from kronos_sc.tl._dense_model import DenseProbe
-    from kronos_sc.tl._jobs import Job
+    from kronos_sc._dense.probe import DenseProbe
+    from kronos_sc._embedding.jobs import Job
 
 
 def predict_map(

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis.cv_plan import folds_of
+from kronos_sc._analysis.groups import usable_in
+from kronos_sc._analysis.search import Side, nearest
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import known, listed, one_of, positive_integer
@@ -21,9 +24,6 @@ from kronos_sc._core.target import target as as_target
 from kronos_sc._methods import retrieval_metrics as metrics
 from kronos_sc._methods.scaling import fit_scaler
 from kronos_sc._methods.splits import first_of_each
-from kronos_sc.tl._groups import usable_in
-from kronos_sc.tl._plan import folds_of
-from kronos_sc.tl._search import Side, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis.alignment import align
+from kronos_sc._analysis.search import Side, nearest
 from kronos_sc._core import results
 from kronos_sc._core.checks import listed, one_of, positive_integer
 from kronos_sc._core.free_key import free_key
@@ -16,8 +18,6 @@ from kronos_sc._core.log import info
 from kronos_sc._core.representation import representation
 from kronos_sc._core.target import Target, classes_of, column, require_anndata
 from kronos_sc._core.warn import warn
-from kronos_sc.tl._aligned import align
-from kronos_sc.tl._search import Side, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

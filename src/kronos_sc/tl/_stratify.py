@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis.case_classifiers import Draws, predictor
+from kronos_sc._analysis.cases import Cases, labelled_cases
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import listed, one_of, positive_integer
@@ -23,8 +25,6 @@ from kronos_sc._methods.case_scores import case_scores
 from kronos_sc._methods.case_splits import draw_split, training_counts
 from kronos_sc._methods.roc import mean_curve, split_curve
 from kronos_sc._methods.threads import one_thread
-from kronos_sc.tl._cases import Cases, labelled_cases
-from kronos_sc.tl._stratify_fit import Draws, predictor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

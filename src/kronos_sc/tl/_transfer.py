@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis import probe as _probe
+from kronos_sc._analysis.alignment import align
+from kronos_sc._analysis.cv_plan import folds_of
+from kronos_sc._analysis.groups import usable_in
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import listed, positive_integer
@@ -21,10 +25,6 @@ from kronos_sc._core.target import target as target_of
 from kronos_sc._core.warn import warn
 from kronos_sc._methods import metrics
 from kronos_sc._methods.splits import Split, cross_validation
-from kronos_sc.tl import _probe
-from kronos_sc.tl._aligned import align
-from kronos_sc.tl._groups import usable_in
-from kronos_sc.tl._plan import folds_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

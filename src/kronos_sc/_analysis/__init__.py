@@ -1,0 +1,1 @@
+"""What analyses share: cross-validation, probes, partitions, alignment of panels, cases. Tables in, arrays between, no images."""

@@ -1,0 +1,1 @@
+"""What dense probes and maps share: regions, windows, tokens, classifiers of tokens, maps as elements."""

@@ -1,0 +1,93 @@
+"""What makes two calls the same: model, panel, parameters, pixels, units. A store goes on only with the call that began it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kronos_sc import patches
+from kronos_sc._store import names_sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+    from kronos_sc import models
+    from kronos_sc._embedding.jobs import Job
+
+_SAMPLES = 16  # windows per image whose pixels are compared
+_NOT_IDENTITY = ("licence", "trained", "source")
+_CHECKS = ("require_nuclear",)  # parameters that stop a call or let it pass, and change no feature
+
+
+def identity(
+    jobs: list[Job], model: models.Model, used: pd.DataFrame, parameters: dict[str, Any], names: np.ndarray, *, precision: str
+) -> dict[str, Any]:
+    """Return the identity of a call in plain values; cheap: of the pixels a few windows are read."""
+    rows = used[["channel", "marker", "id", "mean", "std"]].itertuples(index=False)
+    return {
+        "model": {key: _plain(value) for key, value in model.facts.items() if key not in _NOT_IDENTITY}
+        | {"weights sha256": _weights(model)},
+        "panel": [[str(channel), str(marker), int(number), float(mean), float(std)] for channel, marker, number, mean, std in rows],
+        "parameters": {key: _plain(value) for key, value in parameters.items() if key not in _CHECKS} | {"precision": precision},
+        "regions": {job.units.region: _region(job) for job in jobs},
+        "table": {"rows": len(names), "obs_names sha256": names_sha256(names)},
+    }
+
+
+def comparable(identity: dict[str, Any]) -> dict[str, Any]:
+    """Return what must agree of an identity; stores of earlier versions hold more."""
+    parameters = {key: value for key, value in (identity.get("parameters") or {}).items() if key not in _CHECKS}
+    return identity | {"parameters": parameters}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple | np.ndarray | range):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _weights(model: models.Model) -> str:
+    """Return a checksum of the numbers themselves: a model may have been changed since it was loaded."""
+    if model.net is None:
+        return ""
+    return _sha(*(value.detach().cpu().contiguous().view(-1).float().numpy() for value in model.net.state_dict().values()))
+
+
+def _region(job: Job) -> dict[str, Any]:
+    units, image = job.units, job.plan.image
+    where = [units.rows, units.y, units.x, *(values for values in (units.ids, units.area) if values is not None)]
+    return {
+        "image": image.name,
+        "size": list(image.shape),
+        "dtype": image.data.dtype.newbyteorder("=").name,
+        "window": units.size,
+        "units sha256": _sha(*(np.ascontiguousarray(values, "<i8") for values in where)),
+        "pixels sha256": _sha(*_samples(job.plan, units)),
+    }
+
+
+def _samples(plan: patches.Plan, units: patches.Units) -> Iterator[np.ndarray]:
+    """Yield raw pixels of evenly spread windows; the channels take turns."""
+    order = np.lexsort((units.x, units.y))
+    some = order[np.linspace(0, len(units) - 1, min(_SAMPLES, len(units))).astype(int)]
+    image = patches.Rect(0, plan.image.shape[0], 0, plan.image.shape[1])
+    wanted = []
+    for turn, unit in enumerate(some.tolist()):
+        y, x = int(units.y[unit]), int(units.x[unit])
+        if inside := patches.Rect(y, y + units.size, x, x + units.size).meet(image):
+            wanted.append((plan.channels[turn % len(plan.channels)], inside))
+    for pixels in patches.windows(plan, wanted):
+        yield np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
+
+
+def _sha(*parts: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()

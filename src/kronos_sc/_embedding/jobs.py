@@ -1,0 +1,152 @@
+"""What is to be done, checked and planned before any pixel is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kronos_sc import models, patches
+from kronos_sc._core.checks import one_of, positive_integer
+from kronos_sc._core.intensity import max_value as full_scale
+from kronos_sc._embedding import window
+from kronos_sc.models.inference import precision as _precision
+from kronos_sc.models.inference import runner
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from spatialdata import SpatialData
+
+
+@dataclass(frozen=True)
+class Options:
+    """Choices of the caller that can be checked without any data."""
+
+    features: tuple[str, ...]
+    mask_fill: str | None
+    nan: str
+    batch_size: int | None
+    patch_size: int | None
+
+    @classmethod
+    def checked(
+        cls,
+        features: str | Sequence[str],
+        mask_fill: str | None,
+        nan: str,
+        precision: str,
+        dtype: str,
+        batch_size: int | None,
+        patch_size: int | None,
+    ) -> Options:
+        """Return the options, or raise a ValueError that lists the choices."""
+        kinds = (features,) if isinstance(features, str) else tuple(features)
+        for kind in kinds or ("",):
+            one_of(kind, ("marker", "cls"), name="features")
+        one_of(mask_fill, ("mean", "zero", None), name="mask_fill")
+        one_of(nan, ("error", "zero"), name="nan")
+        one_of(precision, _precision.PRECISIONS, name="precision")
+        one_of(dtype, ("float32", "float16"), name="dtype")
+        for name, value in (("batch_size", batch_size), ("patch_size", patch_size)):
+            if value is not None:
+                positive_integer(value, name=name)
+        return cls(tuple(dict.fromkeys(kinds)), mask_fill, nan, batch_size, patch_size)
+
+    def check_model(self, model: models.Model) -> None:
+        """Raise a ValueError unless the model gives these features and takes this size."""
+        for kind in self.features:
+            if kind not in model.card.features:
+                msg = f"{model.card.name!r} gives no {kind!r} features; it gives: {', '.join(model.card.features)}. Choose one with features=."
+                raise ValueError(msg)
+        if self.patch_size is not None:
+            window.check_patch(self.patch_size, model)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One region on one image.
+
+    Parameters
+    ----------
+    units
+        All units of the region.
+    plan
+        Blocks to read.
+    patch_size
+        Edge of the model's input in pixels.
+    mask_fill
+        What pixels outside the cell become; None for boxes.
+    max_value
+        Raw value that becomes 1.
+    given_max
+        The same if the user named it.
+    numbers
+        Number of each block of the plan within the call.
+    """
+
+    units: patches.Units
+    plan: patches.Plan
+    patch_size: int
+    mask_fill: str | None
+    max_value: float
+    given_max: float | None
+    numbers: tuple[int, ...] = field(default=())
+
+    @property
+    def n_planned(self) -> int:
+        """Units of the blocks to read."""
+        return sum(len(block.units) for block in self.plan.blocks)
+
+    def with_blocks(self, groups: Sequence[np.ndarray], numbers: Sequence[int]) -> Job:
+        """Return a job that reads only these groups of units (positions), as blocks of these numbers."""
+        return replace(self, plan=patches.plan(self.plan.image, self.plan.channels, self.units, groups=groups), numbers=tuple(numbers))
+
+    def only(self, index: int) -> Job:
+        """Return a job of one block alone, small enough to be sent to another machine."""
+        plan = self.plan.only(index)
+        return replace(self, units=plan.units, plan=plan, numbers=(self.numbers[index],))
+
+    def recipe(self, used: pd.DataFrame, features: tuple[str, ...]) -> runner.Recipe:
+        """Return how pixels of this region become input of the model."""
+        ids, mean, std = (used[column].to_numpy(kind) for column, kind in (("id", np.int64), ("mean", float), ("std", float)))
+        return runner.Recipe(ids, mean, std, self.max_value, self.patch_size, self.mask_fill, features)
+
+
+def per_region(jobs: Sequence[Job]) -> dict[str, list[Any]]:
+    """Return what the record keeps of a call, one value per region."""
+    return {
+        "regions": [job.units.region for job in jobs],
+        "images": [job.plan.image.name for job in jobs],
+        "patch_size": [job.patch_size for job in jobs],
+        "window": [job.units.size for job in jobs],
+        "mask_fill": [job.mask_fill or "" for job in jobs],
+        "max_value": [job.max_value for job in jobs],
+    }
+
+
+def make_job(
+    sdata: SpatialData,
+    target: patches.Target,
+    region: str,
+    image: patches.Raster,
+    model: models.Model,
+    channels: list[str],
+    options: Options,
+    **how: Any,
+) -> Job:
+    """Plan one region: windows and blocks."""
+    boxes = region in sdata.shapes
+    size = window.window(image, patch_size=options.patch_size, mpp=how["mpp"], boxes=boxes)
+    units = patches.units(sdata, target.table, target.annotation, region, image, size=size.source, spatial_key=how["spatial_key"])
+    if size.patch is None:
+        size = window.for_boxes(units.size, image, model, how["mpp"])
+        units = units.resized(size.source)
+    window.check_patch(size.patch, model)
+    plan = patches.plan(image, [image.channels.index(name) for name in channels], units)
+    if options.nan == "error":
+        patches.require_stored(plan)
+    scale = full_scale(image.data.dtype, how["max_value"], image=image.name)
+    return Job(units, plan, size.patch, None if boxes else options.mask_fill, scale, how["max_value"])

@@ -1,0 +1,1 @@
+"""Bytes on disk: chunks decoded, files written whole, one writer at a time."""

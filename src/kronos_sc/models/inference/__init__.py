@@ -1,0 +1,1 @@
+"""The one inference loop, and what it knows of devices and number formats."""

@@ -1,0 +1,53 @@
+"""Where and in which number format a model runs."""
+
+from __future__ import annotations
+
+import torch
+
+from kronos_sc._core.checks import one_of
+from kronos_sc._core.log import info
+from kronos_sc.models.inference import instructions
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """Return the device asked for, or the fastest one there is; an unavailable one is an error that lists what exists."""
+    if device is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        if chosen.type == "cuda" and chosen.index is None:
+            chosen = torch.device("cuda", torch.cuda.current_device())
+        torch.zeros(1, device=chosen).item()  # a device that cannot hold a number cannot run a model
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        there = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())] + (["mps"] if torch.backends.mps.is_available() else [])
+        msg = f"Device {str(device)!r} cannot be used ({error}). Available: {', '.join(there)}. Leave device out to take the fastest."
+        raise ValueError(msg) from error
+    return chosen
+
+
+def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Return the number format: bfloat16 where the hardware multiplies fast in it, for `"auto"`."""
+    one_of(precision, PRECISIONS, name="precision")
+    if precision != "auto":
+        asked = getattr(torch, precision)
+        if words := slow(asked, device):
+            info(words)
+        return asked
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    return torch.bfloat16 if device.type == "cpu" and instructions.is_fast(torch.bfloat16) else torch.float32
+
+
+def slow(dtype: torch.dtype, device: torch.device) -> str:
+    """Return what to say of a number format in which a processor is slow; empty where it is not."""
+    if device.type != "cpu" or instructions.multiplies(dtype):
+        return ""
+    half = str(dtype).removeprefix("torch.")
+    return (
+        f"this processor ({instructions.name()}) has no instructions for {half}: products are computed in float32 and rounded, "
+        "which is slower than precision 'float32'"
+    )

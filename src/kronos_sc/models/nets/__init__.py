@@ -1,0 +1,1 @@
+"""Networks: one architecture per file; torch and nothing of this package but its layers."""
