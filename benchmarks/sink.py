@@ -51,7 +51,7 @@ def new_store(path: Path, blocks: int, width: int, dtype: str, order: np.ndarray
 def write(store: _store.EmbeddingStore, blocks: list[np.ndarray], *, threads: int) -> None:
     """Compress, checksum, write and fsync in threads; accept in this one, as `tl.embed` does."""
     stager, pixels = store.stager, np.full(CAPACITY, 100, np.int32)
-    finished = [_store.Finished(n, store.rows[n], {"marker": values}, pixels, 0.5) for n, values in enumerate(blocks)]
+    finished = [_store.FeatureBlock(n, store.rows[n], {"marker": values}, pixels, 0.5) for n, values in enumerate(blocks)]
     with ThreadPoolExecutor(threads) as pool:
         for staged in pool.map(stager, finished):
             store.accept(staged)

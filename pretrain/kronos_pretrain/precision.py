@@ -9,7 +9,7 @@ import torch
 
 from kronos_pretrain import checkpoint
 from kronos_sc._core.log import info
-from kronos_sc.models.inference import precision
+from kronos_sc.models.inference import placement
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,9 +42,9 @@ def resolve_precision(config: Config, procs: Processes, folder: Path, saved: int
         name = checkpoint.read_facts(folder, saved)["config"]["run"]["precision"]
         info(f"run.precision is {name!r}, as {folder} was begun")
     elif name == AUTO:
-        slow = procs.any(precision.choose_dtype(AUTO, procs.device) != torch.bfloat16)
+        slow = procs.any(placement.choose_dtype(AUTO, procs.device) != torch.bfloat16)
         name = "float32" if slow else "bfloat16"
         info(f"run.precision is {name!r}, the faster one of float32 and bfloat16 {'on all processes' if procs.world > 1 else 'here'}")
-    if words := precision.slow(getattr(torch, name), procs.device):
+    if words := placement.slow(getattr(torch, name), procs.device):
         info(words)
     return replace(config, run=replace(config.run, precision=name))

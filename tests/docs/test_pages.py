@@ -18,7 +18,12 @@ PAGES = sorted(
     for path in [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")]
     if BLOCK.search(path.read_text(encoding="utf-8")) and "_build" not in path.parts
 )
-SLOW = {"docs/reference/cheatsheet.md": 50, "docs/how-to/clusters.md": 12}  # seconds
+SLOW = {
+    "docs/reference/cheatsheet.md": 50,
+    "docs/how-to/clusters.md": 12,
+    "docs/how-to/markers.md": 12,
+    "docs/how-to/maps.md": 10,
+}  # seconds
 
 
 def pages():

@@ -18,10 +18,10 @@ from distributed import Client, LocalCluster
 
 import kronos_sc as ks
 from kronos_sc._embedding import executor
-from kronos_sc._embedding.compute import Encoder
+from kronos_sc._embedding.compute import InferenceConfig
 from kronos_sc._embedding.dask import driver as _distribute
 from kronos_sc._embedding.dask import task as _task
-from kronos_sc._embedding.dask.worker import Failed, Work, device_of, facts, gpu
+from kronos_sc._embedding.dask.worker import BlockError, WorkerState, device_of, gpu, worker_info
 from kronos_sc._store import EmbeddingStore
 
 HELPERS = Path(__file__).parent / "remote"
@@ -275,7 +275,7 @@ def test_each_worker_has_its_own_gpu() -> None:
     assert [gpu(name, 4, assigned=False) for name in range(8)] == [0, 1, 2, 3] * 2
     assert {gpu(name, 4, assigned=True) for name in range(4)} == {0}  # dask-cuda shows each worker its own first
     assert gpu("SLURMCluster-3", 4, assigned=False) == 0
-    assert device_of("cpu").type == facts("cpu", "float32").device == "cpu"
+    assert device_of("cpu").type == worker_info("cpu", "float32").device == "cpu"
 
 
 @pytest.mark.slow(3)
@@ -322,10 +322,10 @@ class MovedAway:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def addressed(self, image):
+    def by_reference(self, image):
         from kronos_sc.patches import _sent
 
-        found = _sent.addressed(image)
+        found = _sent.by_reference(image)
         self.folder.rename(self.folder.with_name("elsewhere.zarr"))
         return found
 
@@ -404,7 +404,7 @@ def test_a_failing_block_goes_to_another_worker(threads, monkeypatch) -> None:
         run.__dict__ |= {"_client": client, "_nan": "zero", "_name": "n", "_work": None, "_pending": {}, "_workers": {first: 2, second: 2}}
         task = FakeTask()
         run._send(task)
-        task.away.add(first)
+        task.avoid_workers.add(first)
         run._send(task)
         assert "workers" not in seen[0]
         assert (seen[1]["workers"], seen[1]["allow_other_workers"]) == ([second], True)
@@ -429,7 +429,7 @@ def test_how_often_a_block_is_tried(fates, given_up) -> None:
         run._waiting.clear()
         run._suspects.clear()
         assert run._failed == []
-        run._fail(task, Failed("", fate, "gone"))
+        run._fail(task, BlockError("", fate, "gone"))
     assert (run._failed == [task]) == given_up
     assert (run._suspects == [task]) == ("KilledWorker" in fates and not given_up)
 
@@ -478,7 +478,7 @@ class FakeTask:
     index = 0
 
     def __init__(self) -> None:
-        self.away: set[str] = set()
+        self.avoid_workers: set[str] = set()
         self.job = type("Job", (), {"numbers": (0,)})()
 
     def packed(self, nan: str) -> bytes:
@@ -486,7 +486,7 @@ class FakeTask:
 
 
 def test_what_a_dead_driver_has_staged_never_counts(on_disk, threads, encoders, fault, tmp_path, monkeypatch) -> None:
-    from kronos_sc._store import Finished
+    from kronos_sc._store import FeatureBlock
 
     wanted, store = means(on_disk, ks.models.load("mean-marker")), tmp_path / "features.zarr"
     model = encoders.Counted(fault)
@@ -496,7 +496,7 @@ def test_what_a_dead_driver_has_staged_never_counts(on_disk, threads, encoders, 
         """A task of an earlier driver wakes up just now and stages rubbish for the same block."""
         rows = self.rows[staged.number]
         rows = rows[rows >= 0]
-        self.stager(Finished(staged.number, rows, {"marker": np.full((len(rows), 5), -1.0)}, np.ones(len(rows)), 1.0))
+        self.stager(FeatureBlock(staged.number, rows, {"marker": np.full((len(rows), 5), -1.0)}, np.ones(len(rows)), 1.0))
         accept(self, staged)
 
     monkeypatch.setattr(EmbeddingStore, "accept", beside_a_ghost)
@@ -639,14 +639,14 @@ def test_a_copy_for_another_worker_leaves_the_device_out() -> None:
     """A worker that joins late asks a colleague, whose model is on a GPU."""
     from distributed.protocol import deserialize_bytes, serialize_bytes
 
-    encoder = Encoder(ks.models.load("mean-marker"), None, ("marker",), "error", None, torch.device("cpu"), torch.float32)
-    work = Work(encoder, None, len)
+    encoder = InferenceConfig(ks.models.load("mean-marker"), None, ("marker",), "error", None, torch.device("cpu"), torch.float32)
+    work = WorkerState(encoder, None, len)
     assert work._at_device().device.type in ("cpu", "cuda", "mps")
     assert work._placed is not None
     assert deserialize_bytes(serialize_bytes(work))._placed is None
 
 
 def test_failures_read_as_sentences() -> None:
-    assert str(Failed("tcp://a:1", "OSError", "no such disk")) == "OSError: no such disk (on tcp://a:1)"
-    assert Failed.of(OSError(28, "No space left on device")).final == "OSError"
-    assert Failed.of(OSError(5, "Input/output error")).final == ""
+    assert str(BlockError("tcp://a:1", "OSError", "no such disk")) == "OSError: no such disk (on tcp://a:1)"
+    assert BlockError.of(OSError(28, "No space left on device")).final == "OSError"
+    assert BlockError.of(OSError(5, "Input/output error")).final == ""

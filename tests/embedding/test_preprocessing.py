@@ -172,18 +172,18 @@ def test_resampling_against_scikit_image(make):
     from kronos_sc.models.inference import runner
 
     seen = []
-    plain = runner._Preparation.__call__
+    plain = runner.Preprocessor.__call__
 
     def spy(self, windows, masks):
         out = plain(self, windows, masks)
         seen.append(out[0].clone())
         return out
 
-    runner._Preparation.__call__ = spy
+    runner.Preprocessor.__call__ = spy
     try:
         ks.tl.embed(sdata, model="mean-marker", mpp=1.0, precision="float32")
     finally:
-        runner._Preparation.__call__ = plain
+        runner.Preprocessor.__call__ = plain
     expected = np.stack([downscale_local_mean(smooth[:, y : y + 64, x : x + 64] / 65535, (1, 2, 2)) for y in (0, 64) for x in (0, 64)])
     got = torch.cat(seen).numpy()
     assert got.shape == expected.shape == (4, 2, 32, 32)

@@ -12,6 +12,7 @@ import kronos_sc as ks
 from .conftest import CALL, contents, features_of
 
 
+@pytest.mark.slow(8)
 @pytest.mark.parametrize(
     "name", ["a store with spaces.zarr", "größe µm 细胞.zarr", "quote ' \" and # % $HOME {x}.zarr", "line\nbreak", ".hidden"]
 )

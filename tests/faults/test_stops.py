@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kronos_sc import settings
-from kronos_sc._store import Finished, Stager
+from kronos_sc._store import BlockWriter, FeatureBlock
 from kronos_sc.models import KronosModel
 
 from .conftest import BLOCKS
@@ -110,7 +110,7 @@ def test_ctrl_c_at_random_moments(case):
 
 def test_few_blocks_are_held_when_the_disk_is_slow(case, monkeypatch):
     alive, most = weakref.WeakSet(), []
-    made, stage = Finished.__init__, Stager.__call__
+    made, stage = FeatureBlock.__init__, BlockWriter.__call__
 
     def counted(self, *arguments, **named):
         made(self, *arguments, **named)
@@ -121,9 +121,9 @@ def test_few_blocks_are_held_when_the_disk_is_slow(case, monkeypatch):
         time.sleep(0.1)
         return stage(self, block)
 
-    monkeypatch.setattr(Finished, "__init__", counted)
-    monkeypatch.setattr(Finished, "__hash__", object.__hash__)
-    monkeypatch.setattr(Stager, "__call__", slow)
+    monkeypatch.setattr(FeatureBlock, "__init__", counted)
+    monkeypatch.setattr(FeatureBlock, "__hash__", object.__hash__)
+    monkeypatch.setattr(BlockWriter, "__call__", slow)
     monkeypatch.setattr(settings, "read_threads", 2)
     case.check(case.embed())
     assert len(most) == BLOCKS
@@ -134,7 +134,7 @@ def test_few_blocks_are_held_when_the_disk_is_slow(case, monkeypatch):
 
 def test_the_error_of_the_disk_is_not_hidden_by_the_next(case, monkeypatch):
     """The first of several blocks that cannot be written is the one that is told."""
-    stage, turns = Stager.__call__, iter(range(100))
+    stage, turns = BlockWriter.__call__, iter(range(100))
 
     def failing(self, block):
         turn = next(turns)
@@ -143,7 +143,7 @@ def test_the_error_of_the_disk_is_not_hidden_by_the_next(case, monkeypatch):
         return stage(self, block)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Stager, "__call__", failing)
+        patch.setattr(BlockWriter, "__call__", failing)
         with pytest.raises(OSError, match="No space left") as caught:
             case.embed()
     assert any("3 of 12 blocks are complete" in note for note in caught.value.__notes__)

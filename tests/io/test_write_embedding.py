@@ -537,6 +537,7 @@ def test_a_second_writer_gives_up_and_names_the_first(folder, sdata):
     assert files(folder) == before
 
 
+@pytest.mark.slow(8)
 def test_a_running_writer_is_not_put_right(folder):
     with table_lock.writing(folder, wait=1) as work:
         io.recover(folder)

@@ -75,7 +75,7 @@ def test_any_shape_chunk_window_and_memory(shape, chunk, size, memory, channels,
     plan = patches.plan(an_image(array, chunk), channels, units, block_memory=memory)
     owners = np.concatenate([block.units for block in plan.blocks])
     assert sorted(owners) == list(range(len(units)))  # each unit belongs to exactly one block
-    decoded = [key for block in plan.blocks for key in block.fresh]
+    decoded = [key for block in plan.blocks for key in block.first_use]
     assert len(decoded) == len(set(decoded))
     np.testing.assert_array_equal(all_crops(plan), plainly(array, channels, units))
 

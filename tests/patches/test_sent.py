@@ -11,7 +11,7 @@ from distributed.protocol import deserialize_bytes, serialize_bytes
 from kronos_sc import patches
 from kronos_sc.patches._raster import Raster, stored_array
 from kronos_sc.patches._rect import Rect
-from kronos_sc.patches._sent import Window, addressed, require_seen, with_pixels
+from kronos_sc.patches._sent import Window, by_reference, check_visible, with_pixels
 
 CHANNELS = ("DAPI", "CD3", "CD8")
 
@@ -52,14 +52,14 @@ def test_every_block_arrives_as_it_would_be_read_here(pixels, stored, travel) ->
 def sent(plan):
     from dataclasses import replace
 
-    return replace(plan, image=addressed(plan.image))
+    return replace(plan, image=by_reference(plan.image))
 
 
 def test_paths_are_whole_when_they_travel(stored, tmp_path, monkeypatch) -> None:
     """The other process works in another folder."""
     monkeypatch.chdir(tmp_path)
     relative = da.from_zarr(zarr.open_array("a b.zarr", mode="r"))
-    image = addressed(Raster("image", relative, CHANNELS, None))
+    image = by_reference(Raster("image", relative, CHANNELS, None))
     assert image.data.chunks == relative.chunks
     monkeypatch.chdir("/")
     np.testing.assert_array_equal(image.data, stored)
@@ -68,36 +68,36 @@ def test_paths_are_whole_when_they_travel(stored, tmp_path, monkeypatch) -> None
 
 def test_pixels_that_only_this_process_has_have_no_address(pixels, stored) -> None:
     for data in (da.from_array(pixels), stored + 1, da.from_zarr(zarr.create_array(zarr.storage.MemoryStore(), data=pixels))):
-        assert addressed(Raster("image", data, CHANNELS, None)) is None
+        assert by_reference(Raster("image", data, CHANNELS, None)) is None
 
 
 def test_other_stores_keep_their_address(pixels, tmp_path) -> None:
     pytest.importorskip("fsspec")
     zarr.create_array(tmp_path / "image.zarr", data=pixels, chunks=(1, 16, 16))
     bucket = zarr.storage.FsspecStore.from_url(f"file://{tmp_path}/image.zarr", read_only=True)
-    image = addressed(Raster("image", da.from_zarr(zarr.open_array(bucket, mode="r")), CHANNELS, None))
+    image = by_reference(Raster("image", da.from_zarr(zarr.open_array(bucket, mode="r")), CHANNELS, None))
     plan = deserialize_bytes(serialize_bytes(planned(image.data).only(0)))
-    require_seen(plan, nan="error")
+    check_visible(plan, nan="error")
     np.testing.assert_array_equal(plan.image.data, pixels)
 
 
 @pytest.mark.parametrize("instead", ["nothing", "another image"])
 def test_an_image_that_is_not_seen_is_not_read_as_zeros(pixels, stored, tmp_path, instead) -> None:
     plan = sent(planned(stored).only(0))
-    require_seen(plan, nan="error")
+    check_visible(plan, nan="error")
     (tmp_path / "a b.zarr").rename(tmp_path / "gone")
     if instead == "another image":
         zarr.create_array(tmp_path / "a b.zarr", data=pixels[:, :20], chunks=(1, 16, 16))
     with pytest.raises(OSError, match=r"Image 'image' is not seen here at file:.*a b\.zarr.*All workers must see"):
-        require_seen(plan, nan="zero")
+        check_visible(plan, nan="zero")
 
 
 def test_a_chunk_that_is_not_seen(stored, tmp_path) -> None:
     plan = sent(planned(stored).only(0))
     (tmp_path / "a b.zarr" / "c" / "0" / "0" / "0").unlink()
-    require_seen(plan, nan="zero")
+    check_visible(plan, nan="zero")
     with pytest.raises(OSError, match="no stored chunk under some units: channel 'DAPI'"):
-        require_seen(plan, nan="error")
+        check_visible(plan, nan="error")
 
 
 def test_pixels_are_checked_before_they_travel() -> None:

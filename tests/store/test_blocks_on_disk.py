@@ -5,7 +5,7 @@ import pytest
 import zarr
 
 from kronos_sc import settings
-from kronos_sc._store import EmbeddingStore, Finished, Spec
+from kronos_sc._store import EmbeddingStore, FeatureBlock, Spec
 from kronos_sc._store.arrays import block_file, create, encode, rows_per_chunk
 
 WIDTH, CAPACITY = 12, 8
@@ -28,7 +28,9 @@ def truth():
 
 def finished(spec, truth, number):
     rows = spec.rows[number][spec.rows[number] >= 0]
-    return Finished(number, rows, {kind: values[rows] for kind, values in truth.items()}, (rows * 10).astype(np.int32), 0.25 * (number + 1))
+    return FeatureBlock(
+        number, rows, {kind: values[rows] for kind, values in truth.items()}, (rows * 10).astype(np.int32), 0.25 * (number + 1)
+    )
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ def test_features_are_those_of_the_window_that_holds_the_token(striped, tiny) ->
 
     from kronos_sc._dense.regions import regions
     from kronos_sc._dense.tokens import collect
-    from kronos_sc._embedding.compute import Encoder
+    from kronos_sc._embedding.compute import InferenceConfig
     from kronos_sc._embedding.panel import complete, panel_for
 
     sdata = striped()
@@ -133,7 +133,7 @@ def test_features_are_those_of_the_window_that_holds_the_token(striped, tiny) ->
     tiling = Tiling((160, 192), 64, tiny.token_grid(64), 32)
     tokens = labelled(found, [tiling]).subset(np.array([0, 17, 45, 88, 119]))
     panel = complete(panel_for(found.images, tiny, None, require_nuclear=True), found.images, tiny, max_value=None, nan="error")
-    encoder = Encoder(tiny, panel, ("token",), "error", None, torch.device("cpu"), torch.float32)
+    encoder = InferenceConfig(tiny, panel, ("token",), "error", None, torch.device("cpu"), torch.float32)
     features = collect(found, tokens, [tiling], encoder, max_value=None)
     pixels = np.asarray(sdata["image"].data) / 65535
     for i in range(5):

@@ -10,7 +10,7 @@ import kronos_sc as ks
 from kronos_sc._analysis import ablation as _ablation_probe
 from kronos_sc._analysis.ablation import Judged
 from kronos_sc._methods.logistic import softmax
-from kronos_sc.models.views.ablation import Judge
+from kronos_sc.models.views.ablation import FoldClassifier
 
 KEY = "kronos_ablation"
 CHANNELS = ["DAPI", "CD3", "CD8", "CD20", "CYTOKERATIN"]
@@ -80,7 +80,7 @@ def test_the_classifier_is_fitted_where_the_network_runs(sdata, monkeypatch):
 
 def test_decisions_by_hand():
     """Two units in two folds, two classes, one dropped marker; scores of the other fold must not count."""
-    judge = Judge(np.zeros((2, 2, 4)), np.zeros((2, 2)), np.zeros((2, 4)))
+    judge = FoldClassifier(np.zeros((2, 2, 4)), np.zeros((2, 2)), np.zeros((2, 4)))
     judged = Judged(judge, np.array([0, 1]), np.array([0, 0]))
     nine = [9.0, -9.0]
     scores = np.array([[[[2.0, 0.0], nine], [[0.0, 1.0], nine]], [[nine, [0.0, 0.0]], [nine, [3.0, 0.0]]]]).reshape(2, -1)

@@ -130,7 +130,7 @@ def build(manifest: str | Path, out: str | Path, *, resume: bool = True, workers
     write_review(out, ordered, names)
     refuse(_unusable(plan, ordered), plan, done="Images are built and stay; no index was written.")
     vocabulary = write_index(out, plan, ordered, names)
-    _strangers(out, set(names.values()))
+    _unlisted_images(out, set(names.values()))
     return _summary(out, ordered, [job.entry.name for job in todo], len(vocabulary), perf_counter() - started)
 
 
@@ -223,7 +223,7 @@ def _constant(records: dict[str, dict[str, Any]]) -> list[str]:
     return problems
 
 
-def _strangers(out: Path, ours: set[str]) -> None:
+def _unlisted_images(out: Path, ours: set[str]) -> None:
     for each in (out / "images").iterdir():
         if each.name.startswith(".") and each.name.endswith(".part"):
             shutil.rmtree(each, ignore_errors=True)

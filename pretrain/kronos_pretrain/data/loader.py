@@ -171,7 +171,7 @@ def _by_workers(patches: Patches, plan: Plan, workers: int, target: torch.device
                     ticket = next(tickets)
                 except RuntimeError as error:
                     if dead := [child for child in processes if child.exitcode]:
-                        raise RuntimeError(_obituary(dead[0].exitcode or 0, keys[0][0], workers)) from error
+                        raise RuntimeError(_worker_death_message(dead[0].exitcode or 0, keys[0][0], workers)) from error
                     raise
                 slots.collect(ticket, batch, part[0][1] - keys[0][1])
             yield batch
@@ -196,7 +196,7 @@ def _as_it_is(ticket: Ticket) -> Ticket:
     return ticket
 
 
-def _obituary(exitcode: int, step: int, workers: int) -> str:
+def _worker_death_message(exitcode: int, step: int, workers: int) -> str:
     how = f"by signal {-exitcode} ({signal.Signals(-exitcode).name})" if exitcode < 0 else f"with exit status {exitcode}"
     return (
         f"A reading process died {how} while step {step} was read; {workers} were at work (data.workers). Most often memory ran "

@@ -14,13 +14,13 @@ from kronos_sc._core.representation import Representation
 from kronos_sc._core.target import target as target_of
 from kronos_sc._methods.logistic import softmax
 from kronos_sc._methods.splits import cross_validation
-from kronos_sc.models.views.ablation import AblationView, Judge
+from kronos_sc.models.views.ablation import AblationView, FoldClassifier
 
 if TYPE_CHECKING:
     import torch
 
     from kronos_sc import models
-    from kronos_sc._embedding.readout import Pass
+    from kronos_sc._embedding.readout import Readout
 
 _GRID = (1e-4, 1e-2, 1.0)  # of C; the best on validation units counts
 
@@ -39,7 +39,7 @@ class Judged:
         Class of each unit (n).
     """
 
-    judge: Judge
+    judge: FoldClassifier
     folds: np.ndarray
     truth: np.ndarray
 
@@ -57,7 +57,7 @@ class Judged:
         return {"changed": (best[:, 1:] != best[:, :1]).astype(np.float64), "p_true": with_all, "p_fall": with_all - true[:, 1:]}
 
 
-def learnt(run: Pass, encoder: models.Model, features: str, names: tuple[str, str], draw: np.random.Generator) -> Judged:
+def fit_probe(run: Readout, encoder: models.Model, features: str, names: tuple[str, str], draw: np.random.Generator) -> Judged:
     """Encode the units with all markers, and train one classifier per fold on the others."""
     sample = run.table[run.rows]
     wanted, folds = target_of(sample, names[0]), folds_of(sample, names[1])
@@ -79,7 +79,7 @@ def learnt(run: Pass, encoder: models.Model, features: str, names: tuple[str, st
     fitted, _ = cross_validate(plan, rep, sizes=[None], search=Search(_GRID, 1), seeds=seeds, device=where, tell=lambda: None)
     probes = [fold[0] for fold in fitted]
     coef = np.stack([probe.linear.coef / probe.scaler.scale for probe in probes])
-    judge = Judge(coef, np.stack([probe.linear.intercept for probe in probes]), np.stack([probe.scaler.mean for probe in probes]))
+    judge = FoldClassifier(coef, np.stack([probe.linear.intercept for probe in probes]), np.stack([probe.scaler.mean for probe in probes]))
     return Judged(judge, folds.codes, wanted.codes)
 
 

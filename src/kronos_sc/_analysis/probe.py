@@ -175,6 +175,6 @@ def device_of(device: str | None) -> str:
     """Return where to fit: as told, or a CUDA device if there is one; not Apple's, which lack the float64 that sums are taken in."""
     import torch
 
-    from kronos_sc.models.inference import precision
+    from kronos_sc.models.inference import placement
 
-    return str(precision.choose_device(device)) if device is not None else "cuda" if torch.cuda.is_available() else "cpu"
+    return str(placement.choose_device(device)) if device is not None else "cuda" if torch.cuda.is_available() else "cpu"

@@ -18,7 +18,7 @@ def _as_is(rows: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Side:
+class SearchSet:
     """Rows of a representation, and what is done to them before they are compared.
 
     Parameters
@@ -42,7 +42,7 @@ class Side:
             yield part, self.change(values)
 
 
-def nearest(reference: Side, query: Side, k: int, *, metric: str, skip_own: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def nearest(reference: SearchSet, query: SearchSet, k: int, *, metric: str, skip_own: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Return distance (float32) and row number in the reference's table (int64) of the `k` nearest, both queries × k.
 
     `skip_own`: rows of both sides are the same units, and none is its own answer. References are read once for every

@@ -101,7 +101,7 @@ def _expected(model: Model, cells: int) -> str:
     """Return how long a network will take for all cells, in words, by what it takes for a few; empty where there is none."""
     import torch
 
-    from kronos_sc.models.inference.precision import choose_device, choose_dtype
+    from kronos_sc.models.inference.placement import choose_device, choose_dtype
 
     if model.net is None:
         return ""

@@ -59,7 +59,7 @@ def _devices() -> Iterator[str]:
     import torch
 
     from kronos_sc.models.inference import instructions
-    from kronos_sc.models.inference.precision import choose_device, choose_dtype
+    from kronos_sc.models.inference.placement import choose_device, choose_dtype
 
     def auto(device: torch.device) -> str:
         return str(choose_dtype("auto", device)).removeprefix("torch.")

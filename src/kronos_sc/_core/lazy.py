@@ -64,7 +64,7 @@ def _on_a_cluster(values: Any) -> bool:
     return any(isinstance(part, Future) for layer in layers for part in layer.values())
 
 
-class Forward:
+class ForwardReader:
     """A dask array whose rows are asked for front to back.
 
     A block of rows that ends within a chunk would have it computed again for the next block; what was computed beyond the block is kept

@@ -76,7 +76,7 @@ class Representation:
         """
         rows = np.arange(self.n_units) if index is None else np.asarray(index)
         step = size or self._held
-        source = replace(self, values=lazy.Forward(self.values, most=max(step, self._held))) if lazy.is_lazy(self.values) else self
+        source = replace(self, values=lazy.ForwardReader(self.values, most=max(step, self._held))) if lazy.is_lazy(self.values) else self
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
             # a run of rows is read as a slice: one contiguous read wherever the array lies
@@ -157,7 +157,7 @@ def _on_record(adata: AnnData) -> list[str]:
 
 def _take(values: Any, index: np.ndarray | slice) -> Any:
     """Return rows of an array-like in the order asked for, reading each once."""
-    if isinstance(values, lazy.Forward):
+    if isinstance(values, lazy.ForwardReader):
         return values.take(index)
     if isinstance(values, np.ndarray) or isinstance(index, slice):
         return values.iloc[index] if hasattr(values, "iloc") else values[index]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kronos_sc._analysis.probe import Search
 from kronos_sc._core.checks import one_of, positive_integer, positive_number
-from kronos_sc.models.inference import precision as _precision
+from kronos_sc.models.inference import placement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +75,7 @@ class DenseOptions:
         if self.max_value is not None:
             positive_number(self.max_value, name="max_value")
         one_of(self.nan, ("error", "zero"), name="nan")
-        one_of(self.precision, _precision.PRECISIONS, name="precision")
+        one_of(self.precision, placement.PRECISIONS, name="precision")
         self.search()
 
     def search(self) -> Search:

@@ -13,7 +13,7 @@ from kronos_sc._core.checks import numbers
 from kronos_sc._core.intensity import max_value as full_scale
 from kronos_sc._core.progress import bar
 from kronos_sc._core.warn import warn
-from kronos_sc._embedding.compute import Encoder, embedded
+from kronos_sc._embedding.compute import InferenceConfig, embedded
 from kronos_sc._embedding.jobs import Job
 
 if TYPE_CHECKING:
@@ -120,7 +120,9 @@ def without_tokens(regions: Regions, tokens: Tokens, step: int) -> np.ndarray:
     return empty
 
 
-def collect(regions: Regions, tokens: Tokens, tilings: Sequence[Tiling], encoder: Encoder, *, max_value: float | None) -> np.ndarray:
+def collect(
+    regions: Regions, tokens: Tokens, tilings: Sequence[Tiling], encoder: InferenceConfig, *, max_value: float | None
+) -> np.ndarray:
     """Return the features of the tokens (t × f, float32); only windows that hold one are read.
 
     Parameters
@@ -154,7 +156,7 @@ def collect(regions: Regions, tokens: Tokens, tilings: Sequence[Tiling], encoder
 
 
 def _planned(
-    image: Raster, tiling: Tiling, tokens: Tokens, encoder: Encoder, width: int, max_value: float | None
+    image: Raster, tiling: Tiling, tokens: Tokens, encoder: InferenceConfig, width: int, max_value: float | None
 ) -> tuple[Job, np.ndarray, np.ndarray]:
     """Return the job of one image, the unit of each token, and its place among the tokens of that window."""
     rows, columns = tiling.home(0)[tokens.row], tiling.home(1)[tokens.column]

@@ -13,7 +13,7 @@ from kronos_sc import models, patches
 from kronos_sc._core.progress import bar
 from kronos_sc._core.settings import settings
 from kronos_sc._embedding.signal import watched
-from kronos_sc._store import Finished
+from kronos_sc._store import FeatureBlock
 from kronos_sc.models.inference import runner
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Encoder:
+class InferenceConfig:
     """What turns pixels into features.
 
     Parameters
@@ -56,7 +56,7 @@ class Encoder:
     dtype: torch.dtype
 
 
-def embedded(job: Job, encoder: Encoder, *, turn: AbstractContextManager[Any] | None = None) -> Iterator[Finished]:
+def embedded(job: Job, encoder: InferenceConfig, *, turn: AbstractContextManager[Any] | None = None) -> Iterator[FeatureBlock]:
     """Yield the blocks of a job one after the other, each read ahead while the one before it is encoded.
 
     Parameters
@@ -68,13 +68,13 @@ def embedded(job: Job, encoder: Encoder, *, turn: AbstractContextManager[Any] | 
     turn
         Held while a block is encoded, not while it is read.
     """
-    recipe = job.recipe(encoder.used, encoder.features)
+    preprocess_config = job.preprocess_config(encoder.used, encoder.features)
     how = {"device": encoder.device, "dtype": encoder.dtype, "batch_size": encoder.batch_size}
     brightest: dict[int, float] = {}
     parts: list[runner.Encoded] = []
     # closed here, whatever the model raises: it ends the reader's thread, and the turn
     with closing(patches.read(job.plan, nan=encoder.nan)) as read, closing(_in_turn(watched(read, job, brightest), turn)) as blocks:
-        for part in runner.run(encoder.model, blocks, recipe, **how):
+        for part in runner.run(encoder.model, blocks, preprocess_config, **how):
             parts.append(part)
             block = job.plan.blocks[part.block]
             if sum(len(part.units) for part in parts) == len(block.units):
@@ -82,7 +82,7 @@ def embedded(job: Job, encoder: Encoder, *, turn: AbstractContextManager[Any] | 
                 parts = []
 
 
-def _in_turn(blocks: Iterator[patches.LoadedBlock], turn: AbstractContextManager[Any] | None) -> Iterator[patches.LoadedBlock]:
+def _in_turn(blocks: Iterator[patches.PixelBlock], turn: AbstractContextManager[Any] | None) -> Iterator[patches.PixelBlock]:
     """Yield the blocks while it is this job's turn, from the first that was read to the end."""
     first = next(blocks, None)
     if first is None:
@@ -92,20 +92,20 @@ def _in_turn(blocks: Iterator[patches.LoadedBlock], turn: AbstractContextManager
         yield from blocks
 
 
-def _joined(parts: list[runner.Encoded], number: int, rows: np.ndarray, brightest: float) -> Finished:
+def _joined(parts: list[runner.Encoded], number: int, rows: np.ndarray, brightest: float) -> FeatureBlock:
     features = {kind: np.concatenate([part.features[kind] for part in parts]) for kind in parts[0].features}
-    return Finished(number, rows, features, np.concatenate([part.pixels for part in parts]).astype(np.int32), brightest)
+    return FeatureBlock(number, rows, features, np.concatenate([part.pixels for part in parts]).astype(np.int32), brightest)
 
 
-def compute_here(jobs: list[Job], encoder: Encoder, sink: Sink) -> None:
+def compute_here(jobs: list[Job], encoder: InferenceConfig, sink: Sink) -> None:
     """Embed all blocks of the jobs with the device of this process; features are put away meanwhile, in threads."""
-    with bar(total=sum(job.n_planned for job in jobs), description="embed", unit="unit") as shown, _Away(sink, shown) as away:
+    with bar(total=sum(job.n_planned for job in jobs), description="embed", unit="unit") as shown, BackgroundWriter(sink, shown) as away:
         for job in jobs:
             for block in embedded(job, encoder):
                 away.put(block)
 
 
-class _Away:
+class BackgroundWriter:
     """Puts blocks away in threads, few at a time; those in hand are finished even if the computation fails."""
 
     def __init__(self, sink: Sink, shown: Any) -> None:
@@ -114,7 +114,7 @@ class _Away:
         self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="kronos_sc-writer")
         self._pending: dict[Future[Any], int] = {}
 
-    def __enter__(self) -> _Away:
+    def __enter__(self) -> BackgroundWriter:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
@@ -130,7 +130,7 @@ class _Away:
         if error is None and late is not None:
             raise late
 
-    def put(self, block: Finished) -> None:
+    def put(self, block: FeatureBlock) -> None:
         """Take a block; wait while too many are in hand."""
         self._pending[self._pool.submit(self._stage, block)] = len(block.rows)
         self._settle(most=self._most)

@@ -25,7 +25,7 @@ def require_labels(sdata: SpatialData, exclude: Any) -> None:
 
 
 @dataclass(frozen=True)
-class Left:
+class ExclusionResult:
     """What is left of a call.
 
     Parameters
@@ -46,7 +46,7 @@ class Left:
     out: dict[str, patches.Exclusion] = field(default_factory=dict)
 
 
-def without_excluded(sdata: SpatialData, jobs: list[Job], exclude: Any, rows: int) -> Left:
+def apply_exclusion(sdata: SpatialData, jobs: list[Job], exclude: Any, rows: int) -> ExclusionResult:
     """Return the jobs without units whose centre lies on an excluded pixel.
 
     Parameters
@@ -61,7 +61,7 @@ def without_excluded(sdata: SpatialData, jobs: list[Job], exclude: Any, rows: in
         Of the table.
     """
     if exclude is None:
-        return Left(jobs)
+        return ExclusionResult(jobs)
     found = patches.exclusions(sdata, exclude, [job.plan.image for job in jobs])
     flags = np.zeros(rows, bool)
     left = []
@@ -81,4 +81,4 @@ def without_excluded(sdata: SpatialData, jobs: list[Job], exclude: Any, rows: in
         msg = f"All {total:,} units lie on excluded pixels ({listed(words)}), so there is nothing to embed. Exclude fewer classes, or check the labels."
         raise ValueError(msg)
     info(f"{int(flags.sum()):,} of {total:,} units lie on excluded pixels ({', '.join(words)}) and are not embedded")
-    return Left(numbered(left), flags, {"exclude": words}, found)
+    return ExclusionResult(numbered(left), flags, {"exclude": words}, found)

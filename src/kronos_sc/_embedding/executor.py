@@ -9,24 +9,26 @@ from typing import TYPE_CHECKING, Any
 from kronos_sc._core.log import info
 from kronos_sc._embedding.compute import compute_here
 from kronos_sc._embedding.dask.driver import CANCELLED, compute_on, lost
-from kronos_sc._embedding.dask.worker import Facts, facts
-from kronos_sc.models.inference import precision as _precision
+from kronos_sc._embedding.dask.worker import WorkerInfo, worker_info
+from kronos_sc.models.inference import placement
 
 if TYPE_CHECKING:
     import torch
     from distributed import Client, Future
 
-    from kronos_sc._embedding.compute import Encoder
+    from kronos_sc._embedding.compute import InferenceConfig
     from kronos_sc._embedding.jobs import Job
     from kronos_sc._embedding.sinks import Sink
 
 _PATIENCE = 5.0  # seconds until a line says that no worker is there yet
 
 
-def workplace(device: str | torch.device | None) -> Here | Cluster:
+def choose_executor(device: str | torch.device | None) -> LocalExecutor | DaskExecutor:
     """Return the cluster of the active client if there is one, else this process; a device that is not there is an error."""
     client = active_client()
-    return Here(_precision.choose_device(device)) if client is None else Cluster(client, None if device is None else str(device))
+    return (
+        LocalExecutor(placement.choose_device(device)) if client is None else DaskExecutor(client, None if device is None else str(device))
+    )
 
 
 def active_client() -> Client | None:
@@ -55,7 +57,7 @@ def _in_task(get_worker: Any) -> bool:
     return True
 
 
-class Here:
+class LocalExecutor:
     """The process that called.
 
     Parameters
@@ -67,16 +69,16 @@ class Here:
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
-    def settle(self, precision: str) -> tuple[torch.device, torch.dtype]:
+    def resolve_device(self, precision: str) -> tuple[torch.device, torch.dtype]:
         """Return the device, and the number format of networks."""
-        return self.device, _precision.choose_dtype(precision, self.device)
+        return self.device, placement.choose_dtype(precision, self.device)
 
-    def compute(self, jobs: list[Job], encoder: Encoder, sink: Sink) -> None:
+    def compute(self, jobs: list[Job], encoder: InferenceConfig, sink: Sink) -> None:
         """Embed all blocks of the jobs."""
         compute_here(jobs, encoder, sink)
 
 
-class Cluster:
+class DaskExecutor:
     """The workers of a client.
 
     Parameters
@@ -90,7 +92,7 @@ class Cluster:
     def __init__(self, client: Client, device: str | None) -> None:
         self.client, self.device = client, device
 
-    def settle(self, precision: str) -> tuple[torch.device, torch.dtype]:
+    def resolve_device(self, precision: str) -> tuple[torch.device, torch.dtype]:
         """Return the type of device and the number format of one worker, for all; waits for the first worker."""
         import torch
 
@@ -105,7 +107,7 @@ class Cluster:
             raise RuntimeError(msg)
         return torch.device(found.device), found.dtype
 
-    def compute(self, jobs: list[Job], encoder: Encoder, sink: Sink) -> None:
+    def compute(self, jobs: list[Job], encoder: InferenceConfig, sink: Sink) -> None:
         """Embed all blocks of the jobs."""
         compute_on(self.client, jobs, encoder, sink, device=self.device)
 
@@ -114,8 +116,8 @@ class Cluster:
         """Of the scheduler."""
         return self.client.scheduler.address
 
-    def _ask(self, precision: str) -> Facts:
-        future = self.client.submit(facts, self.device, precision, key=f"kronos-sc-facts-{token_hex(4)}", pure=False)
+    def _ask(self, precision: str) -> WorkerInfo:
+        future = self.client.submit(worker_info, self.device, precision, key=f"kronos-sc-facts-{token_hex(4)}", pure=False)
         try:
             self._wait(future)
             if (error := future.exception()) is None:

@@ -23,7 +23,7 @@ _NOT_IDENTITY = ("licence", "trained", "source")
 _CHECKS = ("require_nuclear",)  # parameters that stop a call or let it pass, and change no feature
 
 
-def identity(
+def fingerprint(
     jobs: list[Job], model: models.Model, used: pd.DataFrame, parameters: dict[str, Any], names: np.ndarray, *, precision: str
 ) -> dict[str, Any]:
     """Return the identity of a call in plain values; cheap: of the pixels a few windows are read."""
@@ -38,10 +38,10 @@ def identity(
     }
 
 
-def comparable(identity: dict[str, Any]) -> dict[str, Any]:
+def comparable(fingerprint: dict[str, Any]) -> dict[str, Any]:
     """Return what must agree of an identity; stores of earlier versions hold more."""
-    parameters = {key: value for key, value in (identity.get("parameters") or {}).items() if key not in _CHECKS}
-    return identity | {"parameters": parameters}
+    parameters = {key: value for key, value in (fingerprint.get("parameters") or {}).items() if key not in _CHECKS}
+    return fingerprint | {"parameters": parameters}
 
 
 def _plain(value: Any) -> Any:

@@ -11,8 +11,7 @@ from kronos_sc import models, patches
 from kronos_sc._core.checks import one_of, positive_integer
 from kronos_sc._core.intensity import max_value as full_scale
 from kronos_sc._embedding import window
-from kronos_sc.models.inference import precision as _precision
-from kronos_sc.models.inference import runner
+from kronos_sc.models.inference import placement, runner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +47,7 @@ class Options:
             one_of(kind, ("marker", "cls"), name="features")
         one_of(mask_fill, ("mean", "zero", None), name="mask_fill")
         one_of(nan, ("error", "zero"), name="nan")
-        one_of(precision, _precision.PRECISIONS, name="precision")
+        one_of(precision, placement.PRECISIONS, name="precision")
         one_of(dtype, ("float32", "float16"), name="dtype")
         for name, value in (("batch_size", batch_size), ("patch_size", patch_size)):
             if value is not None:
@@ -109,10 +108,10 @@ class Job:
         plan = self.plan.only(index)
         return replace(self, units=plan.units, plan=plan, numbers=(self.numbers[index],))
 
-    def recipe(self, used: pd.DataFrame, features: tuple[str, ...]) -> runner.Recipe:
+    def preprocess_config(self, used: pd.DataFrame, features: tuple[str, ...]) -> runner.PreprocessConfig:
         """Return how pixels of this region become input of the model."""
         ids, mean, std = (used[column].to_numpy(kind) for column, kind in (("id", np.int64), ("mean", float), ("std", float)))
-        return runner.Recipe(ids, mean, std, self.max_value, self.patch_size, self.mask_fill, features)
+        return runner.PreprocessConfig(ids, mean, std, self.max_value, self.patch_size, self.mask_fill, features)
 
 
 def per_region(jobs: Sequence[Job]) -> dict[str, list[Any]]:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 from kronos_sc._core.checks import listed, near
-from kronos_sc._embedding.compute import Encoder, compute_here
-from kronos_sc._embedding.exclusion import require_labels, without_excluded
+from kronos_sc._embedding.compute import InferenceConfig, compute_here
+from kronos_sc._embedding.exclusion import apply_exclusion, require_labels
 from kronos_sc._embedding.jobs import Job, Options, per_region
 from kronos_sc._embedding.provenance import record
-from kronos_sc._embedding.request import Subject, subject
+from kronos_sc._embedding.request import EmbedRequest, subject
 from kronos_sc._embedding.signal import warn_if_cut, warn_if_dim
 from kronos_sc._embedding.sinks import MemorySink
-from kronos_sc.models.inference import precision as _precision
+from kronos_sc.models.inference import placement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from kronos_sc import models
-    from kronos_sc._store import Finished
+    from kronos_sc._store import FeatureBlock
 
 
 class Reading(TypedDict, total=False):
@@ -67,7 +67,7 @@ def completed(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Pass:
+class Readout:
     """A checked call, before any pixel is read.
 
     Parameters
@@ -88,7 +88,7 @@ class Pass:
         What the record says of excluded pixels.
     """
 
-    about: Subject
+    about: EmbedRequest
     jobs: list[Job]
     rows: np.ndarray
     reading: dict[str, Any]
@@ -107,7 +107,7 @@ class Pass:
         """Panel of the markers that are read."""
         return self.panel[self.panel["id"] >= 0]
 
-    def of(self, rows: np.ndarray) -> Pass:
+    def of(self, rows: np.ndarray) -> Readout:
         """Return a pass over some of the rows."""
         return replace(self, rows=np.sort(rows), jobs=_only(self.jobs, rows, self.table.n_obs))
 
@@ -115,7 +115,7 @@ class Pass:
         """Return what a view of the model gives for each row (rows × width, float32), by kind."""
         sink = _Drawn(self.rows, widths)
         how = (self.reading["nan"], self.reading["batch_size"], self.device, self.dtype)
-        compute_here(self.jobs, Encoder(view, self.used, tuple(widths), *how), sink)
+        compute_here(self.jobs, InferenceConfig(view, self.used, tuple(widths), *how), sink)
         for job in self.jobs:
             units = job.units.subset(np.flatnonzero(np.isin(job.units.rows, self.rows)))
             at = np.searchsorted(self.rows, units.rows)
@@ -132,7 +132,7 @@ class Pass:
         return record(model, self.panel, params, precision=number_format, device=self.device.type, seconds=seconds)
 
 
-def prepare(sdata: SpatialData, view: models.Model, given: Mapping[str, Any], kinds: tuple[str, ...]) -> Pass:
+def prepare(sdata: SpatialData, view: models.Model, given: Mapping[str, Any], kinds: tuple[str, ...]) -> Readout:
     """Check a call: units, images, markers, device.
 
     Parameters
@@ -150,19 +150,19 @@ def prepare(sdata: SpatialData, view: models.Model, given: Mapping[str, Any], ki
     size, batch = reading["patch_size"], reading["batch_size"]
     checked = Options.checked("marker", reading["mask_fill"], reading["nan"], reading["precision"], "float32", batch, size)
     require_labels(sdata, reading["exclude"])
-    device = _precision.choose_device(reading["device"])
-    dtype = _precision.choose_dtype(reading["precision"] if view.net is not None else "float32", device)
+    device = placement.choose_device(reading["device"])
+    dtype = placement.choose_dtype(reading["precision"] if view.net is not None else "float32", device)
     where = {name: reading[name] for name in ("image_key", "labels_key", "shapes_key", "scale")} | {"table": reading["table_key"]}
     options = replace(checked, features=kinds)
     about = subject(sdata, view, options, where, channels=reading["channels"], require_nuclear=reading["require_nuclear"])
     jobs = about.jobs(sdata, mpp=reading["mpp"], spatial_key=reading["spatial_key"], max_value=reading["max_value"])
-    left = without_excluded(sdata, jobs, reading["exclude"], about.target.table.n_obs)
+    left = apply_exclusion(sdata, jobs, reading["exclude"], about.target.table.n_obs)
     panel = about.completed(max_value=reading["max_value"], out=left.out)
     rows = np.sort(np.concatenate([job.units.rows for job in left.jobs]))
-    return Pass(about, left.jobs, rows, reading, panel, device, dtype, left.words)
+    return Readout(about, left.jobs, rows, reading, panel, device, dtype, left.words)
 
 
-def rows_named(run: Pass, ids: Sequence[str] | None) -> np.ndarray:
+def rows_named(run: Readout, ids: Sequence[str] | None) -> np.ndarray:
     """Return the rows of named units, all that are read if None."""
     if ids is None:
         return run.rows
@@ -207,5 +207,5 @@ class _Drawn(MemorySink):
         super().__init__(len(rows), widths, "float32")
         self._rows = rows
 
-    def accept(self, staged: Finished) -> None:
+    def accept(self, staged: FeatureBlock) -> None:
         super().accept(replace(staged, rows=np.searchsorted(self._rows, staged.rows)))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Subject:
+class EmbedRequest:
     """A checked call.
 
     Parameters
@@ -71,7 +71,7 @@ class Subject:
 
 def subject(
     sdata: SpatialData, encoder: models.Model, options: Options, where: dict[str, Any], *, channels: Any, require_nuclear: bool
-) -> Subject:
+) -> EmbedRequest:
     """Find table, regions, images and markers.
 
     Parameters
@@ -92,4 +92,4 @@ def subject(
     target = patches.target(sdata, **where)
     options.check_model(encoder)
     panel = panel_for(list(target.images.values()), encoder, channels, require_nuclear=require_nuclear)
-    return Subject(target, encoder, options, panel)
+    return EmbedRequest(target, encoder, options, panel)

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kronos_sc._embedding.jobs import Job
-    from kronos_sc.patches import LoadedBlock, Units
+    from kronos_sc.patches import PixelBlock, Units
 
 _DIM = 256 / 65536  # an 8-bit signal in a 16-bit container
 _SAMPLES = 16  # windows of a block, every second pixel: enough for a 99.9th percentile, and a GPU does not wait for it
 
 
-def watched(blocks: Iterator[LoadedBlock], job: Job, brightest: dict[int, float]) -> Iterator[LoadedBlock]:
+def watched(blocks: Iterator[PixelBlock], job: Job, brightest: dict[int, float]) -> Iterator[PixelBlock]:
     """Yield blocks unchanged and note how bright each one is, as a share of full scale; raise for values outside the scale."""
     for block in blocks:
         try:
@@ -42,7 +42,7 @@ def warn_if_dim(job: Job, brightest: float) -> None:
         )
 
 
-def _bright(block: LoadedBlock) -> float:
+def _bright(block: PixelBlock) -> float:
     """Return the largest 99.9th percentile of any channel in evenly spaced windows."""
     some = np.linspace(0, len(block.units) - 1, min(_SAMPLES, len(block.units))).astype(int)
     corners = zip(block.y[some].tolist(), block.x[some].tolist(), strict=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from kronos_sc._store import EmbeddingStore, Finished, Staged, Stager
+from kronos_sc._store import BlockWriter, EmbeddingStore, FeatureBlock, StagedBlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ class Sink(Protocol):
     """Takes blocks in two steps, and gives features back as a whole."""
 
     @property
-    def stager(self) -> Callable[[Finished], Any]:
+    def stager(self) -> Callable[[FeatureBlock], Any]:
         """The costly step: may run anywhere, and nothing counts before the second."""
 
     def accept(self, staged: Any) -> None:
@@ -34,7 +34,7 @@ class Sink(Protocol):
         """Return the brightest pixels around each unit, as a share of full scale, by row of the table."""
 
 
-def as_it_is(block: Finished) -> Finished:
+def as_it_is(block: FeatureBlock) -> FeatureBlock:
     """Hand a block on."""
     return block
 
@@ -59,7 +59,7 @@ class MemorySink:
         self._pixels = np.zeros(rows, np.int64)
         self._brightest = np.zeros(rows, np.float32)
 
-    def accept(self, staged: Finished) -> None:
+    def accept(self, staged: FeatureBlock) -> None:
         """Copy a block into its rows."""
         for kind, values in staged.features.items():
             self._features[kind][staged.rows] = values
@@ -92,11 +92,11 @@ class StoreSink:
         self.store = store
 
     @property
-    def stager(self) -> Stager:
+    def stager(self) -> BlockWriter:
         """Compresses a block and writes it under a passing name."""
         return self.store.stager
 
-    def accept(self, staged: Staged) -> None:
+    def accept(self, staged: StagedBlock) -> None:
         """Put the files of a block in their places."""
         self.store.accept(staged)
 

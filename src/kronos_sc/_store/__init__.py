@@ -5,15 +5,15 @@ from kronos_sc._store.folder import attributes, begun, beside, found_beside, req
 from kronos_sc._store.lock import held
 from kronos_sc._store.new import Spec, names_sha256
 from kronos_sc._store.repair import mend
-from kronos_sc._store.stage import Finished, Staged, Stager
+from kronos_sc._store.stage import BlockWriter, FeatureBlock, StagedBlock
 from kronos_sc._store.store import EmbeddingStore
 
 __all__ = [
     "EmbeddingStore",
-    "Finished",
+    "FeatureBlock",
     "Spec",
-    "Staged",
-    "Stager",
+    "StagedBlock",
+    "BlockWriter",
     "attributes",
     "begun",
     "beside",

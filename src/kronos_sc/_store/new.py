@@ -49,7 +49,7 @@ class Spec:
     rows: np.ndarray
     edge: np.ndarray
     names: np.ndarray
-    identity: dict[str, Any]
+    fingerprint: dict[str, Any]
     excluded: np.ndarray | None = None
 
     @property

@@ -20,7 +20,7 @@ PIXELS, BRIGHTEST = "pixels", "brightest"
 
 
 @dataclass(frozen=True)
-class Finished:
+class FeatureBlock:
     """One block, embedded.
 
     Parameters
@@ -45,7 +45,7 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Staged:
+class StagedBlock:
     """A block whose files are whole on disk, under passing names.
 
     Parameters
@@ -61,7 +61,7 @@ class Staged:
 
 
 @dataclass(frozen=True)
-class Stager:
+class BlockWriter:
     """Writes finished blocks to disk where nobody counts them yet; can be sent to other machines that see the same path.
 
     Parameters
@@ -78,7 +78,7 @@ class Stager:
     capacity: int
     dtype: str
 
-    def __call__(self, block: Finished) -> Staged:
+    def __call__(self, block: FeatureBlock) -> StagedBlock:
         """Compress the arrays of a block and write their files."""
         arrays = {kind: np.asarray(values, self.dtype) for kind, values in block.features.items()}
         arrays[PIXELS] = np.asarray(block.pixels, np.int32)
@@ -88,7 +88,7 @@ class Stager:
             files[_arrays.block_file(name, block.number, values.ndim)] = self._write(encoded)
         last = _arrays.encode(np.asarray([block.brightest], np.float32), capacity=1)
         files[_arrays.block_file(BRIGHTEST, block.number, 1)] = self._write(last)
-        return Staged(block.number, files)
+        return StagedBlock(block.number, files)
 
     def _write(self, data: bytes) -> str:
         name = f"{PARTS}/{secrets.token_hex(8)}"

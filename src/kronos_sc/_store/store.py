@@ -17,7 +17,7 @@ from kronos_sc._store import arrays
 from kronos_sc._store.folder import ROOT, described, discard, open_group, require_free
 from kronos_sc._store.new import Spec, by_block, names_sha256, quiet, write_names, write_rows
 from kronos_sc._store.rows import Rows
-from kronos_sc._store.stage import BRIGHTEST, PARTS, PIXELS, Staged, Stager
+from kronos_sc._store.stage import BRIGHTEST, PARTS, PIXELS, BlockWriter, StagedBlock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ class EmbeddingStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._group, facts = open_group(path)
-        self.identity: dict[str, Any] = facts["identity"]
+        self.fingerprint: dict[str, Any] = facts["identity"]
         self.key = str(facts["key"])
         self.kinds = tuple(facts["kinds"])
         self._names_sha256 = facts["names_sha256"]
@@ -62,7 +62,7 @@ class EmbeddingStore:
         work = path / PARTS / f"new-{secrets.token_hex(4)}"
         capacity = spec.rows.shape[1]
         facts = {"key": spec.key, "kinds": list(spec.kinds), "dtype": spec.dtype, "capacity": capacity}
-        facts |= {"names_sha256": names_sha256(spec.names), "identity": spec.identity}
+        facts |= {"names_sha256": names_sha256(spec.names), "identity": spec.fingerprint}
         with quiet():
             group = zarr.create_group(work, zarr_format=3, attributes=described(facts))
             for name in by_block(spec, work):
@@ -76,11 +76,11 @@ class EmbeddingStore:
         return cls(path)
 
     @property
-    def stager(self) -> Stager:
+    def stager(self) -> BlockWriter:
         """What writes the files of a block."""
-        return Stager(self.path, self.rows.shape[1], self.dtype)
+        return BlockWriter(self.path, self.rows.shape[1], self.dtype)
 
-    def accept(self, staged: Staged) -> None:
+    def accept(self, staged: StagedBlock) -> None:
         """Put the files of a block in their places."""
         for name, part in staged.files.items():
             target = self.path / name

@@ -82,7 +82,7 @@ def _holder(store: Path) -> str:
     return "another process"
 
 
-def debris(store: Path) -> list[Path]:
+def leftover_dirs(store: Path) -> list[Path]:
     """Return the work folders in a store: of a running writer, or of one that was killed."""
     return sorted(store.glob(f"{WORK}*"))
 
@@ -94,7 +94,7 @@ def lost(store: Path, work: Path) -> list[Path]:
 
 def settle(store: Path) -> None:
     """Finish what a writer left, under the lock: a table set aside is put back, metadata list what is there, work folders go."""
-    for work in debris(store):
+    for work in leftover_dirs(store):
         for aside in lost(store, work):
             aside.rename(store / "tables" / aside.name)
             sync(store / "tables")

@@ -19,7 +19,7 @@ from kronos_sc._core.resolve import table_key as chosen_table
 from kronos_sc._core.settings import feature_memory
 from kronos_sc._core.warn import warn
 from kronos_sc._store.table import Slots, StoredTable, require_store, require_writable
-from kronos_sc._store.table_lock import debris, held, lost, settle, writing
+from kronos_sc._store.table_lock import held, leftover_dirs, lost, settle, writing
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -171,7 +171,7 @@ def recover(path: str | os.PathLike[str]) -> None:
     """
     store = Path(path)
     require_store(store)
-    left = debris(store)
+    left = leftover_dirs(store)
     if not left:
         return
     if not os.access(store, os.W_OK | os.X_OK) and not any(lost(store, work) for work in left):

@@ -4,7 +4,7 @@ from kronos_sc.patches._crop import covered, crop, crop_masks
 from kronos_sc.patches._exclude import Exclusion, exclusion, exclusions
 from kronos_sc.patches._grid import grid
 from kronos_sc.patches._labels import label_table
-from kronos_sc.patches._loaded import LoadedBlock
+from kronos_sc.patches._loaded import PixelBlock
 from kronos_sc.patches._plan import Block, Plan, plan
 from kronos_sc.patches._raster import Raster, pixel_size, raster
 from kronos_sc.patches._reader import read, require_stored, windows
@@ -15,7 +15,7 @@ from kronos_sc.patches._units import Units, units
 __all__ = [
     "Block",
     "Exclusion",
-    "LoadedBlock",
+    "PixelBlock",
     "Plan",
     "Raster",
     "Rect",

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from kronos_sc.patches._loaded import LoadedBlock
+    from kronos_sc.patches._loaded import PixelBlock
 
 
-def crop(block: LoadedBlock, *, start: int = 0, stop: int | None = None) -> np.ndarray:
+def crop(block: PixelBlock, *, start: int = 0, stop: int | None = None) -> np.ndarray:
     """Return the windows of a block, or of its units `start` to `stop` (units, channels, size, size), in the image's dtype."""
     ys, xs = block.y[start:stop].tolist(), block.x[start:stop].tolist()
     out = np.empty((len(ys), len(block.pixels), block.size, block.size), block.pixels.dtype)
@@ -19,7 +19,7 @@ def crop(block: LoadedBlock, *, start: int = 0, stop: int | None = None) -> np.n
     return out
 
 
-def covered(block: LoadedBlock) -> np.ndarray:
+def covered(block: PixelBlock) -> np.ndarray:
     """Return which pixels of a block lie in a window of at least one of its units (rows, columns; bool)."""
     out = np.zeros(block.pixels.shape[1:], bool)
     for y, x in zip(block.y.tolist(), block.x.tolist(), strict=True):
@@ -27,7 +27,7 @@ def covered(block: LoadedBlock) -> np.ndarray:
     return out
 
 
-def crop_masks(block: LoadedBlock) -> np.ndarray:
+def crop_masks(block: PixelBlock) -> np.ndarray:
     """Return which pixels of each window belong to its unit (units, size, size): the cell, or the part of a box on the image."""
     size = block.size
     out = np.empty((len(block.units), size, size), bool)

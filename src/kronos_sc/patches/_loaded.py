@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LoadedBlock:
+class PixelBlock:
     """Pixels of one block.
 
     Parameters

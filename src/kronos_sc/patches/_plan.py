@@ -39,7 +39,7 @@ class Block:
     index: int
     rect: Rect
     units: np.ndarray
-    fresh: tuple[tuple[int, int], ...]
+    first_use: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Plan:
     units: Units
     blocks: tuple[Block, ...]
     chunks: dict[tuple[int, int], Rect]
-    takers: dict[tuple[int, int], tuple[int, ...]]
+    consumers: dict[tuple[int, int], tuple[int, ...]]
 
     def only(self, index: int) -> Plan:
         """Return a plan of one block alone, small enough to be sent to another machine: its units, and the labels under them."""
@@ -77,7 +77,7 @@ class Plan:
         units = self.units.subset(block.units)
         if units.labels is not None:
             units = replace(units, labels=LabelWindow.of(units.labels, block.rect))
-        touched = {key: rect for key, rect in self.chunks.items() if index in self.takers[key]}
+        touched = {key: rect for key, rect in self.chunks.items() if index in self.consumers[key]}
         alone = Block(0, block.rect, np.arange(len(units)), tuple(touched))
         return Plan(replace(self.image, element=None), self.channels, units, (alone,), touched, dict.fromkeys(touched, (0,)))
 
@@ -148,14 +148,14 @@ def _with_chunks(image: Raster, channels: tuple[int, ...], units: Units, groups:
     for index, members in enumerate(groups):
         y, x = units.y[members], units.x[members]
         rect = Rect(int(y.min()), int(y.max()) + units.size, int(x.min()), int(x.max()) + units.size)
-        fresh = []
+        first_use = []
         for key, extent in _touched(y, x, units.size, edges):
             if key not in seen:
-                fresh.append(key)
+                first_use.append(key)
                 chunks[key] = extent
             seen.setdefault(key, []).append(index)
-        blocks.append(Block(index, rect, members, tuple(fresh)))
-    return Plan(image, channels, units, tuple(blocks), chunks, {key: tuple(takers) for key, takers in seen.items()})
+        blocks.append(Block(index, rect, members, tuple(first_use)))
+    return Plan(image, channels, units, tuple(blocks), chunks, {key: tuple(consumers) for key, consumers in seen.items()})
 
 
 def _touched(y: np.ndarray, x: np.ndarray, size: int, edges: list[np.ndarray]) -> list[tuple[tuple[int, int], Rect]]:

@@ -13,7 +13,7 @@ from kronos_sc._core.checks import numbers
 from kronos_sc._core.settings import settings
 from kronos_sc.patches._ahead import in_thread
 from kronos_sc.patches._crop import covered
-from kronos_sc.patches._loaded import LoadedBlock
+from kronos_sc.patches._loaded import PixelBlock
 from kronos_sc.patches._source import Want, around, source, view
 from kronos_sc.patches._stored import in_words, stored_chunks
 
@@ -28,7 +28,7 @@ _AS_IT_WAS = "The SpatialData is as it was."  # whatever a store of features may
 _WAITING = 2**28  # bytes of decoded pixels that may wait for later blocks
 
 
-def read(plan: Plan, *, nan: str = "error", ahead: int = 1) -> Iterator[LoadedBlock]:
+def read(plan: Plan, *, nan: str = "error", ahead: int = 1) -> Iterator[PixelBlock]:
     """Yield the blocks of a plan in order, reading ahead in a thread.
 
     Parameters
@@ -43,7 +43,7 @@ def read(plan: Plan, *, nan: str = "error", ahead: int = 1) -> Iterator[LoadedBl
     return in_thread(_blocks(plan, nan), ahead)
 
 
-def _blocks(plan: Plan, nan: str) -> Iterator[LoadedBlock]:
+def _blocks(plan: Plan, nan: str) -> Iterator[PixelBlock]:
     """Decode, assemble and check one block after the other."""
     pixels_of = source(plan.image.data)
     strips = _Strips(plan)
@@ -53,7 +53,7 @@ def _blocks(plan: Plan, nan: str) -> Iterator[LoadedBlock]:
             for rect, strip in strips.pop(block):
                 view(pixels, block.rect, rect)[...] = strip
             labels = run(partial(_labels, plan), (block,))  # several threads begin now; one waits until it is asked
-            wants = [strips.want(block, key, pixels) for key in (*block.fresh, *strips.owed(block))]
+            wants = [strips.want(block, key, pixels) for key in (*block.first_use, *strips.to_redecode(block))]
             try:
                 pixels_of.fill(plan.channels, wants, run)
             except Exception as error:
@@ -93,15 +93,15 @@ class _Strips:
         self._bytes -= sum(strip.nbytes for _, strip in found)
         return found
 
-    def owed(self, block: Block) -> list[tuple[int, int]]:
+    def to_redecode(self, block: Block) -> list[tuple[int, int]]:
         """Return the chunks that were decoded before and must be again, for this block."""
         return self._owed.pop(block.index, [])
 
     def want(self, block: Block, key: tuple[int, int], pixels: np.ndarray) -> Want:
         """Return what is taken of a chunk, and where it goes: into this block, or into strips that wait for later ones."""
-        plan, first = self._plan, key in block.fresh
+        plan, first = self._plan, key in block.first_use
         targets = []
-        for taker in plan.takers[key]:
+        for taker in plan.consumers[key]:
             rect = plan.chunks[key].meet(plan.blocks[taker].rect)
             if taker == block.index:
                 targets.append((rect, view(pixels, block.rect, rect)))
@@ -129,13 +129,13 @@ def _labels(plan: Plan, block: Block) -> np.ndarray | None:
     return None if labels is None else labels.read(rect.y0, rect.y1, rect.x0, rect.x1)
 
 
-def _loaded(plan: Plan, block: Block, pixels: np.ndarray, labels: np.ndarray | None) -> LoadedBlock:
+def _loaded(plan: Plan, block: Block, pixels: np.ndarray, labels: np.ndarray | None) -> PixelBlock:
     units, rect = plan.units, block.rect
     height, width = plan.image.shape
     inside = (max(0, -rect.y0), min(rect.y1, height) - rect.y0, max(0, -rect.x0), min(rect.x1, width) - rect.x0)
     y, x = units.y[block.units] - rect.y0, units.x[block.units] - rect.x0
     ids = None if units.ids is None else units.ids[block.units]
-    return LoadedBlock(block.index, block.units, pixels, labels, y, x, inside, units.size, ids)
+    return PixelBlock(block.index, block.units, pixels, labels, y, x, inside, units.size, ids)
 
 
 def windows(plan: Plan, wanted: Iterable[tuple[int, Rect]]) -> Iterator[np.ndarray]:
@@ -182,7 +182,7 @@ def _undecodable(plan: Plan, pixels_of: Stored | Lazy, rects: list[Rect], error:
     return OSError(f"Image {plan.image.name!r} could not be decoded: {type(error).__name__}: {error}. {_AS_IT_WAS}")
 
 
-def _check_finite(loaded: LoadedBlock, plan: Plan, block: Block, nan: str, run: Callable[..., Iterator[Any]]) -> None:
+def _check_finite(loaded: PixelBlock, plan: Plan, block: Block, nan: str, run: Callable[..., Iterator[Any]]) -> None:
     """Replace pixels that are not finite, or raise an error that names channels and region if a window holds one."""
     pixels = loaded.pixels
     if pixels.dtype.kind != "f":

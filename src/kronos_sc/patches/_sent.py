@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kronos_sc.patches._plan import Plan
 
 
-def addressed(image: Raster) -> Raster | None:
+def by_reference(image: Raster) -> Raster | None:
     """Return an image that any process can read which sees the same disks or buckets; None for pixels that only this one has."""
     import dask.array as da
     import zarr
@@ -34,7 +34,7 @@ def addressed(image: Raster) -> Raster | None:
     return replace(image, data=da.from_array(array, chunks=image.data.chunks, name=False), element=None)
 
 
-def require_seen(plan: Plan, *, nan: str) -> None:
+def check_visible(plan: Plan, *, nan: str) -> None:
     """Raise an OSError unless this process sees the image of a plan: Zarr reads what it does not see as zeros."""
     import zarr
 

@@ -17,7 +17,7 @@ from kronos_sc.pl._axes import axes_or_new, hide_frame
 from kronos_sc.pl._colour import PERCENTILES, channel_legend
 from kronos_sc.pl._palette import default_colours
 from kronos_sc.pl._scale_bar import scale_bar
-from kronos_sc.pl._shown import Shown, from_spatialdata
+from kronos_sc.pl._shown import PatchMontage, from_spatialdata
 from kronos_sc.pl._values import values
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _shown(
     *,
     patch_size: int | None,
     table_key: str | None,
-) -> tuple[Shown, np.ndarray]:
+) -> tuple[PatchMontage, np.ndarray]:
     """Return all patches, each once, and which of them stands in each place."""
     import xarray as xr
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Shown:
+class PatchMontage:
     """Patches to draw.
 
     Parameters
@@ -66,7 +66,7 @@ class Shown:
         return [composite(patch, list(self.colours.values()), stretch) for patch in pixels]
 
 
-def from_array(array: xr.DataArray, ids: Sequence[str] | None, channels: Channels) -> Shown:
+def from_array(array: xr.DataArray, ids: Sequence[str] | None, channels: Channels) -> PatchMontage:
     """Return the wanted units and channels of an array."""
     if array.dims != ("unit", "c", "y", "x"):
         msg = f"An array of patches has the axes ('unit', 'c', 'y', 'x'), this one has {array.dims}. Read one with get.patches(sdata, ids)."
@@ -79,12 +79,12 @@ def from_array(array: xr.DataArray, ids: Sequence[str] | None, channels: Channel
     picked = array.sel(c=list(colours))
     picked = picked if wanted is None else picked.sel(unit=list(wanted))
     # the size of the image is not known here: only what lies beyond its top and left edge can be told
-    return Shown(picked, colours, _inside(picked, np.full((picked.shape[0], 2), np.iinfo(np.int64).max)), None)
+    return PatchMontage(picked, colours, _inside(picked, np.full((picked.shape[0], 2), np.iinfo(np.int64).max)), None)
 
 
 def from_spatialdata(
     sdata: SpatialData, table: AnnData, ids: Sequence[str], channels: Channels, *, patch_size: int | None, table_key: str | None
-) -> Shown:
+) -> PatchMontage:
     """Read the pixels of units, only of the channels shown."""
     what = annotation(table, name=table_key or "table")
     column = table.obs[what.region_key].astype(str)
@@ -95,7 +95,7 @@ def from_spatialdata(
     array = get.patches(sdata, ids, channels=list(colours), patch_size=patch_size, table_key=table_key, nan="zero")
     shapes = np.array([image_shape(images[region]) for region in regions])
     place = placement(first)
-    return Shown(array, colours, _inside(array, shapes), float(np.sqrt(np.prod(place.scale))) if place.unit == "µm" else None)
+    return PatchMontage(array, colours, _inside(array, shapes), float(np.sqrt(np.prod(place.scale))) if place.unit == "µm" else None)
 
 
 def _inside(array: xr.DataArray, shapes: np.ndarray) -> np.ndarray:

@@ -176,7 +176,7 @@ def _params(view: AttentionView, *, ids: Sequence[str] | None, maps: bool) -> di
     return params | ({} if view.direction is None else {"direction": view.direction.numpy()})
 
 
-def _grid(run: readout.Pass, view: AttentionView) -> int:
+def _grid(run: readout.Readout, view: AttentionView) -> int:
     """Return the number of tokens along each axis of a map, the same for all regions."""
     sizes = sorted({job.patch_size for job in run.jobs})
     if len(sizes) > 1:
@@ -192,7 +192,7 @@ def _grid(run: readout.Pass, view: AttentionView) -> int:
     return count
 
 
-def _write(table: AnnData, key: str, run: readout.Pass, values: np.ndarray, params: dict[str, Any], **arrays: Any) -> None:
+def _write(table: AnnData, key: str, run: readout.Readout, values: np.ndarray, params: dict[str, Any], **arrays: Any) -> None:
     """Write all slots."""
     used = run.used
     columns = storable(used["marker"])

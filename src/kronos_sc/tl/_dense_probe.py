@@ -23,9 +23,9 @@ from kronos_sc._dense.regions import Regions, regions
 from kronos_sc._dense.tables import positive_class
 from kronos_sc._dense.tokens import Tokens, collect, drawn, labelled, without_tokens
 from kronos_sc._dense.windows import Tiling, pixel_size_of, tiling, window_size
-from kronos_sc._embedding.compute import Encoder
+from kronos_sc._embedding.compute import InferenceConfig
 from kronos_sc._embedding.panel import complete
-from kronos_sc.models.inference import precision
+from kronos_sc.models.inference import placement
 from kronos_sc.pp._panel import PANEL_COLUMNS
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def dense_probe(
     if preset is not None:
         one_of(preset, PRESETS, name="preset")
     options, began = _checked(options), time.perf_counter()
-    where, draw = precision.choose_device(device), chance.start(rng)
+    where, draw = placement.choose_device(device), chance.start(rng)
     found = regions(sdata, shapes_key, class_key=class_key, image_key=image_key, group_key=group_key)
     positive = positive_class(found.classes, options.positive)
     encoder = models.load(model)
@@ -145,7 +145,7 @@ def dense_probe(
     _announce(found, tokens, panel, encoder)
     panel = complete(panel, found.images, encoder, max_value=options.max_value, nan=options.nan)
     used = panel[panel["id"] >= 0].reset_index(drop=True)
-    at = Encoder(encoder, used, ("token",), options.nan, None, where, _number_format(encoder, options, where))
+    at = InferenceConfig(encoder, used, ("token",), options.nan, None, where, _number_format(encoder, options, where))
     sets = [(encoder.card.name, tokens, collect(found, tokens, tilings, at, max_value=options.max_value))]
     if squares is not None:
         sets.append((BASELINE, squares, _raw(found, squares, used, options, where)))
@@ -176,7 +176,7 @@ def dense_probe(
 
 
 def _number_format(encoder: models.Model, options: DenseOptions, device: torch.device) -> torch.dtype:
-    return precision.choose_dtype(options.precision if encoder.net is not None else "float32", device)
+    return placement.choose_dtype(options.precision if encoder.net is not None else "float32", device)
 
 
 def _announce(found: Regions, tokens: Tokens, panel: pd.DataFrame, encoder: models.Model) -> None:
@@ -230,8 +230,8 @@ def _baseline(
 
 def _raw(found: Regions, tokens: Tokens, used: pd.DataFrame, options: DenseOptions, device: torch.device) -> np.ndarray:
     """Return the features of the baseline, mean intensities of small squares in the same regions."""
-    how = options.nan, None, device, precision.choose_dtype("float32", device)
-    encoder = Encoder(models.load(BASELINE), used.assign(mean=0.0, std=1.0), ("token",), *how)
+    how = options.nan, None, device, placement.choose_dtype("float32", device)
+    encoder = InferenceConfig(models.load(BASELINE), used.assign(mean=0.0, std=1.0), ("token",), *how)
     return collect(found, tokens, _squares(found), encoder, max_value=options.max_value)
 
 

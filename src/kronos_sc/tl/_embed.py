@@ -13,14 +13,14 @@ from kronos_sc._core.keys import EmbedKeys
 from kronos_sc._core.log import info
 from kronos_sc._core.resolve import require_spatialdata
 from kronos_sc._core.slots import fill
-from kronos_sc._embedding.compute import Encoder
-from kronos_sc._embedding.destination import destination, finish, place_for, precision_for
-from kronos_sc._embedding.exclusion import require_labels, without_excluded
-from kronos_sc._embedding.executor import workplace
-from kronos_sc._embedding.fingerprint import identity
+from kronos_sc._embedding.compute import InferenceConfig
+from kronos_sc._embedding.exclusion import apply_exclusion, require_labels
+from kronos_sc._embedding.executor import choose_executor
+from kronos_sc._embedding.fingerprint import fingerprint
 from kronos_sc._embedding.jobs import Job, Options, per_region
 from kronos_sc._embedding.provenance import record
 from kronos_sc._embedding.request import subject
+from kronos_sc._embedding.resume import finish, open_store, precision_for, resolve_store_path
 from kronos_sc._embedding.signal import warn_if_cut, warn_if_dim
 from kronos_sc._embedding.sinks import MemorySink, Sink
 from kronos_sc._store import Spec
@@ -176,20 +176,20 @@ def embed(
     options = Options.checked(features, mask_fill, nan, precision, dtype, batch_size, patch_size)
     where = {"image_key": image_key, "labels_key": labels_key, "shapes_key": shapes_key, "table": table_key, "scale": scale}
     require_labels(sdata, exclude)
-    work = workplace(device)
+    work = choose_executor(device)
     encoder = models.load(model, token_overlap=token_overlap)
     about = subject(sdata, encoder, options, where, channels=channels, require_nuclear=require_nuclear)
     target, widths = about.target, about.widths
     keys = EmbedKeys(key_added or encoder.key)
     size = target.table.n_obs * sum(widths.values()) * np.dtype(dtype).itemsize
-    place = place_for(sdata, store, table=target.key, key=keys.name, size=size)
+    place = resolve_store_path(sdata, store, table=target.key, key=keys.name, size=size)
     precision = precision_for(place, precision, overwrite=overwrite)
     jobs = about.jobs(sdata, mpp=mpp, spatial_key=spatial_key, max_value=max_value)
-    left = without_excluded(sdata, jobs, exclude, target.table.n_obs)
+    left = apply_exclusion(sdata, jobs, exclude, target.table.n_obs)
     jobs, excluded = left.jobs, left.flags
     panel = about.completed(max_value=max_value, out=left.out)
     used = panel[panel["id"] >= 0]
-    at, number_format = work.settle(precision if encoder.net is not None else "float32")
+    at, number_format = work.resolve_device(precision if encoder.net is not None else "float32")
     precision = str(number_format).removeprefix("torch.")
     start = time.perf_counter()
     given = {"scale": scale, "mpp": mpp, "nan": nan, "spatial_key": spatial_key, "require_nuclear": require_nuclear} | left.words
@@ -197,13 +197,13 @@ def embed(
     edge = _edge(jobs, target.table.n_obs)
 
     def spec(rows: np.ndarray) -> Spec:
-        same = identity(jobs, encoder, used, parameters, target.table.obs_names, precision=precision)
+        same = fingerprint(jobs, encoder, used, parameters, target.table.obs_names, precision=precision)
         return Spec(keys.name, widths, dtype, rows, edge, target.table.obs_names.to_numpy(), same, excluded)
 
     _announce(target, encoder, panel, jobs)
     memory = nullcontext((MemorySink(target.table.n_obs, widths, dtype), jobs)) if place is None else None
-    with memory or destination(place, jobs, spec, overwrite=overwrite) as (sink, todo):
-        work.compute(todo, Encoder(encoder, used, options.features, nan, batch_size, at, number_format), sink)
+    with memory or open_store(place, jobs, spec, overwrite=overwrite) as (sink, todo):
+        work.compute(todo, InferenceConfig(encoder, used, options.features, nan, batch_size, at, number_format), sink)
         _look_back(jobs, sink)
         units = sum(job.n_planned for job in todo)
         seconds = time.perf_counter() - start

@@ -134,7 +134,7 @@ def marker_ablation(
         f"ablation of {len(dropped)} markers: {len(run.rows):,} units ({run.about.target}), each encoded {again} times by {encoder.card.label!r}"
     )
     start = time.perf_counter()
-    judged = None if target is None else ablation.learnt(run, encoder, features, (target, fold_key), draw)
+    judged = None if target is None else ablation.fit_probe(run, encoder, features, (target, fold_key), draw)
     view = AblationView(encoder, dropped, features, judged and judged.judge)
     widths = {"cosine": len(dropped), "relative": len(dropped)} | ({} if judged is None else {"score": judged.width(len(dropped))})
     found = run.compute(view, widths)
@@ -169,7 +169,7 @@ def _positions(used: pd.DataFrame, markers: Sequence[str] | None) -> list[int]:
     ]
 
 
-def _groups(run: readout.Pass, name: str | None, target: str | None, fold_key: str) -> Target:
+def _groups(run: readout.Readout, name: str | None, target: str | None, fold_key: str) -> Target:
     """Return the group of every row that can be drawn (-1 for others)."""
     table = run.table
     usable = np.zeros(table.n_obs, bool)

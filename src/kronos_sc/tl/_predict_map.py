@@ -19,9 +19,9 @@ from kronos_sc._dense.elements import MapKeys, elements, put
 from kronos_sc._dense.source import encoder_of, panel_of, warn_of_size
 from kronos_sc._dense.tokens import token_job
 from kronos_sc._dense.windows import Tiling, tiling
-from kronos_sc._embedding.compute import Encoder, embedded
+from kronos_sc._embedding.compute import InferenceConfig, embedded
 from kronos_sc._embedding.signal import warn_if_dim
-from kronos_sc.models.inference import precision as _precision
+from kronos_sc.models.inference import placement
 from kronos_sc.models.views.dense import TokenClasses
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def predict_map(
     """
     require_spatialdata(sdata)
     one_of(nan, ("error", "zero"), name="nan")
-    one_of(precision, _precision.PRECISIONS, name="precision")
+    one_of(precision, placement.PRECISIONS, name="precision")
     encoder = encoder_of(probe, model)
     opening, closing = (_radius(probe, value, name) for value, name in ((opening, "opening"), (closing, "closing")))
     image = patches.raster(sdata, image_key)
@@ -134,14 +134,14 @@ def predict_map(
     warn_of_size(probe, image)
     tiles = tiling(image, encoder, probe.patch_size, probe.overlap)
     job = token_job(image, list(panel["channel"]), tiles.units(image.name), max_value=probe.max_value, nan=nan)
-    at = _precision.choose_device(device)
-    number_format = _precision.choose_dtype(precision if encoder.net is not None else "float32", at)
+    at = placement.choose_device(device)
+    number_format = placement.choose_dtype(precision if encoder.net is not None else "float32", at)
     view = TokenClasses(encoder, probe.coef, probe.intercept, probe.mean, probe.scale)
     info(
         f"map of {image.name!r}: {tiles.map_shape[0]} × {tiles.map_shape[1]} tokens, {len(job.units):,} windows with {encoder.card.label!r}"
     )
     began = time.perf_counter()
-    proba_krc = _drawn(job, tiles, Encoder(view, panel, ("token",), nan, None, at, number_format), len(probe.classes))
+    proba_krc = _drawn(job, tiles, InferenceConfig(view, panel, ("token",), nan, None, at, number_format), len(probe.classes))
     codes_rc = _classes(proba_krc, opening, closing)
     ran = {"precision": str(number_format).removeprefix("torch."), "device": at.type, "seconds": round(time.perf_counter() - began, 3)}
     given = {"image": image.name, "opening": opening, "closing": closing, "nan": nan, "polygons": polygons} | ran
@@ -160,7 +160,7 @@ def _radius(probe: DenseProbe, value: int | None, name: str) -> int:
     return int(value)
 
 
-def _drawn(job: Job, tiles: Tiling, encoder: Encoder, n_classes: int) -> np.ndarray:
+def _drawn(job: Job, tiles: Tiling, encoder: InferenceConfig, n_classes: int) -> np.ndarray:
     """Return the blended probabilities (k, r, c)."""
     blend, rows, columns = Blend(tiles, n_classes), *tiles.first_token(job.units)
     brightest = 0.0

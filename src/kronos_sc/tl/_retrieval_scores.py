@@ -11,7 +11,7 @@ import pandas as pd
 
 from kronos_sc._analysis.cv_plan import folds_of
 from kronos_sc._analysis.groups import usable_in
-from kronos_sc._analysis.search import Side, nearest
+from kronos_sc._analysis.search import SearchSet, nearest
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import known, listed, one_of, positive_integer
@@ -237,7 +237,7 @@ def _require_enough(plans: Sequence[_Plan], k: int, most: int | None) -> None:
 def _answers(rep: Representation, plan: _Plan, k: int, *, metric: str, scale: bool) -> np.ndarray:
     """Return rows of the answers (queries × k, int64)."""
     how = {"change": fit_scaler(rep.rows(plan.fitted)).apply} if scale else {}
-    return nearest(Side(rep, plan.reference, **how), Side(rep, plan.query, **how), k, metric=metric)[1]
+    return nearest(SearchSet(rep, plan.reference, **how), SearchSet(rep, plan.query, **how), k, metric=metric)[1]
 
 
 def _scored(truth: _Truth, plan: _Plan, index: np.ndarray, ks: Sequence[int]) -> dict[str, np.ndarray]:

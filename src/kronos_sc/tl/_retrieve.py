@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from kronos_sc._analysis.alignment import align
-from kronos_sc._analysis.search import Side, nearest
+from kronos_sc._analysis.search import SearchSet, nearest
 from kronos_sc._core import results
 from kronos_sc._core.checks import listed, one_of, positive_integer
 from kronos_sc._core.free_key import free_key
@@ -140,7 +140,7 @@ class _Groups:
     names: np.ndarray
 
 
-def _sides(adata: AnnData, searched: AnnData, query: str | Sequence[str] | None, use_rep: str) -> tuple[Side, Side]:
+def _sides(adata: AnnData, searched: AnnData, query: str | Sequence[str] | None, use_rep: str) -> tuple[SearchSet, SearchSet]:
     """Return queries and references: rows that hold numbers, in the columns that both tables have."""
     asked, named = _rows(adata, query)
     left, right = representation(adata, use_rep), representation(searched, use_rep)
@@ -153,9 +153,9 @@ def _sides(adata: AnnData, searched: AnnData, query: str | Sequence[str] | None,
     if not usable.all() or len(rows) < right.n_units:
         info(f"NaN in {use_rep!r}: {int((~usable).sum()):,} queries and {right.n_units - len(rows):,} units to be searched are left out")
     if searched is adata:
-        return Side(left, asked[usable]), Side(right, rows)
+        return SearchSet(left, asked[usable]), SearchSet(right, rows)
     common = align(adata, searched, use_rep)
-    return Side(left, asked[usable], common.take_left), Side(right, rows, common.take_right)
+    return SearchSet(left, asked[usable], common.take_left), SearchSet(right, rows, common.take_right)
 
 
 def _rows(adata: AnnData, query: str | Sequence[str] | None) -> tuple[np.ndarray, bool]:
@@ -204,7 +204,7 @@ def _groups(adata: AnnData, searched: AnnData, groupby: str | None, within: str 
     return _Groups(*codes, names)
 
 
-def _with_group(queries: Side, groups: _Groups | None, groupby: str | None) -> Side:
+def _with_group(queries: SearchSet, groups: _Groups | None, groupby: str | None) -> SearchSet:
     """Return the queries that have a group, if groups matter."""
     if groups is None:
         return queries
@@ -214,11 +214,11 @@ def _with_group(queries: Side, groups: _Groups | None, groupby: str | None) -> S
         raise ValueError(msg)
     if not known.all():
         info(f"{int((~known).sum()):,} queries have no {groupby!r} and are left out")
-    return Side(queries.rep, queries.rows[known], queries.change)
+    return SearchSet(queries.rep, queries.rows[known], queries.change)
 
 
 def _answers(
-    references: Side, queries: Side, k: int, *, groups: _Groups | None, within: str | None, metric: str, own: bool
+    references: SearchSet, queries: SearchSet, k: int, *, groups: _Groups | None, within: str | None, metric: str, own: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return distance and row of the answers (queries × k), group by group where groups matter; infinite and -1 where there is none."""
     if groups is None:
@@ -233,8 +233,8 @@ def _answers(
         count = min(k, int(allowed.sum()) - skip)
         if count < 1:
             continue
-        some = Side(references.rep, references.rows[allowed], references.change)
-        mine = Side(queries.rep, queries.rows[asking], queries.change)
+        some = SearchSet(references.rep, references.rows[allowed], references.change)
+        mine = SearchSet(queries.rep, queries.rows[asking], queries.change)
         distance[asking, :count], index[asking, :count] = nearest(some, mine, count, metric=metric, skip_own=skip)
     return distance, index
 

@@ -32,7 +32,7 @@ def _block(rng, *, markers=3, units=5, size=32, dtype=np.uint16, labels=True, in
 
 def _recipe(markers=3, *, patch=32, fill="mean", scale=65535.0, features=("marker",)):
     spread = np.linspace(0.1, 0.3, markers)
-    return runner.Recipe(np.arange(markers) * 8, spread, spread[::-1].copy(), scale, patch, fill, features)
+    return runner.PreprocessConfig(np.arange(markers) * 8, spread, spread[::-1].copy(), scale, patch, fill, features)
 
 
 class _Spy(models.Model):
@@ -57,8 +57,8 @@ class _Spy(models.Model):
         return {"marker": pixels_bmhw.flatten(1), "cls": mask_bhw.flatten(1)}
 
 
-def _run(model, blocks, recipe, dtype=torch.float32, **options):
-    parts = list(runner.run(model, blocks, recipe, device=CPU, dtype=dtype, **options))
+def _run(model, blocks, config, dtype=torch.float32, **options):
+    parts = list(runner.run(model, blocks, config, device=CPU, dtype=dtype, **options))
     return {kind: np.concatenate([p.features[kind] for p in parts]) for kind in parts[0].features}, parts
 
 
@@ -67,17 +67,17 @@ def _run(model, blocks, recipe, dtype=torch.float32, **options):
 @pytest.mark.parametrize(("dtype", "scale"), [(np.uint8, 255.0), (np.uint16, 65535.0), (np.float32, 1.0)])
 @pytest.mark.parametrize("format_", [torch.float32, torch.bfloat16])
 def test_compiled_input_equals_that_of_torch(monkeypatch, labels, fill, dtype, scale, format_):
-    block, recipe = (
+    block, config = (
         _block(np.random.default_rng(0), dtype=dtype, labels=labels),
         _recipe(fill=fill, scale=scale, features=("marker", "cls")),
     )
     model = _Spy(format_)
-    compiled, parts = _run(model, [block], recipe, batch_size=2)
+    compiled, parts = _run(model, [block], config, batch_size=2)
     assert {format_} == {dtype for _, dtype in model.seen}
 
     monkeypatch.setattr(runner, "fits", lambda *_: False)
     model = _Spy(format_)
-    plain, plain_parts = _run(model, [block], recipe, batch_size=2)
+    plain, plain_parts = _run(model, [block], config, batch_size=2)
     assert {torch.float32} == {dtype for _, dtype in model.seen}
 
     # a processor without fused multiply-add may round product and sum apart
@@ -95,8 +95,8 @@ def test_rounding_to_bfloat16_is_that_of_torch():
     block.pixels = np.arange(65536, dtype=np.uint16).reshape(1, 256, 256)
     block.y = block.x = np.zeros(1, int)
     block.inside = (0, 256, 0, 256)
-    recipe = runner.Recipe(np.array([0]), np.array([0.25]), np.array([0.5]), 65536.0, 256, None, ("marker",))  # exact sums
-    got, _ = _run(_Spy(torch.bfloat16), [block], recipe, torch.bfloat16)
+    config = runner.PreprocessConfig(np.array([0]), np.array([0.25]), np.array([0.5]), 65536.0, 256, None, ("marker",))  # exact sums
+    got, _ = _run(_Spy(torch.bfloat16), [block], config, torch.bfloat16)
     exact = torch.arange(65536) / 32768 - 0.5
     assert torch.equal(torch.from_numpy(got["marker"][0]), exact.bfloat16().float())
 
@@ -104,9 +104,9 @@ def test_rounding_to_bfloat16_is_that_of_torch():
 @pytest.mark.parametrize(("markers", "size"), [(3, 32), (3, 256), (18, 64), (60, 32), (60, 64)])
 def test_every_panel_and_window(tiny, markers, size):
     block = _block(np.random.default_rng(1), markers=markers, units=3, size=size)
-    recipe = _recipe(markers, patch=size, features=("marker", "cls"))
-    together, _ = _run(tiny, [block], recipe)
-    alone, parts = _run(tiny, [block], recipe, batch_size=1)
+    config = _recipe(markers, patch=size, features=("marker", "cls"))
+    together, _ = _run(tiny, [block], config)
+    alone, parts = _run(tiny, [block], config, batch_size=1)
     assert [len(part.units) for part in parts] == [1, 1, 1]
     for kind in ("marker", "cls"):
         assert together[kind].shape == (3, tiny.width(kind, markers))
@@ -188,22 +188,22 @@ def test_the_next_block_is_sent_before_this_one_is_used(ahead, order):
     assert seen == order
 
 
-class _SlowLane(device_block.Lane):
+class _SlowTransfer(device_block.DeviceTransfer):
     """Transfers arrive only when somebody waits for them, as late as on a busy device."""
 
     def __init__(self, device):
         super().__init__(device)
         self.out, self.back, self.waits = [], [], 0
-        self.side = "slow"
+        self.copy_stream = "slow"
 
-    def send(self, array):
-        self.side = None
-        there = super().send(array)
-        self.side = "slow"
+    def to_device(self, array):
+        self.copy_stream = None
+        there = super().to_device(array)
+        self.copy_stream = "slow"
         self.out.append((torch.zeros_like(there), there.clone()))
         return self.out[-1][0]
 
-    def sent(self):
+    def sent_event(self):
         mark, self.out = self.out, []
         return mark
 
@@ -213,11 +213,11 @@ class _SlowLane(device_block.Lane):
             assert any(tensor is target for tensor in tensors)
             target.copy_(value)
 
-    def fetch(self, tensor):
+    def to_host(self, tensor):
         self.back.append((torch.full_like(tensor, -1), tensor.clone()))
         return self.back[-1][0]
 
-    def fetched(self):
+    def fetched_event(self):
         pairs, self.back = self.back, []
 
         @torch.inference_mode()
@@ -233,13 +233,13 @@ class _SlowLane(device_block.Lane):
 def test_nothing_is_used_before_it_has_arrived(monkeypatch, tiny, labels, size):
     rng = np.random.default_rng(5)
     blocks = [_block(rng, units=n, index=i, labels=labels) for i, n in enumerate((9, 1, 6))]
-    recipe = _recipe(features=("marker", "cls"))
-    here, parts = _run(tiny, blocks, recipe, batch_size=size)
-    lanes = []
+    config = _recipe(features=("marker", "cls"))
+    here, parts = _run(tiny, blocks, config, batch_size=size)
+    transfers = []
     monkeypatch.setattr(runner, "fits", lambda *_: False)
-    monkeypatch.setattr(runner, "Lane", lambda device: lanes.append(_SlowLane(device)) or lanes[0])
-    there, late = _run(tiny, blocks, recipe, batch_size=size)
-    assert lanes[0].waits == len(blocks)
+    monkeypatch.setattr(runner, "DeviceTransfer", lambda device: transfers.append(_SlowTransfer(device)) or transfers[0])
+    there, late = _run(tiny, blocks, config, batch_size=size)
+    assert transfers[0].waits == len(blocks)
     for kind in here:
         assert_allclose(there[kind], here[kind], atol=1e-5)
     for a, b in zip(parts, late, strict=True):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kronos_sc.models.inference import instructions, precision
+from kronos_sc.models.inference import instructions, placement
 from kronos_sc.models.nets.fused import linear
 
 CPU = torch.device("cpu")
@@ -39,20 +39,20 @@ def processor(request, monkeypatch):
 @pytest.fixture
 def said(monkeypatch):
     lines = []
-    monkeypatch.setattr(precision, "info", lines.append)
+    monkeypatch.setattr(placement, "info", lines.append)
     return lines
 
 
 def test_auto_is_what_is_fast(processor, said):
-    assert precision.choose_dtype("auto", CPU) == (torch.bfloat16 if processor == "fast" else torch.float32)
+    assert placement.choose_dtype("auto", CPU) == (torch.bfloat16 if processor == "fast" else torch.float32)
     assert said == []
 
 
 def test_bfloat16_is_had_for_the_asking_and_one_line_says_that_it_is_slow(processor, said):
-    assert precision.choose_dtype("bfloat16", CPU) == torch.bfloat16
+    assert placement.choose_dtype("bfloat16", CPU) == torch.bfloat16
     assert len(said) == (processor == "ordinary")
     assert all("no instructions for bfloat16" in line and "slower than precision 'float32'" in line for line in said)
-    assert precision.choose_dtype("float32", CPU) == torch.float32
+    assert placement.choose_dtype("float32", CPU) == torch.float32
     assert len(said) == (processor == "ordinary")
 
 

@@ -8,7 +8,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from kronos_sc import models
-from kronos_sc.models.inference import device_block, precision, runner
+from kronos_sc.models.inference import device_block, placement, runner
 
 CPU = torch.device("cpu")
 
@@ -41,7 +41,7 @@ def _recipe(**changes):
         "mask_fill": "mean",
         "features": ("marker",),
     }
-    return runner.Recipe(**values | changes)
+    return runner.PreprocessConfig(**values | changes)
 
 
 class _Echo(models.Model):
@@ -60,23 +60,23 @@ class _Echo(models.Model):
         return {kind: pixels_bmhw.flatten(1) for kind in kinds}
 
 
-def _expected(block, recipe):
+def _expected(block, config):
     out = []
     for i, (y, x) in enumerate(zip(block.y, block.x, strict=True)):
         part = np.s_[y : y + block.size, x : x + block.size]
-        z = (block.pixels[(slice(None), *part)] / recipe.max_value - recipe.mean[:, None, None]) / recipe.std[:, None, None]
+        z = (block.pixels[(slice(None), *part)] / config.max_value - config.mean[:, None, None]) / config.std[:, None, None]
         if block.labels is not None:
             mask = block.labels[part] == block.ids[i]
-            if recipe.mask_fill == "mean":
+            if config.mask_fill == "mean":
                 z = z * mask
-            elif recipe.mask_fill == "zero":
-                z = np.where(mask, z, (-recipe.mean / recipe.std)[:, None, None])
+            elif config.mask_fill == "zero":
+                z = np.where(mask, z, (-config.mean / config.std)[:, None, None])
         out.append(z.ravel())
     return np.stack(out)
 
 
-def _run(blocks, recipe, **options):
-    parts = list(runner.run(_Echo(), blocks, recipe, device=CPU, dtype=torch.float32, **options))
+def _run(blocks, config, **options):
+    parts = list(runner.run(_Echo(), blocks, config, device=CPU, dtype=torch.float32, **options))
     order = np.argsort(np.concatenate([p.units for p in parts]))
     return np.concatenate([p.features["marker"] for p in parts])[order], [len(p.units) for p in parts]
 
@@ -85,19 +85,19 @@ def _run(blocks, recipe, **options):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_input_is_what_the_specification_says(fill, dtype):
     block = _block(np.random.default_rng(0), dtype=dtype)
-    recipe = _recipe(mask_fill=fill, max_value=float(np.iinfo(dtype).max))
-    got, _ = _run([block], recipe)
-    assert_allclose(got, _expected(block, recipe), atol=2e-5)
+    config = _recipe(mask_fill=fill, max_value=float(np.iinfo(dtype).max))
+    got, _ = _run([block], config)
+    assert_allclose(got, _expected(block, config), atol=2e-5)
 
 
 def test_batches_stay_inside_blocks_and_do_not_change_results():
     rng = np.random.default_rng(1)
     blocks = [_block(rng, units=n, start=s) for n, s in ((5, 0), (1, 5), (7, 6))]
-    recipe = _recipe()
-    reference = np.concatenate([_expected(b, recipe) for b in blocks])
+    config = _recipe()
+    reference = np.concatenate([_expected(b, config) for b in blocks])
     cut = {1: [1] * 13, 4: [4, 1, 1, 4, 3], 100: [5, 1, 7]}
     for size, sizes in cut.items():
-        got, found = _run(blocks, recipe, batch_size=size)
+        got, found = _run(blocks, config, batch_size=size)
         assert_allclose(got, reference, atol=2e-5)
         assert found == sizes
 
@@ -140,18 +140,18 @@ def test_resampling_changes_the_size_only():
 
 
 def test_precision():
-    assert precision.choose_dtype("float32", CPU) == torch.float32
-    assert precision.choose_dtype("bfloat16", CPU) == torch.bfloat16
-    assert precision.choose_dtype("auto", CPU) in (torch.float32, torch.bfloat16)
+    assert placement.choose_dtype("float32", CPU) == torch.float32
+    assert placement.choose_dtype("bfloat16", CPU) == torch.bfloat16
+    assert placement.choose_dtype("auto", CPU) in (torch.float32, torch.bfloat16)
     with pytest.raises(ValueError, match="precision can be"):
-        precision.choose_dtype("half", CPU)
+        placement.choose_dtype("half", CPU)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_missing_device_lists_what_exists():
     with pytest.raises(ValueError, match=r"'cuda' cannot be used.*Available: cpu"):
-        precision.choose_device("cuda")
-    assert precision.choose_device("cpu") == CPU
+        placement.choose_device("cuda")
+    assert placement.choose_device("cpu") == CPU
 
 
 def test_threads_and_seeds_are_left_alone(tmp_path):
@@ -184,7 +184,7 @@ def test_unsigned_32_bit_pixels_stay_positive():
 
 def test_a_device_without_numbers_is_refused():
     with pytest.raises(ValueError, match="'meta' cannot be used"):
-        precision.choose_device("meta")
+        placement.choose_device("meta")
 
 
 def test_a_number_is_no_model():

@@ -16,13 +16,13 @@ from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.warn import warn
 from kronos_sc._embedding.dask.task import Task, tasks
-from kronos_sc._embedding.dask.worker import Done, Failed, Work, embed_block, unpacked
+from kronos_sc._embedding.dask.worker import BlockError, BlockResult, WorkerState, embed_block, unpacked
 from kronos_sc._embedding.sinks import MemorySink
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-    from kronos_sc._embedding.compute import Encoder
+    from kronos_sc._embedding.compute import InferenceConfig
     from kronos_sc._embedding.jobs import Job
     from kronos_sc._embedding.sinks import Sink
 
@@ -34,7 +34,7 @@ _LOOK = 2.0  # seconds between two looks at who is there
 _GRACE = 120.0  # seconds without a block that comes back, after which a run that has failed waits for no more
 
 
-def compute_on(client: Client, jobs: list[Job], encoder: Encoder, sink: Sink, *, device: str | None) -> None:
+def compute_on(client: Client, jobs: list[Job], encoder: InferenceConfig, sink: Sink, *, device: str | None) -> None:
     """Embed all blocks of the jobs on the workers of a client.
 
     Parameters
@@ -70,7 +70,7 @@ def compute_on(client: Client, jobs: list[Job], encoder: Encoder, sink: Sink, *,
 class _Run:
     """The driver's side of a call."""
 
-    def __init__(self, client: Client, jobs: list[Job], encoder: Encoder, sink: Sink, shown: Any) -> None:
+    def __init__(self, client: Client, jobs: list[Job], encoder: InferenceConfig, sink: Sink, shown: Any) -> None:
         self._client, self._nan, self._sink, self._shown = client, encoder.nan, sink, shown
         self._waiting = deque(tasks(jobs))
         self._suspects: list[Task] = []  # were on workers that died: each is tried once more, alone
@@ -94,7 +94,7 @@ class _Run:
             self._keep(self._ready.get())
         self._cancel(list(self._pending))
 
-    def equip(self, encoder: Encoder, device: str | None) -> None:
+    def equip(self, encoder: InferenceConfig, device: str | None) -> None:
         """Give the model to the cluster: as the result of a task, so that a worker that needs it can always get it."""
         import torch
         from distributed import wait
@@ -103,7 +103,7 @@ class _Run:
         self._look()
         info(f"blocks go to the workers of {self._client.scheduler.address} ({len(self._workers)} now)")
         model = encoder.model.at(torch.device("cpu"), encoder.dtype)
-        data = serialize_bytes(Work(replace(encoder, model=model), device, self._sink.stager))
+        data = serialize_bytes(WorkerState(replace(encoder, model=model), device, self._sink.stager))
         self._work = self._submit(unpacked, data, key=f"{self._name}-model")
         try:
             wait(self._work)
@@ -141,11 +141,11 @@ class _Run:
         try:
             data = task.packed(self._nan)
         except (OSError, ValueError) as error:  # pixels that only this process can read
-            self._fail(task, Failed.of(error))
+            self._fail(task, BlockError.of(error))
             return
         task.bytes = len(data)
-        others = [address for address in self._workers if address not in task.away]
-        where = {"workers": others, "allow_other_workers": True} if task.away and others else {}
+        others = [address for address in self._workers if address not in task.avoid_workers]
+        where = {"workers": others, "allow_other_workers": True} if task.avoid_workers and others else {}
         key = (self._name, task.job.numbers[task.index], token_hex(4))
         future = self._submit(embed_block, self._work, data, key=key, **where)
         self._pending[key] = future, task
@@ -194,19 +194,19 @@ class _Run:
         except CANCELLED as error:
             raise lost(error) from error
         except Exception as error:  # noqa: BLE001 - of Dask itself: workers that died, results that do not arrive
-            outcome = Failed("", type(error).__name__, str(error))
-        if isinstance(outcome, Done):
+            outcome = BlockError("", type(error).__name__, str(error))
+        if isinstance(outcome, BlockResult):
             try:
                 self._sink.accept(outcome.staged)
             except FileNotFoundError as error:
-                outcome = Failed("", type(error).__name__, f"what the worker wrote is not seen here: {error}")
-        if isinstance(outcome, Failed):
+                outcome = BlockError("", type(error).__name__, f"what the worker wrote is not seen here: {error}")
+        if isinstance(outcome, BlockError):
             self._fail(task, outcome)
             return
         self._devices.add(outcome.device)
         self._shown.update(task.units)
 
-    def _fail(self, task: Task, why: Failed) -> None:
+    def _fail(self, task: Task, why: BlockError) -> None:
         """Decide whether a block is tried again."""
         task.error = why
         if why.final:
@@ -214,10 +214,10 @@ class _Run:
             raise (ValueError if why.final == "ValueError" else OSError)(why.message)
         died = why.kind == "KilledWorker"  # several workers in a row; but perhaps through the fault of another block
         task.tries += 1
-        task.deaths += died
-        task.away |= {why.worker} - {""}
-        if task.tries < _TRIES and task.deaths < _DEATHS:
-            (self._suspects if task.deaths else self._waiting).append(task)
+        task.worker_losses += died
+        task.avoid_workers |= {why.worker} - {""}
+        if task.tries < _TRIES and task.worker_losses < _DEATHS:
+            (self._suspects if task.worker_losses else self._waiting).append(task)
             self._retried += 1
         else:
             self._failed.append(task)
@@ -241,7 +241,7 @@ class _Run:
         """Accept a block if it is done; nothing is tried again."""
         future, task = self._pending.pop(key, (None, None))
         with suppress(Exception, asyncio.CancelledError):
-            if future is not None and isinstance(done := future.result(), Done):
+            if future is not None and isinstance(done := future.result(), BlockResult):
                 self._sink.accept(done.staged)
                 self._shown.update(task.units)
 
@@ -256,7 +256,7 @@ class _Run:
         kept = "Features in memory are lost with it: store= keeps them." if isinstance(self._sink, MemorySink) else "All others are kept."
         kind = OSError if all(task.error.system for task in self._failed) else RuntimeError
         tried = f"each tried {_TRIES} times" + (
-            f", or lost {_DEATHS} times with its workers" if any(task.deaths for task in self._failed) else ""
+            f", or lost {_DEATHS} times with its workers" if any(task.worker_losses for task in self._failed) else ""
         )
         return kind(
             f"{len(self._failed)} of the blocks could not be embedded, {tried}: {named}{more}. {kept} Mend what is wrong "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kronos_sc.patches import _sent
 
 if TYPE_CHECKING:
-    from kronos_sc._embedding.dask.worker import Failed
+    from kronos_sc._embedding.dask.worker import BlockError
     from kronos_sc._embedding.jobs import Job
     from kronos_sc.patches import Raster
 
@@ -41,9 +41,9 @@ class Task:
     index: int
     image: Raster | None
     tries: int = 0
-    deaths: int = 0
-    away: set[str] = field(default_factory=set)
-    error: Failed | None = None
+    worker_losses: int = 0
+    avoid_workers: set[str] = field(default_factory=set)
+    error: BlockError | None = None
     bytes: int = 0
 
     @property
@@ -68,5 +68,5 @@ class Task:
 
 def tasks(jobs: list[Job]) -> list[Task]:
     """Return the blocks of all jobs, in order."""
-    images = [_sent.addressed(job.plan.image) for job in jobs]
+    images = [_sent.by_reference(job.plan.image) for job in jobs]
     return [Task(job, index, image) for job, image in zip(jobs, images, strict=True) for index in range(len(job.plan.blocks))]

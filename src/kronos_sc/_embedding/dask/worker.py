@@ -9,8 +9,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from kronos_sc._embedding.compute import Encoder, embedded
-from kronos_sc.models.inference import precision as _precision
+from kronos_sc._embedding.compute import InferenceConfig, embedded
+from kronos_sc.models.inference import placement
 from kronos_sc.patches import _sent
 
 if TYPE_CHECKING:
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     import torch
 
     from kronos_sc._embedding.jobs import Job
-    from kronos_sc._store import Finished
+    from kronos_sc._store import FeatureBlock
 
 _NETWORK = threading.Lock()  # threads of one process read and write at the same time, and take turns at the device
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the same on every worker
 
 
 @dataclass(frozen=True)
-class Facts:
+class WorkerInfo:
     """What a worker is.
 
     Parameters
@@ -46,7 +46,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Done:
+class BlockResult:
     """A block that was embedded and staged.
 
     Parameters
@@ -62,7 +62,7 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Failed:
+class BlockError:
     """Why a block could not be embedded.
 
     Parameters
@@ -86,7 +86,7 @@ class Failed:
     final: str = ""
 
     @classmethod
-    def of(cls, error: BaseException) -> Failed:
+    def of(cls, error: BaseException) -> BlockError:
         """Return what a driver needs to know of an error."""
         system = isinstance(error, OSError)
         final = "ValueError" if isinstance(error, ValueError) else "OSError" if system and error.errno in _FULL else ""
@@ -96,7 +96,7 @@ class Failed:
         return f"{self.kind}: {self.message}" + (f" (on {self.worker})" if self.worker else "")
 
 
-class Work:
+class WorkerState:
     """What all blocks of a call have in common; one copy per worker, made by a task, so that a lost one is made again.
 
     Parameters
@@ -109,23 +109,23 @@ class Work:
         Puts a finished block where the driver can accept it.
     """
 
-    def __init__(self, encoder: Encoder, device: str | None, stage: Callable[[Finished], Any]) -> None:
+    def __init__(self, encoder: InferenceConfig, device: str | None, stage: Callable[[FeatureBlock], Any]) -> None:
         self._encoder, self._device, self._stage = encoder, device, stage
-        self._placed: Encoder | None = None
+        self._placed: InferenceConfig | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is on this worker's device when another worker asks for a copy."""
         return self.__dict__ | {"_placed": None}
 
-    def __call__(self, job: Job) -> Done:
+    def __call__(self, job: Job) -> BlockResult:
         """Embed a job of one block, and stage it."""
-        _sent.require_seen(job.plan, nan=self._encoder.nan)
+        _sent.check_visible(job.plan, nan=self._encoder.nan)
         encoder = self._at_device()
         with _current(encoder.device):
             (block,) = embedded(job, encoder, turn=_NETWORK)
-        return Done(self._stage(block), encoder.device.type)
+        return BlockResult(self._stage(block), encoder.device.type)
 
-    def _at_device(self) -> Encoder:
+    def _at_device(self) -> InferenceConfig:
         """Return the encoder on this worker's device, put there once."""
         if self._placed is None:
             with _NETWORK:
@@ -136,12 +136,12 @@ class Work:
         return self._placed
 
 
-def facts(device: str | None, precision: str) -> Facts:
+def worker_info(device: str | None, precision: str) -> WorkerInfo:
     """Return what this worker is, or raise a ValueError if it cannot work as asked."""
     from kronos_sc import __version__
 
     here = device_of(device)
-    return Facts(here.type, _precision.choose_dtype(precision, here), __version__)
+    return WorkerInfo(here.type, placement.choose_dtype(precision, here), __version__)
 
 
 def unpacked(data: bytes) -> Any:
@@ -151,12 +151,12 @@ def unpacked(data: bytes) -> Any:
     return deserialize_bytes(data)
 
 
-def embed_block(work: Work, data: bytes) -> Done | Failed:
+def embed_block(work: WorkerState, data: bytes) -> BlockResult | BlockError:
     """Embed one block; errors are returned, with the name of the worker, whether or not they could travel by themselves."""
     try:
         return work(unpacked(data))
     except Exception as error:  # noqa: BLE001 - the driver decides what to do about it
-        return Failed.of(error)
+        return BlockError.of(error)
 
 
 def _current(device: torch.device) -> AbstractContextManager[Any]:
@@ -172,7 +172,7 @@ def device_of(device: str | None) -> torch.device:
 
     if device is None and torch.cuda.is_available():
         device = f"cuda:{gpu(_name(), torch.cuda.device_count(), assigned='dask_cuda' in sys.modules)}"
-    return _precision.choose_device(device)
+    return placement.choose_device(device)
 
 
 def gpu(name: object, count: int, *, assigned: bool) -> int:

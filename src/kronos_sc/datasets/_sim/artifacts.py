@@ -48,7 +48,7 @@ def damage(signal: np.ndarray, mask: np.ndarray, mpp: float) -> np.ndarray:
     if not mask.any():
         return signal
     damaged = signal.copy()
-    blurred, folded, debris = (mask == ARTIFACTS[kind] for kind in ("blur", "fold", "saturation"))
+    blurred, folded, leftover_dirs = (mask == ARTIFACTS[kind] for kind in ("blur", "fold", "saturation"))
     if blurred.any():
         damaged[blurred] = ndimage.gaussian_filter(signal, BLUR / mpp, truncate=3.0)[blurred]
     if folded.any():
@@ -56,5 +56,5 @@ def damage(signal: np.ndarray, mask: np.ndarray, mpp: float) -> np.ndarray:
         shift = round(18 / mpp)
         layers = ndimage.gaussian_filter(signal + np.roll(signal, (shift, shift), axis=(0, 1)), 0.8 / mpp, truncate=3.0)
         damaged[folded] = layers[folded]
-    damaged[debris] = 4  # far above the range whatever the noise
+    damaged[leftover_dirs] = 4  # far above the range whatever the noise
     return damaged

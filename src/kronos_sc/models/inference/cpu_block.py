@@ -11,13 +11,13 @@ import torch
 from kronos_sc._core.arrays import writable
 
 if TYPE_CHECKING:
-    from kronos_sc.models.inference.runner import Recipe
+    from kronos_sc.models.inference.runner import PreprocessConfig
 
 PIXELS = frozenset({"uint8", "uint16", "float32"})
 FORMATS = {torch.float32: (torch.int32, np.uint32), torch.bfloat16: (torch.int16, np.uint16)}
 
 
-class Desk:
+class InputBuffer:
     """Room for one batch, used again and again: fresh memory for each costs as much as filling it.
 
     Parameters
@@ -30,13 +30,13 @@ class Desk:
         Float32 or bfloat16, rounded once, after the same sums in float32.
     """
 
-    def __init__(self, recipe: Recipe, gain: torch.Tensor, zero: torch.Tensor, dtype: torch.dtype) -> None:
-        self.fill, self.dtype, self.markers = recipe.mask_fill, dtype, len(recipe.ids)
+    def __init__(self, config: PreprocessConfig, gain: torch.Tensor, zero: torch.Tensor, dtype: torch.dtype) -> None:
+        self.fill, self.dtype, self.markers = config.mask_fill, dtype, len(config.ids)
         gain, zero = gain.flatten().numpy(), zero.flatten().numpy()
-        self.scale = gain, zero, (zero if recipe.mask_fill == "zero" else np.zeros_like(zero))
-        self.room(0, 0)
+        self.scale = gain, zero, (zero if config.mask_fill == "zero" else np.zeros_like(zero))
+        self.allocate(0, 0)
 
-    def room(self, units: int, size: int) -> None:
+    def allocate(self, units: int, size: int) -> None:
         """Make room for so many windows."""
         self.size = units, size
         self.input = torch.empty((units, self.markers, size, size), dtype=self.dtype)
@@ -46,13 +46,13 @@ class Desk:
         self.ends = np.empty((2, units, size), np.int64)
         self.whole = np.ones((units, size, size), bool), np.full((units, size), 0), np.full((units, size), size)
 
-    def owns(self, tensor: torch.Tensor) -> bool:
+    def is_view_of(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor is a view of this room, which the next batch overwrites."""
         start = tensor.untyped_storage().data_ptr()
         return tensor.numel() > 0 and start in (self.input.untyped_storage().data_ptr(), self.masks.ctypes.data)
 
 
-class Filled:
+class CpuBlock:
     """One block, from which batches of ready input are made.
 
     Parameters
@@ -63,26 +63,26 @@ class Filled:
         Where to.
     """
 
-    def __init__(self, block: Any, desk: Desk) -> None:
-        self.block, self.desk = block, desk
+    def __init__(self, block: Any, buffer: InputBuffer) -> None:
+        self.block, self.buffer = block, buffer
         self.index, self.units = block.index, block.units
 
     def input(self, part: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return input (b, m, s, s), masks (b, s, s) and the pixels of each unit (b, int64) of some units."""
         from kronos_sc.models.inference import fill
 
-        block, desk = self.block, self.desk
+        block, buffer = self.block, self.buffer
         y, x = (writable(corner[part], np.int64) for corner in (block.y, block.x))
         count = len(y)
-        if desk.size[0] < count or desk.size[1] != block.size:
-            desk.room(count, block.size)
-        masks, pixels = desk.masks[:count], np.empty(count, np.int64)
+        if buffer.size[0] < count or buffer.size[1] != block.size:
+            buffer.allocate(count, block.size)
+        masks, pixels = buffer.masks[:count], np.empty(count, np.int64)
         self._masks(part, y, x, masks)
-        first, last = desk.ends[0, :count], desk.ends[1, :count]
+        first, last = buffer.ends[0, :count], buffer.ends[1, :count]
         fill.spans(masks, first, last, pixels)
-        seen, first, last = (array[:count] for array in desk.whole) if desk.fill is None else (masks, first, last)
-        fill.fill(block.pixels, (y, x), desk.scale, seen, (first, last), desk.bits[:count])
-        return desk.input[:count], torch.from_numpy(writable(masks)), torch.from_numpy(writable(pixels))
+        seen, first, last = (array[:count] for array in buffer.whole) if buffer.fill is None else (masks, first, last)
+        fill.fill(block.pixels, (y, x), buffer.scale, seen, (first, last), buffer.bits[:count])
+        return buffer.input[:count], torch.from_numpy(writable(masks)), torch.from_numpy(writable(pixels))
 
     def _masks(self, part: slice, y: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
         """Write masks: the unit's label, or the part of a box that lies on the image."""
@@ -97,14 +97,14 @@ class Filled:
         np.logical_and(((rows >= top) & (rows < bottom))[:, :, None], ((columns >= left) & (columns < right))[:, None, :], out=out)
 
 
-def fits(block: Any, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> bool:
+def fits(block: Any, config: PreprocessConfig, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether a block can go the compiled way: on a processor, windows as large as the input, common number formats.
 
     Compiled code checks no bounds: a block whose windows leave it goes torch's way, which raises an error.
     """
-    if device.type != "cpu" or block.size != recipe.patch_size or dtype not in FORMATS:
+    if device.type != "cpu" or block.size != config.patch_size or dtype not in FORMATS:
         return False
-    if block.pixels.dtype.name not in PIXELS or not block.pixels.dtype.isnative or len(block.pixels) != len(recipe.ids):
+    if block.pixels.dtype.name not in PIXELS or not block.pixels.dtype.isnative or len(block.pixels) != len(config.ids):
         return False
     ends = ((start, extent - block.size) for start, extent in zip((block.y, block.x), block.pixels.shape[1:], strict=True))
     return all(len(start) == 0 or (start.min() >= 0 and start.max() <= most) for start, most in ends)

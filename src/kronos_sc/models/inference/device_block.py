@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 
-class Lane:
+class DeviceTransfer:
     """How arrays reach a device and results come back.
 
     On CUDA, blocks travel from pinned memory on a stream of their own, while the stream that computes is busy with the block before;
@@ -28,10 +28,10 @@ class Lane:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.side = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.copy_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def send(self, array: np.ndarray) -> torch.Tensor:
-        """Return an array on the device; on CUDA it may still be on its way, see `sent` and `wait`.
+    def to_device(self, array: np.ndarray) -> torch.Tensor:
+        """Return an array on the device; on CUDA it may still be on its way, see `sent_event` and `wait`.
 
         Unsigned numbers travel as signed ones of the same width, whose operations exist everywhere.
         """
@@ -40,39 +40,39 @@ class Lane:
         if array.dtype == np.float64:  # half the bytes, and all that the network sees
             array = array.astype(np.float32)
         tensor = torch.from_numpy(writable(array))
-        if self.side is None:
+        if self.copy_stream is None:
             return tensor.to(self.device)
-        with torch.cuda.stream(self.side):
+        with torch.cuda.stream(self.copy_stream):
             # torch keeps the pinned copy until the transfer has passed
             return tensor.pin_memory().to(self.device, non_blocking=True)
 
-    def sent(self) -> torch.cuda.Event | None:
+    def sent_event(self) -> torch.cuda.Event | None:
         """Return a mark behind all that was sent so far."""
-        return None if self.side is None else self.side.record_event()
+        return None if self.copy_stream is None else self.copy_stream.record_event()
 
-    def wait(self, mark: torch.cuda.Event | None, *tensors: torch.Tensor | None) -> None:
+    def wait(self, event: torch.cuda.Event | None, *tensors: torch.Tensor | None) -> None:
         """Let the computing stream wait for a mark, and torch's allocator know that this stream uses the tensors."""
-        if mark is None:
+        if event is None:
             return
         stream = torch.cuda.current_stream(self.device)
-        stream.wait_event(mark)
+        stream.wait_event(event)
         for tensor in tensors:
             if tensor is not None:
                 tensor.record_stream(stream)
 
-    def fetch(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return a copy in the computer's memory; on CUDA it is there once a mark of `fetched` has passed."""
-        if self.side is None:
+    def to_host(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return a copy in the computer's memory; on CUDA it is there once a mark of `fetched_event` has passed."""
+        if self.copy_stream is None:
             return tensor.cpu()
         host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
         return host.copy_(tensor, non_blocking=True)
 
-    def fetched(self) -> torch.cuda.Event | None:
+    def fetched_event(self) -> torch.cuda.Event | None:
         """Return a mark behind all that was asked for so far."""
-        return None if self.side is None else torch.cuda.current_stream(self.device).record_event()
+        return None if self.copy_stream is None else torch.cuda.current_stream(self.device).record_event()
 
 
-class Windows:
+class DeviceBlock:
     """One block on a device, from which batches are cut.
 
     Parameters
@@ -83,22 +83,22 @@ class Windows:
         The way there.
     """
 
-    def __init__(self, block: Any, lane: Lane) -> None:
+    def __init__(self, block: Any, transfer: DeviceTransfer) -> None:
         self.index, self.units, self.size, self.inside = block.index, block.units, block.size, block.inside
-        self.lane = lane
+        self.transfer = transfer
         # a signed view of 32 bits would turn bright pixels negative; one of 16 is turned back on the device
-        self.pixels = lane.send(block.pixels.astype(np.int64) if block.pixels.dtype == np.uint32 else block.pixels)
+        self.pixels = transfer.to_device(block.pixels.astype(np.int64) if block.pixels.dtype == np.uint32 else block.pixels)
         # corners go with the block: sent batch by batch, each would make the processor wait for the device
-        self.y, self.x = lane.send(block.y.astype(np.int64, copy=False)), lane.send(block.x.astype(np.int64, copy=False))
-        self.labels = None if block.labels is None else lane.send(block.labels)
-        self.ids = None if block.labels is None else lane.send(block.ids.astype(block.labels.dtype))
-        self.mark = lane.sent()
+        self.y, self.x = transfer.to_device(block.y.astype(np.int64, copy=False)), transfer.to_device(block.x.astype(np.int64, copy=False))
+        self.labels = None if block.labels is None else transfer.to_device(block.labels)
+        self.ids = None if block.labels is None else transfer.to_device(block.ids.astype(block.labels.dtype))
+        self.event = transfer.sent_event()
 
     def cut(self, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
         """Return raw windows (b, m, s, s) of some units and which of their pixels belong to the unit (b, s, s)."""
-        if self.mark is not None:
-            self.lane.wait(self.mark, self.pixels, self.y, self.x, self.labels, self.ids)
-            self.mark = None
+        if self.event is not None:
+            self.transfer.wait(self.event, self.pixels, self.y, self.x, self.labels, self.ids)
+            self.event = None
         y, x = self.y[part], self.x[part]
         return cut(self.pixels, y, x, self.size), self._masks(part, y, x)
 
@@ -107,7 +107,7 @@ class Windows:
         if self.labels is not None:
             return cut(self.labels, y, x, self.size) == self.ids[part, None, None]
         top, bottom, left, right = self.inside
-        grid = torch.arange(self.size, device=self.lane.device)
+        grid = torch.arange(self.size, device=self.transfer.device)
         rows, columns = grid + y[:, None], grid + x[:, None]
         return ((rows >= top) & (rows < bottom))[:, :, None] & ((columns >= left) & (columns < right))[:, None, :]
 

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from kronos_sc._core.arrays import writable
 from kronos_sc._core.log import info
 from kronos_sc.models.inference import instructions
-from kronos_sc.models.inference.cpu_block import Desk, Filled, fits
-from kronos_sc.models.inference.device_block import Lane, Windows, opened
+from kronos_sc.models.inference.cpu_block import CpuBlock, InputBuffer, fits
+from kronos_sc.models.inference.device_block import DeviceBlock, DeviceTransfer, opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +28,7 @@ _INPUT = 2**23  # bytes of input of a pass on a processor, for models to which a
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PreprocessConfig:
     """How raw pixels become the input of a model.
 
     Parameters
@@ -95,7 +95,13 @@ def _unit_bytes(tokens: int, width: int, pixels: int, dtype: torch.dtype) -> int
 
 
 def run(
-    model: Model, blocks: Iterable[Any], recipe: Recipe, *, device: torch.device, dtype: torch.dtype, batch_size: int | None = None
+    model: Model,
+    blocks: Iterable[Any],
+    config: PreprocessConfig,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    batch_size: int | None = None,
 ) -> Iterator[Encoded]:
     """Encode the units of all blocks, block by block: a batch never spans two, so features do not depend on what else is in a run.
 
@@ -113,38 +119,42 @@ def run(
         Units per pass; None lets the device decide.
     """
     model = model.at(device, dtype)
-    lane = Lane(device)
-    size = batch_size or auto_batch(model, recipe.patch_size, len(recipe.ids), device=device, dtype=dtype)
-    prepare = _Preparation(recipe, device, model.input_format)
-    waiting: _Late | None = None
-    for block in opened(blocks, prepare.opener(lane), ahead=lane.side is not None):
+    transfer = DeviceTransfer(device)
+    size = batch_size or auto_batch(model, config.patch_size, len(config.ids), device=device, dtype=dtype)
+    prepare = Preprocessor(config, device, model.input_format)
+    previous: PendingBatch | None = None
+    for block in opened(blocks, prepare.opener(transfer), ahead=transfer.copy_stream is not None):
         start = 0
         while start < len(block.units):
             part = slice(start, min(start + size, len(block.units)))
-            late = _encoded(model, prepare, block, part, lane, dtype)
-            if late is None:
+            pending = _encoded(model, prepare, block, part, transfer, dtype)
+            if pending is None:
                 size = _halved(part, device)
                 continue
             start = part.stop
             # results are fetched one batch late, so that a GPU works while the next batch is cut
-            if waiting is not None:
-                yield waiting.now()
-            waiting = late
-    if waiting is not None:
-        yield waiting.now()
+            if previous is not None:
+                yield previous.result()
+            previous = pending
+    if previous is not None:
+        yield previous.result()
 
 
-def _encoded(model: Model, prepare: _Preparation, block: Windows | Filled, part: slice, lane: Lane, dtype: torch.dtype) -> _Late | None:
+def _encoded(
+    model: Model, prepare: Preprocessor, block: DeviceBlock | CpuBlock, part: slice, transfer: DeviceTransfer, dtype: torch.dtype
+) -> PendingBatch | None:
     """Return features of some units of a block, or None if they do not fit the device's memory."""
     try:
-        with torch.inference_mode(), instructions.products(dtype, lane.device):
+        with torch.inference_mode(), instructions.products(dtype, transfer.device):
             x_bmpp, mask_bpp, pixels = prepare.input(block, part)
-            features = model.encode(x_bmpp, prepare.ids.expand(len(x_bmpp), -1), mask_bpp, prepare.recipe.features)
-            return _Late(block.index, block.units[part], {kind: prepare.kept(value) for kind, value in features.items()}, pixels, lane)
+            features = model.encode(x_bmpp, prepare.ids.expand(len(x_bmpp), -1), mask_bpp, prepare.config.features)
+            return PendingBatch(
+                block.index, block.units[part], {kind: prepare.kept(value) for kind, value in features.items()}, pixels, transfer
+            )
     except torch.OutOfMemoryError as error:
         if part.stop - part.start == 1:
             error.add_note(
-                f"Not even one unit fits the memory that is free on {lane.device}. End what else runs there, choose device='cpu', or a smaller patch_size."
+                f"Not even one unit fits the memory that is free on {transfer.device}. End what else runs there, choose device='cpu', or a smaller patch_size."
             )
             raise
     return None  # the error is gone by now, and with it what it held in memory
@@ -158,19 +168,21 @@ def _halved(part: slice, device: torch.device) -> int:
     return size
 
 
-class _Late:
+class PendingBatch:
     """Results on their way from the device."""
 
-    def __init__(self, block: int, units: np.ndarray, features: dict[str, torch.Tensor], pixels: torch.Tensor, lane: Lane) -> None:
+    def __init__(
+        self, block: int, units: np.ndarray, features: dict[str, torch.Tensor], pixels: torch.Tensor, transfer: DeviceTransfer
+    ) -> None:
         self.block, self.units = block, units
-        self.features = {kind: lane.fetch(value) for kind, value in features.items()}
-        self.pixels = lane.fetch(pixels)
-        self.mark = lane.fetched()
+        self.features = {kind: transfer.to_host(value) for kind, value in features.items()}
+        self.pixels = transfer.to_host(pixels)
+        self.event = transfer.fetched_event()
 
-    def now(self) -> Encoded:
+    def result(self) -> Encoded:
         """Return them once they are there."""
-        if self.mark is not None:
-            self.mark.synchronize()
+        if self.event is not None:
+            self.event.synchronize()
         return Encoded(self.block, self.units, {kind: value.numpy() for kind, value in self.features.items()}, self.pixels.numpy())
 
 
@@ -180,24 +192,26 @@ def _resampled(masks: torch.Tensor, size: int) -> torch.Tensor:
     return (cover > 0) & (cover >= cover.amax((1, 2), keepdim=True).clamp_max(0.5))
 
 
-class _Preparation:
+class Preprocessor:
     """Raw windows → normalised input (spec: pixel / max_value, z-score, then the mask)."""
 
-    def __init__(self, recipe: Recipe, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
-        self.recipe, self.device, self.dtype = recipe, device, dtype
-        self.ids = torch.from_numpy(writable(recipe.ids, np.int64)).to(device)[None]
-        mean, std = (torch.from_numpy(writable(values, np.float64))[:, None, None] for values in (recipe.mean, recipe.std))
-        self.gain = (1 / (recipe.max_value * std)).float().to(device)
+    def __init__(self, config: PreprocessConfig, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        self.config, self.device, self.dtype = config, device, dtype
+        self.ids = torch.from_numpy(writable(config.ids, np.int64)).to(device)[None]
+        mean, std = (torch.from_numpy(writable(values, np.float64))[:, None, None] for values in (config.mean, config.std))
+        self.gain = (1 / (config.max_value * std)).float().to(device)
         self.zero = (-mean / std).float().to(device)  # what a raw zero becomes
-        self.desk = Desk(recipe, self.gain, self.zero, dtype) if device.type == "cpu" else None
+        self.buffer = InputBuffer(config, self.gain, self.zero, dtype) if device.type == "cpu" else None
 
-    def opener(self, lane: Lane) -> Callable[[Any], Windows | Filled]:
+    def opener(self, transfer: DeviceTransfer) -> Callable[[Any], DeviceBlock | CpuBlock]:
         """Return what makes a loaded block ready to be cut."""
-        return lambda block: Filled(block, self.desk) if fits(block, self.recipe, self.device, self.dtype) else Windows(block, lane)
+        return lambda block: (
+            CpuBlock(block, self.buffer) if fits(block, self.config, self.device, self.dtype) else DeviceBlock(block, transfer)
+        )
 
-    def input(self, block: Windows | Filled, part: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def input(self, block: DeviceBlock | CpuBlock, part: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return input (b, m, p, p), masks (b, p, p) and the number of raw pixels of each of some units (b)."""
-        if isinstance(block, Filled):
+        if isinstance(block, CpuBlock):
             return block.input(part)
         windows, masks = block.cut(part)
         return *self(windows, masks), masks.sum((1, 2))
@@ -205,22 +219,22 @@ class _Preparation:
     def kept(self, value: torch.Tensor) -> torch.Tensor:
         """Return a feature in float32 that the next batch leaves alone and that keeps nothing else in memory."""
         value = value.float()
-        if self.desk is None:
+        if self.buffer is None:
             return value
         # a class token is a view of all tokens, a model that returns its input one of the room for the next batch
-        return value.clone() if value.untyped_storage().nbytes() > value.nbytes or self.desk.owns(value) else value
+        return value.clone() if value.untyped_storage().nbytes() > value.nbytes or self.buffer.is_view_of(value) else value
 
     def __call__(self, windows: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return input (b, m, p, p) in float32 and masks (b, p, p)."""
         x = self._as_float(windows)
-        size = self.recipe.patch_size
+        size = self.config.patch_size
         if x.shape[-1] != size:
             x = F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
             masks = _resampled(masks, size)
         x = torch.addcmul(self.zero, x, self.gain, out=x)
-        if self.recipe.mask_fill == "mean":
+        if self.config.mask_fill == "mean":
             x.mul_(masks[:, None])
-        elif self.recipe.mask_fill == "zero":
+        elif self.config.mask_fill == "zero":
             x = torch.where(masks[:, None], x, self.zero)
         return x, masks
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kronos_sc.models._model import Model
 
 
-class Judge(NamedTuple):
+class FoldClassifier(NamedTuple):
     """A linear classifier per fold, on raw features around their mean in training.
 
     Parameters
@@ -55,7 +55,7 @@ class AblationView(View):
         Classifiers.
     """
 
-    def __init__(self, model: Model, dropped: Sequence[int], feature: str, judge: Judge | None = None) -> None:
+    def __init__(self, model: Model, dropped: Sequence[int], feature: str, judge: FoldClassifier | None = None) -> None:
         super().__init__(model)
         self.dropped, self.feature, self.judge = tuple(dropped), feature, judge
 

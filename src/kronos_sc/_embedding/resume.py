@@ -18,7 +18,7 @@ from kronos_sc._core.warn import warn
 from kronos_sc._embedding.blocks import remaining, table_rows
 from kronos_sc._embedding.fingerprint import comparable
 from kronos_sc._embedding.sinks import Sink, StoreSink
-from kronos_sc.models.inference import precision as _precision
+from kronos_sc.models.inference import placement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kronos_sc._embedding.jobs import Job
 
 
-def place_for(sdata: SpatialData, store: str | os.PathLike[str] | bool | None, *, table: str, key: str, size: int) -> Path | None:  # noqa: FBT001
+def resolve_store_path(sdata: SpatialData, store: str | os.PathLike[str] | bool | None, *, table: str, key: str, size: int) -> Path | None:  # noqa: FBT001
     """Return the folder of the store, or None for memory.
 
     Parameters
@@ -85,16 +85,16 @@ def precision_for(place: Path | None, precision: str, *, overwrite: bool) -> str
     """Return the precision asked for; for `"auto"` that of the store which this call goes on with, whatever this machine would take."""
     if precision != "auto" or place is None or overwrite:
         return precision
-    identity = (_store.attributes(place) or {}).get("identity")
-    there = (identity.get("parameters") or {}).get("precision") if isinstance(identity, dict) else None
-    if there not in _precision.PRECISIONS:
+    fingerprint = (_store.attributes(place) or {}).get("identity")
+    there = (fingerprint.get("parameters") or {}).get("precision") if isinstance(fingerprint, dict) else None
+    if there not in placement.PRECISIONS:
         return precision
     info(f"precision is {there!r}, as {place} was begun")
     return there
 
 
 @contextmanager
-def destination(
+def open_store(
     place: Path, jobs: list[Job], spec: Callable[[np.ndarray], _store.Spec], *, overwrite: bool
 ) -> Iterator[tuple[Sink, list[Job]]]:
     """Yield a store as a sink and the jobs that are left; the store is locked meanwhile.
@@ -184,7 +184,7 @@ def _opened(place: Path, described: _store.Spec, *, overwrite: bool) -> _store.E
 
 def _require_same(store: _store.EmbeddingStore, described: _store.Spec) -> None:
     """Raise a ValueError that says what differs unless a store was begun by this very call."""
-    if changed := _changed(store.identity, described.identity):
+    if changed := _changed(store.fingerprint, described.fingerprint):
         more = f"; and {len(changed) - 6} more" if len(changed) > 6 else ""
         msg = (
             f"{store.path} holds an embedding of another call: {'; '.join(changed[:6])}{more}. {_for_part(store, described)}"
@@ -195,7 +195,7 @@ def _require_same(store: _store.EmbeddingStore, described: _store.Spec) -> None:
 
 def _for_part(store: _store.EmbeddingStore, described: _store.Spec) -> str:
     """Return the way to the features of a table that is a part of the one embedded, or that table in another order; empty otherwise."""
-    there, here = comparable(store.identity), comparable(described.identity)
+    there, here = comparable(store.fingerprint), comparable(described.fingerprint)
     differ = {name for name in here if there.get(name) != here[name]}
     if "table" not in differ or differ - {"table", "regions"}:
         return ""

@@ -152,7 +152,9 @@ def test_auto_goes_on_in_the_precision_of_the_store(make, tiny, tmp_path, monkey
     sdata, how = make(), {"model": tiny, "store": tmp_path / "x.zarr"}
     ks.tl.embed(sdata, **how, precision="bfloat16")
     before = sdata["table"].obsm["X_kronos"].compute()
-    monkeypatch.setattr(models._precision, "choose_dtype", lambda asked, _: getattr(torch, "float32" if asked == "auto" else asked))
+    monkeypatch.setattr(
+        models.inference.placement, "choose_dtype", lambda asked, _: getattr(torch, "float32" if asked == "auto" else asked)
+    )
     ks.tl.embed(sdata, **how)
     assert sdata["table"].uns["kronos"]["precision"] == "bfloat16"
     np.testing.assert_array_equal(sdata["table"].obsm["X_kronos"].compute(), before)
