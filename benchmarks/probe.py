@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from kronos_sc._analysis import probe as _probe
 from kronos_sc._core.representation import Representation
-from kronos_sc._core.target import Target
+from kronos_sc._core.target import ClassColumn
 from kronos_sc._methods.splits import Split
 
 
@@ -56,7 +56,7 @@ def main() -> None:
     x, y = simulate(given.classes, train + held + test, given.features, rng)
     rows = np.arange(len(y))
     split = Split("0", rows[:train], rows[train : train + held], rows[train + held :])
-    wanted = Target("class", y, np.arange(given.classes).astype(str))
+    wanted = ClassColumn("class", y, np.arange(given.classes).astype(str))
     start = time.perf_counter()
     search = _probe.Search(None, given.trials)
     (probe,) = _probe.train(Representation("X", x), wanted, split, sizes=[None], search=search, seed=0)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from kronos_pretrain.chance import Stream, generator
+from kronos_pretrain.chance import RngStream, generator
 from kronos_sc._core.arrays import writable
 from kronos_sc.models import KronosViT, ViTConfig
 
@@ -72,7 +72,7 @@ class DropPath:
         if count == total:
             return None
         place = (block * BRANCHES + branch) * 8 + group  # 8: more than there are sizes
-        chosen = generator(self.seed, Stream.DROP_PATH, step=self.step, index=place).permutation(total)[:count]
+        chosen = generator(self.seed, RngStream.DROP_PATH, step=self.step, index=place).permutation(total)[:count]
         runs = torch.zeros(total, dtype=torch.bool)
         runs[torch.from_numpy(writable(chosen))] = True
         rows = runs.view(views, self.batch)[:, self.index].flatten().nonzero()[:, 0]
@@ -131,7 +131,7 @@ def make(config: Model, *, seed: int, recompute: bool = False) -> KronosViT:
     shape = ViTConfig(config.dim, config.depth, config.heads, config.chunks, config.patch, config.grid, config.registers, config.mlp_ratio)
     with torch.random.fork_rng(devices=[]):
         net = KronosViT(shape, blocks="all")
-    net.reset(torch.Generator().manual_seed(int(generator(seed, Stream.WEIGHTS).integers(2**62))))
+    net.reset(torch.Generator().manual_seed(int(generator(seed, RngStream.WEIGHTS).integers(2**62))))
     for chunk in net.blocks:
         for name, block in list(chunk.items()):
             for gain in (block.ls1, block.ls2):

@@ -7,7 +7,7 @@ from enum import IntEnum
 import numpy as np
 
 
-class Stream(IntEnum):
+class RngStream(IntEnum):
     """What a random number is for; different streams never share one."""
 
     SAMPLE = 1
@@ -18,7 +18,7 @@ class Stream(IntEnum):
     SIMULATION = 6
 
 
-def generator(seed: int, stream: Stream, *, step: int = 0, index: int = 0) -> np.random.Generator:
+def generator(seed: int, stream: RngStream, *, step: int = 0, index: int = 0) -> np.random.Generator:
     """Return the generator of one place: the same arguments give the same numbers on any process, worker or machine.
 
     Philox is counter-based: step and index go into the upper words of the counter, which the numbers drawn here never reach, so nothing

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from kronos_pretrain import backbone
-from kronos_pretrain.chance import Stream, generator
+from kronos_pretrain.chance import RngStream, generator
 from kronos_pretrain.data.batch import Crops
 from kronos_pretrain.heads import Head
 from kronos_sc.models import Features
@@ -94,7 +94,7 @@ class Network(nn.Module):
         self.dino_head = Head(config.head, config.model.dim)
         self.ibot_head = Head(config.head, config.model.dim) if config.head.separate else None
         for number, head in enumerate(filter(None, (self.dino_head, self.ibot_head)), start=1):
-            head.reset(torch.Generator().manual_seed(int(generator(config.run.seed, Stream.WEIGHTS, index=number).integers(2**62))))
+            head.reset(torch.Generator().manual_seed(int(generator(config.run.seed, RngStream.WEIGHTS, index=number).integers(2**62))))
 
     def forward(
         self, crops: Sequence[Crops], hidden: Hidden | None = None, *, see_all: bool = False, drop: backbone.DropPath | None = None

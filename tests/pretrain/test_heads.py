@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from kronos_pretrain.chance import Stream, generator
+from kronos_pretrain.chance import RngStream, generator
 from kronos_pretrain.config.schema import Head as HeadConfig
 from kronos_pretrain.heads import Head
 
@@ -70,7 +70,7 @@ def test_logits_are_cosines(numbers) -> None:
 
 
 def test_fresh_weights_come_from_the_generator(numbers) -> None:
-    seeds = [int(generator(1, Stream.WEIGHTS).integers(2**62)) for _ in range(2)]
+    seeds = [int(generator(1, RngStream.WEIGHTS).integers(2**62)) for _ in range(2)]
     first, second = (make(2, torch.Generator().manual_seed(seed)).state_dict() for seed in seeds)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert first["mlp.0.bias"].abs().sum() == 0

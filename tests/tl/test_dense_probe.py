@@ -132,7 +132,7 @@ def test_features_are_those_of_the_window_that_holds_the_token(striped, tiny) ->
     found = regions(sdata, "regions", class_key="class", image_key=None, group_key=None)
     tiling = Tiling((160, 192), 64, tiny.token_grid(64), 32)
     tokens = labelled(found, [tiling]).subset(np.array([0, 17, 45, 88, 119]))
-    panel = complete(panel_for(found.images, tiny, None, require_nuclear=True), found.images, tiny, max_value=None, nan="error")
+    panel = complete(panel_for(found.images, tiny, None, require_nuclear=True), found.images, tiny, max_value=None, nan="error").frame
     encoder = InferenceConfig(tiny, panel, ("token",), "error", None, torch.device("cpu"), torch.float32)
     features = collect(found, tokens, [tiling], encoder, max_value=None)
     pixels = np.asarray(sdata["image"].data) / 65535

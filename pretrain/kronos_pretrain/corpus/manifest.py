@@ -17,7 +17,7 @@ VERDICTS = ("ok", "review", "saturated", "empty", "flat")
 
 
 @dataclass(frozen=True)
-class Settings:
+class CorpusSettings:
     """`[corpus]`: the grid of patches and which of them are used.
 
     Parameters
@@ -177,7 +177,7 @@ class Manifest:
     """
 
     path: Path
-    settings: Settings
+    settings: CorpusSettings
     quality: Quality
     channels: Mapping[str, str | None]
     exclusions: tuple[Exclusion, ...]

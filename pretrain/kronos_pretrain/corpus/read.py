@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kronos_pretrain.corpus.ids import known_markers, vocabulary_at
-from kronos_pretrain.corpus.manifest import VERDICTS, Entry, Exclusion, Manifest, Quality, Settings, section
+from kronos_pretrain.corpus.manifest import VERDICTS, CorpusSettings, Entry, Exclusion, Manifest, Quality, section
 from kronos_pretrain.corpus.values import value
 from kronos_sc._core.checks import listed, near, one_of, repeated
 
@@ -42,7 +42,7 @@ def read(path: str | Path) -> Manifest:
             hint = f" Did you mean {close[0]!r}?" if close else ""
             msg = f"{path.name} has no section {key!r}; it has {listed(TOP)}.{hint} Correct or remove it."
             raise KeyError(msg)
-    settings = section(Settings, record.get("corpus", {}), f"{path.name} [corpus]")
+    settings = section(CorpusSettings, record.get("corpus", {}), f"{path.name} [corpus]")
     quality = section(Quality, record.get("quality", {}), f"{path.name} [quality]")
     _check_settings(settings, quality)
     entries = [section(Entry, each, f"{path.name} [[image]] number {n}") for n, each in enumerate(_tables(record, "image", path), 1)]
@@ -83,7 +83,7 @@ def _tables(record: Mapping[str, Any], key: str, path: Path) -> list[Any]:
     return found
 
 
-def _check_settings(settings: Settings, quality: Quality) -> None:
+def _check_settings(settings: CorpusSettings, quality: Quality) -> None:
     one_of(settings.format, ("zarr", "npy"), name="format of [corpus]")
     stride, patch = settings.stride, settings.patch
     if not LEAST_STRIDE <= stride <= MOST_STRIDE or stride & (stride - 1):
@@ -100,7 +100,7 @@ def _check_settings(settings: Settings, quality: Quality) -> None:
         one_of(verdict, VERDICTS[1:], name="each of drop in [quality]")
 
 
-def _root(settings: Settings, manifest: Path) -> Path:
+def _root(settings: CorpusSettings, manifest: Path) -> Path:
     """Return the folder that paths are relative to."""
     wanted = os.path.expandvars(settings.root)
     base = (manifest.resolve().parent / wanted).resolve()

@@ -10,7 +10,7 @@ import numpy as np
 from kronos_pretrain.corpus.plane import CELL
 
 if TYPE_CHECKING:
-    from kronos_pretrain.corpus.manifest import Settings
+    from kronos_pretrain.corpus.manifest import CorpusSettings
     from kronos_pretrain.corpus.plane import Plane
 
 # Glass is at least this much darker than tissue (in powers of two, of means of the two classes): less is tissue of uneven density.
@@ -56,7 +56,7 @@ class Grids:
             return np.ones_like(self.others, bool)
         return _tidy(np.logical_or.reduce(every))
 
-    def artifacts(self, settings: Settings, tissue: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def artifacts(self, settings: CorpusSettings, tissue: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return which cells are saturated, and which are out of focus."""
         share = self.saturated / max(1, self.count)
         if self.nuclear is None:
@@ -65,7 +65,7 @@ class Grids:
         return saturated, _blurred(self.nuclear, tissue & ~saturated, settings.blur)
 
 
-def origins(shape: tuple[int, int], tissue: np.ndarray, artifacts: np.ndarray, settings: Settings) -> np.ndarray:
+def origins(shape: tuple[int, int], tissue: np.ndarray, artifacts: np.ndarray, settings: CorpusSettings) -> np.ndarray:
     """Return row and column of every patch with enough tissue and few artifacts (int32, patches × 2)."""
     from kronos_sc.patches import grid
 
@@ -83,7 +83,7 @@ def shares(mask: np.ndarray, corners: np.ndarray, patch: int) -> np.ndarray:
     return inside / edge**2
 
 
-def covered(shape: tuple[int, int], corners: np.ndarray, settings: Settings) -> np.ndarray:
+def covered(shape: tuple[int, int], corners: np.ndarray, settings: CorpusSettings) -> np.ndarray:
     """Return which squares of one stride lie in at least one patch."""
     mask = np.zeros([edge // settings.stride for edge in shape], bool)
     span = settings.patch // settings.stride

@@ -55,7 +55,7 @@ def samples(
     OSError, RuntimeError
         From the iterator: a file that cannot be read, a worker that died.
     """
-    plan = Plan(*_shares(config, world), rank=rank, first_step=first_step, stop_step=stop_step)
+    plan = LoaderPlan(*_shares(config, world), rank=rank, first_step=first_step, stop_step=stop_step)
     patches = Patches(corpus, config.data, seed=config.run.seed)
     target = torch.device(device)
     if target.type == "cuda" and target.index is None:
@@ -65,7 +65,7 @@ def samples(
 
 
 @dataclass(frozen=True)
-class Plan:
+class LoaderPlan:
     """The samples of every micro-batch of one process, in order: keys of :class:`Patches`.
 
     Parameters
@@ -139,14 +139,14 @@ def _pinned(target: torch.device) -> bool:
     return True
 
 
-def _here(patches: Patches, plan: Plan, target: torch.device) -> Generator[Samples]:
+def _here(patches: Patches, plan: LoaderPlan, target: torch.device) -> Generator[Samples]:
     """Yield batches read by the thread that asks."""
     pin = _pinned(target)
     for keys in plan:
         yield patches.read(keys, patches.blank(keys, pin=pin))
 
 
-def _by_workers(patches: Patches, plan: Plan, workers: int, target: torch.device) -> Generator[Samples]:
+def _by_workers(patches: Patches, plan: LoaderPlan, workers: int, target: torch.device) -> Generator[Samples]:
     """Yield batches read by processes."""
     pin = _pinned(target)
     slots = Slots(patches, workers=workers, part=min(PART, plan.micro_batch))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from kronos_pretrain.chance import Stream, generator
+from kronos_pretrain.chance import RngStream, generator
 from kronos_pretrain.data.batch import GLOBAL_VIEWS
 from kronos_sc._core.arrays import writable
 
@@ -43,13 +43,13 @@ def masks(config: Masks, *, seed: int, step: int, index: torch.Tensor, batch: in
     crops = GLOBAL_VIEWS * batch
     masked = round(config.fraction * crops)
     place = np.empty(crops, dtype=np.int64)
-    place[generator(seed, Stream.MASKS, step=step, index=_STEP).permutation(crops)] = np.arange(crops)
+    place[generator(seed, RngStream.MASKS, step=step, index=_STEP).permutation(crops)] = np.arange(crops)
     numbers = (np.arange(GLOBAL_VIEWS)[:, None] * batch + index.cpu().numpy()).ravel()
     hidden = np.zeros((len(numbers), *grid), dtype=bool)
     low, high = config.ratio
     for row in np.flatnonzero(place[numbers] < masked).tolist():
         number = int(numbers[row])
-        rng = generator(seed, Stream.MASKS, step=step, index=number)
+        rng = generator(seed, RngStream.MASKS, step=step, index=number)
         ratio = low + (high - low) * (place[number] + rng.random()) / masked
         tokens = hidden[row].size
         cover(hidden[row], max(1, min(tokens - 1, round(ratio * tokens))), config.aspect, rng)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kronos_pretrain.chance import Stream, generator
+from kronos_pretrain.chance import RngStream, generator
 from kronos_pretrain.config.schema import Data
 from kronos_pretrain.data.corpus import Corpus
 from kronos_sc._core.checks import positive_integer
@@ -90,12 +90,12 @@ class Sampler:
     def markers_at(self, step: int) -> int:
         """Return the number of markers of every sample of a step."""
         low, high = self._data.markers
-        return int(generator(self._seed, Stream.SAMPLE, step=step, index=WHOLE_STEP).integers(low, high + 1))
+        return int(generator(self._seed, RngStream.SAMPLE, step=step, index=WHOLE_STEP).integers(low, high + 1))
 
     def draw(self, step: int, index: int) -> Draw:
         """Return sample number `index` of the whole batch of a step."""
         count = self.markers_at(step)
-        rng = generator(self._seed, Stream.SAMPLE, step=step, index=index)
+        rng = generator(self._seed, RngStream.SAMPLE, step=step, index=index)
         subsets = self._eligible[count]
         subset = subsets[rng.integers(len(subsets))]
         patch = int(rng.integers(subset.ends[-1]))

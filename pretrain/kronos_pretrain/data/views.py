@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from kronos_pretrain.chance import Stream, generator
+from kronos_pretrain.chance import RngStream, generator
 from kronos_pretrain.data import augment, resample
 from kronos_pretrain.data.batch import GLOBAL_VIEWS, Crops, Samples
 from kronos_sc._core.arrays import writable
@@ -63,7 +63,7 @@ def views(samples: Samples, config: Config, *, seed: int) -> tuple[Crops, Crops]
     count, changing = GLOBAL_VIEWS + c.local_count, augment.used(config.augment)
     draws, noises = np.empty((b, count, _DRAWS)), []
     for i, index in enumerate(samples.index.tolist()):
-        rng = generator(seed, Stream.VIEWS, step=samples.step, index=index)
+        rng = generator(seed, RngStream.VIEWS, step=samples.step, index=index)
         rng.random(out=draws[i])
         if changing:
             noises.append(augment.draw(rng, views=count, markers=m))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kronos_pretrain.chance import Stream, generator
+from kronos_pretrain.chance import RngStream, generator
 from kronos_pretrain.evaluate.labelled import DTYPES, MULTIPLE, SPLITS, Labelled
 from kronos_sc import patches
 from kronos_sc._core.checks import known, listed, positive_integer, repeated
@@ -123,7 +123,7 @@ def simulated(n: int, *, size: int = 64, seed: int = 0) -> Labelled:
 
     positive_integer(n, name="n")
     side = size + int(np.clip(np.sqrt(n / 2 * DENSITY * 3), *EDGES))  # a frame for windows that must not reach beyond the image
-    sdata = tissue(shape=(side, side), n_images=2, rng=generator(seed, Stream.SIMULATION, index=NUMBER))
+    sdata = tissue(shape=(side, side), n_images=2, rng=generator(seed, RngStream.SIMULATION, index=NUMBER))
     obs = sdata["table"].obs
     obs["part"] = np.where(obs["element"].astype(str) == "cells_0", *SPLITS)
     shared = _at_most(obs["cell_type"].astype(str).to_numpy(), obs["part"].to_numpy(), n)
@@ -156,7 +156,7 @@ def _check_size(size: int) -> None:
         raise ValueError(msg)
 
 
-def _common(found: patches.Target, channels: Sequence[str] | Mapping[str, str | None] | None) -> dict[str, str]:
+def _common(found: patches.EmbedTarget, channels: Sequence[str] | Mapping[str, str | None] | None) -> dict[str, str]:
     """Return channel → marker, of the channels asked for or those that all images have, in the order of the first."""
     images = list(found.images.values())
     shared = [name for name in images[0].channels if all(name in image.channels for image in images)]
@@ -187,7 +187,7 @@ def _chosen(regions: list[tuple[np.ndarray, np.ndarray]], most: int, *, seed: in
     part, label = (np.concatenate([r[i] for r in regions]) for i in (0, 1))
     where = np.repeat(np.arange(len(regions)), [len(r[0]) for r in regions])
     position = np.concatenate([np.arange(len(r[0])) for r in regions])
-    order = generator(seed, Stream.SAMPLE, index=NUMBER).permutation(len(part))
+    order = generator(seed, RngStream.SAMPLE, index=NUMBER).permutation(len(part))
     taken, scarce = [], []
     for name in np.unique(label[label != ""]):
         members = [order[(label[order] == name) & (part[order] == split)][:most] for split in SPLITS]

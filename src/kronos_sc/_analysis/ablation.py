@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kronos_sc._analysis.cv_plan import Plan, folds_of
+from kronos_sc._analysis.cv_plan import CVPlan, folds_of
 from kronos_sc._analysis.probe import Search, cross_validate
 from kronos_sc._core.checks import listed
 from kronos_sc._core.representation import Representation
@@ -73,7 +73,7 @@ def fit_probe(run: Readout, encoder: models.Model, features: str, names: tuple[s
             )
             raise ValueError(msg)
     full = run.compute(AblationView(encoder, (), features), {features: encoder.width(features, len(run.used))})[features]
-    plan = Plan(wanted, folds.codes, splits, [rep := Representation("X", full)], np.ones(len(full), bool))
+    plan = CVPlan(wanted, folds.codes, splits, [rep := Representation("X", full)], np.ones(len(full), bool))
     seeds = draw.integers(2**63, size=len(splits))
     where = fitted_on(run.device)
     fitted, _ = cross_validate(plan, rep, sizes=[None], search=Search(_GRID, 1), seeds=seeds, device=where, tell=lambda: None)

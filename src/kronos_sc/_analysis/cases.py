@@ -10,7 +10,7 @@ import numpy as np
 from kronos_sc._analysis.groups import usable_in
 from kronos_sc._core.checks import listed
 from kronos_sc._core.log import info
-from kronos_sc._core.target import Target, target
+from kronos_sc._core.target import ClassColumn, target
 from kronos_sc._core.warn import warn
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Cases:
         return f"{len(self.names)} cases ({parts})"
 
 
-def label_of_each(cases: Target, labels: Target) -> np.ndarray:
+def label_of_each(cases: ClassColumn, labels: ClassColumn) -> np.ndarray:
     """Return the label of each case (int64), -1 where no unit has one; a case with two labels is an error."""
     both = (cases.codes >= 0) & (labels.codes >= 0)
     seen = np.zeros((len(cases.classes), len(labels.classes)), bool)

@@ -12,7 +12,7 @@ from kronos_sc._analysis.groups import usable_in
 from kronos_sc._core.checks import listed
 from kronos_sc._core.log import info
 from kronos_sc._core.representation import Representation, representations
-from kronos_sc._core.target import Target, classes_of, column, target
+from kronos_sc._core.target import ClassColumn, classes_of, column, target
 from kronos_sc._core.warn import warn
 from kronos_sc._methods.splits import Split, cross_validation
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CVPlan:
     """A checked cross-validation.
 
     Parameters
@@ -40,7 +40,7 @@ class Plan:
         Units whose features are numbers in every representation (bool).
     """
 
-    target: Target
+    target: ClassColumn
     folds: np.ndarray
     splits: list[Split]
     reps: list[Representation]
@@ -54,7 +54,7 @@ class Plan:
 
 def plan(
     adata: AnnData, name: str, use_rep: str | Sequence[str] | None, fold_key: str, rng: np.random.Generator, order_key: str | None = None
-) -> Plan:
+) -> CVPlan:
     """Check target, folds and representations; draw who trains and who validates."""
     wanted = target(adata, name)
     folds = folds_of(adata, fold_key)
@@ -64,10 +64,10 @@ def plan(
     order = _order(adata, order_key, kept) if order_key else rng.permutation(adata.n_obs)
     splits = cross_validation(kept.codes, folds.codes, folds.classes, order)
     _check_classes(kept, splits, fold_key)
-    return Plan(kept, folds.codes, splits, reps, usable)
+    return CVPlan(kept, folds.codes, splits, reps, usable)
 
 
-def folds_of(adata: AnnData, fold_key: str) -> Target:
+def folds_of(adata: AnnData, fold_key: str) -> ClassColumn:
     """Return the folds of a column of `obs`; at least two."""
     if fold_key not in adata.obs:
         msg = (
@@ -82,7 +82,7 @@ def folds_of(adata: AnnData, fold_key: str) -> Target:
     return folds
 
 
-def _order(adata: AnnData, key: str, wanted: Target) -> np.ndarray:
+def _order(adata: AnnData, key: str, wanted: ClassColumn) -> np.ndarray:
     """Return the rank of each unit, of a column of numbers from 0 up; units without a class need none."""
     values = column(adata, key, argument="order_key")
     fix = f"Make an order with pp.nested_subsets(adata, {wanted.name!r}), and pass order_key={wanted.name + '_order'!r}."
@@ -96,7 +96,7 @@ def _order(adata: AnnData, key: str, wanted: Target) -> np.ndarray:
     return order
 
 
-def _check_classes(wanted: Target, splits: list[Split], fold_key: str) -> None:
+def _check_classes(wanted: ClassColumn, splits: list[Split], fold_key: str) -> None:
     """Raise an error for classes that some fold cannot be trained on; warn where a fold does not test one."""
     if not len(wanted.classes) or not wanted.labelled.any():
         msg = f"No unit has {wanted.name!r}, a fold and features. Look at obs[[{wanted.name!r}, {fold_key!r}]]."
@@ -127,7 +127,7 @@ def _check_classes(wanted: Target, splits: list[Split], fold_key: str) -> None:
         )
 
 
-def announce(what: str, plan: Plan, target_name: str) -> None:
+def announce(what: str, plan: CVPlan, target_name: str) -> None:
     """Say what is about to be computed."""
     names = ", ".join(f"{rep.label} ({rep.width:,} features)" for rep in plan.reps)
     info(

@@ -8,7 +8,7 @@ import numpy as np
 
 from kronos_sc._core.checks import listed
 from kronos_sc._core.log import info
-from kronos_sc._core.target import Target, classes_of, column
+from kronos_sc._core.target import ClassColumn, classes_of, column
 from kronos_sc._core.warn import warn
 
 if TYPE_CHECKING:
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from kronos_sc._core.representation import Representation
 
 
-def groups_of(adata: AnnData, groupby: str | None) -> Target:
+def groups_of(adata: AnnData, groupby: str | None) -> ClassColumn:
     """Return the image of each unit; one called "all" without a column."""
     if groupby is None:
-        return Target("", np.zeros(adata.n_obs, np.int64), np.array(["all"], object))
+        return ClassColumn("", np.zeros(adata.n_obs, np.int64), np.array(["all"], object))
     groups = classes_of(column(adata, groupby, argument="groupby"), name=groupby)
     if lost := int((~groups.labelled).sum()):
         info(f"{lost:,} of {adata.n_obs:,} units have no {groupby!r} and are left out")
     return groups
 
 
-def usable_in(reps: Sequence[Representation], wanted: Target) -> np.ndarray:
+def usable_in(reps: Sequence[Representation], wanted: ClassColumn) -> np.ndarray:
     """Return which units have numbers in every representation (bool); those with a class that have not are counted in a warning."""
     usable = np.logical_and.reduce([rep.finite for rep in reps])
     if lost := int((wanted.labelled & ~usable).sum()):

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from kronos_sc._analysis.cv_plan import Plan
+    from kronos_sc._analysis.cv_plan import CVPlan
     from kronos_sc._core.representation import Representation
-    from kronos_sc._core.target import Target
+    from kronos_sc._core.target import ClassColumn
     from kronos_sc._methods.splits import Split
 
 
@@ -69,7 +69,7 @@ class Search:
 
 def train(
     rep: Representation,
-    wanted: Target,
+    wanted: ClassColumn,
     split: Split,
     *,
     sizes: Sequence[int | None],
@@ -119,7 +119,7 @@ def _widen(linear: Linear, present: np.ndarray, n_classes: int) -> Linear:
 
 
 def cross_validate(
-    plan: Plan,
+    plan: CVPlan,
     rep: Representation,
     *,
     sizes: Sequence[int | None],

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Target:
+class ClassColumn:
     """A column of `obs` as classes.
 
     Parameters
@@ -47,9 +47,9 @@ class Target:
         """Units per class (int64)."""
         return np.bincount(self.codes[self.labelled], minlength=len(self.classes))
 
-    def keep(self, mask: np.ndarray) -> Target:
+    def keep(self, mask: np.ndarray) -> ClassColumn:
         """Return the target with units outside `mask` missing; the classes stay."""
-        return Target(self.name, np.where(mask, self.codes, -1), self.classes)
+        return ClassColumn(self.name, np.where(mask, self.codes, -1), self.classes)
 
 
 def require_anndata(adata: Any) -> None:
@@ -70,7 +70,7 @@ def column(adata: AnnData, name: str, *, argument: str) -> pd.Series:
     return class_column(adata.obs[name], place=f"adata.obs[{name!r}]")
 
 
-def target(adata: AnnData, name: str, *, argument: str = "target", least: int = 2) -> Target:
+def target(adata: AnnData, name: str, *, argument: str = "target", least: int = 2) -> ClassColumn:
     """Return a column as a target; units without a value are missing and counted, and fewer than `least` classes are an error."""
     found = classes_of(column(adata, name, argument=argument), name=name)
     if missing := int((~found.labelled).sum()):
@@ -81,7 +81,7 @@ def target(adata: AnnData, name: str, *, argument: str = "target", least: int = 
     return found
 
 
-def classes_of(values: pd.Series | Sequence[Any], *, name: str = "") -> Target:
+def classes_of(values: pd.Series | Sequence[Any], *, name: str = "") -> ClassColumn:
     """Return values as a target: categories keep their order, anything else is sorted; missing values and empty text are -1."""
     series = pd.Series(values)
     if isinstance(series.dtype, pd.CategoricalDtype):
@@ -89,4 +89,4 @@ def classes_of(values: pd.Series | Sequence[Any], *, name: str = "") -> Target:
     else:
         kept = pd.Index(sorted(series.dropna().unique(), key=lambda value: (str(type(value)), value)))
     kept = [value for value in kept if str(value) != ""]
-    return Target(name, positions(series, kept), np.array([str(value) for value in kept], dtype=object))
+    return ClassColumn(name, positions(series, kept), np.array([str(value) for value in kept], dtype=object))

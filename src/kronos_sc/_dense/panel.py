@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kronos_sc import markers
 from kronos_sc._core.checks import listed
 from kronos_sc._embedding.panel import panel_for
-from kronos_sc.pp._panel import resolve_panel
+from kronos_sc.markers._panel import Panel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,14 +18,12 @@ if TYPE_CHECKING:
     from kronos_sc.patches import Raster
 
 
-def dense_panel(
-    found: Regions, encoder: Model, channels: Any, *, require_nuclear: bool, preset: str | None
-) -> tuple[Regions, pd.DataFrame]:
+def dense_panel(found: Regions, encoder: Model, channels: Any, *, require_nuclear: bool, preset: str | None) -> tuple[Regions, Panel]:
     """Return the panel, and the regions whose images spell its channels so; the artifact preset reads the first nuclear stain alone."""
     if preset != "artifact":
         return found, panel_for(found.images, encoder, channels, require_nuclear=require_nuclear and encoder.needs_statistics)
     first = found.images[0]
-    panel = resolve_panel(first.channels, encoder.vocabulary, channels)
+    panel = Panel.of(first.channels, encoder.vocabulary, channels).frame
     nuclear = panel.index[panel["role"] == "nuclear"]
     if not len(nuclear):
         msg = (

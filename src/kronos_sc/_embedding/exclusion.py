@@ -11,7 +11,6 @@ from kronos_sc import patches
 from kronos_sc._core.checks import listed
 from kronos_sc._core.log import info
 from kronos_sc._embedding.blocks import numbered
-from kronos_sc.patches._exclude import checked
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -19,31 +18,26 @@ if TYPE_CHECKING:
     from kronos_sc._embedding.jobs import Job
 
 
-def require_labels(sdata: SpatialData, exclude: Any) -> None:
-    """Raise a KeyError for labels or classes that do not exist; reads no pixel."""
-    checked(sdata, exclude)
-
-
 @dataclass(frozen=True)
 class ExclusionResult:
-    """What is left of a call.
+    """What is left of a call, and what was left out.
 
     Parameters
     ----------
     jobs
         Without the excluded units.
-    flags
+    is_excluded
         Which rows of the table were excluded (bool); None if nothing was to be.
-    words
-        A line for the record.
-    out
+    labels
+        What the record says of it: the labels and classes under `"exclude"`; empty if nothing was to be.
+    excluded
         Excluded pixels, by image.
     """
 
     jobs: list[Job]
-    flags: np.ndarray | None = None
-    words: dict[str, list[str]] = field(default_factory=dict)
-    out: dict[str, patches.Exclusion] = field(default_factory=dict)
+    is_excluded: np.ndarray | None = None
+    labels: dict[str, list[str]] = field(default_factory=dict)
+    excluded: dict[str, patches.Exclusion] = field(default_factory=dict)
 
 
 def apply_exclusion(sdata: SpatialData, jobs: list[Job], exclude: Any, rows: int) -> ExclusionResult:
@@ -62,23 +56,27 @@ def apply_exclusion(sdata: SpatialData, jobs: list[Job], exclude: Any, rows: int
     """
     if exclude is None:
         return ExclusionResult(jobs)
-    found = patches.exclusions(sdata, exclude, [job.plan.image for job in jobs])
-    flags = np.zeros(rows, bool)
-    left = []
+    exclusions = patches.exclusions(sdata, exclude, [job.plan.image for job in jobs])
+    is_excluded = np.zeros(rows, bool)
+    kept_jobs = []
     for job in jobs:
         units, image = job.units, job.plan.image
-        if image.name not in found:
-            left.append(job)
+        if image.name not in exclusions:
+            kept_jobs.append(job)
             continue
-        out = found[image.name].at(units.y + units.size // 2, units.x + units.size // 2)
-        flags[units.rows[out]] = True
-        if not out.all():
-            kept = units.subset(~out)
-            left.append(replace(job, units=kept, plan=patches.plan(image, job.plan.channels, kept)))
-    words = list(dict.fromkeys(word for one in found.values() for word in one.words))
+        on_excluded = exclusions[image.name].at(units.y + units.size // 2, units.x + units.size // 2)
+        is_excluded[units.rows[on_excluded]] = True
+        if not on_excluded.all():
+            kept = units.subset(~on_excluded)
+            kept_jobs.append(replace(job, units=kept, plan=patches.plan(image, job.plan.channels, kept)))
+
+    labels = list(dict.fromkeys(label for one in exclusions.values() for label in one.words))
     total = sum(len(job.units) for job in jobs)
-    if not left:
-        msg = f"All {total:,} units lie on excluded pixels ({listed(words)}), so there is nothing to embed. Exclude fewer classes, or check the labels."
+    if not kept_jobs:
+        msg = (
+            f"All {total:,} units lie on excluded pixels ({listed(labels)}), so there is nothing to embed. "
+            "Exclude fewer classes, or check the labels."
+        )
         raise ValueError(msg)
-    info(f"{int(flags.sum()):,} of {total:,} units lie on excluded pixels ({', '.join(words)}) and are not embedded")
-    return ExclusionResult(numbered(left), flags, {"exclude": words}, found)
+    info(f"{int(is_excluded.sum()):,} of {total:,} units lie on excluded pixels ({', '.join(labels)}) and are not embedded")
+    return ExclusionResult(numbered(kept_jobs), is_excluded, {"exclude": labels}, exclusions)

@@ -13,27 +13,26 @@ from kronos_sc._store import names_sha256
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import pandas as pd
-
     from kronos_sc import models
     from kronos_sc._embedding.jobs import Job
+    from kronos_sc._embedding.request import EmbedPlan
 
 _SAMPLES = 16  # windows per image whose pixels are compared
 _NOT_IDENTITY = ("licence", "trained", "source")
 _CHECKS = ("require_nuclear",)  # parameters that stop a call or let it pass, and change no feature
 
 
-def fingerprint(
-    jobs: list[Job], model: models.Model, used: pd.DataFrame, parameters: dict[str, Any], names: np.ndarray, *, precision: str
-) -> dict[str, Any]:
-    """Return the identity of a call in plain values; cheap: of the pixels a few windows are read."""
-    rows = used[["channel", "marker", "id", "mean", "std"]].itertuples(index=False)
+def fingerprint(plan: EmbedPlan, parameters: dict[str, Any], *, precision: str) -> dict[str, Any]:
+    """Return what makes a call itself, in plain values; cheap: of the pixels a few windows are read."""
+    model, names = plan.request.model, plan.request.table.obs_names
+    panel = plan.used[["channel", "marker", "id", "mean", "std"]].itertuples(index=False)
+    facts = {key: _plain(value) for key, value in model.facts.items() if key not in _NOT_IDENTITY}
+    asked = {key: _plain(value) for key, value in parameters.items() if key not in _CHECKS}
     return {
-        "model": {key: _plain(value) for key, value in model.facts.items() if key not in _NOT_IDENTITY}
-        | {"weights sha256": _weights(model)},
-        "panel": [[str(channel), str(marker), int(number), float(mean), float(std)] for channel, marker, number, mean, std in rows],
-        "parameters": {key: _plain(value) for key, value in parameters.items() if key not in _CHECKS} | {"precision": precision},
-        "regions": {job.units.region: _region(job) for job in jobs},
+        "model": facts | {"weights sha256": _weights(model)},
+        "panel": [[str(channel), str(marker), int(number), float(mean), float(std)] for channel, marker, number, mean, std in panel],
+        "parameters": asked | {"precision": precision},
+        "regions": {job.units.region: _region(job) for job in plan.jobs},
         "table": {"rows": len(names), "obs_names sha256": names_sha256(names)},
     }
 
@@ -72,7 +71,7 @@ def _region(job: Job) -> dict[str, Any]:
     }
 
 
-def _samples(plan: patches.Plan, units: patches.Units) -> Iterator[np.ndarray]:
+def _samples(plan: patches.ReadPlan, units: patches.Units) -> Iterator[np.ndarray]:
     """Yield raw pixels of evenly spread windows; the channels take turns."""
     order = np.lexsort((units.x, units.y))
     some = order[np.linspace(0, len(units) - 1, min(_SAMPLES, len(units))).astype(int)]

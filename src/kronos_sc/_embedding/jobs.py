@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kronos_sc import models, patches
-from kronos_sc._core.checks import one_of, positive_integer
 from kronos_sc._core.intensity import max_value as full_scale
 from kronos_sc._embedding import window
-from kronos_sc.models.inference import placement, runner
+from kronos_sc.models.inference import runner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,49 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from spatialdata import SpatialData
 
-
-@dataclass(frozen=True)
-class Options:
-    """Choices of the caller that can be checked without any data."""
-
-    features: tuple[str, ...]
-    mask_fill: str | None
-    nan: str
-    batch_size: int | None
-    patch_size: int | None
-
-    @classmethod
-    def checked(
-        cls,
-        features: str | Sequence[str],
-        mask_fill: str | None,
-        nan: str,
-        precision: str,
-        dtype: str,
-        batch_size: int | None,
-        patch_size: int | None,
-    ) -> Options:
-        """Return the options, or raise a ValueError that lists the choices."""
-        kinds = (features,) if isinstance(features, str) else tuple(features)
-        for kind in kinds or ("",):
-            one_of(kind, ("marker", "cls"), name="features")
-        one_of(mask_fill, ("mean", "zero", None), name="mask_fill")
-        one_of(nan, ("error", "zero"), name="nan")
-        one_of(precision, placement.PRECISIONS, name="precision")
-        one_of(dtype, ("float32", "float16"), name="dtype")
-        for name, value in (("batch_size", batch_size), ("patch_size", patch_size)):
-            if value is not None:
-                positive_integer(value, name=name)
-        return cls(tuple(dict.fromkeys(kinds)), mask_fill, nan, batch_size, patch_size)
-
-    def check_model(self, model: models.Model) -> None:
-        """Raise a ValueError unless the model gives these features and takes this size."""
-        for kind in self.features:
-            if kind not in model.card.features:
-                msg = f"{model.card.name!r} gives no {kind!r} features; it gives: {', '.join(model.card.features)}. Choose one with features=."
-                raise ValueError(msg)
-        if self.patch_size is not None:
-            window.check_patch(self.patch_size, model)
+    from kronos_sc._embedding.read_options import ReadOptions
 
 
 @dataclass(frozen=True)
@@ -87,7 +44,7 @@ class Job:
     """
 
     units: patches.Units
-    plan: patches.Plan
+    plan: patches.ReadPlan
     patch_size: int
     mask_fill: str | None
     max_value: float
@@ -128,24 +85,24 @@ def per_region(jobs: Sequence[Job]) -> dict[str, list[Any]]:
 
 def make_job(
     sdata: SpatialData,
-    target: patches.Target,
+    target: patches.EmbedTarget,
     region: str,
     image: patches.Raster,
     model: models.Model,
     channels: list[str],
-    options: Options,
-    **how: Any,
+    options: ReadOptions,
 ) -> Job:
     """Plan one region: windows and blocks."""
     boxes = region in sdata.shapes
-    size = window.window(image, patch_size=options.patch_size, mpp=how["mpp"], boxes=boxes)
-    units = patches.units(sdata, target.table, target.annotation, region, image, size=size.source, spatial_key=how["spatial_key"])
+    size = window.window(image, patch_size=options.patch_size, mpp=options.mpp, boxes=boxes)
+    units = patches.units(sdata, target.table, target.annotation, region, image, size=size.source, spatial_key=options.spatial_key)
     if size.patch is None:
-        size = window.for_boxes(units.size, image, model, how["mpp"])
+        size = window.for_boxes(units.size, image, model, options.mpp)
         units = units.resized(size.source)
     window.check_patch(size.patch, model)
+
     plan = patches.plan(image, [image.channels.index(name) for name in channels], units)
     if options.nan == "error":
         patches.require_stored(plan)
-    scale = full_scale(image.data.dtype, how["max_value"], image=image.name)
-    return Job(units, plan, size.patch, None if boxes else options.mask_fill, scale, how["max_value"])
+    scale = full_scale(image.data.dtype, options.max_value, image=image.name)
+    return Job(units, plan, size.patch, None if boxes else options.mask_fill, scale, options.max_value)

@@ -6,23 +6,20 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from kronos_sc._core.record import freeze
-from kronos_sc.pp._panel import PANEL_COLUMNS
+from kronos_sc.markers._panel import PANEL_COLUMNS, Panel
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from kronos_sc.models import Model
 
 _SOFTWARE = ("kronos-sc", "torch", "spatialdata", "anndata", "numpy")
 
 
-def record(model: Model, panel: pd.DataFrame, parameters: dict[str, Any], *, precision: str, device: str, seconds: float) -> dict[str, Any]:
+def record(model: Model, panel: Panel, parameters: dict[str, Any], *, precision: str, device: str, seconds: float) -> dict[str, Any]:
     """Return the entry of `uns`; every value survives h5ad and Zarr, no path and no secret is in it."""
-    used = panel[panel["id"] >= 0]
     entry = {
         "model": model.facts,
-        "panel": used[list(PANEL_COLUMNS)],
-        "left_out": list(panel.loc[panel["id"] < 0, "channel"]),
+        "panel": panel.used[list(PANEL_COLUMNS)],
+        "left_out": list(panel.dropped["channel"]),
         "params": parameters,
         "precision": precision,
         "device": device,

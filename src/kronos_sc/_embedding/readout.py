@@ -3,109 +3,69 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kronos_sc._core.checks import listed, near
+from kronos_sc._core.checks import listed
 from kronos_sc._embedding.compute import InferenceConfig, compute_here
-from kronos_sc._embedding.exclusion import apply_exclusion, require_labels
-from kronos_sc._embedding.jobs import Job, Options, per_region
+from kronos_sc._embedding.jobs import Job, per_region
 from kronos_sc._embedding.provenance import record
-from kronos_sc._embedding.request import EmbedRequest, subject
+from kronos_sc._embedding.request import EmbedPlan, EmbedRequest
 from kronos_sc._embedding.signal import warn_if_cut, warn_if_dim
 from kronos_sc._embedding.sinks import MemorySink
 from kronos_sc.models.inference import placement
+from kronos_sc.patches._exclude import excluded_codes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
     import torch
     from anndata import AnnData
     from spatialdata import SpatialData
 
-    from kronos_sc import models
+    from kronos_sc import models, patches
+    from kronos_sc._embedding.read_options import ReadOptions
     from kronos_sc._store import FeatureBlock
 
 
-class Reading(TypedDict, total=False):
-    """Which units and pixels are read, and how: keywords of :func:`kronos_sc.tl.embed`, with its defaults."""
-
-    image_key: str | Mapping[str, str] | None
-    labels_key: str | None
-    shapes_key: str | None
-    table_key: str | None
-    spatial_key: str | None
-    channels: Mapping[str, str | None] | Sequence[str] | pd.DataFrame | None
-    exclude: str | Sequence[str] | Mapping[str, Any] | None
-    patch_size: int | None
-    mask_fill: str | None
-    token_overlap: bool | None
-    scale: str | None
-    mpp: float | None
-    max_value: float | None
-    nan: str
-    require_nuclear: bool
-    precision: str
-    batch_size: int | None
-    device: str | torch.device | None
-
-
-_DEFAULTS = dict.fromkeys(Reading.__annotations__) | {"mask_fill": "mean", "nan": "error", "require_nuclear": True, "precision": "auto"}
-
-
-def completed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all keywords; one that `tl.embed` does not have, or that has no meaning here, is a TypeError."""
-    for name in given:
-        if name not in _DEFAULTS:
-            close = near(name, _DEFAULTS)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            msg = f"There is no argument {name!r}; which units and pixels are read is said by {listed(_DEFAULTS, most=20)}.{hint} See tl.embed."
-            raise TypeError(msg)
-    return _DEFAULTS | dict(given)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Readout:
-    """A checked call, before any pixel is read.
+    """A planned pass over the pixels of some units, by a model or a view of one.
 
     Parameters
     ----------
-    about
-        Table, images, model and panel.
+    plan
+        The call, and all that it could read.
     jobs
         What is read.
     rows
         Rows of the table that are read (int64, increasing).
-    reading
-        All keywords of the caller.
-    panel
-        With statistics.
     device, dtype
         Where and in which number format the network runs.
-    words
-        What the record says of excluded pixels.
     """
 
-    about: EmbedRequest
+    plan: EmbedPlan
     jobs: list[Job]
     rows: np.ndarray
-    reading: dict[str, Any]
-    panel: pd.DataFrame
     device: torch.device
     dtype: torch.dtype
-    words: dict[str, list[str]]
+
+    @property
+    def target(self) -> patches.EmbedTarget:
+        """The table, its regions and their images."""
+        return self.plan.request.target
 
     @property
     def table(self) -> AnnData:
         """The user's table."""
-        return self.about.target.table
+        return self.target.table
 
     @property
     def used(self) -> pd.DataFrame:
         """Panel of the markers that are read."""
-        return self.panel[self.panel["id"] >= 0]
+        return self.plan.used
 
     def of(self, rows: np.ndarray) -> Readout:
         """Return a pass over some of the rows."""
@@ -113,27 +73,26 @@ class Readout:
 
     def compute(self, view: models.Model, widths: dict[str, int]) -> dict[str, np.ndarray]:
         """Return what a view of the model gives for each row (rows × width, float32), by kind."""
-        sink = _Drawn(self.rows, widths)
-        how = (self.reading["nan"], self.reading["batch_size"], self.device, self.dtype)
-        compute_here(self.jobs, InferenceConfig(view, self.used, tuple(widths), *how), sink)
+        options = self.plan.request.options
+        sink = _SampleSink(self.rows, widths)
+        config = InferenceConfig(view, self.used, tuple(widths), options.nan, options.batch_size, self.device, self.dtype)
+        compute_here(self.jobs, config, sink)
         for job in self.jobs:
             units = job.units.subset(np.flatnonzero(np.isin(job.units.rows, self.rows)))
-            at = np.searchsorted(self.rows, units.rows)
-            warn_if_dim(job, float(sink.brightest()[at].max()))
-            warn_if_cut(units, sink.pixels()[at])
+            position = np.searchsorted(self.rows, units.rows)
+            warn_if_dim(job, float(sink.brightest()[position].max()))
+            warn_if_cut(units, sink.pixels()[position])
         return {kind: sink.features(kind) for kind in widths}
 
     def record(self, model: models.Model, *, seconds: float) -> dict[str, Any]:
         """Return what is to be remembered of the pass."""
-        reading = self.reading
-        params = per_region(self.jobs)
-        params |= {name: reading[name] for name in ("scale", "mpp", "nan", "spatial_key", "require_nuclear", "batch_size")} | self.words
+        parameters = self.plan.parameters | per_region(self.jobs) | {"batch_size": self.plan.request.options.batch_size}
         number_format = str(self.dtype).removeprefix("torch.")
-        return record(model, self.panel, params, precision=number_format, device=self.device.type, seconds=seconds)
+        return record(model, self.plan.panel, parameters, precision=number_format, device=self.device.type, seconds=seconds)
 
 
-def prepare(sdata: SpatialData, view: models.Model, given: Mapping[str, Any], kinds: tuple[str, ...]) -> Readout:
-    """Check a call: units, images, markers, device.
+def prepare(sdata: SpatialData, view: models.Model, options: ReadOptions, kinds: tuple[str, ...]) -> Readout:
+    """Check a call and plan it: units, images, markers, device.
 
     Parameters
     ----------
@@ -141,25 +100,16 @@ def prepare(sdata: SpatialData, view: models.Model, given: Mapping[str, Any], ki
         Holds them.
     view
         The model, or a view of it.
-    given
-        Keywords of the caller, checked by :func:`completed`.
+    options
+        Which units and pixels are read, and how.
     kinds
         What is read off.
     """
-    reading = dict(given)
-    size, batch = reading["patch_size"], reading["batch_size"]
-    checked = Options.checked("marker", reading["mask_fill"], reading["nan"], reading["precision"], "float32", batch, size)
-    require_labels(sdata, reading["exclude"])
-    device = placement.choose_device(reading["device"])
-    dtype = placement.choose_dtype(reading["precision"] if view.net is not None else "float32", device)
-    where = {name: reading[name] for name in ("image_key", "labels_key", "shapes_key", "scale")} | {"table": reading["table_key"]}
-    options = replace(checked, features=kinds)
-    about = subject(sdata, view, options, where, channels=reading["channels"], require_nuclear=reading["require_nuclear"])
-    jobs = about.jobs(sdata, mpp=reading["mpp"], spatial_key=reading["spatial_key"], max_value=reading["max_value"])
-    left = apply_exclusion(sdata, jobs, reading["exclude"], about.target.table.n_obs)
-    panel = about.completed(max_value=reading["max_value"], out=left.out)
-    rows = np.sort(np.concatenate([job.units.rows for job in left.jobs]))
-    return Readout(about, left.jobs, rows, reading, panel, device, dtype, left.words)
+    excluded_codes(sdata, options.exclude)
+    device = placement.choose_device(options.device)
+    dtype = placement.choose_dtype(options.precision if view.net is not None else "float32", device)
+    plan = EmbedRequest.of(sdata, view, options, kinds).plan()
+    return Readout(plan, plan.jobs, plan.rows, device, dtype)
 
 
 def rows_named(run: Readout, ids: Sequence[str] | None) -> np.ndarray:
@@ -180,7 +130,7 @@ def rows_named(run: Readout, ids: Sequence[str] | None) -> np.ndarray:
     if not there.all():
         lost = [name for name, ok in zip(names, there, strict=True) if not ok]
         msg = (
-            f"No units {listed(lost)} are read in {run.about.target}; names look like {listed(table.obs_names[run.rows[:3]])}. "
+            f"No units {listed(lost)} are read in {run.target}; names look like {listed(table.obs_names[run.rows[:3]])}. "
             "Pass obs_names of the table, or name their region with labels_key= or shapes_key=."
         )
         raise KeyError(msg)
@@ -200,7 +150,7 @@ def _only(jobs: list[Job], rows: np.ndarray, n_obs: int) -> list[Job]:
     return out
 
 
-class _Drawn(MemorySink):
+class _SampleSink(MemorySink):
     """Holds the rows that are read, not the whole table's."""
 
     def __init__(self, rows: np.ndarray, widths: dict[str, int]) -> None:

@@ -12,7 +12,7 @@ from kronos_sc._core import checks, log
 from kronos_sc._core.progress import track
 from kronos_sc.datasets._sim.artifacts import ARTIFACTS
 from kronos_sc.datasets._sim.panel import DEFAULT_PANEL, MARKERS
-from kronos_sc.datasets._sim.simulate import Settings, simulate
+from kronos_sc.datasets._sim.simulate import TissueSettings, simulate
 from kronos_sc.datasets._sim.streams import Streams
 from kronos_sc.datasets._sim.study import design
 
@@ -111,7 +111,7 @@ def tissue(
     >>> sdata["image"].shape
     (3, 128, 128)
     """
-    settings = Settings(
+    settings = TissueSettings(
         shape=_checked_shape(shape, mpp),
         channels=_checked_channels(channels),
         bit_depth=bit_depth,

@@ -104,7 +104,7 @@ def patches(
     return xr.DataArray(pixels, dims=("unit", "c", "y", "x"), coords=coordinates)
 
 
-def _rows(target: room.Target, ids: Sequence[str]) -> np.ndarray:
+def _rows(target: room.EmbedTarget, ids: Sequence[str]) -> np.ndarray:
     """Return the row of each named unit."""
     ids = [ids] if isinstance(ids, str) else list(ids)
     if not ids:
@@ -121,7 +121,7 @@ def _rows(target: room.Target, ids: Sequence[str]) -> np.ndarray:
     return rows
 
 
-def _require_readable(target: room.Target, rows: np.ndarray) -> None:
+def _require_readable(target: room.EmbedTarget, rows: np.ndarray) -> None:
     """Raise a KeyError for units of regions that are not read."""
     region = target.table.obs[target.annotation.region_key].astype(str).to_numpy()[rows]
     if strangers := [name for name, where in zip(target.table.obs_names[rows], region, strict=True) if where not in target.images]:

@@ -5,21 +5,21 @@ from kronos_sc.patches._exclude import Exclusion, exclusion, exclusions
 from kronos_sc.patches._grid import grid
 from kronos_sc.patches._labels import label_table
 from kronos_sc.patches._loaded import PixelBlock
-from kronos_sc.patches._plan import Block, Plan, plan
+from kronos_sc.patches._plan import Block, ReadPlan, plan
 from kronos_sc.patches._raster import Raster, pixel_size, raster
 from kronos_sc.patches._reader import read, require_stored, windows
 from kronos_sc.patches._rect import Rect
-from kronos_sc.patches._target import Target, target
+from kronos_sc.patches._target import EmbedTarget, target
 from kronos_sc.patches._units import Units, units
 
 __all__ = [
     "Block",
     "Exclusion",
     "PixelBlock",
-    "Plan",
+    "ReadPlan",
     "Raster",
     "Rect",
-    "Target",
+    "EmbedTarget",
     "Units",
     "covered",
     "crop",

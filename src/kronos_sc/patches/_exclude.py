@@ -92,7 +92,7 @@ def exclusion(sdata: SpatialData, exclude: Exclude | None, image: Raster, *, alo
         Whether the image is the only one of the call. Of several, each takes the labels whose name has its number (`image_3`:
         `artifact_map_3_class`); alone, it takes those of no image, too, and never those of another image.
     """
-    wanted = checked(sdata, exclude)
+    wanted = excluded_codes(sdata, exclude)
     mine = {}
     for name, codes in wanted.items():
         owners = _owners(sdata, name, [image.name])
@@ -111,7 +111,7 @@ def exclusions(sdata: SpatialData, exclude: Exclude | None, images: Sequence[Ras
     """
     unique = {image.name: image for image in images}
     if len(unique) > 1:
-        every = list(checked(sdata, exclude))
+        every = list(excluded_codes(sdata, exclude))
         if stray := [name for name in every if not set(_owners(sdata, name, unique)) & set(unique)]:
             msg = (
                 f"There are {len(unique)} images ({listed(unique)}), and exclude names labels that belong to none of them by their number: {listed(stray)}. "
@@ -122,7 +122,7 @@ def exclusions(sdata: SpatialData, exclude: Exclude | None, images: Sequence[Ras
     return {name: one for name, one in found.items() if one is not None}
 
 
-def checked(sdata: SpatialData, exclude: Exclude | None) -> dict[str, list[int] | None]:
+def excluded_codes(sdata: SpatialData, exclude: Exclude | None) -> dict[str, list[int] | None]:
     """Return the codes to leave out by labels element (None for all above 0); reads no pixel."""
     if exclude is None:
         return {}

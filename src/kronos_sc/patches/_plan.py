@@ -43,7 +43,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ReadPlan:
     """What is read, in which order, for whom.
 
     Parameters
@@ -69,7 +69,7 @@ class Plan:
     chunks: dict[tuple[int, int], Rect]
     consumers: dict[tuple[int, int], tuple[int, ...]]
 
-    def only(self, index: int) -> Plan:
+    def only(self, index: int) -> ReadPlan:
         """Return a plan of one block alone, small enough to be sent to another machine: its units, and the labels under them."""
         from kronos_sc.patches._units import LabelWindow
 
@@ -79,7 +79,7 @@ class Plan:
             units = replace(units, labels=LabelWindow.of(units.labels, block.rect))
         touched = {key: rect for key, rect in self.chunks.items() if index in self.consumers[key]}
         alone = Block(0, block.rect, np.arange(len(units)), tuple(touched))
-        return Plan(replace(self.image, element=None), self.channels, units, (alone,), touched, dict.fromkeys(touched, (0,)))
+        return ReadPlan(replace(self.image, element=None), self.channels, units, (alone,), touched, dict.fromkeys(touched, (0,)))
 
 
 def plan(
@@ -90,7 +90,7 @@ def plan(
     block_memory: int | None = None,
     most: int = MOST_UNITS,
     groups: Sequence[np.ndarray] | None = None,
-) -> Plan:
+) -> ReadPlan:
     """Divide units into blocks.
 
     A unit belongs to the block that holds the centre of its window; blocks are unions of whole chunks, as many as `block_memory`
@@ -140,7 +140,7 @@ def _chunks_per_block(image: Raster, pixel_bytes: int, block_memory: int) -> tup
     return max(1, room // across), across
 
 
-def _with_chunks(image: Raster, channels: tuple[int, ...], units: Units, groups: Sequence[np.ndarray], edges: list[np.ndarray]) -> Plan:
+def _with_chunks(image: Raster, channels: tuple[int, ...], units: Units, groups: Sequence[np.ndarray], edges: list[np.ndarray]) -> ReadPlan:
     """Find out which chunks each block needs and who decodes them."""
     seen: dict[tuple[int, int], list[int]] = {}
     chunks: dict[tuple[int, int], Rect] = {}
@@ -155,7 +155,7 @@ def _with_chunks(image: Raster, channels: tuple[int, ...], units: Units, groups:
                 chunks[key] = extent
             seen.setdefault(key, []).append(index)
         blocks.append(Block(index, rect, members, tuple(first_use)))
-    return Plan(image, channels, units, tuple(blocks), chunks, {key: tuple(consumers) for key, consumers in seen.items()})
+    return ReadPlan(image, channels, units, tuple(blocks), chunks, {key: tuple(consumers) for key, consumers in seen.items()})
 
 
 def _touched(y: np.ndarray, x: np.ndarray, size: int, edges: list[np.ndarray]) -> list[tuple[tuple[int, int], Rect]]:

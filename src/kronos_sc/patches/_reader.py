@@ -20,7 +20,7 @@ from kronos_sc.patches._stored import in_words, stored_chunks
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from kronos_sc.patches._plan import Block, Plan
+    from kronos_sc.patches._plan import Block, ReadPlan
     from kronos_sc.patches._rect import Rect
     from kronos_sc.patches._source import Lazy, Stored
 
@@ -28,7 +28,7 @@ _AS_IT_WAS = "The SpatialData is as it was."  # whatever a store of features may
 _WAITING = 2**28  # bytes of decoded pixels that may wait for later blocks
 
 
-def read(plan: Plan, *, nan: str = "error", ahead: int = 1) -> Iterator[PixelBlock]:
+def read(plan: ReadPlan, *, nan: str = "error", ahead: int = 1) -> Iterator[PixelBlock]:
     """Yield the blocks of a plan in order, reading ahead in a thread.
 
     Parameters
@@ -43,7 +43,7 @@ def read(plan: Plan, *, nan: str = "error", ahead: int = 1) -> Iterator[PixelBlo
     return in_thread(_blocks(plan, nan), ahead)
 
 
-def _blocks(plan: Plan, nan: str) -> Iterator[PixelBlock]:
+def _blocks(plan: ReadPlan, nan: str) -> Iterator[PixelBlock]:
     """Decode, assemble and check one block after the other."""
     pixels_of = source(plan.image.data)
     strips = _Strips(plan)
@@ -81,7 +81,7 @@ class _Strips:
     A block at the lower edge of a chunk needs a few rows of the chunk below, whose own block comes a whole row of blocks later.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: ReadPlan) -> None:
         self._plan = plan
         self._waiting: dict[int, list[tuple[Rect, np.ndarray]]] = {}
         self._owed: dict[int, list[tuple[int, int]]] = {}
@@ -124,12 +124,12 @@ class _Strips:
             keys.append(key)
 
 
-def _labels(plan: Plan, block: Block) -> np.ndarray | None:
+def _labels(plan: ReadPlan, block: Block) -> np.ndarray | None:
     labels, rect = plan.units.labels, block.rect
     return None if labels is None else labels.read(rect.y0, rect.y1, rect.x0, rect.x1)
 
 
-def _loaded(plan: Plan, block: Block, pixels: np.ndarray, labels: np.ndarray | None) -> PixelBlock:
+def _loaded(plan: ReadPlan, block: Block, pixels: np.ndarray, labels: np.ndarray | None) -> PixelBlock:
     units, rect = plan.units, block.rect
     height, width = plan.image.shape
     inside = (max(0, -rect.y0), min(rect.y1, height) - rect.y0, max(0, -rect.x0), min(rect.x1, width) - rect.x0)
@@ -138,7 +138,7 @@ def _loaded(plan: Plan, block: Block, pixels: np.ndarray, labels: np.ndarray | N
     return PixelBlock(block.index, block.units, pixels, labels, y, x, inside, units.size, ids)
 
 
-def windows(plan: Plan, wanted: Iterable[tuple[int, Rect]]) -> Iterator[np.ndarray]:
+def windows(plan: ReadPlan, wanted: Iterable[tuple[int, Rect]]) -> Iterator[np.ndarray]:
     """Yield single pieces of an image (rows, columns), each of a channel and an extent inside the image.
 
     Parameters
@@ -157,7 +157,7 @@ def windows(plan: Plan, wanted: Iterable[tuple[int, Rect]]) -> Iterator[np.ndarr
     return (_window(plan, pixels_of, channel, rect) for channel, rect in wanted)
 
 
-def _window(plan: Plan, pixels_of: Stored | Lazy, channel: int, rect: Rect) -> np.ndarray:
+def _window(plan: ReadPlan, pixels_of: Stored | Lazy, channel: int, rect: Rect) -> np.ndarray:
     out = np.zeros((1, *rect.shape), plan.image.data.dtype.newbyteorder("="))
     try:
         pixels_of.fill((channel,), [Want(rect, ((rect, out),))], map)
@@ -171,7 +171,7 @@ def _window(plan: Plan, pixels_of: Stored | Lazy, channel: int, rect: Rect) -> n
     return out[0]
 
 
-def _undecodable(plan: Plan, pixels_of: Stored | Lazy, rects: list[Rect], error: Exception) -> OSError:
+def _undecodable(plan: ReadPlan, pixels_of: Stored | Lazy, rects: list[Rect], error: Exception) -> OSError:
     """Return an error that names the first channel and chunk that cannot be decoded."""
     for rect in rects:
         for channel in plan.channels:
@@ -182,7 +182,7 @@ def _undecodable(plan: Plan, pixels_of: Stored | Lazy, rects: list[Rect], error:
     return OSError(f"Image {plan.image.name!r} could not be decoded: {type(error).__name__}: {error}. {_AS_IT_WAS}")
 
 
-def _check_finite(loaded: PixelBlock, plan: Plan, block: Block, nan: str, run: Callable[..., Iterator[Any]]) -> None:
+def _check_finite(loaded: PixelBlock, plan: ReadPlan, block: Block, nan: str, run: Callable[..., Iterator[Any]]) -> None:
     """Replace pixels that are not finite, or raise an error that names channels and region if a window holds one."""
     pixels = loaded.pixels
     if pixels.dtype.kind != "f":
@@ -211,7 +211,7 @@ def _finite(plane: np.ndarray) -> bool:
     return all(np.isfinite(plane[start : start + 64]).all() for start in range(0, len(plane), 64))
 
 
-def unstored(plan: Plan) -> list[str]:
+def unstored(plan: ReadPlan) -> list[str]:
     """Name the chunks under the centre of a unit that a Zarr store on disk does not hold."""
     if (stored := stored_chunks(plan.image.data)) is None:
         return []
@@ -227,7 +227,7 @@ def unstored(plan: Plan) -> list[str]:
     return names
 
 
-def require_stored(plan: Plan) -> None:
+def require_stored(plan: ReadPlan) -> None:
     """Raise an OSError that names the chunks under units that are not in the store."""
     if missing := unstored(plan):
         msg = (

@@ -16,7 +16,7 @@ from kronos_sc.patches._rect import Rect
 if TYPE_CHECKING:
     import zarr
 
-    from kronos_sc.patches._plan import Plan
+    from kronos_sc.patches._plan import ReadPlan
 
 
 def by_reference(image: Raster) -> Raster | None:
@@ -34,7 +34,7 @@ def by_reference(image: Raster) -> Raster | None:
     return replace(image, data=da.from_array(array, chunks=image.data.chunks, name=False), element=None)
 
 
-def check_visible(plan: Plan, *, nan: str) -> None:
+def check_visible(plan: ReadPlan, *, nan: str) -> None:
     """Raise an OSError unless this process sees the image of a plan: Zarr reads what it does not see as zeros."""
     import zarr
 
@@ -56,7 +56,7 @@ def check_visible(plan: Plan, *, nan: str) -> None:
         require_stored(plan)
 
 
-def with_pixels(plan: Plan, *, nan: str) -> Plan:
+def with_pixels(plan: ReadPlan, *, nan: str) -> ReadPlan:
     """Return a plan of one block that brings the pixels it needs; they are read, and checked, here."""
     import dask.array as da
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Target:
+class EmbedTarget:
     """The table to work on, and which of its regions lies on which image.
 
     Parameters
@@ -50,7 +50,7 @@ def target(
     shapes_key: str | None,
     table: str | None,
     scale: str | None,
-) -> Target:
+) -> EmbedTarget:
     """Find the table, its regions and their images."""
     if labels_key is not None and shapes_key is not None:
         msg = (
@@ -82,7 +82,7 @@ def target(
             f"{listed(found.obs[what.region_key].unique())}. Say which rows are which element's: {_own_rows(sdata, name, found, what)}."
         )
         raise ValueError(msg)
-    return Target(name, found, what, {r: raster(sdata, image_of(sdata, r, image_key), scale=scale) for r in regions})
+    return EmbedTarget(name, found, what, {r: raster(sdata, image_of(sdata, r, image_key), scale=scale) for r in regions})
 
 
 def _region(sdata: SpatialData, labels_key: str | None, shapes_key: str | None) -> str | None:

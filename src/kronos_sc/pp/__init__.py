@@ -3,8 +3,8 @@
 from kronos_sc.pp._label_table import label_table
 from kronos_sc.pp._majority_labels import majority_labels
 from kronos_sc.pp._marker_stats import marker_stats
+from kronos_sc.pp._match_markers import match_markers
 from kronos_sc.pp._nested_subsets import nested_subsets
-from kronos_sc.pp._panel import match_markers
 from kronos_sc.pp._spatial_folds import spatial_folds
 from kronos_sc.pp._tile import tile
 

@@ -15,7 +15,7 @@ from kronos_sc._core.keys import UNS_SPATIALDATA, storable
 from kronos_sc._core.log import info
 from kronos_sc._core.pairing import fitting
 from kronos_sc._core.resolve import annotation, only, require_spatialdata
-from kronos_sc._core.target import Target
+from kronos_sc._core.target import ClassColumn
 from kronos_sc._core.target import target as as_target
 from kronos_sc.patches._labels import strips, whole_ids
 from kronos_sc.patches._raster import between, label_raster
@@ -153,7 +153,7 @@ def _labels_of(sdata: SpatialData, table_key: str, labels_key: str | None, shape
     return only(dict.fromkeys(regions), labels_key, what="labels", argument="labels_key", fix=fix)
 
 
-def _lookup(cells: AnnData, classes: Target, table_key: str, labels_key: str) -> Lookup:
+def _lookup(cells: AnnData, classes: ClassColumn, table_key: str, labels_key: str) -> Lookup:
     """Return the classes of the labels of one element."""
     what = annotation(cells, name=table_key)
     rows = what.rows(cells, labels_key)
@@ -202,7 +202,7 @@ def _boxes(
     return rows, edges
 
 
-def _write(table: AnnData, rows: np.ndarray, pixels: np.ndarray, classes: Target, key: str, params: dict[str, Any]) -> None:
+def _write(table: AnnData, rows: np.ndarray, pixels: np.ndarray, classes: ClassColumn, key: str, params: dict[str, Any]) -> None:
     """Turn counts into labels, ratios and compositions, and write them."""
     own, every = pixels[:, 1:], np.maximum(pixels.sum(axis=1), 1)
     labelled = own.sum(axis=1)

@@ -21,7 +21,7 @@ from kronos_sc.pp._images import image_key
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from kronos_sc._core.target import Target
+    from kronos_sc._core.target import ClassColumn
 
 
 def spatial_folds(
@@ -233,7 +233,7 @@ def _tables(fold: np.ndarray, fold_of_group: np.ndarray, groups: Groups, n_folds
     }
 
 
-def _values_table(fold: np.ndarray, values: Target, n_folds: int) -> pd.DataFrame:
+def _values_table(fold: np.ndarray, values: ClassColumn, n_folds: int) -> pd.DataFrame:
     """Return numbers of units per fold and value."""
     counted, n = (fold >= 0) & values.labelled, len(values.classes)
     table = np.bincount(fold[counted] * n + values.codes[counted], minlength=n_folds * n)

@@ -11,7 +11,7 @@ from kronos_sc._core.checks import known, positive_integer
 from kronos_sc._core.log import info
 from kronos_sc._core.resolve import require_free, require_spatialdata
 from kronos_sc.patches import Raster, exclusion, grid, raster
-from kronos_sc.patches._exclude import checked
+from kronos_sc.patches._exclude import excluded_codes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -88,7 +88,7 @@ def tile(
     image = raster(sdata, image_key)
     size, step = positive_integer(size, name="size"), _stride(size, overlap, stride)
     require_free(sdata, {key_added: "shapes", _table_name(key_added): "tables"}, overwrite=overwrite)
-    checked(sdata, exclude)
+    excluded_codes(sdata, exclude)
     if not 0 <= max_excluded <= 1:
         msg = f"max_excluded must lie between 0 and 1 (a share of the box), got {max_excluded!r}. The default is 0.5."
         raise ValueError(msg)

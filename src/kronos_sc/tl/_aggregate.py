@@ -12,7 +12,7 @@ from kronos_sc._core.features import contents, feature_frame
 from kronos_sc._core.log import info
 from kronos_sc._core.record import freeze
 from kronos_sc._core.representation import Representation, representation
-from kronos_sc._core.target import Target, require_anndata, target
+from kronos_sc._core.target import ClassColumn, require_anndata, target
 from kronos_sc._core.warn import warn
 from kronos_sc._methods.cases import case_means, case_moments, case_shares, case_sizes
 
@@ -108,7 +108,7 @@ def aggregate(
     return out
 
 
-def _moments(adata: AnnData, rep: Representation, cases: Target, *, order: int) -> tuple[np.ndarray, pd.DataFrame, np.ndarray]:
+def _moments(adata: AnnData, rep: Representation, cases: ClassColumn, *, order: int) -> tuple[np.ndarray, pd.DataFrame, np.ndarray]:
     """Return case vectors, their features, and the case of each unit that took part."""
     codes = np.where(rep.finite, cases.codes, -1)
     if (lost := int((cases.codes >= 0).sum() - (codes >= 0).sum())) > 0:
@@ -122,7 +122,7 @@ def _moments(adata: AnnData, rep: Representation, cases: Target, *, order: int) 
     return np.hstack(case_moments(rep, codes, len(cases.classes), order=order)), pd.concat(parts.values()), codes
 
 
-def _composition(adata: AnnData, cases: Target, cluster_key: str | None) -> tuple[np.ndarray, pd.DataFrame, np.ndarray]:
+def _composition(adata: AnnData, cases: ClassColumn, cluster_key: str | None) -> tuple[np.ndarray, pd.DataFrame, np.ndarray]:
     """Return shares of clusters per case, the clusters, and the case of each unit that took part."""
     if cluster_key is None:
         msg = f"how='composition' needs clusters or types; obs has: {listed(adata.obs.columns)}. Name a column with cluster_key=, or run tl.cluster first."
@@ -133,7 +133,7 @@ def _composition(adata: AnnData, cases: Target, cluster_key: str | None) -> tupl
     return shares, pd.DataFrame(index=pd.Index(clusters.classes.astype(str))), codes
 
 
-def _with_units(cases: Target, codes: np.ndarray) -> np.ndarray:
+def _with_units(cases: ClassColumn, codes: np.ndarray) -> np.ndarray:
     """Return which cases have units (bool); those that have none are named in a warning."""
     kept = case_sizes(codes, len(cases.classes)) > 0
     if not kept.any():
@@ -146,7 +146,7 @@ def _with_units(cases: Target, codes: np.ndarray) -> np.ndarray:
     return kept
 
 
-def _carried(adata: AnnData, cases: Target, obs_keys: Sequence[str] | None) -> pd.DataFrame:
+def _carried(adata: AnnData, cases: ClassColumn, obs_keys: Sequence[str] | None) -> pd.DataFrame:
     """Return columns of `obs` that are the same for all units of a case, one row per case; the case itself comes first."""
     inside = adata.obs.loc[cases.labelled]
     codes = cases.codes[cases.labelled]

@@ -19,7 +19,7 @@ from kronos_sc._core.keys import storable
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import track
 from kronos_sc._core.representation import representation
-from kronos_sc._core.target import Target, classes_of, column
+from kronos_sc._core.target import ClassColumn, classes_of, column
 from kronos_sc._core.warn import warn
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class _Task:
     taught: np.ndarray
 
 
-def _labels(adata: AnnData, name: str) -> Target:
+def _labels(adata: AnnData, name: str) -> ClassColumn:
     labels = classes_of(column(adata, name, argument="target"), name=name)
     if labels.labelled.all():
         msg = (
@@ -178,7 +178,7 @@ def _check(threshold: float | None, C: float) -> None:
         raise ValueError(msg)
 
 
-def _tasks(labels: Target, groups: Target, usable: np.ndarray, groupby: str | None) -> list[_Task]:
+def _tasks(labels: ClassColumn, groups: ClassColumn, usable: np.ndarray, groupby: str | None) -> list[_Task]:
     """Return a task per group with labels of two classes; the others are named in a warning, or in an error if there is no such group."""
     tasks, poor = [], []
     for number, name in enumerate(groups.classes):
@@ -206,7 +206,7 @@ def _tasks(labels: Target, groups: Target, usable: np.ndarray, groupby: str | No
 def _fill(
     proba: np.ndarray,
     rep: Representation,
-    labels: Target,
+    labels: ClassColumn,
     task: _Task,
     *,
     most: int | None,
@@ -230,7 +230,7 @@ def _fill(
         proba[np.ix_(part, present)] = linear.proba(scaler.apply(values))
 
 
-def _decide(proba: np.ndarray, labels: Target, threshold: float | None) -> tuple[np.ndarray, np.ndarray]:
+def _decide(proba: np.ndarray, labels: ClassColumn, threshold: float | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the class of each unit (-1: none) and the probability of it."""
     modelled = ~np.isnan(proba[:, 0])
     codes, confidence = np.full(len(proba), -1, np.int64), np.full(len(proba), np.nan, np.float32)
@@ -244,7 +244,7 @@ def _decide(proba: np.ndarray, labels: Target, threshold: float | None) -> tuple
     return codes, confidence
 
 
-def _tables(labels: Target, groups: Target, codes: np.ndarray, proba: np.ndarray) -> dict[str, pd.DataFrame]:
+def _tables(labels: ClassColumn, groups: ClassColumn, codes: np.ndarray, proba: np.ndarray) -> dict[str, pd.DataFrame]:
     """Return what was labelled and annotated, by group and by group and class."""
     by_group, counts = [], []
     for number, name in enumerate(groups.classes):

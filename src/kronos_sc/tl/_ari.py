@@ -17,7 +17,7 @@ from kronos_sc._core.log import info
 from kronos_sc._core.progress import track
 from kronos_sc._core.representation import Representation, representations
 from kronos_sc._core.rng import Seed, integer, seed, start
-from kronos_sc._core.target import Target, classes_of, column
+from kronos_sc._core.target import ClassColumn, classes_of, column
 from kronos_sc._core.target import target as as_target
 from kronos_sc._methods.agreement import agreement, silhouette
 
@@ -145,13 +145,13 @@ def ari(
     return out if copy else None
 
 
-def _given(adata: AnnData, names: str | Sequence[str] | None) -> dict[str, Target]:
+def _given(adata: AnnData, names: str | Sequence[str] | None) -> dict[str, ClassColumn]:
     """Return existing columns of clusters."""
     every = [names] if isinstance(names, str) else list(names or ())
     return {name: classes_of(column(adata, name, argument="cluster_key"), name=name) for name in every}
 
 
-def _folds(adata: AnnData, fold_key: str | None, truth: Target, reps: Sequence[Representation]) -> dict[str, np.ndarray]:
+def _folds(adata: AnnData, fold_key: str | None, truth: ClassColumn, reps: Sequence[Representation]) -> dict[str, np.ndarray]:
     """Return the units (row numbers) of each fold that have a class, and values in all representations; `"all"` without folds."""
     if fold_key is None:
         return {"all": np.flatnonzero(truth.labelled & usable_in(reps, truth))}
@@ -171,7 +171,7 @@ def _sample(rows: np.ndarray, most: int, drawn: int) -> np.ndarray:
     return np.sort(np.random.default_rng(drawn).choice(rows, most, replace=False))
 
 
-def _score_given(name: str, clusters: Target, truth: Target, folds: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+def _score_given(name: str, clusters: ClassColumn, truth: ClassColumn, folds: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     """Return the scores of an existing column, fold by fold."""
     out = []
     for fold, rows in folds.items():

@@ -17,6 +17,7 @@ from kronos_sc._core.log import info
 from kronos_sc._core.resolve import require_spatialdata
 from kronos_sc._core.warn import warn
 from kronos_sc._embedding import readout
+from kronos_sc._embedding.read_options import ReadKeywords, ReadOptions
 from kronos_sc.models.views.attention import AttentionView
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def attention(
     maps: bool = False,
     key_added: str | None = None,
     inplace: bool = True,
-    **reading: Unpack[readout.Reading],
+    **reading: Unpack[ReadKeywords],
 ) -> AnnData | None:
     """Measure how much the class token attends to each marker (paper, Online Methods, "Model interpretability" :cite:p:`Shaban2025`).
 
@@ -127,10 +128,10 @@ def attention(
     ['DAPI', 'CD8', 'CYTOKERATIN']
     """
     require_spatialdata(sdata)
-    given = readout.completed(reading)
-    encoder = models.load(model, token_overlap=given["token_overlap"])
+    options = ReadOptions.of(reading)
+    encoder = models.load(model, token_overlap=options.token_overlap)
     view = AttentionView(encoder, method=method, head=head, layer=layer, inside=inside, direction=direction)
-    run = readout.prepare(sdata, view, given, ("attention",))
+    run = readout.prepare(sdata, view, options, ("attention",))
     key = free_key(run.table, EmbedKeys(key_added or f"{encoder.key}_attention").name)
     run = run.of(readout.rows_named(run, ids))
     widths = {"attention": len(run.used)}
@@ -139,7 +140,7 @@ def attention(
         widths["attention_map"] = len(run.used) * grid**2
     if inplace:
         _warn_if_fewer(run.table, key, len(run.rows))
-    info(f"attention ({method}) of {len(run.rows):,} units ({run.about.target}) to {len(run.used)} markers with {encoder.card.label!r}")
+    info(f"attention ({method}) of {len(run.rows):,} units ({run.target}) to {len(run.used)} markers with {encoder.card.label!r}")
     start = time.perf_counter()
     found = run.compute(view, widths)
     seconds = time.perf_counter() - start
@@ -151,7 +152,7 @@ def attention(
     params = _params(view, ids=ids, maps=maps)
     table = run.table if inplace else run.table.copy()
     _write(table, key, run, found["attention"], params, record=run.record(encoder, seconds=seconds), **kept)
-    info(f"added obsm[{key!r}], obsm['{key}_z'] and uns[{key!r}] to table {run.about.target.key!r} ({seconds:.1f} s)")
+    info(f"added obsm[{key!r}], obsm['{key}_z'] and uns[{key!r}] to table {run.target.key!r} ({seconds:.1f} s)")
     return None if inplace else table
 
 

@@ -19,7 +19,7 @@ from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.representation import Representation, representations
 from kronos_sc._core.rng import Seed, seed, start
-from kronos_sc._core.target import Target, target
+from kronos_sc._core.target import ClassColumn, target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -225,7 +225,9 @@ def _require_scib() -> None:
         raise ImportError(msg) from error
 
 
-def _units(batch: Target, label: Target | None, reps: list[Representation], most: int | None, rng: np.random.Generator) -> np.ndarray:
+def _units(
+    batch: ClassColumn, label: ClassColumn | None, reps: list[Representation], most: int | None, rng: np.random.Generator
+) -> np.ndarray:
     """Return the rows to score: with batch, label and values in all representations, at most so many."""
     known = batch if label is None else batch.keep(label.labelled)
     units = np.flatnonzero(known.labelled & usable_in(reps, known))
@@ -235,7 +237,7 @@ def _units(batch: Target, label: Target | None, reps: list[Representation], most
     return np.sort(rng.choice(units, most, replace=False))
 
 
-def _require_mixed(batch: Target, label: Target | None, units: np.ndarray, chosen: list[str]) -> None:
+def _require_mixed(batch: ClassColumn, label: ClassColumn | None, units: np.ndarray, chosen: list[str]) -> None:
     """Raise unless there are two batches, and, for metrics within labels, a label that occurs in two of them."""
     if len(there := np.unique(batch.codes[units])) < 2:
         msg = f"Of {batch.name!r} only {listed(batch.classes[there])} has units with values; at least 2 are needed. Choose another batch_key or use_rep."

@@ -19,7 +19,7 @@ from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.representation import Representation, representations
 from kronos_sc._core.rng import Seed, integer, seed, start
-from kronos_sc._core.target import Target, target
+from kronos_sc._core.target import ClassColumn, target
 from kronos_sc._core.warn import warn
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _require_width(reps: list[Representation], n_components: int) -> None:
         raise ValueError(msg)
 
 
-def _require_units(batch: Target, least: int, most: int | None) -> None:
+def _require_units(batch: ClassColumn, least: int, most: int | None) -> None:
     few = [f"{name} ({n})" for name, n in zip(batch.classes, batch.counts, strict=True) if n < least]
     if few:
         msg = (
@@ -198,7 +198,7 @@ def _require_units(batch: Target, least: int, most: int | None) -> None:
         raise ValueError(msg)
 
 
-def _numbers(batch: Target, keep: Sequence[tuple[str, str]]) -> list[int]:
+def _numbers(batch: ClassColumn, keep: Sequence[tuple[str, str]]) -> list[int]:
     """Return the numbers of named pairs."""
     codes = {str(name): code for code, name in enumerate(batch.classes)}
     order = {pair: number for number, pair in enumerate(combinations(range(len(codes)), 2))}
@@ -214,7 +214,7 @@ def _numbers(batch: Target, keep: Sequence[tuple[str, str]]) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def _rows(batch: Target, most: int | None, draw_seed: int) -> list[np.ndarray]:
+def _rows(batch: ClassColumn, most: int | None, draw_seed: int) -> list[np.ndarray]:
     """Return the rows of each condition, at most so many."""
     rows = [np.flatnonzero(batch.codes == code) for code in range(len(batch.classes))]
     if most is None:
@@ -230,7 +230,7 @@ def _typical(silhouettes: np.ndarray) -> list[int]:
 
 
 def _scored(
-    rep: Representation, rows: list[np.ndarray], batch: Target, pairs: np.ndarray, how: _How, shown: tqdm
+    rep: Representation, rows: list[np.ndarray], batch: ClassColumn, pairs: np.ndarray, how: _How, shown: tqdm
 ) -> tuple[pd.DataFrame, PairComponents]:
     """Return the scores of all pairs in one representation, and their components."""
     from kronos_sc._methods.pairwise_kmeans import adjusted_rand, pairwise_kmeans
@@ -260,7 +260,7 @@ def _scored(
 
 
 def _coordinates(
-    adata: AnnData, rep: Representation, components: PairComponents, rows: list[np.ndarray], batch: Target, number: int, how: _How
+    adata: AnnData, rep: Representation, components: PairComponents, rows: list[np.ndarray], batch: ClassColumn, number: int, how: _How
 ) -> pd.DataFrame:
     """Return the coordinates of one pair, of at most `_SHOWN` units per condition."""
     a, b = components.pairs[number]

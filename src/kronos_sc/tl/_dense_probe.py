@@ -25,8 +25,8 @@ from kronos_sc._dense.tokens import Tokens, collect, drawn, labelled, without_to
 from kronos_sc._dense.windows import Tiling, pixel_size_of, tiling, window_size
 from kronos_sc._embedding.compute import InferenceConfig
 from kronos_sc._embedding.panel import complete
+from kronos_sc.markers._panel import PANEL_COLUMNS, Panel
 from kronos_sc.models.inference import placement
-from kronos_sc.pp._panel import PANEL_COLUMNS
 
 if TYPE_CHECKING:
     import os
@@ -144,7 +144,7 @@ def dense_probe(
     mpp = pixel_size_of(found.images)
     _announce(found, tokens, panel, encoder)
     panel = complete(panel, found.images, encoder, max_value=options.max_value, nan=options.nan)
-    used = panel[panel["id"] >= 0].reset_index(drop=True)
+    used = panel.used.reset_index(drop=True)
     at = InferenceConfig(encoder, used, ("token",), options.nan, None, where, _number_format(encoder, options, where))
     sets = [(encoder.card.name, tokens, collect(found, tokens, tilings, at, max_value=options.max_value))]
     if squares is not None:
@@ -179,12 +179,11 @@ def _number_format(encoder: models.Model, options: DenseOptions, device: torch.d
     return placement.choose_dtype(options.precision if encoder.net is not None else "float32", device)
 
 
-def _announce(found: Regions, tokens: Tokens, panel: pd.DataFrame, encoder: models.Model) -> None:
+def _announce(found: Regions, tokens: Tokens, panel: Panel, encoder: models.Model) -> None:
     counts = np.bincount(found.codes, minlength=len(found.classes)).tolist()
     each = np.bincount(found.codes[tokens.region], minlength=len(found.classes)).tolist()
     parts = ", ".join(f"{name}: {r} regions, {t:,} tokens" for name, r, t in zip(found.classes, counts, each, strict=True))
-    markers = ", ".join(panel.loc[panel["id"] >= 0, "marker"])
-    info(f"dense probe of {encoder.card.label!r} on {markers}: {parts}")
+    info(f"dense probe of {encoder.card.label!r} on {', '.join(panel.markers)}: {parts}")
 
 
 def _checked(options: DenseOptions | None) -> DenseOptions:

@@ -9,21 +9,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kronos_sc import models
+from kronos_sc._core.checks import one_of
 from kronos_sc._core.keys import EmbedKeys
 from kronos_sc._core.log import info
 from kronos_sc._core.resolve import require_spatialdata
 from kronos_sc._core.slots import fill
 from kronos_sc._embedding.compute import InferenceConfig
-from kronos_sc._embedding.exclusion import apply_exclusion, require_labels
 from kronos_sc._embedding.executor import choose_executor
 from kronos_sc._embedding.fingerprint import fingerprint
-from kronos_sc._embedding.jobs import Job, Options, per_region
 from kronos_sc._embedding.provenance import record
-from kronos_sc._embedding.request import subject
+from kronos_sc._embedding.read_options import ReadOptions
+from kronos_sc._embedding.request import EmbedRequest, feature_kinds
 from kronos_sc._embedding.resume import finish, open_store, precision_for, resolve_store_path
 from kronos_sc._embedding.signal import warn_if_cut, warn_if_dim
-from kronos_sc._embedding.sinks import MemorySink, Sink
+from kronos_sc._embedding.sinks import MemorySink
 from kronos_sc._store import Spec
+from kronos_sc.patches._exclude import excluded_codes
 
 if TYPE_CHECKING:
     import os
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from spatialdata import SpatialData
 
-    from kronos_sc import patches
+    from kronos_sc._embedding.jobs import Job
+    from kronos_sc._embedding.request import EmbedPlan
+    from kronos_sc._embedding.sinks import Sink
 
 
 def embed(
@@ -173,81 +176,94 @@ def embed(
         The cluster is gone.
     """
     require_spatialdata(sdata)
-    options = Options.checked(features, mask_fill, nan, precision, dtype, batch_size, patch_size)
-    where = {"image_key": image_key, "labels_key": labels_key, "shapes_key": shapes_key, "table": table_key, "scale": scale}
-    require_labels(sdata, exclude)
-    work = choose_executor(device)
+    options = ReadOptions(
+        image_key=image_key,
+        labels_key=labels_key,
+        shapes_key=shapes_key,
+        table_key=table_key,
+        spatial_key=spatial_key,
+        channels=channels,
+        exclude=exclude,
+        patch_size=patch_size,
+        mask_fill=mask_fill,
+        token_overlap=token_overlap,
+        scale=scale,
+        mpp=mpp,
+        max_value=max_value,
+        nan=nan,
+        require_nuclear=require_nuclear,
+        precision=precision,
+        batch_size=batch_size,
+        device=device,
+    )
+    kinds = feature_kinds(features)
+    one_of(dtype, ("float32", "float16"), name="dtype")
+    excluded_codes(sdata, exclude)  # labels or classes that do not exist are an error before a model is loaded
+    executor = choose_executor(device)
     encoder = models.load(model, token_overlap=token_overlap)
-    about = subject(sdata, encoder, options, where, channels=channels, require_nuclear=require_nuclear)
-    target, widths = about.target, about.widths
+    request = EmbedRequest.of(sdata, encoder, options, kinds)
+
+    # where features go is settled before labels are scanned: it may be an error
+    table = request.table
     keys = EmbedKeys(key_added or encoder.key)
-    size = target.table.n_obs * sum(widths.values()) * np.dtype(dtype).itemsize
-    place = resolve_store_path(sdata, store, table=target.key, key=keys.name, size=size)
-    precision = precision_for(place, precision, overwrite=overwrite)
-    jobs = about.jobs(sdata, mpp=mpp, spatial_key=spatial_key, max_value=max_value)
-    left = apply_exclusion(sdata, jobs, exclude, target.table.n_obs)
-    jobs, excluded = left.jobs, left.flags
-    panel = about.completed(max_value=max_value, out=left.out)
-    used = panel[panel["id"] >= 0]
-    at, number_format = work.resolve_device(precision if encoder.net is not None else "float32")
-    precision = str(number_format).removeprefix("torch.")
+    size = table.n_obs * sum(request.widths.values()) * np.dtype(dtype).itemsize
+    path = resolve_store_path(sdata, store, table=request.target.key, key=keys.name, size=size)
+    precision = precision_for(path, precision, overwrite=overwrite)
+
+    plan = request.plan()
+    torch_device, torch_dtype = executor.resolve_device(precision if encoder.net is not None else "float32")
+    number_format = str(torch_dtype).removeprefix("torch.")
+    config = InferenceConfig(encoder, plan.used, kinds, nan, batch_size, torch_device, torch_dtype)
+    parameters = plan.parameters | {"features": list(kinds), "dtype": dtype}
     start = time.perf_counter()
-    given = {"scale": scale, "mpp": mpp, "nan": nan, "spatial_key": spatial_key, "require_nuclear": require_nuclear} | left.words
-    parameters = _parameters(jobs, options, given | {"dtype": dtype})
-    edge = _edge(jobs, target.table.n_obs)
 
-    def spec(rows: np.ndarray) -> Spec:
-        same = fingerprint(jobs, encoder, used, parameters, target.table.obs_names, precision=precision)
-        return Spec(keys.name, widths, dtype, rows, edge, target.table.obs_names.to_numpy(), same, excluded)
+    def describe(rows: np.ndarray) -> Spec:
+        """Return what a new store for these rows would say of itself."""
+        same = fingerprint(plan, parameters, precision=number_format)
+        is_excluded = plan.exclusion.is_excluded
+        return Spec(keys.name, request.widths, dtype, rows, plan.edge, table.obs_names.to_numpy(), same, is_excluded)
 
-    _announce(target, encoder, panel, jobs)
-    memory = nullcontext((MemorySink(target.table.n_obs, widths, dtype), jobs)) if place is None else None
-    with memory or open_store(place, jobs, spec, overwrite=overwrite) as (sink, todo):
-        work.compute(todo, InferenceConfig(encoder, used, options.features, nan, batch_size, at, number_format), sink)
-        _look_back(jobs, sink)
-        units = sum(job.n_planned for job in todo)
+    _announce(request, plan)
+    in_memory = nullcontext((MemorySink(table.n_obs, request.widths, dtype), plan.jobs)) if path is None else None
+    with in_memory or open_store(path, plan.jobs, describe, overwrite=overwrite) as (sink, remaining):
+        executor.compute(remaining, config, sink)
+        _warn_of_signal(plan.jobs, sink)
+        units = sum(job.n_planned for job in remaining)
         seconds = time.perf_counter() - start
-        entry = record(encoder, panel, parameters | {"batch_size": batch_size}, precision=precision, device=at.type, seconds=seconds)
+        parameters |= {"batch_size": batch_size}
+        entry = record(encoder, plan.panel, parameters, precision=number_format, device=torch_device.type, seconds=seconds)
         entry = finish(sink, entry, anew=units > 0)
-    table = target.table if inplace else target.table.copy()
-    slots = fill(table, keys, {kind: sink.features(kind) for kind in options.features}, edge, entry, excluded=excluded)
-    _report(target, keys, slots, excluded, units=units, seconds=seconds)
-    if place is not None:
-        info(f"features are in {place}; attach them to a table read later with io.read_embedding(sdata, {str(place)!r})")
+
+    table = table if inplace else table.copy()
+    values = {kind: sink.features(kind) for kind in kinds}
+    slots = fill(table, keys, values, plan.edge, entry, excluded=plan.exclusion.is_excluded)
+    _report(request, plan, keys, slots, units=units, seconds=seconds)
+    if path is not None:
+        info(f"features are in {path}; attach them to a table read later with io.read_embedding(sdata, {str(path)!r})")
     return None if inplace else table
 
 
-def _announce(target: patches.Target, model: models.Model, panel: pd.DataFrame, jobs: list[Job]) -> None:
-    used, dropped = panel[panel["id"] >= 0], panel[panel["id"] < 0]
-    units = sum(len(job.units) for job in jobs)
-    info(f"embedding {units:,} units ({target}) × {len(used)} markers with {model.card.label!r}")
+def _announce(request: EmbedRequest, plan: EmbedPlan) -> None:
+    units = sum(len(job.units) for job in plan.jobs)
+    info(f"embedding {units:,} units ({request.target}) × {len(plan.used)} markers with {request.model.card.label!r}")
+    dropped = plan.panel.dropped["channel"]
     if len(dropped):
-        info(f"{len(dropped)} channels are not embedded: {', '.join(dropped['channel'])} (why: kronos_sc.pp.match_markers)")
+        info(f"{len(dropped)} channels are not embedded: {', '.join(dropped)} (why: kronos_sc.pp.match_markers)")
 
 
-def _parameters(jobs: list[Job], options: Options, given: dict[str, Any]) -> dict[str, Any]:
-    """Return what the record keeps of a call: one value per region, then what holds for all."""
-    return per_region(jobs) | {"features": list(options.features)} | given
-
-
-def _report(target: patches.Target, keys: EmbedKeys, slots: list[str], excluded: np.ndarray | None, *, units: int, seconds: float) -> None:
-    columns = [keys.edge] + ([] if excluded is None else [keys.excluded])
-    added = ", ".join([*(f"obsm[{slot!r}]" for slot in slots), *(f"obs[{column!r}]" for column in columns)])
-    rate = f": {units:,} units in {seconds:.1f} s ({units / seconds:,.0f}/s)" if units else ""
-    info(f"added {added} and uns[{keys.uns!r}] to table {target.key!r}{rate}")
-
-
-def _edge(jobs: list[Job], rows: int) -> np.ndarray:
-    """Return which rows of the table have a window that reaches beyond the image."""
-    edge = np.zeros(rows, bool)
-    for job in jobs:
-        edge[job.units.rows] = job.units.edge(job.plan.image.shape)
-    return edge
-
-
-def _look_back(jobs: list[Job], sink: Sink) -> None:
+def _warn_of_signal(jobs: list[Job], sink: Sink) -> None:
     """Warn about what only all pixels together can show."""
-    pixels, brightest = sink.pixels(), sink.brightest()
+    pixels = sink.pixels()
+    brightest = sink.brightest()
     for job in jobs:
         warn_if_dim(job, float(brightest[job.units.rows].max()))
         warn_if_cut(job.units, pixels[job.units.rows])
+
+
+def _report(request: EmbedRequest, plan: EmbedPlan, keys: EmbedKeys, slots: list[str], *, units: int, seconds: float) -> None:
+    columns = [keys.edge]
+    if plan.exclusion.is_excluded is not None:
+        columns.append(keys.excluded)
+    added = ", ".join([*(f"obsm[{slot!r}]" for slot in slots), *(f"obs[{column!r}]" for column in columns)])
+    rate = f": {units:,} units in {seconds:.1f} s ({units / seconds:,.0f}/s)" if units else ""
+    info(f"added {added} and uns[{keys.uns!r}] to table {request.target.key!r}{rate}")

@@ -127,7 +127,7 @@ def few_shot(
     return table if copy else None
 
 
-def _warn_if_short(plan: cv_plan.Plan, sizes: Sequence[int]) -> None:
+def _warn_if_short(plan: cv_plan.CVPlan, sizes: Sequence[int]) -> None:
     """Warn about classes with fewer training units in some fold than asked for."""
     counts = np.array([np.bincount(plan.target.codes[split.train], minlength=len(plan.target.classes)) for split in plan.splits])
     least = np.where(counts.max(axis=0) > 0, counts.min(axis=0), np.inf)

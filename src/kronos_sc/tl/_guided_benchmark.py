@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from kronos_sc._core.representation import Representation
-    from kronos_sc._core.target import Target
+    from kronos_sc._core.target import ClassColumn
 
 
 def guided_benchmark(
@@ -181,7 +181,7 @@ def _least(least: int, shots: list[int]) -> int:
     return least
 
 
-def _images(wanted: Target, groups: Target, usable: np.ndarray, least: int, groupby: str | None) -> list[_Image]:
+def _images(wanted: ClassColumn, groups: ClassColumn, usable: np.ndarray, least: int, groupby: str | None) -> list[_Image]:
     """Return the images that have two classes large enough."""
     images, poor = [], []
     for number, name in enumerate(groups.classes):

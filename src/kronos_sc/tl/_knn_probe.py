@@ -132,12 +132,12 @@ def knn_probe(
     return table if copy else None
 
 
-def _voters(plan: cv_plan.Plan, split: Split, most: int | None) -> np.ndarray:
+def _voters(plan: cv_plan.CVPlan, split: Split, most: int | None) -> np.ndarray:
     """Return the units of the other folds that vote: those a linear probe would train on, then those it would validate on."""
     return np.sort(first_of_each(np.concatenate([split.train, split.validation]), plan.target.codes, most))
 
 
-def _check(ks: list[int], voters: list[np.ndarray], plan: cv_plan.Plan) -> None:
+def _check(ks: list[int], voters: list[np.ndarray], plan: cv_plan.CVPlan) -> None:
     fewest = min(range(len(voters)), key=lambda i: len(voters[i]))
     if max(ks) > len(voters[fewest]):
         msg = (
@@ -148,7 +148,7 @@ def _check(ks: list[int], voters: list[np.ndarray], plan: cv_plan.Plan) -> None:
 
 
 def _vote(
-    shares: np.ndarray, plan: cv_plan.Plan, rep: Representation, number: int, rows: np.ndarray, *, ks: list[int], metric: str, scale: bool
+    shares: np.ndarray, plan: cv_plan.CVPlan, rep: Representation, number: int, rows: np.ndarray, *, ks: list[int], metric: str, scale: bool
 ) -> None:
     """Write the shares of votes (numbers of neighbours × units × classes) of the units of one fold."""
     from kronos_sc._methods.neighbours import top_k
@@ -165,7 +165,7 @@ def _vote(
 
 
 def _tables(
-    plan: cv_plan.Plan, rep: Representation, shares: np.ndarray, voters: list[np.ndarray], ks: list[int]
+    plan: cv_plan.CVPlan, rep: Representation, shares: np.ndarray, voters: list[np.ndarray], ks: list[int]
 ) -> dict[str, pd.DataFrame]:
     """Return what there is to say about one representation."""
     scores, per_class = [], []

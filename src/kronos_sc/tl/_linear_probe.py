@@ -146,7 +146,7 @@ def linear_probe(
 
 
 def _tables(
-    plan: cv_plan.Plan, rep: Representation, probes: list[_probe.Probe], proba: np.ndarray, names: pd.DataFrame
+    plan: cv_plan.CVPlan, rep: Representation, probes: list[_probe.Probe], proba: np.ndarray, names: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
     """Return what there is to say about one representation."""
     scores, per_class, trials = [], [], []

@@ -19,9 +19,10 @@ from kronos_sc._core.free_key import free_key
 from kronos_sc._core.keys import EmbedKeys, storable
 from kronos_sc._core.log import info
 from kronos_sc._core.resolve import require_spatialdata
-from kronos_sc._core.target import Target
+from kronos_sc._core.target import ClassColumn
 from kronos_sc._core.target import target as target_of
 from kronos_sc._embedding import readout
+from kronos_sc._embedding.read_options import ReadKeywords, ReadOptions
 from kronos_sc.models.views.ablation import AblationView
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def marker_ablation(
     rng: int | np.random.Generator | None = 0,
     key_added: str | None = None,
     inplace: bool = True,
-    **reading: Unpack[readout.Reading],
+    **reading: Unpack[ReadKeywords],
 ) -> AnnData | None:
     """Measure what dropping a marker from the panel changes: the features of the others, and what a classifier makes of them.
 
@@ -119,11 +120,11 @@ def marker_ablation(
     ['CD8']
     """
     require_spatialdata(sdata)
-    given = readout.completed({"precision": "float32"} | reading)
+    options = ReadOptions.of({"precision": "float32"} | reading)
     one_of(features, ("marker", "cls"), name="features")
     most = None if n_units is None else positive_integer(n_units, name="n_units")
-    encoder = models.load(model, token_overlap=given["token_overlap"])
-    run = readout.prepare(sdata, AblationView(encoder, (), features), given, (features,))
+    encoder = models.load(model, token_overlap=options.token_overlap)
+    run = readout.prepare(sdata, AblationView(encoder, (), features), options, (features,))
     key = free_key(run.table, EmbedKeys(key_added or f"{encoder.key}_ablation").name, groupby, target)
     dropped = _positions(run.used, markers)
     draw = chance.start(rng)
@@ -131,7 +132,7 @@ def marker_ablation(
     run = run.of(drawn(groups.codes, most, draw))
     again = len(dropped) + 1 + (target is not None)
     info(
-        f"ablation of {len(dropped)} markers: {len(run.rows):,} units ({run.about.target}), each encoded {again} times by {encoder.card.label!r}"
+        f"ablation of {len(dropped)} markers: {len(run.rows):,} units ({run.target}), each encoded {again} times by {encoder.card.label!r}"
     )
     start = time.perf_counter()
     judged = None if target is None else ablation.fit_probe(run, encoder, features, (target, fold_key), draw)
@@ -148,7 +149,7 @@ def marker_ablation(
     change = _change(groups, run.rows, names, found, grouped=bool(groupby or target))
     results.store(table, key, kind="marker_ablation", params=params | {"rng": chance.seed(rng)}, tables={"change": change}, record=record)
     added = ", ".join(f"obsm[{name!r}]" for name in (key, f"{key}_p")[: 1 + (target is not None)])
-    info(f"added {added} and uns[{key!r}] to table {run.about.target.key!r} ({seconds:.1f} s)")
+    info(f"added {added} and uns[{key!r}] to table {run.target.key!r} ({seconds:.1f} s)")
     return None if inplace else table
 
 
@@ -169,7 +170,7 @@ def _positions(used: pd.DataFrame, markers: Sequence[str] | None) -> list[int]:
     ]
 
 
-def _groups(run: readout.Readout, name: str | None, target: str | None, fold_key: str) -> Target:
+def _groups(run: readout.Readout, name: str | None, target: str | None, fold_key: str) -> ClassColumn:
     """Return the group of every row that can be drawn (-1 for others)."""
     table = run.table
     usable = np.zeros(table.n_obs, bool)
@@ -179,7 +180,7 @@ def _groups(run: readout.Readout, name: str | None, target: str | None, fold_key
         if name != target:
             usable &= target_of(table, target).labelled
     if name is None:
-        return Target("", np.where(usable, 0, -1), np.array(["all"], object))
+        return ClassColumn("", np.where(usable, 0, -1), np.array(["all"], object))
     least = {"least": 1, "argument": "groupby"} if name != target else {}
     found = target_of(table, name, **least).keep(usable)
     if not found.labelled.any():
@@ -199,7 +200,7 @@ def _write(table: AnnData, key: str, rows: np.ndarray, names: list[str], found: 
             table.obsm[slot] = pd.DataFrame(full, index=table.obs_names, columns=storable(names))
 
 
-def _change(groups: Target, rows: np.ndarray, names: list[str], found: dict[str, Any], *, grouped: bool) -> pd.DataFrame:
+def _change(groups: ClassColumn, rows: np.ndarray, names: list[str], found: dict[str, Any], *, grouped: bool) -> pd.DataFrame:
     """Return means per group and marker, those of all units first."""
     codes = groups.codes[rows]
     parts = [("all", np.ones(len(rows), bool))]

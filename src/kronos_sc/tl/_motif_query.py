@@ -14,7 +14,7 @@ from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.pairing import contradict, fitting
 from kronos_sc._core.resolve import region_column
-from kronos_sc._core.target import Target, classes_of, column, require_anndata
+from kronos_sc._core.target import ClassColumn, classes_of, column, require_anndata
 from kronos_sc._core.target import target as as_target
 from kronos_sc._core.warn import warn
 from kronos_sc._methods.motif import motifs_around, motifs_inside
@@ -133,7 +133,7 @@ def motif_query(
     return out if copy else None
 
 
-def _needed(types: Sequence[str] | Mapping[str, int], cell_types: Target) -> dict[str, int]:
+def _needed(types: Sequence[str] | Mapping[str, int], cell_types: ClassColumn) -> dict[str, int]:
     """Return the number of cells of each type that a motif takes."""
     counts = dict(types) if isinstance(types, Mapping) else dict.fromkeys([types] if isinstance(types, str) else types, 1)
     if not counts:

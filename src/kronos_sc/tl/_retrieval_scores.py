@@ -19,7 +19,7 @@ from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import track
 from kronos_sc._core.representation import Representation, representations
-from kronos_sc._core.target import Target
+from kronos_sc._core.target import ClassColumn
 from kronos_sc._core.target import target as as_target
 from kronos_sc._methods import retrieval_metrics as metrics
 from kronos_sc._methods.scaling import fit_scaler
@@ -164,7 +164,7 @@ def retrieval_scores(
 class _Truth:
     """What makes an answer good: the same class, a like composition (units × classes, float64), or both."""
 
-    target: Target | None
+    target: ClassColumn | None
     composition: np.ndarray | None
 
     @property
@@ -212,7 +212,7 @@ def _composition(adata: AnnData, key: str | None) -> np.ndarray | None:
 
 
 def _plan(
-    truth: _Truth, folds: Target, fold: int, usable: np.ndarray, rng: np.random.Generator, order: np.ndarray | None, most: int | None
+    truth: _Truth, folds: ClassColumn, fold: int, usable: np.ndarray, rng: np.random.Generator, order: np.ndarray | None, most: int | None
 ) -> _Plan:
     reference = np.flatnonzero(usable & (folds.codes != fold))
     if order is not None and truth.target is not None:

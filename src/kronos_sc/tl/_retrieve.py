@@ -16,7 +16,7 @@ from kronos_sc._core.checks import listed, one_of, positive_integer
 from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.representation import representation
-from kronos_sc._core.target import Target, classes_of, column, require_anndata
+from kronos_sc._core.target import ClassColumn, classes_of, column, require_anndata
 from kronos_sc._core.warn import warn
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def _groups(adata: AnnData, searched: AnnData, groupby: str | None, within: str 
             msg = f"{given} was given alone; add {lacking}, or leave both out."
             raise ValueError(msg)
         return None
-    sides: list[Target] = [classes_of(column(table, groupby, argument="groupby"), name=groupby) for table in (adata, searched)]
+    sides: list[ClassColumn] = [classes_of(column(table, groupby, argument="groupby"), name=groupby) for table in (adata, searched)]
     names = np.array(list(dict.fromkeys([*sides[0].classes, *sides[1].classes])), dtype=object)
     number = {name: i for i, name in enumerate(names)}
     codes = [np.array([*(number[name] for name in side.classes), -1], np.int64)[side.codes] for side in sides]

@@ -20,7 +20,7 @@ from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.representation import BASELINE, representations
-from kronos_sc._core.target import Target, require_anndata
+from kronos_sc._core.target import ClassColumn, require_anndata
 from kronos_sc._core.target import target as target_of
 from kronos_sc._core.warn import warn
 from kronos_sc._methods import metrics
@@ -212,7 +212,7 @@ def _pair(adata: AnnData, reference: AnnData, name: str) -> _Pair:
     return _Pair(ours, theirs, found.markers)
 
 
-def _splits(reference: AnnData, wanted: Target, fold_key: str | None, rng: np.random.Generator) -> list[Split]:
+def _splits(reference: AnnData, wanted: ClassColumn, fold_key: str | None, rng: np.random.Generator) -> list[Split]:
     """Return training and validation units of the reference, per fold or once."""
     order = rng.permutation(reference.n_obs)
     if fold_key is not None:
@@ -270,7 +270,7 @@ def _tables(
     return tables | {"per_class": pd.concat(per_class), "confusion": confusion}
 
 
-def _announce(pairs: list[_Pair], wanted: Target, splits: list[Split], n_units: int) -> None:
+def _announce(pairs: list[_Pair], wanted: ClassColumn, splits: list[Split], n_units: int) -> None:
     names = ", ".join(f"{pair.adata.label} ({pair.adata.width:,} features, {len(pair.markers) or 'no'} markers)" for pair in pairs)
     units = f"{wanted.labelled.sum():,} reference units, {len(wanted.classes)} classes, {len(splits)} models"
     info(f"transfer of {wanted.name!r} from {units} to {n_units:,} units; {names}")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from kronos_pretrain.corpus.manifest import Settings
+from kronos_pretrain.corpus.manifest import CorpusSettings
 from kronos_pretrain.corpus.plane import CELL, Plane
 from kronos_pretrain.corpus.tissue import Grids, covered, origins, shares
 
@@ -63,7 +63,7 @@ def test_what_is_out_of_focus_is_found(noise) -> None:
     pixels[:256] = gaussian_filter(sharp, 8)[:256]
     pixels = np.clip(pixels + rng.normal(0, 150, pixels.shape), 0, 65535).astype(np.uint16)
     grids = _grids(pixels)
-    _, blurred = grids.artifacts(Settings(), np.ones((16, 16), bool))
+    _, blurred = grids.artifacts(CorpusSettings(), np.ones((16, 16), bool))
     assert blurred[:6].mean() > 0.9
     assert not blurred[10:].any()
 
@@ -71,7 +71,7 @@ def test_what_is_out_of_focus_is_found(noise) -> None:
 def test_saturated_places_are_found(noise) -> None:
     planes = noise((256, 256), 3)
     planes[:, 64:128, 64:128] = 65535
-    saturated, _ = _grids(*planes).artifacts(Settings(), np.ones((8, 8), bool))
+    saturated, _ = _grids(*planes).artifacts(CorpusSettings(), np.ones((8, 8), bool))
     wanted = np.zeros((8, 8), bool)
     wanted[2:4, 2:4] = True
     np.testing.assert_array_equal(saturated, wanted)
@@ -81,13 +81,13 @@ def test_one_saturated_marker_of_many_is_no_artifact(noise) -> None:
     """A strong marker is a matter of its verdict, not of the tissue."""
     planes = noise((256, 256), 5)
     planes[4, 64:128, 64:128] = 65535
-    saturated, _ = _grids(*planes).artifacts(Settings(), np.ones((8, 8), bool))
+    saturated, _ = _grids(*planes).artifacts(CorpusSettings(), np.ones((8, 8), bool))
     assert not saturated.any()
 
 
 def test_patches_against_a_loop() -> None:
     rng = np.random.default_rng(3)
-    shape, settings = (400, 360), Settings(patch=128, stride=64, least_tissue=0.6, most_artifacts=0.2)
+    shape, settings = (400, 360), CorpusSettings(patch=128, stride=64, least_tissue=0.6, most_artifacts=0.2)
     tissue, bad = rng.random((12, 11)) < 0.62, rng.random((12, 11)) < 0.18
     found = origins(shape, tissue, bad, settings)
     wanted = [

@@ -77,9 +77,9 @@ def test_blur_equals_a_convolution_with_renormalised_edges() -> None:
 
 def _draws(samples: Samples) -> augment.Draws:
     """Numbers of the first sample from the documented source of chance: boxes first, then changes."""
-    from kronos_pretrain.chance import Stream, generator
+    from kronos_pretrain.chance import RngStream, generator
 
-    rng = generator(0, Stream.VIEWS, step=samples.step, index=0)
+    rng = generator(0, RngStream.VIEWS, step=samples.step, index=0)
     rng.random((6, 25))
     return augment.draw(rng, views=6, markers=3)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kronos_pretrain.chance import Stream, generator
+from kronos_pretrain.chance import RngStream, generator
 from kronos_pretrain.config.schema import Config, Views
 from kronos_pretrain.data import views as module
 from kronos_pretrain.data.batch import Samples
@@ -27,7 +27,7 @@ def _samples(b: int = 3, *, sets: int = 1, markers: int = 2, size: int = 48, ste
 def _boxes(samples: Samples, config: Config, scale: tuple[float, float]) -> module.Boxes:
     """Boxes of all views of `scale`, from the documented source of chance."""
     count = module.GLOBAL_VIEWS + config.views.local_count
-    draws = [generator(0, Stream.VIEWS, step=samples.step, index=int(i)).random((count, 25)) for i in samples.index]
+    draws = [generator(0, RngStream.VIEWS, step=samples.step, index=int(i)).random((count, 25)) for i in samples.index]
     c = config.views
     size = tuple(samples.pixels.shape[-2:])
     return boxes(np.stack(draws, 1), size, scale=scale, aspect=c.aspect, flip=c.flip, rotate=c.rotate)

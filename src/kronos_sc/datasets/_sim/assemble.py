@@ -17,7 +17,7 @@ from kronos_sc.datasets._sim.phenotypes import REGIONS
 from kronos_sc.datasets._sim.study import stain
 
 if TYPE_CHECKING:
-    from kronos_sc.datasets._sim.simulate import Settings, Simulated
+    from kronos_sc.datasets._sim.simulate import Simulated, TissueSettings
     from kronos_sc.datasets._sim.streams import Streams
     from kronos_sc.datasets._sim.study import Sample
 
@@ -29,7 +29,7 @@ def _transformations(mpp: float) -> dict[str, Any]:
     return {"global": Identity(), "um": Scale([mpp, mpp], axes=("y", "x"))}
 
 
-def _image(pixels: np.ndarray, settings: Settings) -> Any:
+def _image(pixels: np.ndarray, settings: TissueSettings) -> Any:
     """Return an image element, one channel to a chunk, so that a reader of few channels reads few bytes."""
     chunks = (1, CHUNK, CHUNK)
     lazy = da.from_array(pixels, chunks=chunks)
@@ -41,7 +41,7 @@ def _labels(labels: np.ndarray, mpp: float) -> Any:
     return Labels2DModel.parse(da.from_array(labels, chunks=(CHUNK, CHUNK)), dims=("y", "x"), transformations=_transformations(mpp))
 
 
-def _table(images: list[Simulated], elements: list[str], settings: Settings) -> AnnData:
+def _table(images: list[Simulated], elements: list[str], settings: TissueSettings) -> AnnData:
     """Return one table that annotates every labels element."""
     frames = []
     for image, element in zip(images, elements, strict=True):
@@ -83,7 +83,7 @@ def _region_table(images: list[Simulated], elements: list[str]) -> AnnData:
     return table
 
 
-def _record(settings: Settings, samples: list[Sample], *, group_effect: float, seed: object) -> dict[str, Any]:
+def _record(settings: TissueSettings, samples: list[Sample], *, group_effect: float, seed: object) -> dict[str, Any]:
     """Return the arguments in types that survive writing."""
     return {
         "shape": np.array(settings.shape),
@@ -98,7 +98,7 @@ def _record(settings: Settings, samples: list[Sample], *, group_effect: float, s
 
 
 def assemble(
-    streams: Streams, settings: Settings, samples: list[Sample], images: list[Simulated], *, group_effect: float, seed: object
+    streams: Streams, settings: TissueSettings, samples: list[Sample], images: list[Simulated], *, group_effect: float, seed: object
 ) -> SpatialData:
     """Put images, labels, masks of artifacts and compartments, and the tables together."""
     suffixes = [""] if len(images) == 1 else [f"_{number}" for number in range(len(images))]

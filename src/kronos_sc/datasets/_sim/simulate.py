@@ -23,7 +23,7 @@ ARTIFACT_NAMES = ("none", *ARTIFACTS)
 
 
 @dataclass(frozen=True)
-class Settings:
+class TissueSettings:
     """What all images of a study share."""
 
     shape: tuple[int, int]
@@ -76,7 +76,14 @@ def _rows(cells: Cells, area: np.ndarray, artifact: np.ndarray, sample: Sample) 
 
 
 def _render(
-    streams: Streams, name: int, settings: Settings, sample: Sample, labels: np.ndarray, parts: Parts, truth: np.ndarray, mask: np.ndarray
+    streams: Streams,
+    name: int,
+    settings: TissueSettings,
+    sample: Sample,
+    labels: np.ndarray,
+    parts: Parts,
+    truth: np.ndarray,
+    mask: np.ndarray,
 ) -> np.ndarray:
     """Return the pixels, one channel at a time, so that only one is held in float."""
     pixels = np.empty((len(settings.channels), *settings.shape), dtype=np.uint8 if settings.bit_depth == 8 else np.uint16)
@@ -96,7 +103,7 @@ def _means(pixels: np.ndarray, labels: np.ndarray, area: np.ndarray, top: int) -
     return (np.stack(sums, axis=1) / area[:, None] / top).astype(np.float32)
 
 
-def simulate(streams: Streams, name: int, settings: Settings, sample: Sample) -> Simulated:
+def simulate(streams: Streams, name: int, settings: TissueSettings, sample: Sample) -> Simulated:
     """Simulate image `name`: layout, cells, outlines, expression, optics, artifacts."""
     canvas = Canvas(settings.shape, settings.mpp)
     layout = lay_out(streams, name, canvas.size, nest_fraction=sample.nest_fraction)

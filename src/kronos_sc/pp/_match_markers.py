@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +9,16 @@ import numpy as np
 import pandas as pd
 
 from kronos_sc import markers
-from kronos_sc._core.checks import listed, repeated
 from kronos_sc._core.resolve import require_spatialdata
 from kronos_sc.markers._distinct import numbered
+from kronos_sc.markers._panel import Panel
 from kronos_sc.markers._panel_file import read_channel_names
-from kronos_sc.markers._selection import require_used, selected
 from kronos_sc.patches import raster
 
 if TYPE_CHECKING:
-    from spatialdata import SpatialData
+    from collections.abc import Mapping, Sequence
 
-PANEL_COLUMNS = ("channel", "marker", "id", "mean", "std", "how")
+    from spatialdata import SpatialData
 
 
 def match_markers(
@@ -82,21 +80,10 @@ def match_markers(
             f"vocabulary must be a loaded model or a Vocabulary, got {vocabulary!r}. Load a model by name with models.load({vocabulary!r})."
         )
         raise TypeError(msg)
-    panel = resolve_panel(names, known, channels)
-    return panel if stats is None else with_statistics(panel, stats, replace=True)
-
-
-def resolve_panel(names: Sequence[str], vocabulary: markers.Vocabulary, channels: Any) -> pd.DataFrame:
-    """Return the panel of channels under a user's wishes: a mapping, a list of channels to keep, or a finished panel."""
-    if isinstance(channels, pd.DataFrame):
-        return _finished(channels, names, vocabulary)
-    if channels is None or isinstance(channels, Mapping):
-        return markers.match(names, vocabulary, given=dict(channels or {}))
-    chosen = selected(channels, names)
-    given: dict[str, str | None] = {name: None for name in names if name not in chosen}
-    panel = markers.match(names, vocabulary, given=given | {name: marker for name, marker in chosen.items() if marker})
-    require_used(panel, chosen)
-    return panel
+    panel = Panel.of(names, known, channels)
+    if stats is not None:
+        panel = panel.with_statistics(stats, replace=True)
+    return panel.frame
 
 
 def _names(source: Any, image_key: str | None) -> Sequence[str]:
@@ -107,45 +94,3 @@ def _names(source: Any, image_key: str | None) -> Sequence[str]:
         return numbered(list(source), "sdata")
     require_spatialdata(source)
     return raster(source, image_key).channels
-
-
-def _finished(panel: pd.DataFrame, names: Sequence[str], vocabulary: markers.Vocabulary) -> pd.DataFrame:
-    """Return a panel that the user brings, checked against the image and the model."""
-    missing = [column for column in PANEL_COLUMNS if column not in panel.columns]
-    if missing:
-        msg = f"A panel needs the columns {listed(PANEL_COLUMNS)}; missing: {listed(missing)}. Start from pp.match_markers(sdata)."
-        raise ValueError(msg)
-    used = panel[panel["id"] >= 0]
-    strange = [name for name in used["channel"] if name not in names]
-    if strange:
-        msg = f"The panel names channels that the image does not have: {listed(strange)}. The image has: {listed(names, most=60)}."
-        raise KeyError(msg)
-    if twice := repeated(panel["channel"].astype(str)):
-        msg = f"The panel has several rows for {listed(twice)}; a channel is one marker. Keep one row of each."
-        raise ValueError(msg)
-    if foreign := [row.channel for row in used.itertuples() if not _fits(row, vocabulary)]:
-        msg = (
-            f"The panel was made for another vocabulary than {vocabulary.name!r}: the ids of {listed(foreign)} are not the model's. "
-            "Make it again with pp.match_markers(sdata, vocabulary=model)."
-        )
-        raise ValueError(msg)
-    return panel.reset_index(drop=True)
-
-
-def _fits(row: Any, vocabulary: markers.Vocabulary) -> bool:
-    """Whether a row of a panel has the id that the model gives its marker, or a free one for a marker it has not seen."""
-    if row.how == "unseen":
-        return any(row.id in vocabulary.free_ids(role) for role in ("nuclear", "other"))
-    marker = vocabulary.spelt(str(row.marker))
-    return marker is not None and marker.id == row.id
-
-
-def with_statistics(panel: pd.DataFrame, stats: pd.DataFrame, *, replace: bool) -> pd.DataFrame:
-    """Return the panel with mean and std per channel from `stats`, everywhere or (`replace=False`) only where the model has none."""
-    panel = panel.copy()
-    here = panel["channel"].isin(stats.index)
-    if not replace:
-        here &= ~np.isfinite(panel["std"].to_numpy(float))
-    for column in ("mean", "std"):
-        panel.loc[here, column] = stats[column].reindex(panel.loc[here, "channel"]).to_numpy()
-    return panel
