@@ -1,6 +1,7 @@
 """Throughput of every encoder on cells of 18 markers × 64 pixels, as a ratio to `kronos-untrained`, in pairs within one run.
 
-Weights are random except where there are none: speed does not depend on them. `--model` adds others by name (`timm:…`, a folder).
+Weights are random except where there are none: speed does not depend on them. `--model` adds others by name (`timm:…`,
+a folder).
 """
 
 import argparse
@@ -41,7 +42,9 @@ def made(name: str) -> tuple[Model, str]:
         if origin.card.name == name:
             with torch.device("meta"):
                 net = PlainViT(origin.config)
-            return VisionModel(small(net), origin.card, fit=Fit(name, "crop", origin.config.patch), key=origin.key), "random"
+            return VisionModel(
+                small(net), origin.card, fit=Fit(name, "crop", origin.config.patch), key=origin.key
+            ), "random"
     if name == "kronos":  # the same network with the blocks that the released package runs
         return models.load("kronos-untrained", blocks="official"), "random"
     model = models.load(name, blocks="all" if name == "kronos-untrained" else None)
@@ -78,9 +81,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     dtype = getattr(torch, options.dtype)
-    names = options.only or ["mean-marker", "mean-marker+", "kronos", "ca-mae", *(origin.card.name for origin in BACKBONES)]
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.dtype}, {MARKERS} markers × {SIZE} px, pixels in memory")
-    print("\n| model | weights | parameters | tokens per cell | cells/s | ratio to `kronos-untrained` |\n|---|---|---|---|---|---|")
+    names = options.only or [
+        "mean-marker",
+        "mean-marker+",
+        "kronos",
+        "ca-mae",
+        *(origin.card.name for origin in BACKBONES),
+    ]
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.dtype}, {MARKERS} markers × {SIZE} "
+        "px, pixels in memory"
+    )
+    print(
+        "\n| model | weights | parameters | tokens per cell | cells/s | ratio to `kronos-untrained` "
+        "|\n|---|---|---|---|---|---|"
+    )
     reference = models.load("kronos-untrained", blocks="all").at(torch.device("cpu"), dtype)
     with torch.inference_mode(), instructions.products(dtype, torch.device("cpu")):
         beside = inputs(reference, dtype)
@@ -97,8 +112,10 @@ def main() -> None:
             ]
             parameters = 0 if model.net is None else sum(value.numel() for value in model.net.parameters()) / 1e6
             print(
-                f"| `{name}`{' (official blocks)' * (name == 'kronos')} | {weights} | {f'{parameters:.1f} M' if parameters else 'none'} | "
-                f"{model.tokens(SIZE, MARKERS) if model.net is not None else ''} | {statistics.median(p[0] for p in pairs):,.3g} | "
+                f"| `{name}`{' (official blocks)' * (name == 'kronos')} | {weights} | "
+                f"{f'{parameters:.1f} M' if parameters else 'none'} | "
+                f"{model.tokens(SIZE, MARKERS) if model.net is not None else ''} | "
+                f"{statistics.median(p[0] for p in pairs):,.3g} | "
                 f"{statistics.median(p[0] / p[1] for p in pairs):.3g} |",
                 flush=True,
             )

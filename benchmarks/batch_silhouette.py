@@ -56,7 +56,9 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=4224)
     parser.add_argument("--pairs", type=int, default=6, help="pairs the plain loop runs on")
     parser.add_argument("--exact", type=int, default=2, help="of these, pairs that are compared with exact components")
-    parser.add_argument("--starts", type=int, nargs="+", default=[1, 5], help="k-means starts of the plain loop; ours has 5")
+    parser.add_argument(
+        "--starts", type=int, nargs="+", default=[1, 5], help="k-means starts of the plain loop; ours has 5"
+    )
     options = parser.parse_args()
     kronos_sc.settings.progress, kronos_sc.settings.verbosity = False, 1
     rng = np.random.default_rng(0)
@@ -70,7 +72,11 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     found = kronos_sc.get.result(table, "condition_silhouette").set_index(["batch_a", "batch_b"])
     size = table.obsm["X_kronos"].nbytes / 2**30
-    print(f"{len(found)} pairs, {options.conditions} × {options.units} units × {options.features} features ({size:.2f} GiB):", flush=True)
+    print(
+        f"{len(found)} pairs, {options.conditions} × {options.units} units × {options.features} features ({size:.2f} "
+        "GiB):",
+        flush=True,
+    )
     print(f"  tl.batch_silhouette {ours:.1f} s; memory above the data {peak - before:.2f} GiB", flush=True)
     names = sorted(set(table.obs["condition"]))
     pairs = list(combinations(names, 2))
@@ -93,7 +99,10 @@ def main() -> None:
             f"  plain loop, {n_init} k-means start{'s' * (n_init > 1)}: {spent:.1f} s for {len(chosen)} pairs, "
             f"scaled to {len(pairs)}: {scaled:.0f} s; ratio {scaled / ours:.1f}"
         )
-    print(f"  largest difference in silhouette: {max(apart):.1e} to the loop, {max(exact_apart, default=np.nan):.1e} to exact components")
+    print(
+        f"  largest difference in silhouette: {max(apart):.1e} to the loop, {max(exact_apart, default=np.nan):.1e} to "
+        "exact components"
+    )
     print(f"  largest difference in adjusted Rand index to the loop: {max(ari_apart):.1e} (k-means has several optima)")
 
 

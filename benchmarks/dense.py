@@ -1,7 +1,8 @@
 """Dense maps: how well tokens find artifacts beside raw intensities, and what a map of a very large image takes.
 
-Without `--side`: simulated images with blur, saturation and folds; boxes are labelled from the truth, folds keep images together.
-With `--side 20000`: peak memory above the imports and time of `tl.predict_map` on a sparse image of that size, and the file it becomes.
+Without `--side`: simulated images with blur, saturation and folds; boxes are labelled from the truth, folds keep images
+together. With `--side 20000`: peak memory above the imports and time of `tl.predict_map` on a sparse image of that
+size, and the file it becomes.
 """
 
 import argparse
@@ -84,12 +85,14 @@ def artifacts(options: argparse.Namespace) -> None:
         start = time.perf_counter()
         probe = tl.dense_probe(sdata, pairs, model=model, preset="artifact", options=how, rng=options.seed)
         print(
-            f"\n{' and '.join(kinds)}: {probe.regions.groupby('true').size().div(2).astype(int).to_dict()}, {time.perf_counter() - start:.0f} s"
+            f"\n{' and '.join(kinds)}: {probe.regions.groupby('true').size().div(2).astype(int).to_dict()}, "
+            f"{time.perf_counter() - start:.0f} s"
         )
         rows = probe.scores[probe.scores["fold"] == "all"]
         for row in rows.itertuples():
             print(
-                f"  {row.representation:<18} balanced accuracy {row.balanced_accuracy:.3f}  macro F1 {row.macro_f1:.3f}  AP {row.macro_ap:.3f}  "
+                f"  {row.representation:<18} balanced accuracy {row.balanced_accuracy:.3f}  macro F1 "
+                f"{row.macro_f1:.3f}  AP {row.macro_ap:.3f}  "
                 f"AUROC {row.auroc:.3f} [{row.auroc_low:.3f}, {row.auroc_high:.3f}], one-vs-one {row.auroc_ovo:.3f} "
                 f"({row.n_groups} groups; 5 at least for an interval)"
             )
@@ -105,7 +108,10 @@ def large(options: argparse.Namespace) -> None:
         path = Path(folder) / "large.zarr"
         start = time.perf_counter()
         large_store(path, side=options.side, channels=options.channels, cells=100, chunk=options.chunk, every=2)
-        print(f"store of {options.channels} x {options.side}² uint16 written in {time.perf_counter() - start:.0f} s", flush=True)
+        print(
+            f"store of {options.channels} x {options.side}² uint16 written in {time.perf_counter() - start:.0f} s",
+            flush=True,
+        )
         subprocess.run([sys.executable, "-c", MAP, str(path), options.model, str(options.overlap)], check=True)
 
 

@@ -50,7 +50,10 @@ def ours(sdata, model: models.Model, precision: str, device: torch.device) -> fl
 
 
 def by_hand(sdata, model: models.Model, cells: int, *, within: float | None) -> float:
-    """Return seconds per unit of the plain pipeline, measured on some cells; its features must be those of the table to that."""
+    """Return seconds per unit of the plain pipeline, measured on some cells.
+
+    Its features must be those of the table to that.
+    """
     panel = kronos_sc.get.record(sdata)["panel"]
     used = np.asarray(panel["id"]) >= 0
     panel = SimpleNamespace(**{name: np.asarray(panel[name])[used] for name in ("channel", "id", "mean", "std")})
@@ -81,10 +84,14 @@ def rounds(sdata, model: models.Model, precision: str, options: argparse.Namespa
         alone = (before + bare(model, dtype, cells // 2, device)) / 2
         shares.append(alone / whole)
         print(
-            f"{precision:9} {cells} cells: tl.embed {1 / whole:.1f}/s, bare forward {1 / alone:.1f}/s, ratio {shares[-1]:.3f}", flush=True
+            f"{precision:9} {cells} cells: tl.embed {1 / whole:.1f}/s, bare forward {1 / alone:.1f}/s, ratio "
+            f"{shares[-1]:.3f}",
+            flush=True,
         )
         if options.plain_cells:
-            gains.append(by_hand(sdata, model, options.plain_cells, within=1e-3 if precision == "float32" else None) / whole)
+            gains.append(
+                by_hand(sdata, model, options.plain_cells, within=1e-3 if precision == "float32" else None) / whole
+            )
     text = f", over the plain pipeline {statistics.median(gains):.2f}" if gains else ""
     print(f"{precision:9} median: over the bare forward {statistics.median(shares):.3f}{text}", flush=True)
 
@@ -92,17 +99,26 @@ def rounds(sdata, model: models.Model, precision: str, options: argparse.Namespa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=int, default=5000)
-    parser.add_argument("--plain-cells", type=int, default=192, help="the plain pipeline is measured on so many; 0 leaves it out")
+    parser.add_argument(
+        "--plain-cells", type=int, default=192, help="the plain pipeline is measured on so many; 0 leaves it out"
+    )
     parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--rounds", type=int, default=1, help="per precision; the median ratios count")
-    parser.add_argument("--device", default="cpu", help="of ours and of the bare forward; the plain pipeline stays on the processor")
+    parser.add_argument(
+        "--device", default="cpu", help="of ours and of the bare forward; the plain pipeline stays on the processor"
+    )
     options = parser.parse_args()
     kronos_sc.settings.progress, kronos_sc.settings.verbosity = False, 1
     model = models.load("kronos-untrained", blocks="official")
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {MARKERS} markers × {SIZE} px, official blocks", flush=True)
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, {MARKERS} markers × {SIZE} px, official blocks",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as folder:
         sdata = tissue_store(Path(folder), cells=options.cells)
-        kronos_sc.tl.embed(sdata, model="mean-marker", precision="float32")  # compiles what is compiled, once for all runs
+        kronos_sc.tl.embed(
+            sdata, model="mean-marker", precision="float32"
+        )  # compiles what is compiled, once for all runs
         for precision in options.precision:
             rounds(sdata, model, precision, options)
 

@@ -38,7 +38,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="per measurement")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; matrix product {SIDE}³; official blocks; best call of each round")
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads; matrix product {SIDE}³; official blocks; best "
+        "call of each round"
+    )
     for dtype in (torch.float32, torch.bfloat16):
         with torch.inference_mode(), instructions.products(dtype, torch.device("cpu")):
             model = models.load("kronos-untrained", blocks="official").at(torch.device("cpu"), dtype)
@@ -52,13 +55,16 @@ def main() -> None:
                 pairs = []
                 for _ in range(options.rounds):
                     matrix = rate(2 * SIDE**3, lambda a=a: a @ a, options.seconds / 2)
-                    forward = rate(batch * flops(net, markers, size), lambda x=x, ids=ids, net=net: net(x, ids), options.seconds)
+                    forward = rate(
+                        batch * flops(net, markers, size), lambda x=x, ids=ids, net=net: net(x, ids), options.seconds
+                    )
                     pairs.append((forward, matrix))
                 forward, matrix = (statistics.median(p[i] for p in pairs) for i in (0, 1))
                 share = statistics.median(p[0] / p[1] for p in pairs)
                 print(
                     f"{str(dtype).removeprefix('torch.'):9} {markers} markers × {size:3} px, batch {batch:2}: "
-                    f"{forward:6.0f} GFLOP/s, matrix product {matrix:6.0f} GFLOP/s, share {share:.2f}, {forward * 1e9 / flops(net, markers, size):.0f} units/s"
+                    f"{forward:6.0f} GFLOP/s, matrix product {matrix:6.0f} GFLOP/s, share {share:.2f}, "
+                    f"{forward * 1e9 / flops(net, markers, size):.0f} units/s"
                 )
 
 

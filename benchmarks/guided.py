@@ -51,8 +51,10 @@ def main() -> None:
         benchmark(fit_scaler(raw).apply(raw), y, shots=SHOTS, repeats=REPEATS, rng=np.random.default_rng(0))
         seconds += time.perf_counter() - start
     print(
-        f"{IMAGES} images × {len(SHOTS)} shots × {REPEATS} repeats ({CELLS} cells × {FEATURES} features, {CLASSES} classes): kronos_sc {seconds:.0f} s; "
-        f"scikit-learn {reference:.0f} s, extrapolated from {LOOPED} repeats on one image; ratio {reference / seconds:.0f}; "
+        f"{IMAGES} images × {len(SHOTS)} shots × {REPEATS} repeats ({CELLS} cells × {FEATURES} features, {CLASSES} "
+        f"classes): kronos_sc {seconds:.0f} s; "
+        f"scikit-learn {reference:.0f} s, extrapolated from {LOOPED} repeats on one image; ratio "
+        f"{reference / seconds:.0f}; "
         f"balanced accuracy apart by at most {np.abs(ours - exact).max():.4f} from scikit-learn run to tol=1e-8"
     )
 

@@ -2,7 +2,8 @@
 
     python benchmarks/kmeans.py [--rows 1000000] [--clusters 16] [--lazy]
 
-Rows of 384 numbers in 40 overlapping groups, sorted by group, as tables sorted by image are. `--lazy` keeps ours in a Zarr store.
+Rows of 384 numbers in 40 overlapping groups, sorted by group, as tables sorted by image are. `--lazy` keeps ours in a
+Zarr store.
 """
 
 from argparse import ArgumentParser
@@ -23,7 +24,9 @@ def groups(rows: int) -> np.ndarray:
     """Return rows (float32) around 40 centres, group by group."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((rows, WIDTH), dtype=np.float32)
-    for centre, part in zip(rng.normal(scale=0.35, size=(40, WIDTH)).astype(np.float32), np.array_split(x, 40), strict=True):
+    for centre, part in zip(
+        rng.normal(scale=0.35, size=(40, WIDTH)).astype(np.float32), np.array_split(x, 40), strict=True
+    ):
         part += centre
     return x
 

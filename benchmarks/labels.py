@@ -29,7 +29,8 @@ def main() -> None:
     same = np.allclose(ours["y"], theirs["centroid-0"] + 0.5) and np.allclose(ours["x"], theirs["centroid-1"] + 0.5)
     seconds, reference = middle - start, end - middle
     print(
-        f"{len(ours)} labels on {SIDE} × {SIDE}: kronos_sc {seconds:.2f} s, skimage {reference:.2f} s, ratio {reference / seconds:.1f}, same {same}"
+        f"{len(ours)} labels on {SIDE} × {SIDE}: kronos_sc {seconds:.2f} s, skimage {reference:.2f} s, ratio "
+        f"{reference / seconds:.1f}, same {same}"
     )
 
 

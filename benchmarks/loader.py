@@ -46,12 +46,32 @@ def write(folder: Path, *, images: int, side: int, kind: str) -> Path:
             np.save(home / "pixels.npy", pixels)
         else:
             shards, codec = (1, min(SHARD, side), min(SHARD, side)), zarr.codecs.ZstdCodec(level=3, checksum=True)
-            layout = {"shape": pixels.shape, "dtype": pixels.dtype, "chunks": (1, CHUNK, CHUNK), "shards": shards, "compressors": codec}
+            layout = {
+                "shape": pixels.shape,
+                "dtype": pixels.dtype,
+                "chunks": (1, CHUNK, CHUNK),
+                "shards": shards,
+                "compressors": codec,
+            }
             zarr.create_array(home / "pixels.zarr", fill_value=0, zarr_format=3, **layout)[:] = pixels
         np.save(home / "origins.npy", origins)
-        about = {"name": str(number), "subset": f"subset {number % 2}", "folder": f"images/{number:04}", "pixels": f"pixels.{kind}"}
-        rows.append(about | {"shape": [side, side], "dtype": "uint16", "scale": 65535.0, "markers": markers, "origins": len(origins)})
-    record = {"format": "kronos-corpus/1", "patch": PATCH, "stride": PATCH // 2, "vocabulary": known.to_dict(), "images": rows}
+        about = {
+            "name": str(number),
+            "subset": f"subset {number % 2}",
+            "folder": f"images/{number:04}",
+            "pixels": f"pixels.{kind}",
+        }
+        rows.append(
+            about
+            | {"shape": [side, side], "dtype": "uint16", "scale": 65535.0, "markers": markers, "origins": len(origins)}
+        )
+    record = {
+        "format": "kronos-corpus/1",
+        "patch": PATCH,
+        "stride": PATCH // 2,
+        "vocabulary": known.to_dict(),
+        "images": rows,
+    }
     (folder / kind / "corpus.json").write_text(json.dumps(record))
     return folder / kind
 
@@ -79,7 +99,9 @@ def theirs(folder: Path, *, seconds: float) -> float:
     while time.perf_counter() - started < seconds:
         where = sampler.draw(0, count)
         inside = slice(where.row, where.row + PATCH), slice(where.column, where.column + PATCH)
-        np.stack([arrays[where.image][(int(plane), *inside)] for plane in where.planes[0]])  # three times faster than .oindex
+        np.stack(
+            [arrays[where.image][(int(plane), *inside)] for plane in where.planes[0]]
+        )  # three times faster than .oindex
         count += 1
     return count / (time.perf_counter() - started)
 
@@ -92,10 +114,22 @@ def main() -> None:
     options = parser.parse_args()
     kronos_sc.settings.progress, kronos_sc.settings.verbosity = False, 1
     with tempfile.TemporaryDirectory() as temporary:
-        stores = {kind: write(Path(temporary), images=options.images, side=options.side, kind=kind) for kind in ("zarr", "npy")}
-        sizes = {kind: sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 2**20 for kind, folder in stores.items()}
-        print(f"{options.images} images of {options.side} px × {len(MARKERS)} markers, uint16; {os.cpu_count()} cores; in the file cache")
-        print(f"on disk: zarr {sizes['zarr']:.0f} MiB, npy {sizes['npy']:.0f} MiB; batches of {BATCH} × 3 markers × {PATCH} px, normalised")
+        stores = {
+            kind: write(Path(temporary), images=options.images, side=options.side, kind=kind)
+            for kind in ("zarr", "npy")
+        }
+        sizes = {
+            kind: sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 2**20
+            for kind, folder in stores.items()
+        }
+        print(
+            f"{options.images} images of {options.side} px × {len(MARKERS)} markers, uint16; {os.cpu_count()} cores; "
+            "in the file cache"
+        )
+        print(
+            f"on disk: zarr {sizes['zarr']:.0f} MiB, npy {sizes['npy']:.0f} MiB; batches of {BATCH} × 3 markers × "
+            f"{PATCH} px, normalised"
+        )
         rates = {}
         for kind, folder in stores.items():
             for workers in (0, 1, 2):
@@ -105,7 +139,8 @@ def main() -> None:
         print(f"zarr-python, the same patches, raw, one after the other: {plain:,.0f} samples/s")
         best = max(rates["zarr", workers] for workers in (0, 1, 2))
         print(
-            f"best {best:,.0f}/s: {best / FLOOR:.1f} × the floor of {FLOOR}/s; {rates['zarr', 0] / plain:.1f} × zarr-python with no worker"
+            f"best {best:,.0f}/s: {best / FLOOR:.1f} × the floor of {FLOOR}/s; {rates['zarr', 0] / plain:.1f} × "
+            "zarr-python with no worker"
         )
 
 

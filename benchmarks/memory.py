@@ -42,9 +42,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         path = Path(folder) / "large.zarr"
-        large_store(path, side=options.side, channels=options.channels, cells=options.cells, chunk=options.chunk, every=options.every)
+        large_store(
+            path,
+            side=options.side,
+            channels=options.channels,
+            cells=options.cells,
+            chunk=options.chunk,
+            every=options.every,
+        )
         print(
-            f"store of {options.channels} × {options.side} × {options.side} uint16 written in {time.perf_counter() - start:.0f} s",
+            f"store of {options.channels} × {options.side} × {options.side} uint16 written in "
+            f"{time.perf_counter() - start:.0f} s",
             flush=True,
         )
         subprocess.run([sys.executable, "-c", EMBED, str(path), str(options.store)], check=True)

@@ -2,7 +2,8 @@
 
 1. Cut: for each cell, slice the lazy image and labels of the store around its centroid, write one `.npy` of the pixels of that cell alone.
 2. Embed: a `DataLoader` over the files (no workers, the cores belong to the network), scale and z-score in float64, float32 forward
-   with attention written out (softmax of queries times keys, times values), ordinary `Conv2d`, `Linear` and `GELU`; 16 cells per batch.
+   with attention written out (softmax of queries times keys, times values), ordinary `Conv2d`, `Linear` and `GELU`; 16
+   cells per batch.
 
 Same weights, same windows, same masks: the features must agree.
 """
@@ -67,7 +68,9 @@ class PlainNet(nn.Module):
         tokens = self.conv(pixels.reshape(b * m, 1, h, w))  # b·m, d, r, c
         rows, columns = tokens.shape[2:]
         tokens = tokens.flatten(2).transpose(1, 2).reshape(b, m, rows * columns, -1)
-        tokens = tokens + net.marker_table[ids][:, :, None] + net.position(rows, columns).reshape(1, 1, rows * columns, -1)
+        tokens = (
+            tokens + net.marker_table[ids][:, :, None] + net.position(rows, columns).reshape(1, 1, rows * columns, -1)
+        )
         cls = (net.cls_token + net.pos_embed[:, :1]).expand(b, -1, -1)
         x = torch.cat([cls, net.register_tokens.expand(b, -1, -1), tokens.flatten(1, 2)], dim=1)
         x = net.norm(self.blocks(x))
@@ -91,13 +94,19 @@ class Files(Dataset):
         return torch.from_numpy((z * mask).astype(np.float32))
 
 
-def cut(sdata: sd.SpatialData, cells: np.ndarray, channels: list[str], size: int, folder: Path) -> tuple[list[Path], float]:
+def cut(
+    sdata: sd.SpatialData, cells: np.ndarray, channels: list[str], size: int, folder: Path
+) -> tuple[list[Path], float]:
     """Write one file per cell: its window of each channel, and its mask; return the files and the seconds it took."""
     image, labels = sdata.images["image"], sdata.labels["cells"].data
     pixels = image.data[[list(image.coords["c"].to_numpy()).index(name) for name in channels]]
     height, width = pixels.shape[1:]
-    found = regionprops_table(np.asarray(labels), properties=("label", "centroid"))  # a table of cells has them; not timed
-    centre = {int(label): (y, x) for label, y, x in zip(found["label"], found["centroid-0"], found["centroid-1"], strict=True)}
+    found = regionprops_table(
+        np.asarray(labels), properties=("label", "centroid")
+    )  # a table of cells has them; not timed
+    centre = {
+        int(label): (y, x) for label, y, x in zip(found["label"], found["centroid-0"], found["centroid-1"], strict=True)
+    }
     start = time.perf_counter()
     files = []
     for cell in cells.tolist():

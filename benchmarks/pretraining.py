@@ -23,19 +23,26 @@ PROBES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=300, help="a multiple of 20; the configuration itself runs for 3,000")
+    parser.add_argument(
+        "--steps", type=int, default=300, help="a multiple of 20; the configuration itself runs for 3,000"
+    )
     parser.add_argument("--cells", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     settings.progress = False
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in PROBES}
     print(
-        f"vitti16_cpu, {options.steps} steps of 64 samples, {options.cells} simulated cells of other images; balanced accuracy before → after"
+        f"vitti16_cpu, {options.steps} steps of 64 samples, {options.cells} simulated cells of other images; balanced "
+        "accuracy before → after"
     )
     for seed in range(options.seeds):
         with tempfile.TemporaryDirectory() as folder:
             words = [f"run.folder={Path(folder) / 'run'}", f"run.seed={seed}", f"run.epoch_steps={options.steps // 20}"]
-            words += ["watch.every=10", f"watch.evaluate_every={options.steps}", f"watch.simulated_cells={options.cells}"]
+            words += [
+                "watch.every=10",
+                f"watch.evaluate_every={options.steps}",
+                f"watch.simulated_cells={options.cells}",
+            ]
             words += ["watch.pictures=0", "watch.tensorboard=false", f"checkpoints.every={options.steps}"]
             started = time.perf_counter()
             log = read(train(load("vitti16_cpu", words)))
@@ -52,7 +59,10 @@ def main() -> None:
         )
     for name, pairs in found.items():
         before, after = ([pair[i] for pair in pairs] for i in (0, 1))
-        print(f"{name:<26}{statistics.mean(before):.3f} → {statistics.mean(after):.3f}   least gain {min(a - b for b, a in pairs):+.3f}")
+        print(
+            f"{name:<26}{statistics.mean(before):.3f} → {statistics.mean(after):.3f}   least gain "
+            f"{min(a - b for b, a in pairs):+.3f}"
+        )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,9 @@ def plain(x: np.ndarray, y: np.ndarray, split: Split, trials: int) -> np.ndarray
 
     def judge(trial: optuna.Trial) -> float:
         C = trial.suggest_float("C", 1e-10, 1e5, log=True)
-        models[trial.number] = LogisticRegression(C=C, class_weight="balanced", max_iter=1000).fit(train, y[split.train])
+        models[trial.number] = LogisticRegression(C=C, class_weight="balanced", max_iter=1000).fit(
+            train, y[split.train]
+        )
         return f1_score(y[split.validation], models[trial.number].predict(held), average="macro")
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -62,7 +64,10 @@ def main() -> None:
     (probe,) = _probe.train(Representation("X", x), wanted, split, sizes=[None], search=search, seed=0)
     ours = probe.proba(x[split.test]).argmax(1)
     seconds = time.perf_counter() - start
-    print(f"  kronos_sc: C {probe.C:.3g}, validation macro F1 {probe.trials['macro_f1'].max():.4f}, {seconds:.0f} s", flush=True)
+    print(
+        f"  kronos_sc: C {probe.C:.3g}, validation macro F1 {probe.trials['macro_f1'].max():.4f}, {seconds:.0f} s",
+        flush=True,
+    )
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -70,8 +75,10 @@ def main() -> None:
     reference = time.perf_counter() - start
     scores = [f1_score(y[split.test], predicted, average="macro") for predicted in (ours, theirs)]
     print(
-        f"{given.classes} classes × {given.per_class} × {given.features} features, {given.trials} trials: kronos_sc {seconds:.0f} s, "
-        f"scikit-learn + Optuna {reference:.0f} s, ratio {reference / seconds:.1f}; test macro F1 {scores[0]:.4f} and {scores[1]:.4f}"
+        f"{given.classes} classes × {given.per_class} × {given.features} features, {given.trials} trials: kronos_sc "
+        f"{seconds:.0f} s, "
+        f"scikit-learn + Optuna {reference:.0f} s, ratio {reference / seconds:.1f}; test macro F1 {scores[0]:.4f} and "
+        f"{scores[1]:.4f}"
     )
 
 

@@ -46,10 +46,16 @@ def blocks(image: patches.Raster, units: patches.Units) -> tuple[float, float]:
 def with_and_without_graph(sdata, size: int, rounds: int = 4) -> None:
     """Print what reading costs a unit, from chunks and through a task graph, in turns."""
     image, units = located(sdata, size)
-    lazy = replace(image, data=image.data.map_blocks(np.asarray, dtype=image.data.dtype, meta=np.empty((0, 0, 0), image.data.dtype)))
+    lazy = replace(
+        image,
+        data=image.data.map_blocks(np.asarray, dtype=image.data.dtype, meta=np.empty((0, 0, 0), image.data.dtype)),
+    )
     found = np.array([[blocks(one, units) for one in (image, lazy)] for _ in range(rounds)]).min(axis=0)
     for name, (seconds, busy) in zip(("chunks", "task graph"), found, strict=True):
-        print(f"blocks from {name}: {len(units) / seconds:,.0f} units/s, {1e6 * busy / len(units):.0f} µs of a processor per unit")
+        print(
+            f"blocks from {name}: {len(units) / seconds:,.0f} units/s, {1e6 * busy / len(units):.0f} µs of a processor "
+            "per unit"
+        )
     print(f"ratio {found[1, 0] / found[0, 0]:.1f} in time, {found[1, 1] / found[0, 1]:.1f} in processor time")
 
 
@@ -87,10 +93,16 @@ def main() -> None:
         sdata = tissue_store(Path(folder), cells=options.cells)
         ours(sdata, options.size)  # imports and the file cache
         count, seconds = min((ours(sdata, options.size) for _ in range(3)), key=lambda r: r[1])
-        print(f"kronos_sc: {count} units × {MARKERS} × {options.size} px in {seconds:.2f} s, labels included: {count / seconds:,.0f}/s")
+        print(
+            f"kronos_sc: {count} units × {MARKERS} × {options.size} px in {seconds:.2f} s, labels included: "
+            f"{count / seconds:,.0f}/s"
+        )
         with_and_without_graph(sdata, options.size)
         many, setup, delivery = theirs(sdata, options.size, options.theirs)
-        print(f"spatialdata ImageTilesDataset: set-up {setup:.1f} s, {many} tiles in {delivery:.1f} s: {many / delivery:,.0f}/s")
+        print(
+            f"spatialdata ImageTilesDataset: set-up {setup:.1f} s, {many} tiles in {delivery:.1f} s: "
+            f"{many / delivery:,.0f}/s"
+        )
         print(f"ratio {count / seconds / (many / delivery):,.0f}")
 
 

@@ -1,8 +1,11 @@
-"""Probe, k-NN, retrieval and clusters on two real CODEX images: every encoder at hand beside mean marker; printed as they are.
+"""Probe, k-NN, retrieval and clusters on two real CODEX images: every encoder at hand beside mean marker.
 
-Takes the folder of real images (`KRONOS_SC_TEST_DATA`). `--dinov2` adds DINOv2 ViT-S/14 from a local file of weights, `--model` any other
-encoder by name or folder; the network with random weights is there in any case, as the floor that training has to leave behind.
-`mean_spread` is computed here, apart from the package: it has to agree with the first two columns of `mean_marker_plus`.
+Printed as they are.
+
+Takes the folder of real images (`KRONOS_SC_TEST_DATA`). `--dinov2` adds DINOv2 ViT-S/14 from a local file of weights,
+`--model` any other encoder by name or folder; the network with random weights is there in any case, as the floor that
+training has to leave behind. `mean_spread` is computed here, apart from the package: it has to agree with the first two
+columns of `mean_marker_plus`.
 """
 
 import argparse
@@ -47,13 +50,20 @@ def add_spread(sdata: SpatialData) -> None:
     image = sdata["image"].sel(c=list(ks.get.record(table, key="mean_marker")["panel"]["channel"])).to_numpy()
     ids = table.obs["cell_id"].to_numpy()
     table.obsm["X_mean_spread"] = np.stack(
-        [measure(plane, labels, ids) for plane in image.astype(np.float32) for measure in (ndimage.mean, ndimage.standard_deviation)],
+        [
+            measure(plane, labels, ids)
+            for plane in image.astype(np.float32)
+            for measure in (ndimage.mean, ndimage.standard_deviation)
+        ],
         axis=1,
     )
 
 
 def add_plus(sdata: SpatialData, channels: dict | None) -> None:
-    """Add statistics of each marker, alone and with the shape of the cell beside them; raise an error unless mean and spread agree."""
+    """Add statistics of each marker, alone and with the shape of the cell beside them.
+
+    Raise an error unless mean and spread agree.
+    """
     ks.tl.embed(sdata, model="mean-marker+", channels=channels, features=("marker", "cls"))
     obsm = sdata["table"].obsm
     shape = np.asarray(obsm.pop("X_mean_marker_plus_cls"))
@@ -67,13 +77,19 @@ def add_plus(sdata: SpatialData, channels: dict | None) -> None:
 
 
 def encoders(options: argparse.Namespace) -> dict[str, ks.models.Model]:
-    """Return the models to compare by the name of their row; KRONOS and its kin with the blocks of the released package."""
+    """Return the models to compare by the name of their row.
+
+    KRONOS and its kin with the blocks of the released package.
+    """
     found = {"kronos-untrained": ks.models.load("kronos-untrained", blocks="all")}
     if options.dinov2:
         found["dinov2-s14"] = ks.models.load("dinov2-s14", weights=options.dinov2)
     found |= {Path(name).name: ks.models.load(name) for name in options.model}
     kin = ks.models.KronosModel
-    return {name: ks.models.load(model, blocks="official") if isinstance(model, kin) else model for name, model in found.items()}
+    return {
+        name: ks.models.load(model, blocks="official") if isinstance(model, kin) else model
+        for name, model in found.items()
+    }
 
 
 def compare(table: AnnData, target: str) -> pd.DataFrame:
@@ -121,7 +137,10 @@ def main() -> None:
             key = "".join(c if c.isalnum() or c in "-._" else "_" for c in row)
             ks.tl.embed(sdata, model=model, channels=how["channels"], key_added=key)
             print(f"{row}: {table.n_obs / (time.perf_counter() - start):.3g} cells/s", flush=True)
-        print(f"\n{name}: {table.n_obs:,} cells, {table.obs[how['target']].nunique()} classes, four quadrants, guard band 16 px")
+        print(
+            f"\n{name}: {table.n_obs:,} cells, {table.obs[how['target']].nunique()} classes, four quadrants, guard "
+            "band 16 px"
+        )
         print(compare(table, how["target"]).to_string(), flush=True)
 
 

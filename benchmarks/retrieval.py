@@ -1,8 +1,9 @@
 """Exact search: seconds, memory and answers of `tl.retrieve`'s search beside scikit-learn's brute force and faiss.
 
-Each runs in a process of its own on the same simulated embeddings, clusters whose spread `--spread` sets: the smaller, the closer are
-neighbours compared with their distance from the mean, and the less can be ruled out in bfloat16. Memory is the peak of the process during
-the search beyond what it held before: inputs are not counted. Compilation is not timed; it happens once per installation.
+Each runs in a process of its own on the same simulated embeddings, clusters whose spread `--spread` sets: the smaller,
+the closer are neighbours compared with their distance from the mean, and the less can be ruled out in bfloat16. Memory
+is the peak of the process during the search beyond what it held before: inputs are not counted. Compilation is not
+timed; it happens once per installation.
 """
 
 import argparse
@@ -31,7 +32,9 @@ def simulate(references: int, queries: int, width: int, spread: float) -> tuple[
     return rows[:references], rows[references:]
 
 
-def search(method: str, references: np.ndarray, queries: np.ndarray, k: int, metric: str) -> tuple[np.ndarray, np.ndarray]:
+def search(
+    method: str, references: np.ndarray, queries: np.ndarray, k: int, metric: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Return distance and index."""
     if method in ("ours", "float32"):
         from kronos_sc._methods.neighbours import top_k
@@ -54,7 +57,9 @@ def child(options: argparse.Namespace) -> None:
 
     kronos_sc.settings.progress = False
     references, queries = simulate(options.references, options.queries, options.width, options.spread)
-    search(options.child, references[:2000], queries[:64], options.k, options.metric)  # libraries loaded, loops compiled
+    search(
+        options.child, references[:2000], queries[:64], options.k, options.metric
+    )  # libraries loaded, loops compiled
     if options.child == "ours":
         from kronos_sc._methods.neighbours import top_k
 
@@ -70,7 +75,9 @@ def child(options: argparse.Namespace) -> None:
 
 def measure(method: str, options: argparse.Namespace, folder: str) -> dict[str, float]:
     """Run one method in a process of its own."""
-    sizes = [f"--{name}={getattr(options, name)}" for name in ("references", "queries", "width", "k", "metric", "spread")]
+    sizes = [
+        f"--{name}={getattr(options, name)}" for name in ("references", "queries", "width", "k", "metric", "spread")
+    ]
     command = [sys.executable, __file__, *sizes, f"--child={method}", f"--folder={folder}"]
     return json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines()[-1])
 
@@ -93,7 +100,8 @@ def agreement(folder: Path, method: str, options: argparse.Namespace) -> str:
     own, other = distances(ours[some]), distances(theirs[some])
     further, nearer = (other > own * (1 + 1e-12)).any(axis=1), (other < own * (1 - 1e-12)).any(axis=1)
     return (
-        f"{(ours == theirs).mean():.4%} the same answers; of {len(some)} queries that differ, theirs are further in {further.sum()}, "
+        f"{(ours == theirs).mean():.4%} the same answers; of {len(some)} queries that differ, theirs are further in "
+        f"{further.sum()}, "
         f"nearer in {nearer.sum()}, the same in another order in the rest"
     )
 
@@ -105,7 +113,9 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=384)
     parser.add_argument("--k", type=int, default=5)
     parser.add_argument("--metric", choices=["euclidean", "cosine"], default="euclidean")
-    parser.add_argument("--spread", type=float, default=0.5, help="of a cluster, relative to the distance of their centres")
+    parser.add_argument(
+        "--spread", type=float, default=0.5, help="of a cluster, relative to the distance of their centres"
+    )
     parser.add_argument("--repeat", type=int, default=1, help="runs of each; the fastest counts")
     parser.add_argument("--child", choices=NAMES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
@@ -120,13 +130,19 @@ def main() -> None:
         print("faiss is not installed: pip install faiss-cpu")
     else:
         methods += ["faiss"] if options.metric == "euclidean" else []
-    print(f"{options.queries:,} queries × {options.references:,} references × {options.width} features, k = {options.k}, {options.metric}")
+    print(
+        f"{options.queries:,} queries × {options.references:,} references × {options.width} features, k = {options.k}, "
+        f"{options.metric}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         found = {}
         for method in methods:
-            found[method] = min((measure(method, options, folder) for _ in range(options.repeat)), key=lambda run: run["seconds"])
+            found[method] = min(
+                (measure(method, options, folder) for _ in range(options.repeat)), key=lambda run: run["seconds"]
+            )
             print(
-                f"{NAMES[method]:<20}{found[method]['seconds']:8.2f} s   peak memory beyond the inputs {found[method]['megabytes']:7.0f} MB"
+                f"{NAMES[method]:<20}{found[method]['seconds']:8.2f} s   peak memory beyond the inputs "
+                f"{found[method]['megabytes']:7.0f} MB"
             )
         for method in methods[1:]:
             ratio = found[method]["seconds"] / found["ours"]["seconds"]

@@ -20,7 +20,10 @@ CAPACITY = 1024
 
 
 def block(number: int, width: int, dtype: str) -> np.ndarray:
-    """Return the features of one block: normal, as features of a network after its last norm; of float32, zstd saves some 8 %."""
+    """Return the features of one block: normal, as features of a network after its last norm.
+
+    Of float32, zstd saves some 8 %.
+    """
     return np.random.default_rng(number).standard_normal((CAPACITY, width), dtype=np.float32).astype(dtype)
 
 
@@ -44,14 +47,22 @@ def new_store(path: Path, blocks: int, width: int, dtype: str, order: np.ndarray
     """Return an empty store whose stored rows are those rows of the table."""
     path.mkdir(parents=True)
     rows, names = order.reshape(blocks, CAPACITY).astype(np.int64), np.arange(order.size).astype(str)
-    described = {"key": "kronos", "kinds": {"marker": width}, "dtype": dtype, "edge": np.zeros(order.size, bool), "identity": {}}
+    described = {
+        "key": "kronos",
+        "kinds": {"marker": width},
+        "dtype": dtype,
+        "edge": np.zeros(order.size, bool),
+        "identity": {},
+    }
     return _store.EmbeddingStore.create(path, _store.Spec(**described, rows=rows, names=names))
 
 
 def write(store: _store.EmbeddingStore, blocks: list[np.ndarray], *, threads: int) -> None:
     """Compress, checksum, write and fsync in threads; accept in this one, as `tl.embed` does."""
     stager, pixels = store.stager, np.full(CAPACITY, 100, np.int32)
-    finished = [_store.FeatureBlock(n, store.rows[n], {"marker": values}, pixels, 0.5) for n, values in enumerate(blocks)]
+    finished = [
+        _store.FeatureBlock(n, store.rows[n], {"marker": values}, pixels, 0.5) for n, values in enumerate(blocks)
+    ]
     with ThreadPoolExecutor(threads) as pool:
         for staged in pool.map(stager, finished):
             store.accept(staged)
@@ -60,7 +71,11 @@ def write(store: _store.EmbeddingStore, blocks: list[np.ndarray], *, threads: in
 def read(store: _store.EmbeddingStore, *, parts: int, whole: bool = True) -> float:
     """Read so many chunks of the dask array one after the other, evenly spread; return the MB they hold."""
     lazy = store.features("marker")
-    some = range(lazy.numblocks[0]) if whole else np.unique(np.linspace(0, lazy.numblocks[0] - 1, parts).astype(int)).tolist()
+    some = (
+        range(lazy.numblocks[0])
+        if whole
+        else np.unique(np.linspace(0, lazy.numblocks[0] - 1, parts).astype(int)).tolist()
+    )
     return sum(lazy.blocks[part].compute(scheduler="synchronous").nbytes for part in some) / 1e6
 
 
@@ -81,7 +96,9 @@ def main() -> None:
     parser.add_argument("--markers", type=int, default=18)
     parser.add_argument("--dtype", default="float32", choices=["float32", "float16"])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--parts", type=int, default=4, help="chunks of the dask array read where the table is shuffled")
+    parser.add_argument(
+        "--parts", type=int, default=4, help="chunks of the dask array read where the table is shuffled"
+    )
     options = parser.parse_args()
     kronos_sc.settings.progress, kronos_sc.settings.verbosity = False, 1
     width, count = options.markers * 384, max(1, options.rows // CAPACITY)
@@ -92,7 +109,8 @@ def main() -> None:
         "table shuffled": np.random.default_rng(0).permutation(count * CAPACITY),
     }
     print(
-        f"{count * CAPACITY:,} rows × {width} {options.dtype}, {size:,.0f} MB in {count} blocks; {os.cpu_count()} cores; in the file cache"
+        f"{count * CAPACITY:,} rows × {width} {options.dtype}, {size:,.0f} MB in {count} blocks; {os.cpu_count()} "
+        "cores; in the file cache"
     )
     with tempfile.TemporaryDirectory() as temporary:
         home = Path(temporary)
@@ -104,12 +122,17 @@ def main() -> None:
 
             def fresh(threads: int = threads) -> None:
                 shutil.rmtree(home / "written", ignore_errors=True)
-                write(new_store(home / "written", count, width, options.dtype, orders["table in stored order"]), blocks, threads=threads)
+                write(
+                    new_store(home / "written", count, width, options.dtype, orders["table in stored order"]),
+                    blocks,
+                    threads=threads,
+                )
 
             wall, cpu = rate(size, fresh, **again)
             share = wall / floors["np.save and fsync"]
             print(
-                f"write, store, {threads} thread(s): {wall:,.0f} MB/s ({share:.2f} × np.save and fsync; {cpu:,.0f} MB per processor second)"
+                f"write, store, {threads} thread(s): {wall:,.0f} MB/s ({share:.2f} × np.save and fsync; {cpu:,.0f} MB "
+                "per processor second)"
             )
         stored = sum(f.stat().st_size for f in (home / "written").rglob("*") if f.is_file()) / 1e6
         print(f"on disk: {stored:,.0f} MB, {stored / size:.3f} of the bytes")
@@ -127,7 +150,10 @@ def main() -> None:
             found = rate(megabytes, lambda store=store, most=most: read(store, **most), **again)[0]
             print(f"read, {name}, through the dask array: {found:,.0f} MB/s ({found / floor:.2f} × np.load)")
             shutil.rmtree(path)
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB, of which the blocks are {size / 1074:.2f}")
+    print(
+        f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB, of which the blocks are "
+        f"{size / 1074:.2f}"
+    )
 
 
 if __name__ == "__main__":

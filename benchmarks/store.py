@@ -28,7 +28,9 @@ def tissue_store(folder: Path, *, cells: int) -> sd.SpatialData:
     rows = np.random.default_rng(0).permutation(sdata.tables["table"].n_obs)[:cells]
     sdata.tables["table"] = sdata.tables["table"][rows].copy()
     labels = np.asarray(sdata.labels["cells"].data)
-    kept = np.where(np.isin(labels, sdata.tables["table"].obs["cell_id"]), labels, 0)  # spatialdata insists on a row for every label
+    kept = np.where(
+        np.isin(labels, sdata.tables["table"].obs["cell_id"]), labels, 0
+    )  # spatialdata insists on a row for every label
     sdata.labels["cells"] = Labels2DModel.parse(da.from_array(kept, chunks=512), dims=("y", "x"))
     sdata.write(folder / "tissue.zarr")
     return sd.read_zarr(folder / "tissue.zarr")
@@ -45,7 +47,9 @@ def large_store(path: Path, *, side: int, channels: int, cells: int, chunk: int 
             return np.zeros((1, y1 - y0, x1 - x0), np.uint16)
         return np.roll(texture, c0)[None, : y1 - y0, : x1 - x0]
 
-    image = da.map_blocks(pixels, chunks=((1,) * channels, *[da.core.normalize_chunks(chunk, (side,))[0]] * 2), dtype=np.uint16)
+    image = da.map_blocks(
+        pixels, chunks=((1,) * channels, *[da.core.normalize_chunks(chunk, (side,))[0]] * 2), dtype=np.uint16
+    )
     per_axis = -(-side // chunk)
     homes = [(i, j) for i in range(0, per_axis, every) for j in range(0, per_axis, every)]
     home = np.asarray(homes)[rng.integers(0, len(homes), cells)]
@@ -63,7 +67,9 @@ def large_store(path: Path, *, side: int, channels: int, cells: int, chunk: int 
     plane = da.map_blocks(labels, chunks=image.chunks[1:], dtype=np.uint32)
     ids = _present(plane)
     ids = ids[ids > 0]
-    obs = pd.DataFrame({"region": pd.Categorical(["cells"] * len(ids)), "cell_id": ids.astype(np.int64)}, index=ids.astype(str))
+    obs = pd.DataFrame(
+        {"region": pd.Categorical(["cells"] * len(ids)), "cell_id": ids.astype(np.int64)}, index=ids.astype(str)
+    )
     table = TableModel.parse(AnnData(obs=obs), region="cells", region_key="region", instance_key="cell_id")
     names = [str(c) for c in _names(channels)]
     sdata = sd.SpatialData(

@@ -25,16 +25,24 @@ MARKERS = (4, 140, 200)
 
 
 class Reference:
-    """One crop at a time through the network, every intermediate in memory, no sharding; the same losses and the same update."""
+    """One crop at a time through the network, every intermediate in memory, no sharding.
+
+    The same losses and the same update.
+    """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.student, self.teacher = Network(config), Network(config).requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(parameter_groups(self.student, config), betas=config.optim.betas, eps=1e-8, foreach=False)
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(self.student, config), betas=config.optim.betas, eps=1e-8, foreach=False
+        )
         self.centers = {name: torch.zeros(config.head.prototypes) for name in ("dino", "ibot")}
 
     def encode(self, network: Network, pixels_mhw, ids_m, *, hidden_p=None, runs=None) -> torch.Tensor:
-        """Return the normed sequence (t, d) of one crop; `runs[block][branch]` is 0 where the branch is dropped, else its factor."""
+        """Return the normed sequence (t, d) of one crop.
+
+        `runs[block][branch]` is 0 where the branch is dropped, else its factor.
+        """
         net = network.backbone
         x, _ = net.embed(pixels_mhw[None], ids_m[None], None if hidden_p is None else hidden_p[None])
         for index in net.running:
@@ -62,31 +70,51 @@ class Reference:
         def runs(group: int, views: int, number: int) -> list[list[float]] | None:
             if drop is None:
                 return None
-            every = [[drop.kept(i, branch, group, views) for branch in range(BRANCHES)] for i in range(self.config.model.depth)]
-            return [[1.0 if k is None else k.scale * bool((k.rows == number).any()) for k in branches] for branches in every]
+            every = [
+                [drop.kept(i, branch, group, views) for branch in range(BRANCHES)]
+                for i in range(self.config.model.depth)
+            ]
+            return [
+                [1.0 if k is None else k.scale * bool((k.rows == number).any()) for k in branches] for branches in every
+            ]
 
         with torch.no_grad():
             rows = [self.encode(self.teacher, large.pixels[n], large.marker_ids[n]) for n in range(2 * b)]
             self.teacher_dino = self.teacher.dino_head(torch.stack([x[0] for x in rows]))
-            self.teacher_ibot = self.teacher.dino_head(torch.cat([x[before:][seen] for x, seen in zip(rows, tokens_seen, strict=True)]))
+            self.teacher_ibot = self.teacher.dino_head(
+                torch.cat([x[before:][seen] for x, seen in zip(rows, tokens_seen, strict=True)])
+            )
         targets = torch.softmax((self.teacher_dino - self.centers["dino"]) / temperature, -1)
         token_targets = torch.softmax((self.teacher_ibot - self.centers["ibot"]) / temperature, -1)
         cls, tokens, local = [], [], []
         for n in range(2 * b):
-            x = self.encode(self.student, large.pixels[n], large.marker_ids[n], hidden_p=hidden.mask[n], runs=runs(0, GLOBAL_VIEWS, n))
+            x = self.encode(
+                self.student,
+                large.pixels[n],
+                large.marker_ids[n],
+                hidden_p=hidden.mask[n],
+                runs=runs(0, GLOBAL_VIEWS, n),
+            )
             cls.append(x[0])
             tokens.append(x[before:][tokens_seen[n]])
         if small is not None:
             every = range(len(small.pixels))
-            local = [self.encode(self.student, small.pixels[n], small.marker_ids[n], runs=runs(1, small.views, n))[0] for n in every]
+            local = [
+                self.encode(self.student, small.pixels[n], small.marker_ids[n], runs=runs(1, small.views, n))[0]
+                for n in every
+            ]
         scores = F.log_softmax(self.student.dino_head(torch.stack(cls + local)) / loss.student_temperature, -1)
         pairs, share = {"dino_global": 0.0, "dino_local": 0.0}, 1 / (b * (2 * self.config.views.local_count + 2))
         for n in range(2 * b):
             pairs["dino_global"] = pairs["dino_global"] - share * (targets[(n + b) % (2 * b)] * scores[n]).sum()
         for n in range(len(local)):
             for view in range(GLOBAL_VIEWS):
-                pairs["dino_local"] = pairs["dino_local"] - share * (targets[view * b + n % b] * scores[2 * b + n]).sum()
-        each = -(token_targets * F.log_softmax(self.student.dino_head(torch.cat(tokens)) / loss.student_temperature, -1)).sum(-1)
+                pairs["dino_local"] = (
+                    pairs["dino_local"] - share * (targets[view * b + n % b] * scores[2 * b + n]).sum()
+                )
+        each = -(
+            token_targets * F.log_softmax(self.student.dino_head(torch.cat(tokens)) / loss.student_temperature, -1)
+        ).sum(-1)
         ibot = sum(part.mean() / (2 * b) for part in each.split([len(t) for t in tokens]) if len(part))
         spread = 0.0
         for view in torch.stack(cls).chunk(GLOBAL_VIEWS):
@@ -126,7 +154,9 @@ class Fixed:
         self.index = torch.arange(rank * share, (rank + 1) * share)
         size, markers = config.data.patch, len(MARKERS)
         rng = np.random.default_rng(0)
-        self.pixels = torch.from_numpy(rng.normal(size=(config.optim.batch, 1, markers, size, size)).astype(np.float32))[self.index]
+        self.pixels = torch.from_numpy(
+            rng.normal(size=(config.optim.batch, 1, markers, size, size)).astype(np.float32)
+        )[self.index]
         self.ids = torch.tensor(MARKERS).expand(share, 1, markers)
         self.step = 0
 
@@ -157,13 +187,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="timed steps of each, in turn")
     options = parser.parse_args()
     print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads; vits16, 2 views of 64 px + 8 of 32 px, 3 markers, batch {options.batch}"
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads; vits16, 2 views of 64 px + 8 of 32 px, 3 "
+        f"markers, batch {options.batch}"
     )
     for precision in ("float32", "bfloat16"):
         config = settings(options.batch, precision)
         with parallel.processes(config) as procs, tempfile.TemporaryDirectory() as folder:
             config = replace(config, run=replace(config.run, folder=folder))
-            trainer, reference, stop = Trainer(config, procs, None), Reference(settings(options.batch, "float32")), NeverStop()
+            trainer, reference, stop = (
+                Trainer(config, procs, None),
+                Reference(settings(options.batch, "float32")),
+                NeverStop(),
+            )
             values, reader = schedules(config), Fixed(config)
             times: dict[str, list[float]] = {"ours": [], "reference": []}
             for step in range(options.steps + 1):
@@ -179,7 +214,8 @@ def main() -> None:
                     print(f"{precision}: loss of the first step {ours:.5f}, reference (float32) {theirs:.5f}")
             ours, theirs = (statistics.median(times[name][1:]) for name in ("ours", "reference"))
             print(
-                f"{precision}: {ours:.2f} s a step, reference {theirs:.2f} s, ratio {theirs / ours:.2f}; {options.batch / ours:.1f} samples/s"
+                f"{precision}: {ours:.2f} s a step, reference {theirs:.2f} s, ratio {theirs / ours:.2f}; "
+                f"{options.batch / ours:.1f} samples/s"
             )
 
 

@@ -8,9 +8,12 @@ from importlib.metadata import version as installed
 from pathlib import Path
 
 HERE = Path(__file__).parent
-os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # notebooks show their figures, whatever the shell says
+os.environ["MPLBACKEND"] = (
+    "module://matplotlib_inline.backend_inline"  # notebooks show their figures, whatever the shell says
+)
 
-# Notebooks live beside the code; Sphinx reads what is below its own folder. The tests leave executed ones where this variable says.
+# Notebooks live beside the code; Sphinx reads what is below its own folder. The tests leave executed ones where this
+# variable says.
 _notebooks = Path(os.environ.get("KRONOS_SC_EXECUTED", HERE.parent / "notebooks"))
 for _notebook in sorted(_notebooks.glob("*.ipynb")):
     shutil.copy(_notebook, HERE / "tutorials" / _notebook.name)

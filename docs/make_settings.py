@@ -1,4 +1,7 @@
-"""Write reference/pretrain-settings.md from the dataclasses of the trainer: `python docs/make_settings.py`. A test compares the two."""
+"""Write reference/pretrain-settings.md from the dataclasses of the trainer: `python docs/make_settings.py`.
+
+A test compares the two.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,9 @@ def settings() -> dict[str, object]:
     def walk(section: object, prefix: str) -> None:
         for field in fields(section):
             value = getattr(section, field.name)
-            walk(value, f"{prefix}{field.name}.") if is_dataclass(value) else found.__setitem__(prefix + field.name, value)
+            walk(value, f"{prefix}{field.name}.") if is_dataclass(value) else found.__setitem__(
+                prefix + field.name, value
+            )
 
     walk(Config(), "")
     return found
@@ -55,7 +60,10 @@ def _section(section: object, name: str) -> str:
     if type(section) is Model:  # most of its fields are those of the model, and described there
         rest = inspect.getdoc(ViTConfig).partition("\n\nParameters\n----------\n")[2] + "\n" + rest
     rows = [
-        row for keys, text in _described(rest) for row in _rows(section, name, keys, text) if not is_dataclass(getattr(section, keys[0]))
+        row
+        for keys, text in _described(rest)
+        for row in _rows(section, name, keys, text)
+        if not is_dataclass(getattr(section, keys[0]))
     ]
     table = "| setting | default | allowed | |\n|---|---|---|---|\n" + "".join(rows)
     nested = "".join(
@@ -85,9 +93,7 @@ def _rows(section: object, name: str, keys: list[str], text: str) -> list[str]:
 def _value(value: object) -> str:
     if isinstance(value, tuple):
         return f"`[{', '.join(f'{item:.4g}' for item in value)}]`"
-    return (
-        f"`{str(value).lower() if isinstance(value, bool) else repr(value) if not isinstance(value, str) else chr(34) + value + chr(34)}`"
-    )
+    return f"`{str(value).lower() if isinstance(value, bool) else repr(value) if not isinstance(value, str) else chr(34) + value + chr(34)}`"
 
 
 def _allowed(key: str, default: object) -> str:

@@ -16,17 +16,24 @@ CHANNELS = ("DAPI", "CD3", "CD8", "CD20", "CYTOKERATIN")
 
 
 def pytest_configure() -> None:
-    """The folder of real images by its whole name, because manifests and commands read it from elsewhere; no time limits; an ear for Ctrl-C."""
+    """The folder of real images by its whole name, because manifests and commands read it from elsewhere.
+
+    No time limits; an ear for Ctrl-C.
+    """
     if folder := os.environ.get("KRONOS_SC_TEST_DATA"):
         os.environ["KRONOS_SC_TEST_DATA"] = str(Path(folder).resolve())
-    # One thread, here and in processes started from here: tests are small, and several compare bytes of runs with different numbers of
-    # threads, which without AVX-512 differ in their last digits.
+    # One thread, here and in processes started from here: tests are small, and several compare bytes of runs with
+    # different numbers of threads, which without AVX-512 differ in their last digits.
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     # hypothesis fails an example that takes 200 ms, which says how busy the machine is
-    hypothesis.settings.register_profile("any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+    hypothesis.settings.register_profile(
+        "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
     hypothesis.settings.load_profile("any machine")
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what runs in the background deaf to Ctrl-C, which tests send
+    if (
+        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):  # a shell starts what runs in the background deaf to Ctrl-C, which tests send
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -176,7 +183,8 @@ def state() -> Callable[[Any], dict[str, Any]]:
             kept["obsm"] = {key: np.array(value) for key, value in table.obsm.items()}
             tables[name] = kept
         elements = {
-            kind: {k: id(v) for k, v in getattr(sdata, kind).items()} for kind in ("images", "labels", "shapes", "points", "tables")
+            kind: {k: id(v) for k, v in getattr(sdata, kind).items()}
+            for kind in ("images", "labels", "shapes", "points", "tables")
         }
         return {"elements": elements, "tables": tables, "attrs": dict(sdata.attrs)}
 

@@ -1,4 +1,7 @@
-"""`python -m kronos_pretrain CONFIG.toml a.b=c …`, or one of the commands beside it; torchrun starts the same line many times."""
+"""`python -m kronos_pretrain CONFIG.toml a.b=c …`, or one of the commands beside it.
+
+Torchrun starts the same line many times.
+"""
 
 from __future__ import annotations
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from kronos_sc.models.nets.layers import Attention, Block, LayerScale
 
 BRANCHES = 2  # attention and MLP
-# On processors, torch's fused attention is slow in the backward pass of short sequences (measured for 20 to 125 tokens, with gradients: 1.0 to 3.5
-# times the time of three plain operations in float32, 2.3 to 5 times in bfloat16); beyond some hundred tokens it is the faster one.
+# On processors, torch's fused attention is slow in the backward pass of short sequences (measured for 20 to 125 tokens,
+# with gradients: 1.0 to 3.5 times the time of three plain operations in float32, 2.3 to 5 times in bfloat16); beyond
+# some hundred tokens it is the faster one.
 SHORT = 256
 
 
@@ -44,8 +45,9 @@ class Kept(NamedTuple):
 class DropPath:
     """Dropped paths of one step: each branch of each block skips the same number of crops, others every time (Huang et al. 2016).
 
-    The crops are drawn from all crops of the step over all processes, by their numbers: the same ones are dropped however the batch is
-    spread. Skipped crops are left out of the computation, as DINOv2 does, and not multiplied by zero.
+    The crops are drawn from all crops of the step over all processes, by their numbers: the same ones are dropped
+    however the batch is spread. Skipped crops are left out of the computation, as DINOv2 does, and not multiplied by
+    zero.
 
     Parameters
     ----------
@@ -61,7 +63,9 @@ class DropPath:
         Where the network runs.
     """
 
-    def __init__(self, rate: float, *, seed: int, step: int, index: torch.Tensor, batch: int, device: torch.device) -> None:
+    def __init__(
+        self, rate: float, *, seed: int, step: int, index: torch.Tensor, batch: int, device: torch.device
+    ) -> None:
         self.rate, self.seed, self.step, self.batch = rate, seed, step, batch
         self.index, self.device = index.cpu(), device
 
@@ -98,10 +102,14 @@ class TrainedBlock(nn.Module):
         self.norm2, self.mlp, self.ls2 = block.norm2, block.mlp, block.ls2
         self.recompute = recompute
 
-    def forward(self, xs: Sequence[torch.Tensor], kept: Sequence[tuple[Kept | None, Kept | None]]) -> list[torch.Tensor]:
+    def forward(
+        self, xs: Sequence[torch.Tensor], kept: Sequence[tuple[Kept | None, Kept | None]]
+    ) -> list[torch.Tensor]:
         """Run attention and MLP on each tensor (n, t, d), both on the crops that are kept."""
         if self.recompute and torch.is_grad_enabled():
-            return [checkpoint(self._run, x, *branches, use_reentrant=False) for x, branches in zip(xs, kept, strict=True)]
+            return [
+                checkpoint(self._run, x, *branches, use_reentrant=False) for x, branches in zip(xs, kept, strict=True)
+            ]
         return [self._run(x, *branches) for x, branches in zip(xs, kept, strict=True)]
 
     def _run(self, x_ntd: torch.Tensor, first: Kept | None, second: Kept | None) -> torch.Tensor:
@@ -118,7 +126,9 @@ def _attend(attn: Attention, x_ntd: torch.Tensor) -> torch.Tensor:
     return attn.proj((weights @ v).transpose(1, 2).flatten(2))
 
 
-def _add(x_ntd: torch.Tensor, branch: Callable[[torch.Tensor], torch.Tensor], gain: LayerScale, kept: Kept | None) -> torch.Tensor:
+def _add(
+    x_ntd: torch.Tensor, branch: Callable[[torch.Tensor], torch.Tensor], gain: LayerScale, kept: Kept | None
+) -> torch.Tensor:
     """Return x + γ · branch(x), with the branch computed for the kept crops alone."""
     if kept is None:
         return gain(x_ntd, branch(x_ntd))
@@ -127,8 +137,20 @@ def _add(x_ntd: torch.Tensor, branch: Callable[[torch.Tensor], torch.Tensor], ga
 
 
 def make(config: Model, *, seed: int, recompute: bool = False) -> KronosViT:
-    """Return the model with fresh weights and trainable blocks; the same seed gives the same weights on every process."""
-    shape = ViTConfig(config.dim, config.depth, config.heads, config.chunks, config.patch, config.grid, config.registers, config.mlp_ratio)
+    """Return the model with fresh weights and trainable blocks.
+
+    The same seed gives the same weights on every process.
+    """
+    shape = ViTConfig(
+        config.dim,
+        config.depth,
+        config.heads,
+        config.chunks,
+        config.patch,
+        config.grid,
+        config.registers,
+        config.mlp_ratio,
+    )
     with torch.random.fork_rng(devices=[]):
         net = KronosViT(shape, blocks="all")
     net.reset(torch.Generator().manual_seed(int(generator(seed, RngStream.WEIGHTS).integers(2**62))))
@@ -161,7 +183,8 @@ def encode(
     xs = [net.embed(c.pixels, c.marker_ids, mask_np if group == 0 else None)[0] for group, c in enumerate(crops)]
     for index in net.running:
         kept = [
-            tuple(drop.kept(index, branch, group, c.views) if drop else None for branch in range(BRANCHES)) for group, c in enumerate(crops)
+            tuple(drop.kept(index, branch, group, c.views) if drop else None for branch in range(BRANCHES))
+            for group, c in enumerate(crops)
         ]
         xs = net.block(index)(xs, kept)
     return xs

@@ -21,7 +21,7 @@ class RngStream(IntEnum):
 def generator(seed: int, stream: RngStream, *, step: int = 0, index: int = 0) -> np.random.Generator:
     """Return the generator of one place: the same arguments give the same numbers on any process, worker or machine.
 
-    Philox is counter-based: step and index go into the upper words of the counter, which the numbers drawn here never reach, so nothing
-    has to be skipped or stored to start in the middle of a run.
+    Philox is counter-based: step and index go into the upper words of the counter, which the numbers drawn here never
+    reach, so nothing has to be skipped or stored to start in the middle of a run.
     """
     return np.random.Generator(np.random.Philox(key=[seed, int(stream)], counter=[0, 0, index, step]))

@@ -53,15 +53,23 @@ def require(run: Path, step: int | None) -> int:
     """Return the step asked for, or the last one; an error names what there is."""
     there = steps(run)
     if not there:
-        msg = f"{run} holds no complete checkpoint. Give the folder of a run (run.folder of its configuration) that has written one."
+        msg = (
+            f"{run} holds no complete checkpoint. Give the folder of a run (run.folder of its configuration) that has "
+            "written one."
+        )
         raise FileNotFoundError(msg)
     if step is not None and step not in there:
-        msg = f"{run} holds no checkpoint of step {step}; there are: {', '.join(map(str, there))}. Choose one of these, or leave the step out for the last."
+        msg = (
+            f"{run} holds no checkpoint of step {step}; there are: {', '.join(map(str, there))}. Choose one of these, "
+            "or leave the step out for the last."
+        )
         raise FileNotFoundError(msg)
     return there[-1] if step is None else step
 
 
-def save(run: Path, step: int, tensors: dict[str, torch.Tensor], facts: dict[str, Any], *, keep: int, procs: Processes) -> Path:
+def save(
+    run: Path, step: int, tensors: dict[str, torch.Tensor], facts: dict[str, Any], *, keep: int, procs: Processes
+) -> Path:
     """Write a checkpoint from all processes, put it in place, then remove the oldest ones.
 
     Parameters
@@ -91,9 +99,15 @@ def save(run: Path, step: int, tensors: dict[str, torch.Tensor], facts: dict[str
     try:
         dcp.save(tensors, storage_writer=HuggingFaceStorageWriter(str(work), save_distributed=True))
         # after everyone's tensors: a folder without it is not complete
-        failure = _finish(work, target, {"format": FORMAT, "step": step, "world": procs.world, **facts}) if procs.first else ""
+        failure = (
+            _finish(work, target, {"format": FORMAT, "step": step, "world": procs.world, **facts})
+            if procs.first
+            else ""
+        )
     except CheckpointException as error:
-        failure = "; ".join(f"process {rank}: {_first_line(cause)}" for rank, (cause, _) in sorted(error.failures.items()))
+        failure = "; ".join(
+            f"process {rank}: {_first_line(cause)}" for rank, (cause, _) in sorted(error.failures.items())
+        )
     _raise_together(failure, work, target, procs)
     if procs.first:
         for old in steps(run)[:-keep]:
@@ -148,7 +162,8 @@ def _raise_together(failure: str, work: Path, target: Path, procs: Processes) ->
     last = newest(target.parents[1])
     kept = f"The checkpoint of step {last} is intact" if last is not None else "There is no earlier checkpoint"
     msg = (
-        f"The checkpoint {target} could not be written ({failure or 'another process failed; see its message'}). {kept}; "
+        f"The checkpoint {target} could not be written ({failure or 'another process failed; see its message'}). "
+        f"{kept}; "
         "make room on the disk (checkpoints.keep says how many stay) and run the same command again to go on from it."
     )
     raise OSError(msg)
@@ -166,7 +181,10 @@ def read_facts(run: Path, step: int) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise _damaged(run, step, error) from error
     if facts.get("format") != FORMAT:
-        msg = f"{path} says format {facts.get('format')!r}, not {FORMAT!r}. It was written by another version: use that one, or start a new run.folder."
+        msg = (
+            f"{path} says format {facts.get('format')!r}, not {FORMAT!r}. It was written by another version: use that "
+            "one, or start a new run.folder."
+        )
         raise ValueError(msg)
     return dict(facts)
 
@@ -208,11 +226,14 @@ def _fits(held: dict[str, Any], name: str, tensor: torch.Tensor) -> bool:
 
 def _damaged(run: Path, step: int, error: Exception) -> OSError:
     causes = (
-        [_first_line(cause) for cause, _ in error.failures.values()] if isinstance(error, CheckpointException) else [_first_line(error)]
+        [_first_line(cause) for cause, _ in error.failures.values()]
+        if isinstance(error, CheckpointException)
+        else [_first_line(error)]
     )
     earlier = [str(s) for s in steps(run) if s != step]
     msg = (
         f"The checkpoint {place(run, step)} cannot be read ({listed(dict.fromkeys(causes), most=2)}). "
-        f"Other checkpoints of this run: {', '.join(earlier) or 'none'}. Move the damaged one away to go on from the last of these."
+        f"Other checkpoints of this run: {', '.join(earlier) or 'none'}. Move the damaged one away to go on from the "
+        "last of these."
     )
     return OSError(msg)

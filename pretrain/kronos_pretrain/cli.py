@@ -54,9 +54,16 @@ def _channels(words: list[str]) -> dict[str, str | None] | None:
 
 @app.command()
 def train(
-    config: Annotated[str, typer.Argument(help="TOML file, or the name of one that comes with the package: debug, vitti16_cpu, vits16 …")],
-    settings: Annotated[list[str] | None, typer.Argument(help="Settings as section.key=value.", show_default=False)] = None,
-    override: Annotated[bool, typer.Option("--override", help="Resume although settings changed that decide what is computed.")] = False,  # noqa: FBT002
+    config: Annotated[
+        str,
+        typer.Argument(help="TOML file, or the name of one that comes with the package: debug, vitti16_cpu, vits16 …"),
+    ],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="Settings as section.key=value.", show_default=False)
+    ] = None,
+    override: Annotated[  # noqa: FBT002
+        bool, typer.Option("--override", help="Resume although settings changed that decide what is computed.")
+    ] = False,
 ) -> None:
     """Train, or go on with a run that was stopped."""
     from kronos_pretrain.config import load
@@ -70,8 +77,12 @@ def train(
 def build(
     manifest: Annotated[Path, typer.Argument(help="TOML file that lists images.")],
     out: Annotated[Path, typer.Argument(help="Folder to write; finished images in it are kept.")],
-    workers: Annotated[int | None, typer.Option(help="Images read at a time; one per core by default, at most four.")] = None,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Build all images anew, also those that are finished.")] = False,  # noqa: FBT002
+    workers: Annotated[
+        int | None, typer.Option(help="Images read at a time; one per core by default, at most four.")
+    ] = None,
+    rebuild: Annotated[  # noqa: FBT002
+        bool, typer.Option("--rebuild", help="Build all images anew, also those that are finished.")
+    ] = False,
 ) -> None:
     """Build a corpus from the images of a manifest."""
     from kronos_pretrain.corpus import build as run
@@ -88,13 +99,18 @@ def labelled(
     size: Annotated[int, typer.Option(help="Edge of the window around a cell in pixels, a multiple of 16.")] = 64,
     per_class: Annotated[int, typer.Option(help="Most cells per class to train and to test on.")] = 500,
     channel: Annotated[
-        list[str] | None, typer.Option(help="NAME=MARKER says what a channel is, NAME= drops it; may be repeated.", show_default=False)
+        list[str] | None,
+        typer.Option(help="NAME=MARKER says what a channel is, NAME= drops it; may be repeated.", show_default=False),
     ] = None,
     image: Annotated[str | None, typer.Option(help="Key of the image, where there are several.")] = None,
     labels: Annotated[str | None, typer.Option(help="Key of the labels or shapes, where there are several.")] = None,
     table: Annotated[str | None, typer.Option(help="Key of the table, where there are several.")] = None,
-    split: Annotated[str | None, typer.Option(help='Column of obs that says "train" or "test"; left and right halves without.')] = None,
-    max_value: Annotated[float | None, typer.Option(help="Raw value that becomes 1; full scale of 8 and 16 bits, 1 of floats.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help='Column of obs that says "train" or "test"; left and right halves without.')
+    ] = None,
+    max_value: Annotated[
+        float | None, typer.Option(help="Raw value that becomes 1; full scale of 8 and 16 bits, 1 of floats.")
+    ] = None,
     overwrite: Overwrite = False,  # noqa: FBT002 - an option of the shell
 ) -> None:
     """Cut labelled patches, by which training can be watched."""
@@ -106,7 +122,9 @@ def labelled(
             raise FileExistsError(msg)
         keys = {"image_key": image, "region_key": labels, "table_key": table}
         cells = {"target": target, "split": split, "n_per_class": per_class}
-        made = from_spatialdata(store, size=size, channels=_channels(channel or []), max_value=max_value, **cells, **keys)
+        made = from_spatialdata(
+            store, size=size, channels=_channels(channel or []), max_value=max_value, **cells, **keys
+        )
         made.save(out)
         _say(f"{out}: {made}")
 
@@ -114,7 +132,10 @@ def labelled(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of the run.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write: model/ (safetensors) and official/ (the layout of the released KRONOS).")],
+    out: Annotated[
+        Path,
+        typer.Argument(help="Folder to write: model/ (safetensors) and official/ (the layout of the released KRONOS)."),
+    ],
     step: Step = None,
     name: Annotated[str | None, typer.Option(help="Name of the model; that of the run's folder if left out.")] = None,
     overwrite: Overwrite = False,  # noqa: FBT002 - an option of the shell

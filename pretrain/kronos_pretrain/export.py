@@ -45,9 +45,10 @@ def export(
 ) -> None:
     """Write a teacher for use by `kronos_sc.models.load`, whole or not at all.
 
-    `folder/model` holds `model.safetensors` and `config.json` (backbone, vocabulary with statistics, card). `folder/official` holds the
-    layout of the released checkpoint: `kronos_<type>_model.pt` (a dict of tensors under `teacher`, heads included), `config.json` and
-    `marker_metadata.csv`; load it with `blocks="all"`, since official checkpoints run fewer blocks by default.
+    `folder/model` holds `model.safetensors` and `config.json` (backbone, vocabulary with statistics, card).
+    `folder/official` holds the layout of the released checkpoint: `kronos_<type>_model.pt` (a dict of tensors under
+    `teacher`, heads included), `config.json` and `marker_metadata.csv`; load it with `blocks="all"`, since official
+    checkpoints run fewer blocks by default.
 
     Parameters
     ----------
@@ -88,7 +89,10 @@ def export(
         swap(work, target, aside=room / "old")
     finally:
         shutil.rmtree(room, ignore_errors=True)
-    info(f"exported {card.name!r} after {step:,} steps to {target}: load it with kronos_sc.models.load({str(target / OWN)!r})")
+    info(
+        f"exported {card.name!r} after {step:,} steps to {target}: load it with "
+        f"kronos_sc.models.load({str(target / OWN)!r})"
+    )
 
 
 def _net(state: Mapping[str, torch.Tensor], shape: ViTConfig) -> KronosViT:
@@ -105,7 +109,8 @@ def _net(state: Mapping[str, torch.Tensor], shape: ViTConfig) -> KronosViT:
     ]
     if missing or extra or shapes:
         msg = (
-            f"The teacher's backbone does not fit the settings: missing {listed(missing, most=3)}; unexpected {listed(extra, most=3)}; "
+            f"The teacher's backbone does not fit the settings: missing {listed(missing, most=3)}; unexpected "
+            f"{listed(extra, most=3)}; "
             f"other shape: {listed(shapes, most=3)}. Export with the settings of the run that wrote the checkpoint."
         )
         raise ValueError(msg)
@@ -147,14 +152,18 @@ def _write_official(state: Mapping[str, torch.Tensor], shape: ViTConfig, vocabul
     table = vocabulary.to_frame()
     plain = table.drop(columns="role")
     told = Vocabulary.from_frame(plain, name=vocabulary.name).to_frame()["role"].equals(table["role"])
-    (plain if told else table).to_csv(folder / "marker_metadata.csv", index=False)  # roles only where ids and names do not tell them
+    (plain if told else table).to_csv(
+        folder / "marker_metadata.csv", index=False
+    )  # roles only where ids and names do not tell them
 
 
 def _require_complete(vocabulary: Vocabulary) -> None:
     if lacking := [marker.name for marker in vocabulary if marker.id is None or not marker.has_statistics]:
         msg = (
-            f"The vocabulary {vocabulary.name!r} has {len(lacking)} of {len(vocabulary)} markers without id, mean or standard deviation "
-            f"({listed(lacking, most=5)}); a model cannot normalise them. Export with the vocabulary of the corpus it was trained on."
+            f"The vocabulary {vocabulary.name!r} has {len(lacking)} of {len(vocabulary)} markers without id, mean or "
+            "standard deviation "
+            f"({listed(lacking, most=5)}); a model cannot normalise them. Export with the vocabulary of the corpus it "
+            "was trained on."
         )
         raise ValueError(msg)
 
@@ -168,5 +177,8 @@ def require_replaceable(target: Path, *, overwrite: bool) -> None:
         raise FileExistsError(msg)
     files = sorted(path.name for path in target.iterdir()) if target.is_dir() else []
     if files != [OWN, OFFICIAL] or not (target / OWN / "model.safetensors").is_file():
-        msg = f"{target} holds something else than an export ({listed(files, most=4)}) and is not replaced. Choose another folder."
+        msg = (
+            f"{target} holds something else than an export ({listed(files, most=4)}) and is not replaced. Choose "
+            "another folder."
+        )
         raise FileExistsError(msg)

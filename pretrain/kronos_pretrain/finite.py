@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 SHARED = ("koleo", "total")  # terms that a fault of one process reaches on all of them
 
 FIX = (
-    "The weights are still those of the step before, and the last checkpoint is intact. Look at optim/grad_norm and collapse/* in "
-    "metrics.jsonl; try a lower optim.lr, a longer optim.warmup_epochs, run.precision=bfloat16, or look at the images of this step"
+    "The weights are still those of the step before, and the last checkpoint is intact. Look at optim/grad_norm and "
+    "collapse/* in "
+    "metrics.jsonl; try a lower optim.lr, a longer optim.warmup_epochs, run.precision=bfloat16, or look at the images "
+    "of this step"
 )
 
 
@@ -48,11 +50,17 @@ def require_finite_losses(table: torch.Tensor, terms: Sequence[str], step: int) 
     raise FloatingPointError(msg)
 
 
-def require_finite_gradients(norm: torch.Tensor, parameters: Iterable[tuple[str, torch.nn.Parameter]], step: int, rank: int) -> None:
+def require_finite_gradients(
+    norm: torch.Tensor, parameters: Iterable[tuple[str, torch.nn.Parameter]], step: int, rank: int
+) -> None:
     """Raise a FloatingPointError that names parameters whose gradient is not finite on this process."""
     if norm.isfinite():
         return
     names = [name for name, p in parameters if p.grad is not None and not local([p.grad])[0].isfinite().all()]
-    where = f"seen by process {rank} in {listed(names, most=4)}" if names else f"not in the parameters that process {rank} holds"
+    where = (
+        f"seen by process {rank} in {listed(names, most=4)}"
+        if names
+        else f"not in the parameters that process {rank} holds"
+    )
     msg = f"The gradient is not finite at step {step}, although all losses are ({where}). {FIX}."
     raise FloatingPointError(msg)

@@ -32,14 +32,24 @@ def shared_folder(name: str, procs: Processes) -> Path:
         except OSError as error:
             failure = error.strerror or str(error)
     if procs.any(bool(failure)):
-        msg = f"run.folder={name!r} cannot be written to ({failure or 'see the message of process 0'}). Choose a folder that is writable, and not a file."
+        msg = (
+            f"run.folder={name!r} cannot be written to ({failure or 'see the message of process 0'}). Choose a folder "
+            "that is writable, and not a file."
+        )
         raise OSError(msg)
-    blind = (procs.gather(torch.tensor([float(mark.exists())], device=procs.device)) == 0).flatten().nonzero().flatten().tolist()
+    blind = (
+        (procs.gather(torch.tensor([float(mark.exists())], device=procs.device)) == 0)
+        .flatten()
+        .nonzero()
+        .flatten()
+        .tolist()
+    )
     if procs.first:
         mark.unlink()
     if blind:
         msg = (
-            f"Processes {', '.join(map(str, blind))} of {procs.world} do not see the run.folder={name!r} of process 0. All machines of a run must "
+            f"Processes {', '.join(map(str, blind))} of {procs.world} do not see the run.folder={name!r} of process 0. "
+            "All machines of a run must "
             "see the same folder: choose one on a shared file system."
         )
         raise OSError(msg)
@@ -47,13 +57,17 @@ def shared_folder(name: str, procs: Processes) -> Path:
 
 
 def agreed_step(folder: Path, procs: Processes) -> int | None:
-    """Return the step of the last checkpoint, None if there is none; an OSError on every process if they see different ones."""
+    """Return the step of the last checkpoint, None if there is none.
+
+    An OSError on every process if they see different ones.
+    """
     mine = checkpoint.newest(folder)
     steps = procs.gather(torch.tensor([-1 if mine is None else mine], device=procs.device)).flatten().tolist()
     if len(set(steps)) > 1:
         words = ", ".join(f"process {rank}: {'none' if step < 0 else step}" for rank, step in enumerate(steps))
         msg = (
-            f"Processes see different last checkpoints in {folder} ({words}). All machines of a run must see the same folder; on a file system "
+            f"Processes see different last checkpoints in {folder} ({words}). All machines of a run must see the same "
+            "folder; on a file system "
             "that is slow to show new files, wait a minute and try again."
         )
         raise OSError(msg)

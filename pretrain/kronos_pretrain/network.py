@@ -1,4 +1,7 @@
-"""The model and its heads: what student and teacher both are. Everything that needs weights happens inside one forward."""
+"""The model and its heads: what student and teacher both are.
+
+Everything that needs weights happens inside one forward.
+"""
 
 # Shapes: n crops, m markers, p positions, t tokens, d width, q hidden tokens, k prototypes.
 from __future__ import annotations
@@ -36,14 +39,19 @@ class Hidden(NamedTuple):
 
     @classmethod
     def of(cls, mask_np: torch.Tensor, markers: int, device: torch.device) -> Hidden:
-        """Return the hidden tokens of a mask; found before the mask goes to the device, so that the device need not be waited for."""
+        """Return the hidden tokens of a mask.
+
+        Found before the mask goes to the device, so that the device need not be waited for.
+        """
         n, p = mask_np.shape
         rows = mask_np[:, None].expand(n, markers, p).flatten().nonzero()[:, 0]
         return cls(mask_np.to(device, non_blocking=True), rows.to(device, non_blocking=True))
 
 
 class Outputs(NamedTuple):
-    """What a network says of a batch; rows are the class tokens of each size of crop, then the hidden tokens (q, if there is a mask).
+    """What a network says of a batch.
+
+    Rows are the class tokens of each size of crop, then the hidden tokens (q, if there is a mask).
 
     The rows are split by the methods and not by the network: sharded modules must not return views.
 
@@ -79,8 +87,8 @@ class Outputs(NamedTuple):
 class Network(nn.Module):
     """The model and its heads: what the student and the teacher both are.
 
-    Everything that needs weights happens inside `forward`, so that sharding (which gathers weights when a module is entered) can be
-    applied from outside.
+    Everything that needs weights happens inside `forward`, so that sharding (which gathers weights when a module is
+    entered) can be applied from outside.
 
     Parameters
     ----------
@@ -94,10 +102,19 @@ class Network(nn.Module):
         self.dino_head = Head(config.head, config.model.dim)
         self.ibot_head = Head(config.head, config.model.dim) if config.head.separate else None
         for number, head in enumerate(filter(None, (self.dino_head, self.ibot_head)), start=1):
-            head.reset(torch.Generator().manual_seed(int(generator(config.run.seed, RngStream.WEIGHTS, index=number).integers(2**62))))
+            head.reset(
+                torch.Generator().manual_seed(
+                    int(generator(config.run.seed, RngStream.WEIGHTS, index=number).integers(2**62))
+                )
+            )
 
     def forward(
-        self, crops: Sequence[Crops], hidden: Hidden | None = None, *, see_all: bool = False, drop: backbone.DropPath | None = None
+        self,
+        crops: Sequence[Crops],
+        hidden: Hidden | None = None,
+        *,
+        see_all: bool = False,
+        drop: backbone.DropPath | None = None,
     ) -> Outputs:
         """Encode crops by size, the global ones first, and score class tokens and hidden tokens.
 
@@ -120,7 +137,9 @@ class Network(nn.Module):
             wanted.append(_tokens(xs[0], hidden.rows, before=1 + net.config.registers))
         sizes = [*(len(x) for x in xs), 0 if hidden is None else len(hidden.rows)]
         rows = net.norm(torch.cat(wanted))  # the final norm and the heads see only the tokens that a loss needs
-        if hidden is None or self.ibot_head is None:  # all rows at once, so that the head's sharded weights are gathered once
+        if (
+            hidden is None or self.ibot_head is None
+        ):  # all rows at once, so that the head's sharded weights are gathered once
             return Outputs(rows, self.dino_head(rows), None, sizes)
         count = sum(sizes[:-1])
         return Outputs(rows, self.dino_head(rows[:count]), self.ibot_head(rows[count:]), sizes)
@@ -136,6 +155,9 @@ class Network(nn.Module):
 
 
 def _tokens(x_ntd: torch.Tensor, rows_q: torch.Tensor, *, before: int) -> torch.Tensor:
-    """Return some tokens (q, d) by their rows among all tokens of all crops; each sequence has `before` others in front."""
+    """Return some tokens (q, d) by their rows among all tokens of all crops.
+
+    Each sequence has `before` others in front.
+    """
     tokens = x_ntd.shape[1] - before
     return x_ntd.flatten(0, 1).index_select(0, rows_q + (rows_q // tokens + 1) * before)

@@ -23,14 +23,14 @@ _NOT_DECAYED = re.compile(r"\.bias$|norm|gamma")
 def parameter_groups(module: nn.Module, config: Config) -> list[dict[str, Any]]:
     """Return the groups of AdamW for a network with a `backbone` and heads.
 
-    The learning rate falls by `optim.layer_decay` per block from the top: the heads and the last norm have the full one, block i has
-    decay^(depth − i), everything before the first block decay^(depth + 1), the token embedding `optim.patch_embed_lr` times that.
-    Biases, norms and the gains of LayerScale know no weight decay.
+    The learning rate falls by `optim.layer_decay` per block from the top: the heads and the last norm have the full
+    one, block i has decay^(depth − i), everything before the first block decay^(depth + 1), the token embedding
+    `optim.patch_embed_lr` times that. Biases, norms and the gains of LayerScale know no weight decay.
 
     Returns
     -------
-    One dict for each combination that occurs, in order of first appearance: `params`, `names`, `lr_factor`, `decay_factor` and
-    `last_layer`.
+    One dict for each combination that occurs, in order of first appearance: `params`, `names`, `lr_factor`,
+    `decay_factor` and `last_layer`.
     """
     groups: dict[tuple[float, float, bool], dict[str, Any]] = {}
     for name, parameter in module.named_parameters():
@@ -59,7 +59,9 @@ def adamw(module: nn.Module, config: Config) -> torch.optim.AdamW:
     """Return the optimiser; one kernel for all parameters where they are whole, one per operation where they are sharded."""
     sharded = any(isinstance(parameter, DTensor) for parameter in module.parameters())
     groups = parameter_groups(module, config)
-    return torch.optim.AdamW(groups, lr=0.0, betas=config.optim.betas, eps=1e-8, weight_decay=0.0, fused=not sharded, foreach=sharded)
+    return torch.optim.AdamW(
+        groups, lr=0.0, betas=config.optim.betas, eps=1e-8, weight_decay=0.0, fused=not sharded, foreach=sharded
+    )
 
 
 def set_values(optimizer: torch.optim.Optimizer, values: Values) -> None:
@@ -73,8 +75,9 @@ def set_values(optimizer: torch.optim.Optimizer, values: Values) -> None:
 class LossScale:
     """Factor on the loss that keeps the gradients of float16 off zero, and is taken off them before the optimiser sees them.
 
-    Always a power of two, so that scaling loses no digit. Doubled after `interval` steps without overflow, halved at every overflow; an
-    overflow at `floor` is an error, since no scale would help. For float32 and bfloat16 it is constantly one.
+    Always a power of two, so that scaling loses no digit. Doubled after `interval` steps without overflow, halved at
+    every overflow; an overflow at `floor` is an error, since no scale would help. For float32 and bfloat16 it is
+    constantly one.
 
     Parameters
     ----------
@@ -87,7 +90,13 @@ class LossScale:
     """
 
     def __init__(
-        self, precision: str = "float16", *, start: float = 2.0**16, floor: float = 1.0, ceiling: float = 2.0**24, interval: int = 2000
+        self,
+        precision: str = "float16",
+        *,
+        start: float = 2.0**16,
+        floor: float = 1.0,
+        ceiling: float = 2.0**24,
+        interval: int = 2000,
     ) -> None:
         if precision != "float16":
             start = floor = ceiling = 1.0
@@ -121,7 +130,8 @@ class LossScale:
         """
         if not finite and self.value <= self.floor:
             msg = (
-                f"Gradients are not finite at a loss scale of {self.value:g}, the least allowed. Scaling cannot help: look for the loss term "
+                f"Gradients are not finite at a loss scale of {self.value:g}, the least allowed. Scaling cannot help: "
+                "look for the loss term "
                 "that grew in the log, lower optim.lr, or train with run.precision='bfloat16'."
             )
             raise FloatingPointError(msg)

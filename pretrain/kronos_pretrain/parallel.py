@@ -73,12 +73,16 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cpu")
     if "RANK" in os.environ and "LOCAL_RANK" not in os.environ and torch.cuda.device_count() > 1:
         msg = (
-            "RANK is set and LOCAL_RANK is not: which of this machine's GPUs is this process's? Set LOCAL_RANK (SLURM_LOCALID under Slurm)."
+            "RANK is set and LOCAL_RANK is not: which of this machine's GPUs is this process's? Set LOCAL_RANK "
+            "(SLURM_LOCALID under Slurm)."
         )
         raise ValueError(msg)
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if local >= torch.cuda.device_count():
-        msg = f"Process {local} of this machine has no GPU of its own; there are {torch.cuda.device_count()}. Start as many processes as GPUs."
+        msg = (
+            f"Process {local} of this machine has no GPU of its own; there are {torch.cuda.device_count()}. Start as "
+            "many processes as GPUs."
+        )
         raise ValueError(msg)
     return torch.device("cuda", local)
 
@@ -99,7 +103,9 @@ def processes(config: Config) -> Iterator[Processes]:
     try:
         if dist.get_rank():
             settings.verbosity = min(verbosity, 1)  # the first process speaks for all
-        yield Processes(dist.get_rank(), dist.get_world_size(), device, _mesh(device, dist.get_world_size(), config.parallel.shard))
+        yield Processes(
+            dist.get_rank(), dist.get_world_size(), device, _mesh(device, dist.get_world_size(), config.parallel.shard)
+        )
     finally:
         settings.verbosity = verbosity
         dist.destroy_process_group()
@@ -110,7 +116,8 @@ def _require_alone() -> None:
     tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
     if tasks > 1:
         msg = (
-            f"Slurm started {tasks} tasks, but RANK and WORLD_SIZE are not set, so each would train by itself into the same folder. "
+            f"Slurm started {tasks} tasks, but RANK and WORLD_SIZE are not set, so each would train by itself into the "
+            "same folder. "
             "Start them as pretrain/slurm/train.sbatch does, or one torchrun per machine."
         )
         raise ValueError(msg)
@@ -121,7 +128,10 @@ def _mesh(device: torch.device, world: int, shard: int) -> DeviceMesh:
     if shard in (0, world):
         return init_device_mesh(device.type, (world,), mesh_dim_names=("shard",))
     if shard < 0 or world % shard:
-        msg = f"parallel.shard is {shard}, but {world} processes cannot be split into groups of {shard}. Choose a divisor of {world}, or 0."
+        msg = (
+            f"parallel.shard is {shard}, but {world} processes cannot be split into groups of {shard}. Choose a "
+            f"divisor of {world}, or 0."
+        )
         raise ValueError(msg)
     return init_device_mesh(device.type, (world // shard, shard), mesh_dim_names=("copy", "shard"))
 
@@ -147,14 +157,15 @@ def shard(network: Network, config: Config, procs: Processes, *, learns: bool) -
     if config.parallel.compile:
         _keep_kernels_apart()
     for block in blocks:
-        # on processors the model's inference kernels, which a network that never learns runs through, cannot be compiled
+        # on processors the model's inference kernels, which a network that never learns runs through, cannot be
+        # compiled
         if config.parallel.compile and (learns or procs.device.type != "cpu"):
             block.compile(dynamic=True)  # dropped paths change the number of crops from process to process
         fully_shard(block, mesh=procs.mesh, mp_policy=policy)
     for head in filter(None, (network.dino_head, network.ibot_head)):
         fully_shard(head, mesh=procs.mesh, mp_policy=policy)
-    # by default the outermost weights stay gathered from the forward to the backward pass; without one they would stay so for ever, and
-    # the next forward pass would not see what became of them
+    # by default the outermost weights stay gathered from the forward to the backward pass; without one they would stay
+    # so for ever, and the next forward pass would not see what became of them
     fully_shard(network, mesh=procs.mesh, mp_policy=policy, reshard_after_forward=not learns)
     register_fsdp_forward_method(network, "frozen")
     return network
@@ -163,8 +174,9 @@ def shard(network: Network, config: Config, procs: Processes, *, learns: bool) -
 def _keep_kernels_apart() -> None:
     """Let torch's cache of compiled code tell instruction sets apart.
 
-    On its own, it hands code made for AVX2 to a process that has AVX-512 (machines that share TORCHINDUCTOR_CACHE_DIR, or one machine with
-    and without ATEN_CPU_CAPABILITY); translated for the wider registers, that code writes past the ends of arrays.
+    On its own, it hands code made for AVX2 to a process that has AVX-512 (machines that share TORCHINDUCTOR_CACHE_DIR,
+    or one machine with and without ATEN_CPU_CAPABILITY); translated for the wider registers, that code writes past the
+    ends of arrays.
     """
     caches, capability = getattr(torch.compiler, "config", None), torch.backends.cpu.get_cpu_capability()
     if capability not in getattr(caches, "cache_key_tag", capability):  # torch 2.6 has no tag

@@ -23,8 +23,8 @@ AUTO = "auto"
 def resolve_precision(config: Config, procs: Processes, folder: Path, saved: int | None) -> Config:
     """Return settings whose precision is a number format.
 
-    `"auto"` is that of the checkpoint which the run goes on from, so that a run is one computation wherever it is resumed; of a new run
-    bfloat16, if every process is fast in it, else float32.
+    `"auto"` is that of the checkpoint which the run goes on from, so that a run is one computation wherever it is
+    resumed; of a new run bfloat16, if every process is fast in it, else float32.
 
     Parameters
     ----------
@@ -44,7 +44,10 @@ def resolve_precision(config: Config, procs: Processes, folder: Path, saved: int
     elif name == AUTO:
         slow = procs.any(placement.choose_dtype(AUTO, procs.device) != torch.bfloat16)
         name = "float32" if slow else "bfloat16"
-        info(f"run.precision is {name!r}, the faster one of float32 and bfloat16 {'on all processes' if procs.world > 1 else 'here'}")
+        info(
+            f"run.precision is {name!r}, the faster one of float32 and bfloat16 "
+            f"{'on all processes' if procs.world > 1 else 'here'}"
+        )
     if words := placement.slow(getattr(torch, name), procs.device):
         info(words)
     return replace(config, run=replace(config.run, precision=name))

@@ -28,7 +28,9 @@ def teacher(run: Path, step: int | None) -> tuple[Network, Config, Vocabulary, i
     return network, config, Vocabulary.from_dict(facts["vocabulary"]), step
 
 
-def export_run(run: Path, out: Path, *, step: int | None = None, name: str | None = None, overwrite: bool = False) -> str:
+def export_run(
+    run: Path, out: Path, *, step: int | None = None, name: str | None = None, overwrite: bool = False
+) -> str:
     """Write the teacher of a checkpoint as a model, and say how to use it.
 
     Parameters
@@ -46,7 +48,9 @@ def export_run(run: Path, out: Path, *, step: int | None = None, name: str | Non
     """
     require_replaceable(out, overwrite=overwrite)  # before a large checkpoint is read for nothing
     network, config, vocabulary, step = teacher(run, step)
-    export(network.state_dict(), config, vocabulary, out, name=name or run.resolve().name, step=step, overwrite=overwrite)
+    export(
+        network.state_dict(), config, vocabulary, out, name=name or run.resolve().name, step=step, overwrite=overwrite
+    )
     return f"{out}: the teacher after step {step}. Use it with kronos_sc.tl.embed(sdata, model='{out / 'model'}')."
 
 

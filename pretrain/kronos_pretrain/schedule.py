@@ -38,8 +38,8 @@ class Values(NamedTuple):
 def cosine(step: int, *, start: float, end: float, steps: int, warmup: int = 0, first: float = 0.0) -> float:
     """Return half a cosine from `start` to `end` over `steps` steps, the first `warmup` of which climb linearly from `first` to `start`.
 
-    The climb takes in both its ends: its last step has the full value, and so has the first step of the cosine. `end` is reached at
-    step number `steps`, one after the last of a run, and stays from there on.
+    The climb takes in both its ends: its last step has the full value, and so has the first step of the cosine. `end`
+    is reached at step number `steps`, one after the last of a run, and stays from there on.
     """
     if step >= steps:
         return end
@@ -70,7 +70,9 @@ def schedules(config: Config) -> Callable[[int], Values]:
 
     def at(step: int) -> Values:
         return Values(
-            lr=cosine(step, start=peak, end=optim.lr_end, steps=run.steps, warmup=steps(optim.warmup_epochs), first=first),
+            lr=cosine(
+                step, start=peak, end=optim.lr_end, steps=run.steps, warmup=steps(optim.warmup_epochs), first=first
+            ),
             weight_decay=cosine(step, start=optim.weight_decay, end=optim.weight_decay_end, steps=run.steps),
             momentum=cosine(step, start=teacher.momentum, end=teacher.momentum_end, steps=run.steps),
             teacher_temperature=linear(

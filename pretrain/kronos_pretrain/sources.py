@@ -30,7 +30,11 @@ def open_labelled(config: Config) -> Labelled:
     if config.watch.simulated_cells:
         from kronos_pretrain.evaluate.cut import simulated  # the scverse stack, which machines that train may lack
 
-        return simulated(config.watch.simulated_cells, size=min(config.views.global_size, CELL_WINDOW), seed=config.data.simulate.seed + 1)
+        return simulated(
+            config.watch.simulated_cells,
+            size=min(config.views.global_size, CELL_WINDOW),
+            seed=config.data.simulate.seed + 1,
+        )
     return Labelled.load(config.watch.labelled)
 
 

@@ -1,4 +1,7 @@
-"""Student and teacher → a dictionary of losses. No backward pass, no optimiser, no logging (Oquab et al. 2023; Zhou et al. 2022)."""
+"""Student and teacher → a dictionary of losses.
+
+No backward pass, no optimiser, no logging (Oquab et al. 2023; Zhou et al. 2022).
+"""
 
 # Shapes: b samples, d width, q hidden tokens, k prototypes; global crops are 2b, view 0 of every sample first.
 from __future__ import annotations
@@ -75,9 +78,14 @@ class SelfDistillation:
             "ibot": config.loss.ibot,
             "koleo": config.loss.koleo,
         }
-        self.centers = {name: Center(config.head.prototypes, momentum=config.loss.center_momentum).to(device) for name in ("dino", "ibot")}
+        self.centers = {
+            name: Center(config.head.prototypes, momentum=config.loss.center_momentum).to(device)
+            for name in ("dino", "ibot")
+        }
 
-    def __call__(self, student: Network, teacher: Network, batch: Batch, temperature: float) -> tuple[dict[str, torch.Tensor], Seen]:
+    def __call__(
+        self, student: Network, teacher: Network, batch: Batch, temperature: float
+    ) -> tuple[dict[str, torch.Tensor], Seen]:
         """Return the loss terms, not weighted, their weighted sum as `total`, and what the monitors look at.
 
         Parameters
@@ -97,7 +105,9 @@ class SelfDistillation:
         return terms, seen
 
     @torch.no_grad()
-    def _targets(self, teacher: Network, batch: Batch, temperature: float) -> tuple[torch.Tensor, torch.Tensor | None, Seen]:
+    def _targets(
+        self, teacher: Network, batch: Batch, temperature: float
+    ) -> tuple[torch.Tensor, torch.Tensor | None, Seen]:
         out = teacher([batch.large], batch.hidden, see_all=True)
         (scores,), hidden = out.parts()
         dino = self._probabilities("dino", scores, temperature)
@@ -111,16 +121,22 @@ class SelfDistillation:
         self.centers[name].observe(scores)  # takes effect with the next step
         return targets
 
-    def _terms(self, out: Outputs, batch: Batch, dino_targets: torch.Tensor, ibot_targets: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    def _terms(
+        self, out: Outputs, batch: Batch, dino_targets: torch.Tensor, ibot_targets: torch.Tensor | None
+    ) -> dict[str, torch.Tensor]:
         """Return the terms whose weight is not 0."""
         loss, terms = self.config, {}
         (large, *small), hidden = out.parts()
         if loss.dino:
-            pairs = dino_loss(large, small[0] if small else large[:0], dino_targets, temperature=loss.student_temperature)
+            pairs = dino_loss(
+                large, small[0] if small else large[:0], dino_targets, temperature=loss.student_temperature
+            )
             terms |= {"dino_global": pairs.cross, "dino_local": pairs.local}
         if loss.ibot and batch.hidden is not None:
             markers = batch.large.marker_ids.shape[1]
-            terms["ibot"] = ibot_loss(hidden, ibot_targets, batch.hidden.mask, markers=markers, temperature=loss.student_temperature)
+            terms["ibot"] = ibot_loss(
+                hidden, ibot_targets, batch.hidden.mask, markers=markers, temperature=loss.student_temperature
+            )
         if loss.koleo:  # within each view: two views of one sample are meant to be neighbours
             terms["koleo"] = sum(koleo(view) for view in out.cls()[0].chunk(GLOBAL_VIEWS))
         return terms

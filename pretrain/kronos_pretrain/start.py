@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from kronos_sc.markers import Vocabulary
 
 DINO, IBOT = "dino_head.", "ibot_head."
-# The direction of the prototypes under weight normalisation, by the two names torch has given it; the gain beside it is fixed at 1.
+# The direction of the prototypes under weight normalisation, by the two names torch has given it; the gain beside it is
+# fixed at 1.
 DIRECTION = {
     "last_layer.weight_v": "last_layer.weight_g",
     "last_layer.parametrizations.weight.original1": "last_layer.parametrizations.weight.original0",
@@ -34,13 +35,16 @@ def starting_model(path: str) -> KronosModel:
     Parameters
     ----------
     path
-        A folder written by `export` (or its `model` or `official` part), a folder or file in the official layout, or a name that
-        `kronos_sc.models.load` knows.
+        A folder written by `export` (or its `model` or `official` part), a folder or file in the official layout, or a
+        name that `kronos_sc.models.load` knows.
     """
     folder = Path(path).expanduser()
     model = load(folder / OWN if _is_export(folder) else folder if folder.exists() else path, blocks="all")
     if not isinstance(model, KronosModel):
-        msg = f"run.start={path!r} has no network to start from ({type(model).__name__}). Name a folder written by export, or one in the official layout."
+        msg = (
+            f"run.start={path!r} has no network to start from ({type(model).__name__}). Name a folder written by "
+            "export, or one in the official layout."
+        )
         raise ValueError(msg)  # noqa: TRY004 - the setting is at fault, not the type of an argument
     return model
 
@@ -48,15 +52,16 @@ def starting_model(path: str) -> KronosModel:
 def starting_state(path: str, network: torch.nn.Module, config: Config) -> dict[str, torch.Tensor]:
     """Return the weights to start from, by the names of `network`; load them into student and teacher.
 
-    The backbone is taken whole or refused. A head is taken if all of it fits; keys of other heads are left out, so that they keep the
-    network's fresh values, and the log says so.
+    The backbone is taken whole or refused. A head is taken if all of it fits; keys of other heads are left out, so that
+    they keep the network's fresh values, and the log says so.
 
     Parameters
     ----------
     path
         As for :func:`starting_model`.
     network
-        Children `backbone`, `dino_head` and, if separate, `ibot_head`; only names and shapes are looked at, so it may be sharded.
+        Children `backbone`, `dino_head` and, if separate, `ibot_head`; only names and shapes are looked at, so it may
+        be sharded.
     config
         Settings of the new run.
 
@@ -70,7 +75,10 @@ def starting_state(path: str, network: torch.nn.Module, config: Config) -> dict[
     wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     taken = {BACKBONE + key: value for key, value in model.net.state_dict().items()}
     if odd := sorted({key for key in wanted if key.startswith(BACKBONE)} ^ set(taken)):
-        msg = f"The network's backbone and the start model's differ in {listed(odd, most=3)}. Pass a network with the parameter names of KronosViT."
+        msg = (
+            f"The network's backbone and the start model's differ in {listed(odd, most=3)}. Pass a network with the "
+            "parameter names of KronosViT."
+        )
         raise ValueError(msg)
     heads, told = _heads(path), {}
     for prefix in (p for p in (DINO, IBOT) if any(key.startswith(p) for key in wanted)):
@@ -85,7 +93,8 @@ def starting_state(path: str, network: torch.nn.Module, config: Config) -> dict[
 def check_vocabulary(start: Vocabulary, corpus: Vocabulary) -> None:
     """Raise a ValueError where a marker id means one thing to the start model and another in the corpus.
 
-    A model knows a marker by its id alone. Markers new to the model need ids that it has not used; markers it knows must keep theirs.
+    A model knows a marker by its id alone. Markers new to the model need ids that it has not used; markers it knows
+    must keep theirs.
 
     Parameters
     ----------
@@ -104,7 +113,8 @@ def check_vocabulary(start: Vocabulary, corpus: Vocabulary) -> None:
             wrong.append(f"{marker.name}: {marker.id} in the corpus, where the model has {used[marker.id]}")
     if wrong:
         msg = (
-            f"{len(wrong)} of {len(corpus)} markers of the corpus have other ids than in the start model {start.name!r}: {listed(wrong, most=5)}. "
+            f"{len(wrong)} of {len(corpus)} markers of the corpus have other ids than in the start model "
+            f"{start.name!r}: {listed(wrong, most=5)}. "
             'Write vocabulary = "FOLDER OF THE START MODEL" under [corpus] of the manifest and build again, or leave run.start out.'
         )
         raise ValueError(msg)
@@ -120,7 +130,10 @@ def _require_shape(start: ViTConfig, wanted: ViTConfig, path: str) -> None:
     if other := [key for key in here if here[key] != there[key]]:
         found = ", ".join(f"model.{key} is {here[key]} and its own {there[key]}" for key in other)
         fix = " ".join(f"model.{key}={there[key]}" for key in other)
-        msg = f"The start model {Path(path).name!r} has another shape than the settings: {found}. Set {fix}, or leave run.start out."
+        msg = (
+            f"The start model {Path(path).name!r} has another shape than the settings: {found}. Set {fix}, or leave "
+            "run.start out."
+        )
         raise ValueError(msg)
 
 
@@ -129,7 +142,10 @@ def _heads(path: str) -> dict[str, torch.Tensor]:
     place = Path(path).expanduser()
     place = place / OFFICIAL if _is_export(place) else place
     if place.is_dir():
-        file = place / f"kronos_{json.loads((place / 'config.json').read_text(encoding='utf-8')).get('model_type')}_model.pt"
+        file = (
+            place
+            / f"kronos_{json.loads((place / 'config.json').read_text(encoding='utf-8')).get('model_type')}_model.pt"
+        )
         place = file if file.is_file() else next(iter(sorted(place.glob("*.pt"))), file)
     if place.suffix != ".pt" or not place.is_file():
         return {}
@@ -140,13 +156,20 @@ def _heads(path: str) -> dict[str, torch.Tensor]:
             if prefix + direction not in heads:
                 continue
             weight, size = heads.pop(prefix + direction), heads.pop(prefix + gain, torch.ones(1))
-            if torch.allclose(size.float(), torch.ones(1)):  # with other gains, these would be other logits: the head does not fit
+            if torch.allclose(
+                size.float(), torch.ones(1)
+            ):  # with other gains, these would be other logits: the head does not fit
                 heads[prefix + "last_layer.weight"] = weight
     return heads
 
 
-def _fitting(heads: Mapping[str, torch.Tensor], prefix: str, wanted: Mapping[str, tuple[int, ...]]) -> tuple[dict[str, torch.Tensor], str]:
-    """Return a head for `prefix` and where it is from; the DINO head serves masked tokens too where it was shared. Empty if none fits."""
+def _fitting(
+    heads: Mapping[str, torch.Tensor], prefix: str, wanted: Mapping[str, tuple[int, ...]]
+) -> tuple[dict[str, torch.Tensor], str]:
+    """Return a head for `prefix` and where it is from; the DINO head serves masked tokens too where it was shared.
+
+    Empty if none fits.
+    """
     names = {key.removeprefix(prefix): shape for key, shape in wanted.items() if key.startswith(prefix)}
     for source in (prefix, DINO):
         found = {key.removeprefix(source): value for key, value in heads.items() if key.startswith(source)}

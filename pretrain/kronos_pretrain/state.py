@@ -1,4 +1,7 @@
-"""Everything that a step changes: student, teacher, optimiser, centres, loss scale. A checkpoint holds this and the number of steps."""
+"""Everything that a step changes: student, teacher, optimiser, centres, loss scale.
+
+A checkpoint holds this and the number of steps.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,9 @@ class State:
     """
 
     def __init__(self, config: Config, procs: Processes, start: Mapping[str, torch.Tensor] | None = None) -> None:
-        self.student, self.teacher = (self._network(config, procs, start or {}, learns=learns) for learns in (True, False))
+        self.student, self.teacher = (
+            self._network(config, procs, start or {}, learns=learns) for learns in (True, False)
+        )
         self.optimizer = adamw(self.student, config)
         _fill(self.optimizer)
         self.objective = SelfDistillation(config, procs.device)

@@ -117,11 +117,21 @@ class Trainer:
         """Train until the last step, or until asked to stop."""
         config, procs, last = self.config, self.procs, self.config.run.steps
         if self.step >= last:
-            info(f"{self.folder} is complete: {self.step} steps. {self._next_command()}, or raise run.epochs to train on")
+            info(
+                f"{self.folder} is complete: {self.step} steps. {self._next_command()}, or raise run.epochs to train on"
+            )
             return
         started, first = perf_counter(), self.step
         # in this order, so that settings which the corpus or the labelled patches refuse leave no log behind
-        reader = samples(self.corpus, config, first_step=self.step, stop_step=last, rank=procs.rank, world=procs.world, device=procs.device)
+        reader = samples(
+            self.corpus,
+            config,
+            first_step=self.step,
+            stop_step=last,
+            rank=procs.rank,
+            world=procs.world,
+            device=procs.device,
+        )
         half = instructions.products(getattr(torch, config.run.precision), procs.device)
         with half, reader, Watching(config, procs, self.corpus, self.state, first_step=self.step) as watch:
             self.announce()
@@ -136,9 +146,14 @@ class Trainer:
                 if figures.stop:
                     break
                 watch.evaluate_if_due(self.step)  # after the checkpoint: whatever goes wrong here, the steps are kept
-        done = "complete" if self.step == last else f"stopped as asked ({stop.reason}); the same command goes on from there"
+        done = (
+            "complete"
+            if self.step == last
+            else f"stopped as asked ({stop.reason}); the same command goes on from there"
+        )
         info(
-            f"{self.folder}: step {self.step} of {last} after {perf_counter() - started:.0f} s ({self.step - first} steps), "
+            f"{self.folder}: step {self.step} of {last} after {perf_counter() - started:.0f} s ({self.step - first} "
+            "steps), "
             f"loss {figures.losses['total']:.3f}; {done}. {self._next_command()}"
         )
 
@@ -152,16 +167,24 @@ class Trainer:
         config, corpus, procs = self.config, self.corpus, self.procs
         count = sum(p.numel() for p in self.state.student.backbone.parameters())
         info(
-            f"{config.run.folder}: step {self.step} of {config.run.steps}; {count / 1e6:.1f} M parameters in {config.run.precision} on {procs.world} × "
-            f"{procs.device.type}, {config.optim.batch} samples a step in {self.passes} pass{'es' if self.passes > 1 else ''} of each process; "
+            f"{config.run.folder}: step {self.step} of {config.run.steps}; {count / 1e6:.1f} M parameters in "
+            f"{config.run.precision} on {procs.world} × "
+            f"{procs.device.type}, {config.optim.batch} samples a step in {self.passes} "
+            f"pass{'es' if self.passes > 1 else ''} of each process; "
             f"{len(corpus.images)} images in {len(corpus.subsets)} subsets, {len(corpus.vocabulary)} markers"
         )
 
     def save(self) -> None:
         """Write a checkpoint of the steps done."""
-        facts = {"config": asdict(self.config), "state": self.state.facts(), "vocabulary": self.corpus.vocabulary.to_dict()}
+        facts = {
+            "config": asdict(self.config),
+            "state": self.state.facts(),
+            "vocabulary": self.corpus.vocabulary.to_dict(),
+        }
         facts |= {"corpus": self._corpus_identity}
-        checkpoint.save(self.folder, self.step, self.state.tensors(), facts, keep=self.config.checkpoints.keep, procs=self.procs)
+        checkpoint.save(
+            self.folder, self.step, self.state.tensors(), facts, keep=self.config.checkpoints.keep, procs=self.procs
+        )
 
     def take_step(self, reader: Iterator[Samples], stop: Stop) -> Figures:
         """Run one step: losses and gradients of all passes, a check, the optimiser, the teacher, the centres."""
@@ -180,7 +203,9 @@ class Trainer:
         if norm is not None:
             state.follow(values.momentum)
         state.objective.update_centers()
-        return Figures(losses, float("nan") if norm is None else float(norm), seen, read.marker_ids.shape[2], wait, asked)
+        return Figures(
+            losses, float("nan") if norm is None else float(norm), seen, read.marker_ids.shape[2], wait, asked
+        )
 
     def batch(self, read: Samples) -> Batch:
         """Return crops, masks and dropped paths of samples, on the device."""
@@ -189,35 +214,62 @@ class Trainer:
         hidden = None
         if config.loss.ibot:
             side = config.views.global_size // config.model.patch
-            mask = masks(config.masks, seed=config.run.seed, step=step, index=read.index, batch=config.optim.batch, grid=(side, side))
+            mask = masks(
+                config.masks,
+                seed=config.run.seed,
+                step=step,
+                index=read.index,
+                batch=config.optim.batch,
+                grid=(side, side),
+            )
             hidden = Hidden.of(mask, read.marker_ids.shape[2], device)
         drop = None
         if config.model.drop_path:
             drop = backbone.DropPath(
-                config.model.drop_path, seed=config.run.seed, step=step, index=read.index, batch=config.optim.batch, device=device
+                config.model.drop_path,
+                seed=config.run.seed,
+                step=step,
+                index=read.index,
+                batch=config.optim.batch,
+                device=device,
             )
         return Batch(large, small if config.views.local_count else None, hidden, drop)
 
     def _agree(self, totals: dict[str, torch.Tensor], stop: Stop) -> tuple[dict[str, float], bool]:
-        """Return losses over all processes and whether to stop: one exchange a step. Not-finite losses are an error on every process."""
+        """Return losses over all processes and whether to stop: one exchange a step.
+
+        Not-finite losses are an error on every process.
+        """
         names = [name for name in (*TERMS, "total") if name in totals]
-        row = torch.stack([*(totals[name].float() for name in names), totals["total"].new_tensor(float(stop.asked), dtype=torch.float32)])
+        row = torch.stack(
+            [
+                *(totals[name].float() for name in names),
+                totals["total"].new_tensor(float(stop.asked), dtype=torch.float32),
+            ]
+        )
         table_wf = self.procs.gather(row).cpu()
         require_finite_losses(table_wf[:, :-1], names, self.step)
         return dict(zip(names, table_wf[:, :-1].mean(0).tolist(), strict=True)), bool(table_wf[:, -1].any())
 
     def _optimise(self) -> torch.Tensor | None:
-        """Clip, check and apply the gradient, and return its norm; None if loss scaling overflowed and the step was left out."""
+        """Clip, check and apply the gradient, and return its norm.
+
+        None if loss scaling overflowed and the step was left out.
+        """
         state, parameters = self.state, [p for p in self.state.student.parameters() if p.grad is not None]
         state.scale.unscale_(parallel.local(p.grad for p in parameters))
         norm = parallel.norm([p.grad for p in parameters])
-        if state.scale.value <= state.scale.floor:  # above it, an overflow is part of the search for the scale of float16
+        if (
+            state.scale.value <= state.scale.floor
+        ):  # above it, an overflow is part of the search for the scale of float16
             require_finite_gradients(norm, state.student.named_parameters(), self.step, self.procs.rank)
         if not state.scale.update(finite=bool(norm.isfinite())):
             state.optimizer.zero_grad(set_to_none=True)
             return None
         if self.config.optim.clip:
-            for part in state.student.children():  # each by itself, as DINOv2 does: a steep head does not slow the backbone down
+            for part in (
+                state.student.children()
+            ):  # each by itself, as DINOv2 does: a steep head does not slow the backbone down
                 parallel.clip([p.grad for p in part.parameters() if p.grad is not None], self.config.optim.clip)
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)

@@ -72,7 +72,9 @@ class Watching:
         self.evaluation = None
         if config.watch.evaluate_every:
             self.evaluation = Evaluation(open_labelled(config), corpus.vocabulary, device=procs.device)
-        self.watch = Watch(config, config.run.folder, procs.rank, world=procs.world, device=procs.device, first_step=first_step)
+        self.watch = Watch(
+            config, config.run.folder, procs.rank, world=procs.world, device=procs.device, first_step=first_step
+        )
         self.first_step = first_step
 
     def __enter__(self) -> Self:
@@ -129,10 +131,17 @@ class Watching:
             self.watch.scalars(step, found)
             info(f"step {step}, balanced accuracy on {self.evaluation.labelled.name}: {_in_words(found)}")
             if self.config.watch.pictures:
-                self.watch.picture(step, "tokens", self.evaluation.pictures(self.state.teacher.frozen, count=self.config.watch.pictures))
+                self.watch.picture(
+                    step,
+                    "tokens",
+                    self.evaluation.pictures(self.state.teacher.frozen, count=self.config.watch.pictures),
+                )
 
 
 def _in_words(scores: Mapping[str, float]) -> str:
     rows = {"class token": "", "marker features": "marker_", "mean intensities": "mean_marker_"}
-    pairs = {name: [scores[f"evaluate/{kind}{probe}_balanced_accuracy"] for probe in ("knn", "linear")] for name, kind in rows.items()}
+    pairs = {
+        name: [scores[f"evaluate/{kind}{probe}_balanced_accuracy"] for probe in ("knn", "linear")]
+        for name, kind in rows.items()
+    }
     return "; ".join(f"{name} k-NN {knn:.3f}, linear {linear:.3f}" for name, (knn, linear) in pairs.items())

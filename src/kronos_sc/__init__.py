@@ -1,7 +1,8 @@
 """Foundation models of multiplexed tissue images for scverse.
 
-Pixels of a SpatialData go in, an embedding in an AnnData comes out. The namespaces follow scanpy: `io` and `datasets` bring
-data in, `pp` prepares it, `models` holds the networks, `tl` computes, `pl` draws, `get` hands plain arrays and frames back.
+Pixels of a SpatialData go in, an embedding in an AnnData comes out. The namespaces follow scanpy: `io` and `datasets`
+bring data in, `pp` prepares it, `models` holds the networks, `tl` computes, `pl` draws, `get` hands plain arrays and
+frames back.
 
 Importing this package loads none of torch, spatialdata, scanpy or pyplot: each namespace is loaded at its first use.
 """

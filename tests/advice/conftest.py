@@ -36,7 +36,8 @@ def code(message: str, start: str) -> str:
         if depth < 0 or (
             depth == 0
             and re.match(
-                r""", |\. | or | and | for [a-z]+\b(?! in)|; (?:else|or|pass)\b| first\b| to\b| \((?!['"])|\)|\.?$""", rest[place + 1 :]
+                r""", |\. | or | and | for [a-z]+\b(?! in)|; (?:else|or|pass)\b| first\b| to\b| \((?!['"])|\)|\.?$""",
+                rest[place + 1 :],
             )
         ):
             return rest[:place] if depth < 0 else rest[: place + 1]
@@ -56,7 +57,9 @@ def keyword(message: str, name: str) -> Any:
     raise AssertionError(f"no value of {name}= in: {message}")
 
 
-_REPLACED = re.compile(r"There (?:is|are) no .*?'(?P<bad>[^']*)'(?: in obs)?; (?:there are:|names look like|it has:) '(?P<first>[^']*)'")
+_REPLACED = re.compile(
+    r"There (?:is|are) no .*?'(?P<bad>[^']*)'(?: in obs)?; (?:there are:|names look like|it has:) '(?P<first>[^']*)'"
+)
 _CHOICE = re.compile(r"(?P<name>\w+)=(?P<bad>.+?) is not a choice; (?P=name) can be (?P<first>'[^']*'|\d+)")
 _NUMBER = re.compile(r"(?P<name>\w+) must be (?:a whole number of at least 1|a positive number|at least 0)")
 _ANOTHER = re.compile(r"(?:such as|Choose another name,|pass) '(?P<new>\w+)'")

@@ -54,10 +54,21 @@ GUIDED = {"target": "kind", "groupby": "image", "shots": (1,), "n_repeats": 1, "
 STRATIFY = {"target": "group", "case_key": "donor", "n_splits": 2} | REP
 MOTIF = {"types": ["A", "B"], "target": "kind", "radius": 60}
 SILHOUETTE = {"batch_key": "group", "n_init": 1} | REP
-# row of the page, verb, arguments that work, what is wrong with them; the message corrects it, in several steps where several things are wrong
+# row of the page, verb, arguments that work, what is wrong with them; the message corrects it, in several steps where
+# several things are wrong
 CORRECTED = [
-    ("fewer than two classes or folds; unknown target, folds or representation", tl.linear_probe, PROBE, {"target": "knid"}),
-    ("fewer than two classes or folds; unknown target, folds or representation", tl.linear_probe, PROBE, {"use_rep": "X_krnos"}),
+    (
+        "fewer than two classes or folds; unknown target, folds or representation",
+        tl.linear_probe,
+        PROBE,
+        {"target": "knid"},
+    ),
+    (
+        "fewer than two classes or folds; unknown target, folds or representation",
+        tl.linear_probe,
+        PROBE,
+        {"use_rep": "X_krnos"},
+    ),
     (
         "`key_added` that names what the call reads, what ties a table to its elements, or the record of an embedding",
         tl.linear_probe,
@@ -78,13 +89,33 @@ CORRECTED = [
         {"target": "knid", "fold_key": "folds", "max_units": 0},
     ),
     ("unknown `batch_key` or `label_key`", tl.batch_silhouette, SILHOUETTE, {"batch_key": "gruop"}),
-    ("`keep` names a condition that does not exist, or is no list of pairs", tl.batch_silhouette, SILHOUETTE, {"n_clusters": 0}),
+    (
+        "`keep` names a condition that does not exist, or is no list of pairs",
+        tl.batch_silhouette,
+        SILHOUETTE,
+        {"n_clusters": 0},
+    ),
     ("options out of range (`dropout=1`, `n_clusters=0`)", tl.stratify, STRATIFY, {"n_splits": 0, "method": "forest"}),
-    ("a method that is no name and no object with options; options that cannot be recorded", tl.stratify, STRATIFY, {"method": "forest"}),
-    ("a query that is no unit, or a column that is not true and false, or true for none", tl.retrieve, {"query": "u3"}, {"query": "u900"}),
+    (
+        "a method that is no name and no object with options; options that cannot be recorded",
+        tl.stratify,
+        STRATIFY,
+        {"method": "forest"},
+    ),
+    (
+        "a query that is no unit, or a column that is not true and false, or true for none",
+        tl.retrieve,
+        {"query": "u3"},
+        {"query": "u900"},
+    ),
     ("`groupby` without `within`, or the reverse", tl.retrieve, {"groupby": "image"}, {"within": "both"}),
     ("a cell type that does not occur in a motif query", tl.motif_query, MOTIF, {"types": ["A", "b"]}),
-    ("no unit, or one, has features to find components of", tl.pca, {"n_comps": 2}, {"use_rep": "X_other", "n_comps": 0}),
+    (
+        "no unit, or one, has features to find components of",
+        tl.pca,
+        {"n_comps": 2},
+        {"use_rep": "X_other", "n_comps": 0},
+    ),
     ("`tl.pca` whose `key_added` is the representation itself", tl.pca, {"n_comps": 2}, {"key_added": "kronos"}),
     (
         "enrichment of more than two groups, none named",
@@ -97,10 +128,14 @@ CORRECTED = [
 
 @pytest.mark.row(*(row for row, *_ in CORRECTED))
 @pytest.mark.parametrize(
-    ("row", "verb", "right", "wrong"), CORRECTED, ids=[f"{verb.__name__}-{'-'.join(wrong)}" for _, verb, _, wrong in CORRECTED]
+    ("row", "verb", "right", "wrong"),
+    CORRECTED,
+    ids=[f"{verb.__name__}-{'-'.join(wrong)}" for _, verb, _, wrong in CORRECTED],
 )
 def test_what_is_wrong_is_corrected(advice, row, verb, right, wrong):
-    adata = units(some=pd.Categorical(np.where(np.arange(120) % 4 == 0, np.array(["A", "B", "C"])[np.arange(120) % 3], None)))
+    adata = units(
+        some=pd.Categorical(np.where(np.arange(120) % 4 == 0, np.array(["A", "B", "C"])[np.arange(120) % 3], None))
+    )
     arguments = right | wrong
     messages = []
     for _ in range(len(wrong)):
@@ -168,8 +203,22 @@ SAID = [
         "Choose a smaller k",
         {"k": 5},
     ),
-    ("fewer groups or blocks than folds", pp.spatial_folds, {"n_folds": 3, "groupby": "group"}, {}, "Lower n_folds", {"n_folds": 2}),
-    ("fewer groups or blocks than folds", pp.spatial_folds, {"n_folds": 1}, {}, "Pass n_folds=2 or more", {"n_folds": 2}),
+    (
+        "fewer groups or blocks than folds",
+        pp.spatial_folds,
+        {"n_folds": 3, "groupby": "group"},
+        {},
+        "Lower n_folds",
+        {"n_folds": 2},
+    ),
+    (
+        "fewer groups or blocks than folds",
+        pp.spatial_folds,
+        {"n_folds": 1},
+        {},
+        "Pass n_folds=2 or more",
+        {"n_folds": 2},
+    ),
     (
         "`groupby=` with `guard=`, `block_size=` or `library_key=`",
         pp.spatial_folds,
@@ -291,7 +340,14 @@ SAID = [
         "add within='same' or within='other'",
         {"within": "same"},
     ),
-    ("`groupby` without `within`, or the reverse", tl.retrieve, {"within": "same"}, {}, "add groupby=", {"groupby": "image"}),
+    (
+        "`groupby` without `within`, or the reverse",
+        tl.retrieve,
+        {"within": "same"},
+        {},
+        "add groupby=",
+        {"groupby": "image"},
+    ),
     (
         "neither target nor compositions to score by; counts instead of shares",
         tl.retrieval_scores,
@@ -324,8 +380,22 @@ SAID = [
         "name another column",
         {"target": "group"},
     ),
-    ("a motif that no unit holds", tl.motif_query, MOTIF | {"radius": 0}, {}, "radius must be a positive number", {"radius": 60}),
-    ("a case with two labels", tl.stratify, STRATIFY | {"target": "kind"}, {}, "name another column", {"target": "group"}),
+    (
+        "a motif that no unit holds",
+        tl.motif_query,
+        MOTIF | {"radius": 0},
+        {},
+        "radius must be a positive number",
+        {"radius": 60},
+    ),
+    (
+        "a case with two labels",
+        tl.stratify,
+        STRATIFY | {"target": "kind"},
+        {},
+        "name another column",
+        {"target": "group"},
+    ),
     (
         "one group of cases; a group with a single case; fewer cases than `train_size` asks for",
         tl.stratify,
@@ -387,7 +457,9 @@ SAID = [
 
 @pytest.mark.row(*(row for row, *_ in SAID))
 @pytest.mark.parametrize(
-    ("row", "verb", "wrong", "obs", "says", "then"), SAID, ids=[f"{verb.__name__}-{'-'.join(then)}" for _, verb, *_, then in SAID]
+    ("row", "verb", "wrong", "obs", "says", "then"),
+    SAID,
+    ids=[f"{verb.__name__}-{'-'.join(then)}" for _, verb, *_, then in SAID],
 )
 def test_what_is_said_is_done(advice, row, verb, wrong, obs, says, then):
     adata = units(**obs)
@@ -396,7 +468,9 @@ def test_what_is_said_is_done(advice, row, verb, wrong, obs, says, then):
     call(verb, adata, **(wrong | then))
 
 
-@pytest.mark.row("fewer than two classes or folds; unknown target, folds or representation", "no unit with a class is in a fold")
+@pytest.mark.row(
+    "fewer than two classes or folds; unknown target, folds or representation", "no unit with a class is in a fold"
+)
 @pytest.mark.parametrize("fold", [None, "same"])
 def test_folds_are_made(advice, fold):
     adata = units(fold=[fold] * 120)
@@ -437,13 +511,16 @@ def test_some_labels_are_taken_away(advice):
     message = advice.of(lambda: call(tl.annotate, adata, target="kind"))
     text = advice.code(message, "tl.guided_benchmark(")
     run(text.replace(")", ", shots=(1,), n_repeats=1, min_per_class=10, use_rep='X_kronos', groupby='image')"), adata)
-    adata.obs["kind"] = eval(advice.code(message, "adata.obs['kind'].where("), {"adata": adata, "known": np.arange(120) % 5 == 0})
+    adata.obs["kind"] = eval(
+        advice.code(message, "adata.obs['kind'].where("), {"adata": adata, "known": np.arange(120) % 5 == 0}
+    )
     call(tl.annotate, adata, target="kind")
     assert adata.obs["kind"].isna().any()
 
 
 @pytest.mark.row(
-    "`tl.annotate`: some groups have labels of fewer than two classes", "`tl.guided_benchmark`: images without two classes large enough"
+    "`tl.annotate`: some groups have labels of fewer than two classes",
+    "`tl.guided_benchmark`: images without two classes large enough",
 )
 def test_groups_are_joined(recwarn):
     adata = units(some=[["A", "B"][i % 3] if i % 3 < 2 and i // 3 % 2 == 0 else None for i in range(120)])
@@ -481,7 +558,9 @@ def test_fewer_folds():
         pp.spatial_folds(adata, n_folds=2, groupby="donor", stratify="rare")
 
 
-@pytest.mark.row("a SpatialData where a table is needed", "`key_added` that names the column tying a table to its elements")
+@pytest.mark.row(
+    "a SpatialData where a table is needed", "`key_added` that names the column tying a table to its elements"
+)
 def test_the_table_is_passed(make, advice):
     sdata = make((64, 64))
     tl.embed(sdata, model="mean-marker", key_added="kronos")
@@ -491,7 +570,11 @@ def test_the_table_is_passed(make, advice):
     call(tl.cluster, adata, **advice.corrected(message, {"n_clusters": 2, "key_added": "cell_id"}))
 
 
-@pytest.mark.row("no graph, or one of another name", "graph without edges", "graph over several images as if they lay on top of each other")
+@pytest.mark.row(
+    "no graph, or one of another name",
+    "graph without edges",
+    "graph over several images as if they lay on top of each other",
+)
 def test_a_graph_is_built(advice):
     adata = units()
     message = advice.of(lambda: tl.nhood_aggregate(adata))
@@ -514,7 +597,10 @@ def test_a_graph_per_image(advice):
     with pytest.warns(UserWarning, match=r"Build the graph again with library_key='element'") as caught:
         tl.nhood_aggregate(adata)
     said = " ".join(str(hit.message) for hit in caught)
-    run(f"squidpy.gr.spatial_neighbors_knn(adata, n_neighs=4, library_key={advice.keyword(said, 'library_key')!r})", adata)
+    run(
+        f"squidpy.gr.spatial_neighbors_knn(adata, n_neighs=4, library_key={advice.keyword(said, 'library_key')!r})",
+        adata,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         tl.nhood_aggregate(adata)
@@ -550,7 +636,9 @@ def test_a_small_condition_is_left_out(advice):
     call(tl.batch_silhouette, rest, **(SILHOUETTE | {"batch_key": "rare"}))
 
 
-@pytest.mark.row("`pl.batch_pairs` for a pair whose coordinates were not kept", "`ax` for several pairs or representations")
+@pytest.mark.row(
+    "`pl.batch_pairs` for a pair whose coordinates were not kept", "`ax` for several pairs or representations"
+)
 def test_pairs_are_kept(advice):
     import matplotlib as mpl
 
@@ -567,11 +655,15 @@ def test_pairs_are_kept(advice):
     ax = plt.figure().add_subplot()
     message = advice.of(lambda: pl.batch_pairs(adata, "s", ax=ax))
     assert "Choose one of each with pairs= and representation=, or leave ax out" in message
-    pl.batch_pairs(adata, "s", pairs=[("a", "c")], representation=adata.uns["s"]["scores"]["representation"].iloc[0], ax=ax)
+    pl.batch_pairs(
+        adata, "s", pairs=[("a", "c")], representation=adata.uns["s"]["scores"]["representation"].iloc[0], ax=ax
+    )
     plt.close("all")
 
 
-@pytest.mark.row("scIB metrics within labels without `label_key`, or no label in two batches", "unknown `batch_key` or `label_key`")
+@pytest.mark.row(
+    "scIB metrics within labels without `label_key`, or no label in two batches", "unknown `batch_key` or `label_key`"
+)
 def test_metrics_that_need_no_labels(advice):
     adata = units(apart=np.array(["x", "y"])[np.arange(120) // 3 % 2])
     how = {"batch_key": "group", "metrics": ["bras", "pcr"]} | REP
@@ -581,7 +673,9 @@ def test_metrics_that_need_no_labels(advice):
     call(tl.batch_metrics, adata, label_key="kind", **how)
     wrong = how | {"label_key": "apart"}
     assert "Leave label_key out" in advice.of(lambda: call(tl.batch_metrics, adata, **wrong))
-    assert "leave them out of metrics" in advice.of(lambda: call(tl.batch_metrics, adata, **advice.corrected("Leave label_key out", wrong)))
+    assert "leave them out of metrics" in advice.of(
+        lambda: call(tl.batch_metrics, adata, **advice.corrected("Leave label_key out", wrong))
+    )
     message = advice.of(lambda: call(tl.batch_metrics, adata, **(how | {"label_key": "knid"})))
     call(tl.batch_metrics, adata, **advice.corrected(message, how | {"label_key": "knid"}))
 
@@ -661,7 +755,10 @@ def test_more_components(advice):
     adata = units()
     cases = call(tl.aggregate, adata, case_key="donor")
     message = advice.of(lambda: pl.cases(cases, components=(1, 4)))
-    pl.cases(call(tl.aggregate, adata, case_key="donor", n_components=advice.keyword(message, "n_components")), components=(1, 4))
+    pl.cases(
+        call(tl.aggregate, adata, case_key="donor", n_components=advice.keyword(message, "n_components")),
+        components=(1, 4),
+    )
     plt.close("all")
 
 

@@ -167,7 +167,9 @@ def test_a_plane_is_selected(make, advice, kind):
         sdata["cells"] = Labels3DModel.parse(np.stack([sdata["cells"].data] * 3), dims=("z", "y", "x"))
     else:
         names = sdata["image"].c.values.tolist()
-        sdata["image"] = Image3DModel.parse(np.stack([sdata["image"].data] * 3, axis=1), dims=("c", "z", "y", "x"), c_coords=names)
+        sdata["image"] = Image3DModel.parse(
+            np.stack([sdata["image"].data] * 3, axis=1), dims=("c", "z", "y", "x"), c_coords=names
+        )
     message = advice.of(lambda: tl.embed(sdata, model="mean-marker"))
     line = message.split("Select a plane first: ")[1].split(" takes the first")[0]
     exec(line, {"sdata": sdata, "spatialdata": spatialdata})
@@ -209,7 +211,9 @@ def test_what_is_outlined(make, advice):
     assert "astype(str)" in message
     table.obs["number"] = table.obs["number"].astype(str).astype("category")
     pl.spatial(sdata, color="number", outline="1")
-    assert "Pass the SpatialData, or leave them out" in advice.of(lambda: pl.spatial(table, color="leiden", labels="cells"))
+    assert "Pass the SpatialData, or leave them out" in advice.of(
+        lambda: pl.spatial(table, color="leiden", labels="cells")
+    )
     pl.spatial(sdata, color="leiden", labels="cells")
     pl.spatial(table, color="leiden")
     plt.close("all")

@@ -55,7 +55,10 @@ def test_what_is_read_is_a_spatialdata(stored, tmp_path, advice):
     path = tmp_path / "slide.zarr"
     stored(path)
     message = advice.of(lambda: embed(path))
-    read = eval(advice.code(message, "spatialdata.read_zarr(").replace("...", "path"), {"spatialdata": spatialdata, "path": path})
+    read = eval(
+        advice.code(message, "spatialdata.read_zarr(").replace("...", "path"),
+        {"spatialdata": spatialdata, "path": path},
+    )
     embed(read)
     embed(eval(advice.code(message, "datasets.tissue(").replace("()", "(shape=(64, 64))"), {"datasets": ks.datasets}))
 
@@ -70,7 +73,9 @@ def test_an_image_is_read(fails, advice, tmp_path):
     tifffile.imwrite(path, pixels, photometric="minisblack", metadata={"axes": "CYX"})
     read = eval(advice.code(message, "io.read_tiff("), {"io": io, "path": path})
     sdata["image"] = next(iter(read.images.values()))
-    assert "None of the 2 channels" in advice.of(lambda: embed(sdata, **how))  # a TIFF without names, which is another matter
+    assert "None of the 2 channels" in advice.of(
+        lambda: embed(sdata, **how)
+    )  # a TIFF without names, which is another matter
     sdata.set_channel_names("image", ["DAPI", "CD3"])
     embed(sdata, **how)
 
@@ -134,19 +139,26 @@ def test_labels_get_a_table(fails, advice):
 @pytest.mark.row("labels that no table annotates")
 def test_shapes_get_a_table(make, advice):
     sdata = make()
-    sdata["boxes"] = ShapesModel.parse(geopandas.GeoDataFrame(geometry=shapely.box([10, 60], [10, 60], [42, 92], [42, 92])))
+    sdata["boxes"] = ShapesModel.parse(
+        geopandas.GeoDataFrame(geometry=shapely.box([10, 60], [10, 60], [42, 92], [42, 92]))
+    )
     message = advice.of(lambda: embed(sdata, shapes_key="boxes"))
     adata = ks.datasets.tissue(shape=(64, 64))["table"][:2].copy()
     del adata.uns["spatialdata_attrs"]
     adata.obs = pd.DataFrame({"region": pd.Categorical(["boxes"] * 2), "number": [0, 1]}, index=["a", "b"])
-    text = advice.code(message, "spatialdata.models.TableModel.parse(").replace("...", "'region'", 1).replace("...", "'number'", 1)
+    text = (
+        advice.code(message, "spatialdata.models.TableModel.parse(")
+        .replace("...", "'region'", 1)
+        .replace("...", "'number'", 1)
+    )
     sdata["mine"] = eval(text, {"spatialdata": spatialdata, "adata": adata})
     embed(sdata, shapes_key="boxes")
 
 
 @pytest.mark.row("table of an element that does not exist, or without a row of its own regions")
 @pytest.mark.parametrize(
-    ("name", "start"), [("region_without_element", "sdata['table'].obs"), ("rows_of_another_region", "sdata['table'].obs")]
+    ("name", "start"),
+    [("region_without_element", "sdata['table'].obs"), ("rows_of_another_region", "sdata['table'].obs")],
 )
 def test_a_table_is_linked_again(fails, advice, name, start):
     sdata, how, message = fails(name)
@@ -197,7 +209,9 @@ def two_images(make):
         both.obs_names_make_unique()
         table = TableModel.parse(both, region=["cells_0", "cells_1"], region_key="region", instance_key="cell_id")
         elements = {
-            f"{name[kind]}_{n}": part[name[kind]] for n, part in enumerate(parts) for kind, name in [(0, ["image"]), (0, ["cells"])]
+            f"{name[kind]}_{n}": part[name[kind]]
+            for n, part in enumerate(parts)
+            for kind, name in [(0, ["image"]), (0, ["cells"])]
         }
         return SpatialData.init_from_elements(elements | {"table": table})
 
@@ -215,7 +229,8 @@ def test_the_common_channels_are_listed(two_images, advice):
 
 
 @pytest.mark.row(
-    "labels and image of different size, nothing relates them", "labels to exclude of another size, nothing relates them to the image"
+    "labels and image of different size, nothing relates them",
+    "labels to exclude of another size, nothing relates them to the image",
 )
 def test_a_transformation_relates_them(fails, make, advice):
     sdata, how, message = fails("other_size")
@@ -339,14 +354,18 @@ def test_a_larger_window(make, model):
         tl.embed(sdata, model=model, mpp=1.5)
 
 
-@pytest.mark.row("cells that vanish at a coarse pyramid level", "`spatial_key=` that does not hold pixels (micrometres, say)")
+@pytest.mark.row(
+    "cells that vanish at a coarse pyramid level", "`spatial_key=` that does not hold pixels (micrometres, say)"
+)
 def test_neither_scale_nor_spatial_key(make):
     labels = np.zeros((128, 128), np.int32)
     labels[64:80, 64:80], labels[32, 32] = 1, 2
     sdata = make(image=np.full((1, 128, 128), 9_000, np.uint16), labels=labels, channels=("DAPI",), scale_factors=[2])
     sdata["table"].obsm["um"] = sdata["table"].obsm["spatial"] * 0.3
     for how in ({"scale": "scale1"}, {"spatial_key": "um"}):
-        with pytest.warns(UserWarning, match=r"have no pixel of theirs in their window.*coarse scale=, or spatial_key="):
+        with pytest.warns(
+            UserWarning, match=r"have no pixel of theirs in their window.*coarse scale=, or spatial_key="
+        ):
             tl.embed(sdata, model="mean-marker", patch_size=32, **how)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
@@ -362,7 +381,9 @@ def on_boxes(make):
 
         frame = geopandas.GeoDataFrame(geometry=geometry, index=index)
         ids = list(frame.index) if ids is None else ids
-        obs = pd.DataFrame({"region": pd.Categorical(["boxes"] * len(ids)), "number": ids}, index=[f"b{i}" for i in range(len(ids))])
+        obs = pd.DataFrame(
+            {"region": pd.Categorical(["boxes"] * len(ids)), "number": ids}, index=[f"b{i}" for i in range(len(ids))]
+        )
         table = TableModel.parse(anndata.AnnData(obs=obs), region="boxes", region_key="region", instance_key="number")
         sdata = make(table=False)
         sdata["boxes"] = ShapesModel.parse(frame)
@@ -385,14 +406,21 @@ def test_boxes_that_differ_are_empty_or_share_an_index(on_boxes, advice):
     embed(sdata)
 
     sdata = on_boxes(shapely.box([10, 60], [10, 60], [42, 92], [42, 92]), index=[0, 0], ids=[0, 1])
-    run("sdata['boxes'] = " + advice.code(advice.of(lambda: embed(sdata)), "shapes.reset_index("), sdata, shapes=sdata["boxes"])
+    run(
+        "sdata['boxes'] = " + advice.code(advice.of(lambda: embed(sdata)), "shapes.reset_index("),
+        sdata,
+        shapes=sdata["boxes"],
+    )
     embed(sdata)
 
 
 @pytest.mark.row("two channels of one name")
 def test_channels_get_names_of_their_own(fails, advice):
     sdata, how, message = fails("repeated_channels")
-    run(advice.code(message, "sdata.set_channel_names(").replace("[...]", "['DAPI', 'CD3', 'CD8', 'CD4', 'CD20']"), sdata)
+    run(
+        advice.code(message, "sdata.set_channel_names(").replace("[...]", "['DAPI', 'CD3', 'CD8', 'CD4', 'CD20']"),
+        sdata,
+    )
     embed(sdata, **how)
 
 
@@ -500,7 +528,9 @@ def test_a_panel_is_made_again(make, tiny, advice):
 
 
 @pytest.mark.row("floats outside [0, 1] without a scale", "negative integers; dtypes without a full scale (uint32 …)")
-@pytest.mark.parametrize(("name", "value"), [("float_beyond_one", 50), ("negative_float", 0.5), ("strange_dtype", 4095)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("float_beyond_one", 50), ("negative_float", 0.5), ("strange_dtype", 4095)]
+)
 def test_full_scale_is_said(fails, name, value):
     sdata, how, message = fails(name)
     assert "max_value=" in message
@@ -536,17 +566,29 @@ def test_counts_get_a_scale(make):
 def test_chunks_that_were_never_stored_are_zero(stored, tmp_path, advice):
     stored(tmp_path / "a.zarr")
     chunk = next(
-        path for path in sorted((tmp_path / "a.zarr" / "images").rglob("*")) if path.is_file() and path.name == "1" and "/c/" in str(path)
+        path
+        for path in sorted((tmp_path / "a.zarr" / "images").rglob("*"))
+        if path.is_file() and path.name == "1" and "/c/" in str(path)
     )
     chunk.unlink()
     sdata = spatialdata.read_zarr(tmp_path / "a.zarr")
     embed(sdata, nan=advice.keyword(advice.of(lambda: embed(sdata)), "nan"))
 
 
-@pytest.mark.row("`features='token'`, an unknown `mask_fill`, `nan`, `precision` or `dtype`", "class features of a model that has none")
+@pytest.mark.row(
+    "`features='token'`, an unknown `mask_fill`, `nan`, `precision` or `dtype`",
+    "class features of a model that has none",
+)
 @pytest.mark.parametrize(
     "wrong",
-    [{"features": "token"}, {"features": []}, {"mask_fill": "median"}, {"nan": "ignore"}, {"precision": "float64"}, {"dtype": "int8"}],
+    [
+        {"features": "token"},
+        {"features": []},
+        {"mask_fill": "median"},
+        {"nan": "ignore"},
+        {"precision": "float64"},
+        {"dtype": "int8"},
+    ],
 )
 def test_a_choice_that_is_offered(make, advice, wrong):
     sdata = make((40, 40))

@@ -62,7 +62,11 @@ def drawn(make):
 @pytest.fixture(scope="module")
 def train(tiny):
     def call(sdata, **more):
-        return quietly(tl.dense_probe, sdata, **({"shapes_key": "regions", "model": tiny, "patch_size": 64, "options": QUICK} | more))
+        return quietly(
+            tl.dense_probe,
+            sdata,
+            **({"shapes_key": "regions", "model": tiny, "patch_size": 64, "options": QUICK} | more),
+        )
 
     return call
 
@@ -80,10 +84,25 @@ DENSE = [
         "Name the column with class_key=",
         {"class_key": "class"},
     ),
-    ("labelled regions of one class only", {"class_key": "one"}, "or name another column with class_key=", {"class_key": "class"}),
+    (
+        "labelled regions of one class only",
+        {"class_key": "one"},
+        "or name another column with class_key=",
+        {"class_key": "class"},
+    ),
     ("a class with one region, or in one group", {"class_key": "rare"}, "merge classes", {"class_key": "class"}),
-    ("a class with one region, or in one group", {"group_key": "class"}, "name smaller groups with group_key=", {"group_key": "core"}),
-    ("an image smaller than the window", {"patch_size": 256}, "The largest window that fits is patch_size=96", {"patch_size": 96}),
+    (
+        "a class with one region, or in one group",
+        {"group_key": "class"},
+        "name smaller groups with group_key=",
+        {"group_key": "core"},
+    ),
+    (
+        "an image smaller than the window",
+        {"patch_size": 256},
+        "The largest window that fits is patch_size=96",
+        {"patch_size": 96},
+    ),
     ("a model without token features", {"model": "mean-marker+", "patch_size": 64}, "Take 'kronos', say", None),
     ("dense maps with `mean-marker+`", {"model": "mean-marker+"}, "Take 'kronos', say", None),
 ]
@@ -99,7 +118,9 @@ def test_a_probe_is_trained(drawn, train, tiny, advice, row, wrong, says, then):
 
 
 @pytest.mark.row(
-    "unknown shapes, or shapes without the column of classes", "`options=` that is a dict", 'preset `"artifact"` without a nuclear channel'
+    "unknown shapes, or shapes without the column of classes",
+    "`options=` that is a dict",
+    'preset `"artifact"` without a nuclear channel',
 )
 def test_what_a_probe_takes(drawn, train, advice):
     sdata = drawn()
@@ -168,7 +189,11 @@ def test_several_images_of_one_kind(drawn, train, probe, tiny, advice):
     other = drawn(channels=("odd", "CD3"))
     sdata["image_b"] = other["image"]
     sdata["regions_b"] = other["regions"]
-    how = {"shapes_key": ["regions", "regions_b"], "image_key": {"regions": "image", "regions_b": "image_b"}, "preset": "artifact"}
+    how = {
+        "shapes_key": ["regions", "regions_b"],
+        "image_key": {"regions": "image", "regions_b": "image_b"},
+        "preset": "artifact",
+    }
     text = advice.code(advice.of(lambda: train(sdata, **how)), "sdata.set_channel_names(")
     run(text.replace("[...]", "['DAPI', 'CD3']"), sdata)
     train(sdata, **how)
@@ -213,12 +238,18 @@ def excluded(make):
     sdata = make()
     codes = np.random.default_rng(3).integers(0, 3, (150, 190)).astype(np.uint8)
     sdata["map_class"] = Labels2DModel.parse(codes, dims=("y", "x"))
-    obs = pd.DataFrame({"region": pd.Categorical(["map_class"] * 2), "code": [1, 2], "class": ["artifact", "tissue"]}, index=["1", "2"])
-    sdata["map_class_table"] = TableModel.parse(AnnData(obs=obs), region="map_class", region_key="region", instance_key="code")
+    obs = pd.DataFrame(
+        {"region": pd.Categorical(["map_class"] * 2), "code": [1, 2], "class": ["artifact", "tissue"]}, index=["1", "2"]
+    )
+    sdata["map_class_table"] = TableModel.parse(
+        AnnData(obs=obs), region="map_class", region_key="region", instance_key="code"
+    )
     return sdata
 
 
-@pytest.mark.row("`exclude=` names labels or classes that do not exist", "classes by name, and no table names the codes")
+@pytest.mark.row(
+    "`exclude=` names labels or classes that do not exist", "classes by name, and no table names the codes"
+)
 def test_what_is_excluded_exists(excluded, advice):
     how = {"model": "mean-marker", "table_key": "table"}
     for wrong in ("mapclass", {"map_class": "artefact"}):
@@ -226,7 +257,9 @@ def test_what_is_excluded_exists(excluded, advice):
         quietly(
             tl.embed,
             excluded,
-            exclude=advice.corrected(message, {"exclude": wrong})["exclude"] if isinstance(wrong, str) else {"map_class": "artifact"},
+            exclude=advice.corrected(message, {"exclude": wrong})["exclude"]
+            if isinstance(wrong, str)
+            else {"map_class": "artifact"},
             **how,
         )
     message = advice.of(lambda: tl.embed(excluded, exclude={"map_class": []}, **how))
@@ -234,7 +267,9 @@ def test_what_is_excluded_exists(excluded, advice):
     message = advice.of(lambda: tl.embed(excluded, exclude={"cells": "artifact"}, **how))
     quietly(pp.tile, excluded, size=32, exclude=advice.keyword(message, "exclude"), key_added="b")
     obs = pd.DataFrame({"region": pd.Categorical(["cells"]), "code": [3], "class": ["artifact"]}, index=["1"])
-    legend = spatialdata.models.TableModel.parse(AnnData(obs=obs), region="cells", region_key="region", instance_key="code")
+    legend = spatialdata.models.TableModel.parse(
+        AnnData(obs=obs), region="cells", region_key="region", instance_key="code"
+    )
     assert "link a table with spatialdata.models.TableModel.parse" in message
     excluded["legend"] = legend
     quietly(pp.tile, excluded, size=32, exclude={"cells": "artifact"}, key_added="c")
@@ -266,7 +301,9 @@ def test_labels_of_their_image(make, advice):
     quietly(tl.embed, sdata, exclude="dirt_1", model="mean-marker", table_key="both")
     sdata["artifacts"] = Labels2DModel.parse(np.tile(np.arange(64) % 5 == 0, (64, 1)).astype(np.uint8), dims=("y", "x"))
     quietly(tl.embed, sdata, exclude="artifacts", **how)
-    assert "Raise max_excluded" in advice.of(lambda: pp.tile(sdata, size=32, image_key="image_1", exclude="artifacts", max_excluded=0.01))
+    assert "Raise max_excluded" in advice.of(
+        lambda: pp.tile(sdata, size=32, image_key="image_1", exclude="artifacts", max_excluded=0.01)
+    )
     pp.tile(sdata, size=32, image_key="image_1", exclude="artifacts", max_excluded=0.3)
 
 
@@ -278,7 +315,10 @@ def test_outlines_are_exported_again(make, tmp_path, advice):
     sdata = make(table=False)
     path = tmp_path / "drawn.geojson"
     good = {"type": "FeatureCollection", "features": [{"type": "Feature", "geometry": BOX, "properties": {}}]}
-    for content, says in (("{not", "Export it again"), (json.dumps(BOX | {"type": "Topology"}), "Export the objects again")):
+    for content, says in (
+        ("{not", "Export it again"),
+        (json.dumps(BOX | {"type": "Topology"}), "Export the objects again"),
+    ):
         path.write_text(content)
         assert says in advice.of(lambda: io.read_geojson(sdata, path))
     path.write_text(json.dumps(good))
@@ -358,7 +398,9 @@ def test_attention_of_a_few(make, tiny, advice, monkeypatch):
         tl.attention_summary(table, "kind")
 
 
-@pytest.mark.row("markers to drop that are not in the panel; a panel of one", "classes that the drawn units of the other folds lack")
+@pytest.mark.row(
+    "markers to drop that are not in the panel; a panel of one", "classes that the drawn units of the other folds lack"
+)
 def test_ablation(make, advice):
     sdata = make()
     table = sdata["table"]
@@ -451,9 +493,9 @@ def test_features_of_a_store(make, stored, tmp_path, advice):
     sdata = spatialdata.read_zarr(path)
     message = advice.of(lambda: io.write_embedding(sdata, key="kronos"))
     io.write_embedding(sdata, **advice.corrected(message, {"key": "kronos"}))
-    assert "beside it with store=True" in advice.of(lambda: tl.embed(sdata, model="mean-marker", store=path / "x.zarr")).replace(
-        "Write beside", "beside"
-    )
+    assert "beside it with store=True" in advice.of(
+        lambda: tl.embed(sdata, model="mean-marker", store=path / "x.zarr")
+    ).replace("Write beside", "beside")
     message = advice.of(lambda: io.read_embedding(sdata))
     run(advice.code(message, "tl.embed(").replace("store=True", "store=True, model='mean-marker'"), sdata)
     io.read_embedding(sdata)

@@ -103,7 +103,8 @@ NOT_FOLLOWED: dict[str, tuple[str, ...]] = {
         "weights of another shape than the settings; markers without id or statistics",
         "no model at `run.start`, or one without a network",
         "`watch.read` of a folder without a log",
-        "labelled patches of one class, with a class missing in a part, not square or no multiple of 16, NaN, other lengths, repeated markers",
+        "labelled patches of one class, with a class missing in a part, not square or no multiple of 16, NaN, other "
+        "lengths, repeated markers",
         "labelled patches none of whose markers the model knows; some unknown",
     ),
     "asks to look at a run of hours": (

@@ -13,12 +13,25 @@ from kronos_sc._core.record import freeze
 IDS = {"DAPI": 4, "CD3": 222, "CD8": 270, "CD20": 206, "FOXP3": 314}
 
 
-def _table(markers, *, block=3, n=4, key="kronos", features=("marker",), model=None, patch_size=64, width=None, ids=IDS) -> AnnData:
+def _table(
+    markers, *, block=3, n=4, key="kronos", features=("marker",), model=None, patch_size=64, width=None, ids=IDS
+) -> AnnData:
     """A table as `tl.embed` leaves it; each feature is 1000 · id of its marker + its place in the block."""
     values = (
-        np.array([1000 * ids[m] + j for m in markers for j in range(block)], np.float32) if width is None else np.ones(width, np.float32)
+        np.array([1000 * ids[m] + j for m in markers for j in range(block)], np.float32)
+        if width is None
+        else np.ones(width, np.float32)
     )
-    panel = pd.DataFrame({"channel": markers, "marker": markers, "id": [ids[m] for m in markers], "mean": 0.0, "std": 1.0, "how": "exact"})
+    panel = pd.DataFrame(
+        {
+            "channel": markers,
+            "marker": markers,
+            "id": [ids[m] for m in markers],
+            "mean": 0.0,
+            "std": 1.0,
+            "how": "exact",
+        }
+    )
     entry = {
         "model": {"name": "kronos", "sha256": "abc", "source": "hub", "blocks_run": [0, 1]} | (model or {}),
         "panel": panel,
@@ -64,7 +77,10 @@ def test_a_subset_in_order_leaves_one_side_as_it_is() -> None:
 
 
 def test_one_feature_per_marker() -> None:
-    left, right = _table(["DAPI", "CD3"], block=1, key="mean_marker"), _table(["CD3", "DAPI"], block=1, key="mean_marker")
+    left, right = (
+        _table(["DAPI", "CD3"], block=1, key="mean_marker"),
+        _table(["CD3", "DAPI"], block=1, key="mean_marker"),
+    )
     assert align(left, right, "X_mean_marker").right.tolist() == [1, 0]
 
 
@@ -72,7 +88,9 @@ def test_x_and_frames_go_by_name() -> None:
     left, right = _table(["DAPI", "CD3"]), _table(["CD20", "CD3", "DAPI"])
     assert align(left, right, "X").right.tolist() == [2, 1]
     left.obsm["share"] = pd.DataFrame({"B": [1.0], "T": [2.0]}, index=left.obs_names[:1]).reindex(left.obs_names)
-    right.obsm["share"] = pd.DataFrame({"T": [1.0], "M": [2.0], "B": [0.0]}, index=right.obs_names[:1]).reindex(right.obs_names)
+    right.obsm["share"] = pd.DataFrame({"T": [1.0], "M": [2.0], "B": [0.0]}, index=right.obs_names[:1]).reindex(
+        right.obs_names
+    )
     found = align(left, right, "share")
     assert found.markers == ("B", "T")
     assert found.right.tolist() == [2, 0]

@@ -43,7 +43,9 @@ def _count(function: object) -> int:
 
 def test_no_public_function_takes_more_than_a_dozen_parameters(public) -> None:
     many = {
-        name: _count(f) for name, f in public.items() if inspect.isfunction(f) and _count(f) > PARAMETERS and name not in MANY_PARAMETERS
+        name: _count(f)
+        for name, f in public.items()
+        if inspect.isfunction(f) and _count(f) > PARAMETERS and name not in MANY_PARAMETERS
     }
     assert not many
 

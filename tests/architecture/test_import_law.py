@@ -1,7 +1,7 @@
 """Who may import whom (contributing guide, "The rooms").
 
-The law is about what happens when code runs: imports inside functions count, those under `if TYPE_CHECKING:` do not, because they only
-name types for readers and type checkers.
+The law is about what happens when code runs: imports inside functions count, those under `if TYPE_CHECKING:` do not,
+because they only name types for readers and type checkers.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ def test_the_parser_sees_lazy_imports_and_skips_types() -> None:
 
 def test_every_room_has_a_law(sources) -> None:
     rooms = {rooms_of(s) for s in sources if s.module.startswith("kronos_sc.") and s.module.count(".") > 1}
-    assert rooms <= set(MAY_IMPORT), f"rooms without a law: {rooms - set(MAY_IMPORT)}; add them to the table and to the contributing guide"
+    assert rooms <= set(MAY_IMPORT), (
+        f"rooms without a law: {rooms - set(MAY_IMPORT)}; add them to the table and to the contributing guide"
+    )
 
 
 def test_rooms_import_only_what_they_may(sources) -> None:
@@ -128,12 +130,23 @@ def test_the_top_level_imports_namespaces_only_on_demand(sources) -> None:
 
 
 def test_only_the_entry_point_knows_the_command_line(sources) -> None:
-    knowing = {s.module for s in sources for _, n in runtime_imports(s.tree) if n.startswith("kronos_sc._cli") and rooms_of(s) != "_cli"}
+    knowing = {
+        s.module
+        for s in sources
+        for _, n in runtime_imports(s.tree)
+        if n.startswith("kronos_sc._cli") and rooms_of(s) != "_cli"
+    }
     assert knowing <= {"kronos_sc.__main__"}
 
 
 def test_the_library_does_not_know_the_trainer(sources) -> None:
-    knowing = [s.name for s in sources if s.module.startswith("kronos_sc") for _, n in runtime_imports(s.tree) if "kronos_pretrain" in n]
+    knowing = [
+        s.name
+        for s in sources
+        if s.module.startswith("kronos_sc")
+        for _, n in runtime_imports(s.tree)
+        if "kronos_pretrain" in n
+    ]
     assert not knowing
 
 
@@ -153,7 +166,8 @@ def test_the_trainer_imports_the_rooms_it_may(sources) -> None:
         f"{s.name}:{line} {name}"
         for s in _trainer(sources)
         for line, name in runtime_imports(s.tree)
-        if name.split(".")[0] == "kronos_sc" and name.split(".")[1] not in PRETRAIN_MAY_IMPORT | PRETRAIN_IMAGES.get(_images_of(s), set())
+        if name.split(".")[0] == "kronos_sc"
+        and name.split(".")[1] not in PRETRAIN_MAY_IMPORT | PRETRAIN_IMAGES.get(_images_of(s), set())
     ]
     assert not broken, "\n".join(broken)
 
@@ -170,7 +184,10 @@ def test_training_keeps_away_from_packages_that_its_machine_may_lack(sources) ->
 
 
 def test_importing_the_trainer_loads_none_of_them_on_the_way() -> None:
-    code = f"import sys, kronos_pretrain.trainer, kronos_pretrain.restore; print(*sorted({TRAINING_NEVER!r} & set(sys.modules)))"
+    code = (
+        f"import sys, kronos_pretrain.trainer, kronos_pretrain.restore; print(*sorted({TRAINING_NEVER!r} & "
+        "set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == []
 
 

@@ -25,7 +25,10 @@ print(json.dumps({{"seconds": seconds, "loaded": [name for name in {HEAVY!r} if 
 @pytest.fixture(scope="module")
 def imports() -> list[dict]:
     """What fresh interpreters say; the clock runs after numpy and pandas were loaded in the same process."""
-    return [json.loads(subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, check=True).stdout) for _ in range(RUNS)]
+    return [
+        json.loads(subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, check=True).stdout)
+        for _ in range(RUNS)
+    ]
 
 
 def test_nothing_heavy_is_loaded(imports) -> None:
@@ -37,5 +40,8 @@ def test_it_takes_less_than_the_budget(imports) -> None:
 
 
 def test_namespaces_are_there_at_first_use() -> None:
-    code = "import sys, kronos_sc as ks; ks.markers.match; sys.exit('torch' in sys.modules or 'spatialdata' in sys.modules)"
+    code = (
+        "import sys, kronos_sc as ks; ks.markers.match; sys.exit('torch' in sys.modules or 'spatialdata' in "
+        "sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

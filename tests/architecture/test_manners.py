@@ -9,7 +9,24 @@ import subprocess
 import pytest
 
 COMMAND_LINE = "kronos_sc.__main__"
-TEXT = {".py", ".md", ".toml", ".txt", ".yaml", ".yml", ".cff", ".csv", ".json", ".ipynb", ".bib", ".css", ".rst", ".html", ".cfg", ""}
+TEXT = {
+    ".py",
+    ".md",
+    ".toml",
+    ".txt",
+    ".yaml",
+    ".yml",
+    ".cff",
+    ".csv",
+    ".json",
+    ".ipynb",
+    ".bib",
+    ".css",
+    ".rst",
+    ".html",
+    ".cfg",
+    "",
+}
 
 
 def _calls(tree: ast.AST, name: str) -> list[ast.Call]:
@@ -37,7 +54,11 @@ def test_no_assert(sources) -> None:
 
 
 def test_no_bare_except(sources) -> None:
-    found = [at for s in sources for at in _at(s, [n for n in ast.walk(s.tree) if isinstance(n, ast.ExceptHandler) and n.type is None])]
+    found = [
+        at
+        for s in sources
+        for at in _at(s, [n for n in ast.walk(s.tree) if isinstance(n, ast.ExceptHandler) and n.type is None])
+    ]
     assert not found
 
 
@@ -58,22 +79,31 @@ def test_no_bare_except(sources) -> None:
     ],
 )
 def test_no_global_state_is_touched(sources, call: str) -> None:
-    found = [at for s in sources if s.module.startswith("kronos_sc") for at in _at(s, _outside_catch_warnings(s.tree, call))]
+    found = [
+        at for s in sources if s.module.startswith("kronos_sc") for at in _at(s, _outside_catch_warnings(s.tree, call))
+    ]
     assert not found
 
 
 def _outside_catch_warnings(tree: ast.AST, name: str) -> list[ast.Call]:
     """Calls that last: filters set under `with warnings.catch_warnings():` are taken back."""
-    guarded = [node for node in ast.walk(tree) if isinstance(node, ast.With) and "catch_warnings" in ast.unparse(node.items[0])]
+    guarded = [
+        node for node in ast.walk(tree) if isinstance(node, ast.With) and "catch_warnings" in ast.unparse(node.items[0])
+    ]
     inside = {id(call) for node in guarded for call in _calls(node, name)}
     return [call for call in _calls(tree, name) if id(call) not in inside]
 
 
 def _imported(tree: ast.AST) -> list[tuple[int, str]]:
     """Line and dotted name of every import."""
-    plain = [(node.lineno, alias.name) for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    plain = [
+        (node.lineno, alias.name) for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+    ]
     parts = [
-        (node.lineno, f"{node.module}.{alias.name}") for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names
+        (node.lineno, f"{node.module}.{alias.name}")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
     ]
     return plain + parts
 
@@ -87,9 +117,14 @@ def test_arrays_reach_torch_by_one_gate(sources) -> None:
     calls = [(s, call) for s in sources for call in _calls(s.tree, "torch.from_numpy")]
     assert len(calls) > 20, "is it called by another name?"
     direct = [(s, call) for s, call in calls if not ast.unparse(call.args[0]).startswith("writable(")]
-    assert {(s.module, ast.unparse(call.args[0])) for s, call in direct} == OUTPUTS, [f"{s.name}:{c.lineno}" for s, c in direct]
+    assert {(s.module, ast.unparse(call.args[0])) for s, call in direct} == OUTPUTS, [
+        f"{s.name}:{c.lineno}" for s, c in direct
+    ]
     others = [
-        at for s in sources for name in ("torch.as_tensor", "torch.asarray", "torch.from_dlpack") for at in _at(s, _calls(s.tree, name))
+        at
+        for s in sources
+        for name in ("torch.as_tensor", "torch.asarray", "torch.from_dlpack")
+        for at in _at(s, _calls(s.tree, name))
     ]
     assert not others, "use torch.from_numpy(writable(array)), or torch.tensor for a copy"
 
@@ -104,7 +139,9 @@ def test_no_pickle(sources) -> None:
         for line, name in _imported(s.tree)
         if name.split(".")[0] in modules and name not in harmless
     ]
-    found += [at for s in sources for call in ast.walk(s.tree) if isinstance(call, ast.Call) for at in _allows_pickle(s, call)]
+    found += [
+        at for s in sources for call in ast.walk(s.tree) if isinstance(call, ast.Call) for at in _allows_pickle(s, call)
+    ]
     assert not found
 
 
@@ -116,14 +153,17 @@ def test_nothing_that_unpickles_under_another_name(sources) -> None:
         f"{s.name}:{call.lineno} {name}"
         for s in sources
         for call in ast.walk(s.tree)
-        if isinstance(call, ast.Call) and ((name := ast.unparse(call.func)) in whole or name.rpartition(".")[2] in readers)
+        if isinstance(call, ast.Call)
+        and ((name := ast.unparse(call.func)) in whole or name.rpartition(".")[2] in readers)
     ]
     assert not found
 
 
 def _allows_pickle(source, call: ast.Call) -> list[str]:
     return [
-        f"{source.name}:{call.lineno} allow_pickle" for k in call.keywords if k.arg == "allow_pickle" and ast.unparse(k.value) != "False"
+        f"{source.name}:{call.lineno} allow_pickle"
+        for k in call.keywords
+        if k.arg == "allow_pickle" and ast.unparse(k.value) != "False"
     ]
 
 
@@ -131,7 +171,9 @@ def test_checkpoints_are_loaded_as_weights_only(sources) -> None:
     calls = [(s, call) for s in sources for call in _calls(s.tree, "torch.load")]
     assert calls, "no torch.load found: is it called by another name?"
     unsafe = [
-        f"{s.name}:{c.lineno}" for s, c in calls if not any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in c.keywords)
+        f"{s.name}:{c.lineno}"
+        for s, c in calls
+        if not any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in c.keywords)
     ]
     assert not unsafe
 

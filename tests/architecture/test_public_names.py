@@ -12,7 +12,18 @@ import kronos_sc
 
 SECTION = re.compile(r"^(?P<title>\w[\w ]*)\n-{3,}$", re.M)
 SLOT = re.compile(r"(?:obs|obsm|uns|layers|varm|shapes|tables|images|labels)\[")
-NUMPYDOC = {"Parameters", "Returns", "Yields", "Raises", "Attributes", "Examples", "Notes", "See Also", "Warns", "References"}
+NUMPYDOC = {
+    "Parameters",
+    "Returns",
+    "Yields",
+    "Raises",
+    "Attributes",
+    "Examples",
+    "Notes",
+    "See Also",
+    "Warns",
+    "References",
+}
 
 
 def sections(text: str) -> dict[str, str]:
@@ -27,7 +38,12 @@ def sections(text: str) -> dict[str, str]:
 
 def documented(part: str) -> list[str]:
     """Names of a Parameters section, `a, b` counting as two."""
-    return [name.strip(" *`") for line in part.splitlines() if line and not line[0].isspace() for name in line.split(" : ")[0].split(",")]
+    return [
+        name.strip(" *`")
+        for line in part.splitlines()
+        if line and not line[0].isspace()
+        for name in line.split(" : ")[0].split(",")
+    ]
 
 
 def writes_slots(function: object) -> bool:
@@ -57,7 +73,9 @@ def test_unknown_namespaces_are_named() -> None:
 
 def test_every_public_name_explains_itself(public) -> None:
     silent = [
-        name for name, thing in public.items() if (not inspect.isclass(thing) and not callable(thing)) or not (thing.__doc__ or "").strip()
+        name
+        for name, thing in public.items()
+        if (not inspect.isclass(thing) and not callable(thing)) or not (thing.__doc__ or "").strip()
     ]
     assert not silent
 
@@ -66,7 +84,9 @@ def test_every_parameter_is_explained(public) -> None:
     """Functions of the namespaces: each parameter in the docstring, in order, and none that does not exist."""
     wrong = {}
     for name, function in public.items():
-        if not inspect.isfunction(function) or name.startswith("patches."):  # patches is a seam between rooms; its classes carry the words
+        if not inspect.isfunction(function) or name.startswith(
+            "patches."
+        ):  # patches is a seam between rooms; its classes carry the words
             continue
         wanted = [p.name for p in inspect.signature(function).parameters.values()]
         found = documented(sections(function.__doc__).get("Parameters", ""))
@@ -90,7 +110,9 @@ def test_effects_name_their_slots(public) -> None:
 
 @pytest.fixture(scope="module")
 def api_pages(repository) -> str:
-    return "\n".join(path.read_text(encoding="utf-8") for path in sorted((repository / "docs/reference/api").glob("*.md")))
+    return "\n".join(
+        path.read_text(encoding="utf-8") for path in sorted((repository / "docs/reference/api").glob("*.md"))
+    )
 
 
 def test_every_public_name_is_in_the_reference(public, api_pages) -> None:

@@ -7,9 +7,22 @@ import pytest
 def test_versions_devices_and_models(call):
     done = call("doctor")
     assert done.exit_code == 0
-    for text in (platform.python_version(), version("torch"), version("spatialdata"), "cpu ", "cores", "precision 'auto' is"):
+    for text in (
+        platform.python_version(),
+        version("torch"),
+        version("spatialdata"),
+        "cpu ",
+        "cores",
+        "precision 'auto' is",
+    ):
         assert text in done.stdout
-    for text in ("kronos-untrained", "UNTRAINED: for demonstrations only", "CC BY-NC-ND 4.0; gated", "mean-marker", "needs no download"):
+    for text in (
+        "kronos-untrained",
+        "UNTRAINED: for demonstrations only",
+        "CC BY-NC-ND 4.0; gated",
+        "mean-marker",
+        "needs no download",
+    ):
         assert text in done.stdout
 
 

@@ -58,7 +58,20 @@ def test_output_leaves_the_store_alone(store, call, contents, tmp_path, suffix):
 
 def test_channels_and_corrections(store, call, tmp_path):
     path = tmp_path / "cells.h5ad"
-    call("embed", store, "--model", "mean-marker", "--channels", "DAPI, CD8,CD31", "--map", "CD31=CD34", "--map", "CD8=", "--output", path)
+    call(
+        "embed",
+        store,
+        "--model",
+        "mean-marker",
+        "--channels",
+        "DAPI, CD8,CD31",
+        "--map",
+        "CD31=CD34",
+        "--map",
+        "CD8=",
+        "--output",
+        path,
+    )
     assert get.record(anndata.read_h5ad(path), key="mean_marker")["panel"]["marker"].tolist() == ["DAPI", "CD34"]
 
 
@@ -68,7 +81,11 @@ def test_a_panel_from_a_file(store, call, tmp_path):
     path = tmp_path / "cells.h5ad"
     done = call("embed", store, "--model", "mean-marker", "--channels", tmp_path / "panel.csv", "--output", path)
     assert done.exit_code == 0, done.stderr
-    assert get.record(anndata.read_h5ad(path), key="mean_marker")["panel"]["channel"].tolist() == ["DAPI", "CD8", "CYTOKERATIN"]
+    assert get.record(anndata.read_h5ad(path), key="mean_marker")["panel"]["channel"].tolist() == [
+        "DAPI",
+        "CD8",
+        "CYTOKERATIN",
+    ]
 
 
 def test_corrections_are_parsed():
@@ -162,7 +179,10 @@ def test_starting_again_is_said(store, call, tmp_path):
     other = call(*arguments, "--channels", "DAPI,CD8")
     assert other.exit_code == 1
     assert "holds an embedding of another call" in other.stderr
-    assert "Give the command that began it, choose another place with --store, or start again with --restart." in other.stderr
+    assert (
+        "Give the command that began it, choose another place with --store, or start again with --restart."
+        in other.stderr
+    )
     assert call(*arguments, "--channels", "DAPI,CD8", "--restart").exit_code == 0
 
 
@@ -170,7 +190,10 @@ def test_starting_again_is_said(store, call, tmp_path):
     ("arguments", "text"),
     [
         (["--store", "a.zarr", "--beside"], "--store a.zarr and --beside are two places"),
-        (["--into-table", "--output", "a.h5ad"], "--into-table writes into the SpatialData, and --output a.h5ad leaves it alone"),
+        (
+            ["--into-table", "--output", "a.h5ad"],
+            "--into-table writes into the SpatialData, and --output a.h5ad leaves it alone",
+        ),
         (["--restart"], "--restart starts a store of features again, and none was named. Add --beside or --store PATH"),
         (["--overwrite", "--beside"], "--overwrite replaces an existing --output, and there is none"),
     ],
@@ -183,9 +206,12 @@ def test_places_that_contradict_each_other(store, call, embedding, arguments, te
 
 
 @pytest.mark.row(
-    "`--store` with `--beside`, `--into-table` with `--output`", "`--restart` without a store, `--overwrite` without `--output`"
+    "`--store` with `--beside`, `--into-table` with `--output`",
+    "`--restart` without a store, `--overwrite` without `--output`",
 )
-@pytest.mark.parametrize("arguments", [["--beside"], ["--into-table"], ["--restart", "--beside"], ["--overwrite", "--output", "a.h5ad"]])
+@pytest.mark.parametrize(
+    "arguments", [["--beside"], ["--into-table"], ["--restart", "--beside"], ["--overwrite", "--output", "a.h5ad"]]
+)
 def test_one_place_is_left_or_added(store, call, tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
     done = call("embed", store, "--model", "mean-marker", *arguments)

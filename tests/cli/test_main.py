@@ -11,11 +11,14 @@ from kronos_sc._cli._errors import Debug, message, reported
 
 def test_help_is_quick_and_names_the_commands():
     code = (
-        "import sys, kronos_sc.__main__; print([m for m in ('torch', 'spatialdata', 'scanpy', 'matplotlib', 'pandas') if m in sys.modules])"
+        "import sys, kronos_sc.__main__; print([m for m in ('torch', 'spatialdata', 'scanpy', 'matplotlib', 'pandas') "
+        "if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    shown = subprocess.run([sys.executable, "-m", "kronos_sc", "--help"], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        [sys.executable, "-m", "kronos_sc", "--help"], capture_output=True, text=True, check=True
+    ).stdout
     for command in ("demo", "embed", "doctor"):
         assert command in shown
 

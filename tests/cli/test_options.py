@@ -80,7 +80,19 @@ def test_options_act(call, store, tmp_path):
     path = tmp_path / "cells.h5ad"
     refused = call("embed", store, "--model", "mean-marker", "--channels", "CD8,CD31", "--output", path)
     assert refused.exit_code == 1
-    done = call("embed", store, "--model", "mean-marker", "--channels", "CD8,CD31", "--no-nuclear", "--mask-fill", "none", "--output", path)
+    done = call(
+        "embed",
+        store,
+        "--model",
+        "mean-marker",
+        "--channels",
+        "CD8,CD31",
+        "--no-nuclear",
+        "--mask-fill",
+        "none",
+        "--output",
+        path,
+    )
     assert done.exit_code == 0, done.stderr
     entry = get.record(anndata.read_h5ad(path), key="mean_marker")
     assert entry["panel"]["marker"].tolist() == ["CD8", "CD31"]
@@ -110,7 +122,12 @@ def test_every_option_has_its_row():
     from kronos_sc._cli import app
 
     rows = set(re.findall(r"--[a-z-]+", PAGE.read_text(encoding="utf-8")))
-    names = {name for of in get_command(app).commands["embed"].params for name in (*of.opts, *of.secondary_opts) if name.startswith("--")}
+    names = {
+        name
+        for of in get_command(app).commands["embed"].params
+        for name in (*of.opts, *of.secondary_opts)
+        if name.startswith("--")
+    }
     assert names - rows <= {"--debug", "--help"}
 
 
@@ -126,14 +143,18 @@ def pairs(make, tmp_path):
     for number, sdata in fields.items():
         cells = next(iter(sdata.tables.values())).copy()
         attributes = cells.uns.pop("spatialdata_attrs")
-        cells.obs = cells.obs.assign(field=f"cells_{number}", number=cells.obs[attributes["instance_key"]].to_numpy())[["field", "number"]]
+        cells.obs = cells.obs.assign(field=f"cells_{number}", number=cells.obs[attributes["instance_key"]].to_numpy())[
+            ["field", "number"]
+        ]
         tables.append(cells)
     both = anndata.concat(tables, index_unique="-", keys=["a", "b"])
     both.obs["field"] = both.obs["field"].astype("category")
     sdata = SpatialData(
         images={"a_0": other} | {f"image_{n}": next(iter(s.images.values())) for n, s in fields.items()},
         labels={f"cells_{n}": next(iter(s.labels.values())) for n, s in fields.items()},
-        tables={"table": TableModel.parse(both, region=["cells_1", "cells_2"], region_key="field", instance_key="number")},
+        tables={
+            "table": TableModel.parse(both, region=["cells_1", "cells_2"], region_key="field", instance_key="number")
+        },
     )
     sdata.write(tmp_path / "pairs.zarr")
     return tmp_path / "pairs.zarr"
@@ -146,7 +167,10 @@ def test_channels_are_those_of_the_images_that_are_read(call, pairs, taken):
     assert taken["channels"] == ["DAPI", "CD8"]
     done = call("embed", pairs, "--model", "mean-marker", "--channels", "DAPI,CD8", "--map", "CD8=CD3")
     assert taken["channels"] == {"CD3": None, "CD20": None, "CYTOKERATIN": None, "CD8": "CD3"}
-    assert "There is no channel 'Overview'" in call("embed", pairs, "--model", "mean-marker", "--channels", "Overview").stderr
+    assert (
+        "There is no channel 'Overview'"
+        in call("embed", pairs, "--model", "mean-marker", "--channels", "Overview").stderr
+    )
 
 
 def test_a_list_of_channels_is_embedded_for_every_pair(call, pairs, tmp_path):

@@ -84,10 +84,18 @@ def _file(path, store):
 @pytest.mark.parametrize(
     ("make", "name", "text"),
     [
-        (_other_store, "other.zarr", "other.zarr is a SpatialData store; --overwrite replaces a .zarr only if it is an AnnData store"),
+        (
+            _other_store,
+            "other.zarr",
+            "other.zarr is a SpatialData store; --overwrite replaces a .zarr only if it is an AnnData store",
+        ),
         (_notes, "other.zarr", "other.zarr is a folder of another kind; --overwrite"),
         (_file, "other.zarr", "other.zarr is a file; --overwrite"),
-        (_notes, "other.h5ad", "other.h5ad is a folder of another kind; --overwrite replaces a .h5ad only if it is a file"),
+        (
+            _notes,
+            "other.h5ad",
+            "other.h5ad is a folder of another kind; --overwrite replaces a .h5ad only if it is a file",
+        ),
     ],
 )
 def test_only_tables_are_overwritten(store, call, contents, embedding, tmp_path, make, name, text):

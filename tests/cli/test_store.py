@@ -58,7 +58,12 @@ def _recorded(value=1.0):
     """The record of an embedding."""
     names = np.array(["DAPI"], object)
     panel = {"channel": names, "marker": names, "id": np.array([4])}
-    return {"model": {"name": "x"}, "panel": panel, "params": {"features": np.array(["marker"], object)}, "seconds": value}
+    return {
+        "model": {"name": "x"},
+        "panel": panel,
+        "params": {"features": np.array(["marker"], object)},
+        "seconds": value,
+    }
 
 
 def _give(table, key, **how):

@@ -16,7 +16,9 @@ def test_listed_shows_ten_and_counts_the_rest():
 
 def test_known_suggests():
     assert checks.known("CD3", ["CD3"], what="channel", fix="") == "CD3"
-    with pytest.raises(KeyError, match=r"There is no channel 'cd33'; there are: 'CD3', 'CD31'\. Did you mean 'CD3'\? Look again"):
+    with pytest.raises(
+        KeyError, match=r"There is no channel 'cd33'; there are: 'CD3', 'CD31'\. Did you mean 'CD3'\? Look again"
+    ):
         checks.known("cd33", ["CD3", "CD31"], what="channel", fix="Look again.")
 
 

@@ -6,7 +6,9 @@ import pytest
 from kronos_sc._core.compiled import compiled
 
 
-@pytest.mark.parametrize("error", [RuntimeError("cannot cache function: no locator available"), PermissionError("read-only")])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("cannot cache function: no locator available"), PermissionError("read-only")]
+)
 def test_without_a_place_to_keep_it(monkeypatch, error):
     njit, kept = numba.njit, []
 

@@ -38,14 +38,19 @@ def test_every_kind_of_representation(cells):
     assert list(ks.get.feature_names(cells, "X_mean_marker_plus_cls").index) == ["area", "eccentricity", "border"]
     assert list(ks.get.feature_names(cells, "X_mean_marker").index) == PANEL
     ks.tl.pca(cells, use_rep="X_mean_marker_plus", n_comps=2)  # its name begins like that of the embedding
-    assert list(ks.get.feature_names(cells, "X_mean_marker_plus_pca").index) == ["mean_marker_plus_pca_0", "mean_marker_plus_pca_1"]
+    assert list(ks.get.feature_names(cells, "X_mean_marker_plus_pca").index) == [
+        "mean_marker_plus_pca_0",
+        "mean_marker_plus_pca_1",
+    ]
     cells.obsm["mine"] = pd.DataFrame({"a": 1.0, "b": 2.0}, index=cells.obs_names)
     assert list(ks.get.feature_names(cells, "mine").index) == ["a", "b"]
 
 
 def test_models_that_name_nothing_keep_numbers(cells):
     panel = pd.DataFrame({"channel": PANEL, "marker": PANEL, "id": [1, 2, 3]})
-    cells.uns["kronos"] = freeze({"model": {"name": "kronos"}, "panel": panel, "params": {"features": ["marker", "cls"]}})
+    cells.uns["kronos"] = freeze(
+        {"model": {"name": "kronos"}, "panel": panel, "params": {"features": ["marker", "cls"]}}
+    )
     cells.obsm["X_kronos"] = np.zeros((cells.n_obs, 6), np.float32)
     cells.obsm["X_kronos_cls"] = np.zeros((cells.n_obs, 2), np.float32)
     names = ks.get.feature_names(cells)
@@ -95,7 +100,9 @@ def test_aggregate_names_its_variables(cells):
     expected = np.asarray(cells.obsm["X_mean_marker_plus"])[(cells.obs["case"] == "odd").to_numpy(), 9].mean()
     assert out["odd", "CD3_q05"].X[0, 0] == pytest.approx(expected)
     moments = ks.tl.aggregate(cells, "case", use_rep="X_mean_marker_plus_cls", how="moments")
-    assert list(moments.var_names) == [f"{name}_{moment}" for moment in ("mean", "std") for name in ("area", "eccentricity", "border")]
+    assert list(moments.var_names) == [
+        f"{name}_{moment}" for moment in ("mean", "std") for name in ("area", "eccentricity", "border")
+    ]
 
 
 def test_the_probe_weighs_each_named_feature(cells, ax_of_memory):
@@ -114,13 +121,21 @@ def test_the_probe_weighs_each_named_feature(cells, ax_of_memory):
     shares = ks.get.result(cells, "kind_probe", table="importance").query("`class` == 'high'")
     own = shares[shares["representation"] == "mean_marker_plus"].set_index("marker")["weight"]
     np.testing.assert_allclose(own, high.groupby(table["marker"].iloc[:21].to_numpy(), sort=False).sum(), rtol=1e-6)
-    assert set(shares[shares["representation"] == "mean_marker_plus_cls"]["marker"]) == {"area", "eccentricity", "border"}
+    assert set(shares[shares["representation"] == "mean_marker_plus_cls"]["marker"]) == {
+        "area",
+        "eccentricity",
+        "border",
+    }
     shown = ks.pl.importance(cells, "kind_probe", ax=ax_of_memory())
     assert shown.get_xlabel() == "feature"
     assert {text.get_text() for text in shown.get_xticklabels()} == set(high.index)
-    assert ks.pl.importance(cells, "kind_probe", n_top=1, ax=ax_of_memory()).get_xticklabels()[0].get_text() == "CD3_q95"
+    assert (
+        ks.pl.importance(cells, "kind_probe", n_top=1, ax=ax_of_memory()).get_xticklabels()[0].get_text() == "CD3_q95"
+    )
     assert ks.pl.importance(cells, "kind_probe", by="marker", ax=ax_of_memory()).get_xlabel() == "marker"
-    with pytest.raises(KeyError, match="features of 'mean_marker' have numbers for names; those with names: 'mean_marker_plus'"):
+    with pytest.raises(
+        KeyError, match="features of 'mean_marker' have numbers for names; those with names: 'mean_marker_plus'"
+    ):
         ks.pl.importance(cells, "kind_probe", by="feature", representation="mean_marker")
     with pytest.raises(ValueError, match="by='markers' is not a choice"):
         ks.pl.importance(cells, "kind_probe", by="markers")

@@ -18,7 +18,9 @@ PLACE = "adata.obs['by_hand']"
 @pytest.mark.parametrize("kind", ["object", "category", "string"])
 def test_what_str_makes_of_a_missing_value_is_missing(missing, kind) -> None:
     column = pd.Series(["T", str(missing), "B"]).astype(kind)
-    with pytest.warns(UserWarning, match=rf"1 of 3 rows of {PLACE.replace('[', chr(92) + '[')}.* hold the text {str(missing)!r}"):
+    with pytest.warns(
+        UserWarning, match=rf"1 of 3 rows of {PLACE.replace('[', chr(92) + '[')}.* hold the text {str(missing)!r}"
+    ):
         found = class_column(column, place=PLACE)
     assert found.isna().tolist() == [False, True, False]
     assert found.dropna().tolist() == ["T", "B"]
@@ -26,7 +28,10 @@ def test_what_str_makes_of_a_missing_value_is_missing(missing, kind) -> None:
         assert found.cat.categories.tolist() == ["B", "T"]
 
 
-@pytest.mark.row("missing classes, groups or folds that a store turned into text (`nan`, `NaN`, `None`, `<NA>`, `NaT`, letter for letter)")
+@pytest.mark.row(
+    "missing classes, groups or folds that a store turned into text (`nan`, `NaN`, `None`, `<NA>`, `NaT`, letter for "
+    "letter)"
+)
 def test_the_repair_and_the_way_round_it_do_what_the_warning_says() -> None:
     from anndata import AnnData
 
@@ -73,7 +78,11 @@ def test_colours_stay_with_their_class() -> None:
     """Of a column whose categories go in part: those that are missing, or have no unit."""
     from anndata import AnnData
 
-    table = AnnData(obs=pd.DataFrame({"kind": pd.Categorical(["x", "nan", "z"], categories=["nan", "x", "y", "z"])}, index=list("abc")))
+    table = AnnData(
+        obs=pd.DataFrame(
+            {"kind": pd.Categorical(["x", "nan", "z"], categories=["nan", "x", "y", "z"])}, index=list("abc")
+        )
+    )
     table.uns["kind_colors"] = ["red", "green", "blue", "grey"]
     assert stored_colours(table, "kind", ["x", "z"]) == {"x": "green", "z": "grey"}
     table.uns["kind_colors"] = ["green", "grey"]

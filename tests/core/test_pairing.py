@@ -44,7 +44,9 @@ def test_elements_of_one_scheme_are_paired_whatever_their_order(scheme) -> None:
         assert fitting(other, images.values()) == []
 
 
-@pytest.mark.parametrize("renamed", [str.upper, str.title, lambda name: name.replace("_", "-"), lambda name: name.replace("_", ".")])
+@pytest.mark.parametrize(
+    "renamed", [str.upper, str.title, lambda name: name.replace("_", "-"), lambda name: name.replace("_", ".")]
+)
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_case_and_separators_do_not_matter(scheme, renamed) -> None:
     images = [scheme.format(kind="image", n=n) for n in NUMBERS]
@@ -52,7 +54,9 @@ def test_case_and_separators_do_not_matter(scheme, renamed) -> None:
         assert fitting(renamed(scheme.format(kind="cells", n=n)), images) == [image]
 
 
-@pytest.mark.parametrize(("one", "other"), product(["{kind}_{n}", "{n}_{kind}", "{kind}{n}", "ROI{n:03d}_{kind}"], repeat=2))
+@pytest.mark.parametrize(
+    ("one", "other"), product(["{kind}_{n}", "{n}_{kind}", "{kind}{n}", "ROI{n:03d}_{kind}"], repeat=2)
+)
 def test_schemes_may_differ(one, other) -> None:
     images = [one.format(kind="image", n=n) for n in NUMBERS]
     for n, image in zip(NUMBERS, images, strict=True):
@@ -100,7 +104,8 @@ def test_an_image_that_is_not_told_is_asked_for() -> None:
 
     assert image_of(Data, "2_cells") == "he_2"
     with pytest.raises(
-        ValueError, match=r"3 elements of the kind 'image' \('he_1', 'if_1', 'he_2'\) and none was named. Choose one with image_key="
+        ValueError,
+        match=r"3 elements of the kind 'image' \('he_1', 'if_1', 'he_2'\) and none was named. Choose one with image_key=",
     ):
         image_of(Data, "1_cells")
 

@@ -35,7 +35,9 @@ def test_they_are_the_codes_of_pandas(kind):
     assert found.tolist() == codes.tolist()
 
 
-@pytest.mark.parametrize("values", [["b", "", None, "a"], pd.Categorical(["b", "", None, "a"], categories=["b", "", "a"])])
+@pytest.mark.parametrize(
+    "values", [["b", "", None, "a"], pd.Categorical(["b", "", None, "a"], categories=["b", "", "a"])]
+)
 def test_empty_text_is_no_class(values):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -44,7 +44,13 @@ def test_round_trip(tmp_path, kind):
 
 def test_an_embedding_is_told_from_other_entries():
     assert is_embedding(freeze({"model": {"name": "a"}, "panel": FULL["frame"], "params": {}, "seconds": 1.0}))
-    for other in (None, "model panel params", {}, {"model": "a", "panel": "b"}, {"kind": "ari", "params": {}, "main": "scores"}):
+    for other in (
+        None,
+        "model panel params",
+        {},
+        {"model": "a", "panel": "b"},
+        {"kind": "ari", "params": {}, "main": "scores"},
+    ):
         assert not is_embedding(other)
 
 

@@ -75,7 +75,12 @@ def test_nothing_is_copied_that_need_not_be() -> None:
 def table() -> anndata.AnnData:
     adata = anndata.AnnData(np.ones((4, 2), np.float32))
     adata.obsm.update(
-        {"X_pca": np.ones((4, 3)), "X_kronos": np.ones((4, 6)), "X_kronos_cls": np.ones((4, 2)), "X_mean_marker": np.ones((4, 2))}
+        {
+            "X_pca": np.ones((4, 3)),
+            "X_kronos": np.ones((4, 6)),
+            "X_kronos_cls": np.ones((4, 2)),
+            "X_mean_marker": np.ones((4, 2)),
+        }
     )
     adata.uns["kronos"] = {"model": {}, "panel": {}, "params": {}}
     adata.uns["mean_marker"] = {"model": {}, "panel": {}, "params": {}}

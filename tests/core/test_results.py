@@ -15,11 +15,19 @@ from kronos_sc._core import results
 def adata() -> anndata.AnnData:
     adata = anndata.AnnData(np.zeros((3, 1), np.float32))
     scores = pd.DataFrame(
-        {"representation": ["kronos", "X"], "fold": pd.Categorical(["0", None]), "value": [0.5, np.nan], "ok": [True, False], "n": [3, 4]},
+        {
+            "representation": ["kronos", "X"],
+            "fold": pd.Categorical(["0", None]),
+            "value": [0.5, np.nan],
+            "ok": [True, False],
+            "n": [3, 4],
+        },
         index=["b", "a"],
     )
     tables = {"scores": scores, "summary": pd.DataFrame({"metric": ["value"], "mean": [0.5]})}
-    results.store(adata, "one", kind="ari", params={"k": 3, "use_rep": ["X_a"], "none": None}, tables=tables, index=np.arange(3))
+    results.store(
+        adata, "one", kind="ari", params={"k": 3, "use_rep": ["X_a"], "none": None}, tables=tables, index=np.arange(3)
+    )
     return adata
 
 

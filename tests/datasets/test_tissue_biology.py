@@ -50,7 +50,9 @@ def test_each_location_is_brightest_where_it_should_be(one):
 def test_nuclear_markers_overlap_dapi_and_cytoplasm_avoids_it(one):
     labels, image = np.asarray(one["cells"]), one["image"]
     tumour = np.concatenate([[False], one["table"].obs["cell_type"] == "Tumor"])[labels]
-    dapi, keratin, ki67 = (np.asarray(image.sel(c=name))[tumour].astype(float) for name in ("DAPI", "CYTOKERATIN", "KI-67"))
+    dapi, keratin, ki67 = (
+        np.asarray(image.sel(c=name))[tumour].astype(float) for name in ("DAPI", "CYTOKERATIN", "KI-67")
+    )
     assert np.corrcoef(dapi, ki67)[0, 1] > 0.2
     assert np.corrcoef(dapi, keratin)[0, 1] < -0.2
 
@@ -67,7 +69,10 @@ def test_truth_is_the_programme(one):
     truth = table[table.obs["cell_type"] == "CD8 T cell", "CD8"].layers["truth"]
     assert np.log(truth).mean() == pytest.approx(np.log(1.03), abs=0.2)
     assert table[table.obs["cell_type"] == "Tumor", "CD8"].layers["truth"].max() < 0.3
-    correlations = [np.corrcoef(table[:, name].layers["truth"].ravel(), table[:, name].X.ravel())[0, 1] for name in ("CD8", "CD20", "CD45")]
+    correlations = [
+        np.corrcoef(table[:, name].layers["truth"].ravel(), table[:, name].X.ravel())[0, 1]
+        for name in ("CD8", "CD20", "CD45")
+    ]
     assert min(correlations) > 0.8
 
 

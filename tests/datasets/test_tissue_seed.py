@@ -17,8 +17,14 @@ def test_bytes_are_those_of_the_day_this_was_written():
     """Every figure and threshold made on simulated tissue rests on this; if it must change, say so in the changelog."""
     sdata = tissue(**SMALL)
     pixels, labels = (np.ascontiguousarray(sdata[name]) for name in ("image", "cells"))
-    assert sha256(pixels.astype("<u2").tobytes()).hexdigest() == "289eb04bed3187264f90269e24b392c0d5d59980939e10a0eafa4aa5b0dabbd0"
-    assert sha256(labels.astype("<i4").tobytes()).hexdigest() == "c69b9eb734816ff9637ef4cff4958862b78f2d5783c691467c00a36a124b60c2"
+    assert (
+        sha256(pixels.astype("<u2").tobytes()).hexdigest()
+        == "289eb04bed3187264f90269e24b392c0d5d59980939e10a0eafa4aa5b0dabbd0"
+    )
+    assert (
+        sha256(labels.astype("<i4").tobytes()).hexdigest()
+        == "c69b9eb734816ff9637ef4cff4958862b78f2d5783c691467c00a36a124b60c2"
+    )
 
 
 def test_processor_does_not_matter():
@@ -27,7 +33,8 @@ def test_processor_does_not_matter():
     script = (
         "import sys; from hashlib import sha256; import numpy as np; from kronos_sc.datasets import tissue\n"
         f"sdata = tissue(**{ {**SMALL, 'shape': (256, 256)}!r})\n"
-        "sys.stdout.write(sha256(b''.join(np.asarray(sdata[name]).tobytes() for name in ('image', 'cells'))).hexdigest())"
+        "sys.stdout.write(sha256(b''.join(np.asarray(sdata[name]).tobytes() for name in ('image', "
+        "'cells'))).hexdigest())"
     )
     hashes = {
         subprocess.run(

@@ -20,7 +20,9 @@ def test_images_are_spread_over_donors_groups_and_batches(study):
 
 @pytest.mark.parametrize(("n_images", "n_donors", "n_batches"), [(2, 2, 2), (3, 1, 3), (4, 2, 2), (5, 3, 4), (6, 6, 3)])
 def test_every_donor_and_batch_has_an_image(n_images, n_donors, n_batches):
-    obs = tissue(shape=(64, 64), channels=["DAPI"], n_images=n_images, n_donors=n_donors, n_batches=n_batches)["table"].obs
+    obs = tissue(shape=(64, 64), channels=["DAPI"], n_images=n_images, n_donors=n_donors, n_batches=n_batches)[
+        "table"
+    ].obs
     assert obs["donor"].nunique() == n_donors
     assert obs["batch"].nunique() == n_batches
 
@@ -32,7 +34,11 @@ def test_batch_gain_is_in_the_pixels(study):
     row = list(table.var_names).index("CYTOKERATIN")
     background = [np.percentile(table[table.obs["batch"] == f"batch_{batch}", "CYTOKERATIN"].X, 5) for batch in (0, 1)]
     tumour = [
-        float(np.median(table[(table.obs["batch"] == f"batch_{batch}") & (table.obs["cell_type"] == "Tumor"), "CYTOKERATIN"].X))
+        float(
+            np.median(
+                table[(table.obs["batch"] == f"batch_{batch}") & (table.obs["cell_type"] == "Tumor"), "CYTOKERATIN"].X
+            )
+        )
         for batch in (0, 1)
     ]
     seen = (tumour[1] - background[1]) / (tumour[0] - background[0])

@@ -21,7 +21,10 @@ QUICK = DenseOptions(C=1e-3, precision="float32", n_folds=2)
 
 @pytest.fixture(scope="module")
 def tissue(make):
-    """Squares of 32 pixels of three brightnesses that noise makes hard to tell apart; classes of two and of three kinds."""
+    """Squares of 32 pixels of three brightnesses that noise makes hard to tell apart.
+
+    Classes of two and of three kinds.
+    """
     rng = np.random.default_rng(0)
     corners = np.array([(y, x) for y in range(0, 192, 32) for x in range(0, 224, 32)])
     kind = np.arange(len(corners)) % 7 % 3  # 18, 12 and 12: of equally many the two means of AUROC are equal
@@ -56,7 +59,9 @@ def parts(probe: DenseProbe):
 def test_more_than_two_classes_have_the_auroc_of_pairs(three) -> None:
     assert [fold for fold, *_ in parts(three)] == ["0", "1", "all"]
     for _, true, proba, row in parts(three):
-        ovo, ovr = (metrics.roc_auc_score(true, proba, multi_class=how, labels=list(three.classes)) for how in ("ovo", "ovr"))
+        ovo, ovr = (
+            metrics.roc_auc_score(true, proba, multi_class=how, labels=list(three.classes)) for how in ("ovo", "ovr")
+        )
         assert row.auroc_ovo == pytest.approx(ovo)
         assert row.auroc == pytest.approx(ovr)
         assert row.auroc_ovo != pytest.approx(row.auroc, abs=1e-4)
@@ -68,7 +73,9 @@ def test_more_than_two_classes_have_the_auroc_of_pairs(three) -> None:
 @pytest.mark.parametrize("positive", [None, "tumor", "healthy"])
 def test_of_two_classes_one_is_positive(tissue, two, positive) -> None:
     how = {"class_key": "side", "model": "mean-marker", "patch_size": 64}
-    probe = two if positive is None else dense_probe(tissue, "regions", options=replace(QUICK, positive=positive), **how)
+    probe = (
+        two if positive is None else dense_probe(tissue, "regions", options=replace(QUICK, positive=positive), **how)
+    )
     label = positive or "tumor"  # the second of the alphabet
     assert probe.positive == label
     assert probe.params["positive"] == label
@@ -84,7 +91,9 @@ def test_of_two_classes_one_is_positive(tissue, two, positive) -> None:
 
 def test_a_positive_class_that_is_none(tissue) -> None:
     how = {"model": "mean-marker", "patch_size": 64}
-    with pytest.raises(ValueError, match=r"positive='fat' names one of two .* have 3 .*'muscle'\)\. Leave positive out"):
+    with pytest.raises(
+        ValueError, match=r"positive='fat' names one of two .* have 3 .*'muscle'\)\. Leave positive out"
+    ):
         dense_probe(tissue, "regions", options=replace(QUICK, positive="fat"), **how)
     with pytest.raises(KeyError, match=r"no class 'Tumor'; there are: 'healthy', 'tumor'. Did you mean 'tumor'\?"):
         dense_probe(tissue, "regions", class_key="side", options=replace(QUICK, positive="Tumor"), **how)
@@ -96,7 +105,10 @@ def test_the_summary_is_mean_and_sd_over_folds(two, three) -> None:
         folds = probe.scores[probe.scores["fold"] != "all"]
         for metric in ("balanced_accuracy", "macro_ap", "auroc", "auroc_ovo"):
             values = folds[metric].to_numpy()
-            assert_allclose(found.loc[("mean-marker", metric), ["mean", "sd", "n"]].to_numpy(float), [values.mean(), values.std(ddof=1), 2])
+            assert_allclose(
+                found.loc[("mean-marker", metric), ["mean", "sd", "n"]].to_numpy(float),
+                [values.mean(), values.std(ddof=1), 2],
+            )
     assert {"f1", "average_precision"} <= set(two.summary["metric"])
     assert not {"f1", "average_precision"} & set(three.summary["metric"])
 
@@ -110,7 +122,9 @@ def test_tables_have_the_columns_of_other_classifiers(three) -> None:
         own = ks.get.result(three, table=table)
         assert list(own.columns) == list(ks.get.result(cells, "half_probe", table=table).columns)
     regions = three.regions
-    table = ks.get.result(three, table="confusion").pivot_table(index="true", columns="predicted", values="count", aggfunc="sum")
+    table = ks.get.result(three, table="confusion").pivot_table(
+        index="true", columns="predicted", values="count", aggfunc="sum"
+    )
     assert (table.to_numpy() == metrics.confusion_matrix(regions["true"], regions["predicted"])).all()
     per_class = ks.get.result(three, table="per_class").set_index(["fold", "class"])
     first = regions[regions["fold"] == "0"]
@@ -121,7 +135,9 @@ def test_tables_have_the_columns_of_other_classifiers(three) -> None:
 
 def test_plots_take_a_probe(two, three) -> None:
     ax = ks.pl.scores(two, metrics=["f1", "auroc"])
-    assert_allclose([bar.get_height() for bar in ax.patches], two.summary.set_index("metric").loc[["f1", "auroc"], "mean"])
+    assert_allclose(
+        [bar.get_height() for bar in ax.patches], two.summary.set_index("metric").loc[["f1", "auroc"], "mean"]
+    )
     assert [label.get_text() for label in ax.get_xticklabels()] == ["F1", "AUROC"]
     ax = ks.pl.class_scores(three, metric="recall")
     assert [label.get_text() for label in ax.get_yticklabels()] == ["fat (18)", "gland (12)", "muscle (12)"]
@@ -138,7 +154,9 @@ def test_the_roc_is_that_of_the_positive_class(two, positive) -> None:
     rates = []
     for fold, true, proba, _ in parts(probe):
         if fold != "all":
-            false, hit, _ = metrics.roc_curve(true == positive, proba[:, probe.classes.index(positive)], drop_intermediate=False)
+            false, hit, _ = metrics.roc_curve(
+                true == positive, proba[:, probe.classes.index(positive)], drop_intermediate=False
+            )
             rates.append([hit[false <= rate + 1e-12].max() for rate in (0.0, 1.0)])
     ends = curve["true_positive_rate"].iloc[[0, -1]]
     assert_allclose(ends, np.mean(rates, axis=0))
@@ -165,12 +183,17 @@ def test_a_file_of_an_earlier_version_is_completed(two, tmp_path) -> None:
 
 def test_a_probe_is_passed_alone_and_a_table_with_a_key(two) -> None:
     for call in (ks.pl.scores, ks.pl.roc, ks.pl.class_scores, ks.pl.confusion, ks.pl.importance, ks.get.result):
-        with pytest.raises(TypeError, match=r"key='side_probe' names a result in uns, and a DenseProbe is one by itself. Pass it alone to"):
+        with pytest.raises(
+            TypeError,
+            match=r"key='side_probe' names a result in uns, and a DenseProbe is one by itself. Pass it alone to",
+        ):
             call(two, "side_probe")
     cells = ks.datasets.tissue(shape=(64, 64))["table"]
     ks.tl.ari(cells, "cell_type", use_rep="X")
     for call in (ks.pl.scores, ks.get.result):
         with pytest.raises(TypeError, match=r"key is missing: which result in uns\? There are: 'cell_type_ari'"):
             call(cells)
-    with pytest.raises(KeyError, match=r"no table of the result of this DenseProbe 'trials'; there are: 'scores', 'summary'"):
+    with pytest.raises(
+        KeyError, match=r"no table of the result of this DenseProbe 'trials'; there are: 'scores', 'summary'"
+    ):
         ks.get.result(two, table="trials")

@@ -9,7 +9,18 @@ import tifffile
 
 import kronos_sc as ks
 
-PANEL = ("DAPI", "CD3", "CD4", "CD8", "CD20", "CD68", "CD31", "CYTOKERATIN", "PD1", "COLLAGEN")  # what pages name; quick to embed
+PANEL = (
+    "DAPI",
+    "CD3",
+    "CD4",
+    "CD8",
+    "CD20",
+    "CD68",
+    "CD31",
+    "CYTOKERATIN",
+    "PD1",
+    "COLLAGEN",
+)  # what pages name; quick to embed
 
 
 @pytest.fixture(scope="session")
@@ -24,5 +35,7 @@ def files(tmp_path_factory) -> Path:
     (folder / "core_channels").mkdir()
     for name, plane in zip(names, pixels, strict=True):
         tifffile.imwrite(folder / "core_channels" / f"{name}.tif", plane)
-    (folder / "panel.csv").write_text("cycle,marker\n" + "".join(f"{i // 4},{name}\n" for i, name in enumerate(names)), encoding="utf-8")
+    (folder / "panel.csv").write_text(
+        "cycle,marker\n" + "".join(f"{i // 4},{name}\n" for i, name in enumerate(names)), encoding="utf-8"
+    )
     return folder

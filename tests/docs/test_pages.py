@@ -43,7 +43,9 @@ def settings():
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("page", pages())
-def test_code_on_the_page_runs(page: Path, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: None) -> None:
+def test_code_on_the_page_runs(
+    page: Path, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: None
+) -> None:
     monkeypatch.chdir(shutil.copytree(files, tmp_path / "work"))
     monkeypatch.setattr("kronos_sc.models._registry._REGISTRY", dict(ks.models._registry._REGISTRY))
     text = page.read_text(encoding="utf-8")

@@ -11,7 +11,11 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-PYTHONS = [found[1] for line in PROJECT["classifiers"] if (found := re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", line))]
+PYTHONS = [
+    found[1]
+    for line in PROJECT["classifiers"]
+    if (found := re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", line))
+]
 SETS = {"3.11": "constraints.txt", "3.12": "constraints-3.12.txt"}
 WORKFLOW = yaml.safe_load((REPOSITORY / ".github/workflows/test.yml").read_text(encoding="utf-8"))
 JOBS = WORKFLOW["jobs"]
@@ -30,7 +34,9 @@ def test_pages_say_so(page: str) -> None:
     text = (REPOSITORY / page).read_text(encoding="utf-8")
     assert f"Python {PYTHONS[0]} to {PYTHONS[-1]}" in text
     for python, name in SETS.items():
-        assert re.search(rf"`{re.escape(name)}`[^.]*{re.escape(python)}", text.replace("\n", " ")), f"{name} and its Python {python}"
+        assert re.search(rf"`{re.escape(name)}`[^.]*{re.escape(python)}", text.replace("\n", " ")), (
+            f"{name} and its Python {python}"
+        )
 
 
 def test_every_python_is_tested_and_no_other() -> None:
@@ -55,7 +61,10 @@ def test_the_jobs_run_what_ci_runs() -> None:
     for command in [everything, "ruff check .", "ruff format --check .", "sphinx-build -W --keep-going -q"]:
         assert command in script
     assert commands("test")[-1] == commands("prereleases")[-1] == everything
-    assert commands("style")[1:] == ["ruff check . && ruff format --check .", "sphinx-build -W --keep-going -q -b html docs docs/_build"]
+    assert commands("style")[1:] == [
+        "ruff check . && ruff format --check .",
+        "sphinx-build -W --keep-going -q -b html docs docs/_build",
+    ]
 
 
 def test_nothing_can_be_written_or_read_by_a_job() -> None:
@@ -63,4 +72,9 @@ def test_nothing_can_be_written_or_read_by_a_job() -> None:
     assert WORKFLOW["permissions"] == {"contents": "read"}
     assert "secrets." not in text
     assert all("timeout-minutes" in job for job in JOBS.values())
-    assert all(re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"]) for job in JOBS.values() for step in job["steps"] if "uses" in step)
+    assert all(
+        re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"])
+        for job in JOBS.values()
+        for step in job["steps"]
+        if "uses" in step
+    )

@@ -30,7 +30,9 @@ def test_ci_runs_the_command_of_the_readme() -> None:
 
 @pytest.mark.parametrize("command", ["demo", "embed", "doctor"])
 def test_commands_exist(command: str) -> None:
-    result = subprocess.run([sys.executable, "-m", "kronos_sc", command, "--help"], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-m", "kronos_sc", command, "--help"], capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
     assert command in result.stdout
 
@@ -57,7 +59,9 @@ def test_constraints_are_exact_and_hold_on_every_system(name: str, torch: str) -
     lines = [line for line in (REPOSITORY / name).read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
     assert f"torch=={torch}" in lines
     assert not [line for line in lines if re.match(r"(?i)nvidia|triton|cuda", line)], "torch pins those itself"
-    assert not [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+", line)], "no local versions, no ranges, no addresses"
+    assert not [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+", line)], (
+        "no local versions, no ranges, no addresses"
+    )
 
 
 @pytest.mark.parametrize("name", ["constraints.txt", "constraints-3.12.txt"])
@@ -65,7 +69,9 @@ def test_everything_asked_for_is_constrained(name: str) -> None:
     import tomllib
 
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = [requirement for name in ("docs", "pretrain", "test") for requirement in project["optional-dependencies"][name]]
+    extras = [
+        requirement for name in ("docs", "pretrain", "test") for requirement in project["optional-dependencies"][name]
+    ]
     wanted = [*project["dependencies"], *extras]
     normal = lambda name: re.sub(r"[-_.]+", "-", name).lower()  # noqa: E731
     pinned = {normal(line.split("==")[0]) for line in (REPOSITORY / name).read_text(encoding="utf-8").splitlines()}

@@ -15,7 +15,10 @@ from kronos_pretrain.config.read import shipped_configs
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
 NAMING = [
-    *(REPOSITORY / name for name in ("README.md", "pretrain/README.md", "pretrain/slurm/train.sbatch", "notebooks/08-pretraining.ipynb")),
+    *(
+        REPOSITORY / name
+        for name in ("README.md", "pretrain/README.md", "pretrain/slurm/train.sbatch", "notebooks/08-pretraining.ipynb")
+    ),
     *(DOCS / name for name in ("how-to/pretraining.md", "reference/bad-input.md")),
 ]
 SECTIONS = "|".join(vars(Config()))

@@ -1,4 +1,7 @@
-"""What bad input gets: the table of docs/reference/bad-input.md, row by row; after an error the SpatialData is as it was."""
+"""What bad input gets: the table of docs/reference/bad-input.md, row by row.
+
+After an error the SpatialData is as it was.
+"""
 
 from __future__ import annotations
 
@@ -204,7 +207,9 @@ def unseen_with_nan(make):
 
 def float_labels(make):
     sdata = make()
-    sdata["cells"].data = sdata["cells"].data.astype(np.float32)  # SpatialData 0.8 refuses to parse them, but not to hold them
+    sdata["cells"].data = sdata["cells"].data.astype(
+        np.float32
+    )  # SpatialData 0.8 refuses to parse them, but not to hold them
     return sdata, {}
 
 
@@ -231,13 +236,21 @@ CASES = [
         ValueError,
         r"There are 2 elements of the kind 'image' \('image', 'other'\) and none was named\. Choose one with image_key=",
     ),
-    (unknown_image, KeyError, r"There is no image 'imag'; there are: 'image'\. Did you mean 'image'\? Read one with io\.read_tiff"),
+    (
+        unknown_image,
+        KeyError,
+        r"There is no image 'imag'; there are: 'image'\. Did you mean 'image'\? Read one with io\.read_tiff",
+    ),
     (unknown_labels, KeyError, r"There is no labels 'cell'; there are: 'cells'\. Did you mean 'cells'\?"),
     (unknown_shapes, KeyError, r"There is no shapes 'boxes'; there are: none\. Make a grid of boxes with pp\.tile"),
     (labels_and_shapes, ValueError, r"Both labels_key='cells' and shapes_key='patches' were given.*Give one of them"),
     (no_table, ValueError, r"There is no table in this SpatialData\. Make one with pp\.label_table\(.*pp\.tile\("),
     (call(table_key="tabel"), KeyError, r"There is no table 'tabel'; there are: 'table'\. Did you mean 'table'\?"),
-    (other_size, ValueError, r"Labels 'cells' \(100 × 120 pixels\) and image 'image' \(150 × 190\) differ in size.*set_transformation"),
+    (
+        other_size,
+        ValueError,
+        r"Labels 'cells' \(100 × 120 pixels\) and image 'image' \(150 × 190\) differ in size.*set_transformation",
+    ),
     (no_metadata, ValueError, r"Table 'table' has no region metadata.*TableModel\.parse\(adata, region="),
     (
         rows_of_another_region,
@@ -259,7 +272,11 @@ CASES = [
         ValueError,
         r"12 rows of the table have no pixels in labels 'cells': 5000, 5001, .*5009 and 2 more\. .*Keep the other rows only .*\['cell_id'\]\.isin",
     ),
-    (rows_of_background, ValueError, r"need whole, positive instance ids; found '0' \(0 is background\)\. Correct the instance column"),
+    (
+        rows_of_background,
+        ValueError,
+        r"need whole, positive instance ids; found '0' \(0 is background\)\. Correct the instance column",
+    ),
     (rows_twice, ValueError, r"Several rows name the same label of 'cells': \d+\. Each row must be one cell"),
     (rows_with_fractions, ValueError, r"need whole, positive instance ids; found '\d+\.5', .* and \d+ more"),
     (empty_table, ValueError, r"Table 'table' has no rows.*pp\.label_table"),
@@ -269,8 +286,16 @@ CASES = [
         r"Image 'image' has repeated channel names: 'CD3'\. Name channels uniquely with sdata\.set_channel_names\('image'",
     ),
     (unknown_channel, KeyError, r"There is no channel 'CD33'; there are: 'DAPI', 'CD3', .*Did you mean 'CD3'\?"),
-    (unknown_channel_in_list, KeyError, r"The image has no channel 'CD 3'; it has: 'DAPI', 'CD3'.*Name channels as the image spells them"),
-    (unknown_marker, KeyError, r"Channel 'CD8' cannot be 'CD8888'.*channels=\{'CD8': 'unseen'\}; to drop it: channels=\{'CD8': None\}"),
+    (
+        unknown_channel_in_list,
+        KeyError,
+        r"The image has no channel 'CD 3'; it has: 'DAPI', 'CD3'.*Name channels as the image spells them",
+    ),
+    (
+        unknown_marker,
+        KeyError,
+        r"Channel 'CD8' cannot be 'CD8888'.*channels=\{'CD8': 'unseen'\}; to drop it: channels=\{'CD8': None\}",
+    ),
     (ambiguous, ValueError, r"means several markers: .*Choose with channels=\{.*or drop with channels=\{"),
     (
         one_marker_twice,
@@ -279,8 +304,16 @@ CASES = [
     ),
     (listed_without_marker, ValueError, r"2 of 3 channels listed .*channels=\['DAPI', 'AR=unseen', 'xyzzy=unseen'\]"),
     (no_nuclear_stain, ValueError, r"No matched channel is a nuclear stain; matched are 'CD3'.*require_nuclear=False"),
-    (no_marker, ValueError, r"None of the 5 channels matches a marker of the model: 'channel_0'.*channels=\{'channel': 'CD3'\}"),
-    (no_statistics, ValueError, r"5 of 5 matched channels have no mean and standard deviation: 'DAPI'.*pp\.marker_stats"),
+    (
+        no_marker,
+        ValueError,
+        r"None of the 5 channels matches a marker of the model: 'channel_0'.*channels=\{'channel': 'CD3'\}",
+    ),
+    (
+        no_statistics,
+        ValueError,
+        r"5 of 5 matched channels have no mean and standard deviation: 'DAPI'.*pp\.marker_stats",
+    ),
     (
         float_beyond_one,
         ValueError,
@@ -301,8 +334,16 @@ CASES = [
         ValueError,
         r"Channel 'AR' of image 'image' has NaN or infinite pixels, so it has no mean\. Mend the image, or count them as zero with nan='zero'",
     ),
-    (float_labels, ValueError, r"Labels 'cells' have dtype float32; labels must be whole numbers\. Convert them with \.astype\('uint32'\)"),
-    (negative_labels, ValueError, r"Labels 'cells' hold the negative value -1; labels must be 0 \(background\) or positive"),
+    (
+        float_labels,
+        ValueError,
+        r"Labels 'cells' have dtype float32; labels must be whole numbers\. Convert them with \.astype\('uint32'\)",
+    ),
+    (
+        negative_labels,
+        ValueError,
+        r"Labels 'cells' hold the negative value -1; labels must be 0 \(background\) or positive",
+    ),
     (call(features="token"), ValueError, r"features='token' is not a choice; features can be 'marker', 'cls'"),
     (call(features=[]), ValueError, r"features='' is not a choice"),
     (
@@ -310,17 +351,29 @@ CASES = [
         ValueError,
         r"'mean-marker' gives no 'cls' features; it gives: marker\. Choose one with features=",
     ),
-    (call(patch_size=50), ValueError, r"patch_size=50 does not fit 'tiny', which takes multiples of 16 pixels\. Nearest: 48 or 64"),
+    (
+        call(patch_size=50),
+        ValueError,
+        r"patch_size=50 does not fit 'tiny', which takes multiples of 16 pixels\. Nearest: 48 or 64",
+    ),
     (call(patch_size=0), ValueError, r"patch_size must be a whole number of at least 1, got 0"),
     (call(patch_size=64.0), ValueError, r"patch_size must be a whole number of at least 1, got 64\.0"),
     (call(batch_size=0), ValueError, r"batch_size must be a whole number of at least 1, got 0"),
-    (call(mask_fill="median"), ValueError, r"mask_fill='median' is not a choice; mask_fill can be 'mean', 'zero', None"),
+    (
+        call(mask_fill="median"),
+        ValueError,
+        r"mask_fill='median' is not a choice; mask_fill can be 'mean', 'zero', None",
+    ),
     (call(nan="ignore"), ValueError, r"nan='ignore' is not a choice; nan can be 'error', 'zero'"),
     (call(precision="float64"), ValueError, r"precision='float64' is not a choice"),
     (call(dtype="int8"), ValueError, r"dtype='int8' is not a choice; dtype can be 'float32', 'float16'"),
     (call(device="cuda:7"), ValueError, r"Device 'cuda:7' cannot be used .*Available: cpu.*Leave device out"),
     (call(device="gpu"), ValueError, r"Device 'gpu' cannot be used .*Available: cpu"),
-    (call(scale="scale1"), ValueError, r"'image' has a single scale, so scale='scale1' does not exist\. Leave scale out"),
+    (
+        call(scale="scale1"),
+        ValueError,
+        r"'image' has a single scale, so scale='scale1' does not exist\. Leave scale out",
+    ),
     (
         call(mpp=0.5),
         ValueError,
@@ -345,7 +398,8 @@ def test_error(make, tiny, state, unchanged, build, kind, message):
 def test_not_a_spatialdata(make, tiny):
     for other in (make()["table"], "slide.zarr", None, np.zeros((3, 4, 4))):
         with pytest.raises(
-            TypeError, match=rf"Expected a SpatialData, got {type(other).__name__}; pixels are needed\. Read images with io\.read_tiff"
+            TypeError,
+            match=rf"Expected a SpatialData, got {type(other).__name__}; pixels are needed\. Read images with io\.read_tiff",
         ):
             ks.tl.embed(other, model=tiny)
 
@@ -353,7 +407,8 @@ def test_not_a_spatialdata(make, tiny):
 def test_unknown_pyramid_level(make, tiny):
     sdata = make(scale_factors=[2])
     with pytest.raises(
-        ValueError, match=r"'image' has no scale 'scale7'; there are: scale0 \(150 × 190\), scale1 \(75 × 95\)\. Choose one with scale="
+        ValueError,
+        match=r"'image' has no scale 'scale7'; there are: scale0 \(150 × 190\), scale1 \(75 × 95\)\. Choose one with scale=",
     ):
         ks.tl.embed(sdata, model=tiny, scale="scale7")
 
@@ -480,7 +535,10 @@ def test_window_larger_than_the_image(make, tiny):
     ks.tl.embed(sdata, model=tiny, patch_size=128)
     assert sdata["table"].obs["kronos_edge"].all()
     assert np.isfinite(sdata["table"].obsm["X_kronos"]).all()
-    with pytest.raises(ValueError, match=r"Image 'image' \(40 × 50 pixels\) is smaller than one box of 64 pixels\. Choose a smaller size"):
+    with pytest.raises(
+        ValueError,
+        match=r"Image 'image' \(40 × 50 pixels\) is smaller than one box of 64 pixels\. Choose a smaller size",
+    ):
         ks.pp.tile(sdata, size=64)
 
 
@@ -514,7 +572,9 @@ def test_cells_that_vanish_at_a_coarse_level(make, tiny):
     labels = np.zeros((128, 128), np.int32)
     labels[64:80, 64:80], labels[32, 32] = 1, 2
     sdata = make(image=np.full((1, 128, 128), 9_000, np.uint16), labels=labels, channels=("DAPI",), scale_factors=[2])
-    with pytest.warns(UserWarning, match=r"1 of 2 cells of 'cells' have no pixel of theirs in their window.*coarse scale=") as caught:
+    with pytest.warns(
+        UserWarning, match=r"1 of 2 cells of 'cells' have no pixel of theirs in their window.*coarse scale="
+    ) as caught:
         ks.tl.embed(sdata, model=tiny, scale="scale1")
     assert not any("beyond the window" in str(hit.message) for hit in caught)
 
@@ -524,7 +584,8 @@ def test_coordinates_that_are_no_pixels(make, tiny):
     sdata = make()
     sdata["table"].obsm["um"] = sdata["table"].obsm["spatial"] * 0.3
     with pytest.warns(
-        UserWarning, match=r"cells of 'cells' have no pixel of theirs in their window.*spatial_key= does not hold x and y in pixels"
+        UserWarning,
+        match=r"cells of 'cells' have no pixel of theirs in their window.*spatial_key= does not hold x and y in pixels",
     ):
         ks.tl.embed(sdata, model=tiny, spatial_key="um")
 
@@ -601,9 +662,13 @@ def test_images_of_one_call_need_the_same_channels(make, tiny):
     sdata = SpatialData(
         images={"image_0": first["image"], "image_1": second["image"]},
         labels={"cells_0": first["cells"], "cells_1": second["cells"]},
-        tables={"table": TableModel.parse(both, region=["cells_0", "cells_1"], region_key="region", instance_key="cell_id")},
+        tables={
+            "table": TableModel.parse(both, region=["cells_0", "cells_1"], region_key="region", instance_key="cell_id")
+        },
     )
-    with pytest.raises(ValueError, match=r"Image 'image_1' lacks channels of 'image_0': 'CD20'\. .*channels=\[\.\.\.\]"):
+    with pytest.raises(
+        ValueError, match=r"Image 'image_1' lacks channels of 'image_0': 'CD20'\. .*channels=\[\.\.\.\]"
+    ):
         ks.tl.embed(sdata, model=tiny)
     ks.tl.embed(sdata, model=tiny, channels=["DAPI", "CD3", "CD8"])
     assert np.isfinite(sdata["table"].obsm["X_kronos"]).all()

@@ -30,7 +30,10 @@ KINDS = ("marker", "cls")
 
 @pytest.fixture(scope="module", autouse=True)
 def _small_blocks():
-    """Some twenty blocks of a small tissue; encoders of `remote/` can be imported, here and in processes started from here."""
+    """Some twenty blocks of a small tissue.
+
+    Encoders of `remote/` can be imported, here and in processes started from here.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(HELPERS))
         patch.setattr(ks.settings, "block_memory", 100_000)
@@ -87,7 +90,10 @@ def bright(make):
 
 def values(sdata, key="kronos", kinds=KINDS) -> dict[str, np.ndarray]:
     table = sdata["table"]
-    return {kind: np.asarray(table.obsm[f"X_{key}_cls" if kind == "cls" and len(kinds) > 1 else f"X_{key}"]) for kind in kinds}
+    return {
+        kind: np.asarray(table.obsm[f"X_{key}_cls" if kind == "cls" and len(kinds) > 1 else f"X_{key}"])
+        for kind in kinds
+    }
 
 
 def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
@@ -106,7 +112,8 @@ def left_over(store: Path) -> list[Path]:
     return list((store / ".parts").rglob("*"))
 
 
-# --- the same bytes --------------------------------------------------------------------------------------------------------------------
+# --- the same bytes
+# --------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -128,7 +135,9 @@ def test_features_are_bitwise_those_of_one_process(request, make, on_disk, tiny,
     ks.tl.embed(sdata, model=tiny, features=KINDS, precision="float32", key_added="here")
     with Client(cluster):
         ks.tl.embed(sdata, model=tiny, features=KINDS, precision="float32", key_added="memory")
-        ks.tl.embed(sdata, model=tiny, features=KINDS, precision="float32", key_added="disk", store=tmp_path / "features.zarr")
+        ks.tl.embed(
+            sdata, model=tiny, features=KINDS, precision="float32", key_added="disk", store=tmp_path / "features.zarr"
+        )
         there = values(sdata, "disk")  # read by the workers
     wanted = values(sdata, "here")
     same(wanted, values(sdata, "memory"))
@@ -145,7 +154,11 @@ def ks_copy(sdata):
     """The same elements in a SpatialData that can be changed."""
     from spatialdata import SpatialData
 
-    return SpatialData(images={"image": sdata["image"].copy()}, labels={"cells": sdata["cells"]}, tables={"table": sdata["table"].copy()})
+    return SpatialData(
+        images={"image": sdata["image"].copy()},
+        labels={"cells": sdata["cells"]},
+        tables={"table": sdata["table"].copy()},
+    )
 
 
 def test_regions_of_a_table_go_to_their_own_images(make, threads, tiny) -> None:
@@ -163,7 +176,9 @@ def test_regions_of_a_table_go_to_their_own_images(make, threads, tiny) -> None:
     sdata = SpatialData(
         images={f"image_{i}": part["image"] for i, part in enumerate(parts)},
         labels={f"cells_{i}": part["cells"] for i, part in enumerate(parts)},
-        tables={"table": TableModel.parse(both, region=["cells_0", "cells_1"], region_key="region", instance_key="cell_id")},
+        tables={
+            "table": TableModel.parse(both, region=["cells_0", "cells_1"], region_key="region", instance_key="cell_id")
+        },
     )
     ks.tl.embed(sdata, model=tiny, precision="bfloat16", key_added="here")
     with Client(threads):
@@ -171,7 +186,9 @@ def test_regions_of_a_table_go_to_their_own_images(make, threads, tiny) -> None:
     same(values(sdata, "here", ("marker",)), values(sdata, "there", ("marker",)))
 
 
-def test_a_store_is_begun_on_a_cluster_and_finished_without(on_disk, threads, encoders, fault, tmp_path, monkeypatch) -> None:
+def test_a_store_is_begun_on_a_cluster_and_finished_without(
+    on_disk, threads, encoders, fault, tmp_path, monkeypatch
+) -> None:
     """And the other way round: what one left out, the other computes, and nothing twice."""
     wanted = means(on_disk, ks.models.load("mean-marker"))
     model = encoders.Counted(fault)
@@ -241,7 +258,10 @@ def test_a_cluster_that_grows_from_nothing(on_disk, tiny, monkeypatch) -> None:
     monkeypatch.setattr(executor, "_PATIENCE", 0.01)
     monkeypatch.setattr(executor, "info", said.append)
     ks.tl.embed(on_disk, model=tiny, key_added="here")
-    with LocalCluster(n_workers=0, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster, Client(cluster) as client:
+    with (
+        LocalCluster(n_workers=0, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
+        Client(cluster) as client,
+    ):
         cluster.adapt(minimum=0, maximum=2, interval="300ms")
         assert not client.nthreads()
         ks.tl.embed(on_disk, model=tiny, key_added="there")
@@ -249,7 +269,8 @@ def test_a_cluster_that_grows_from_nothing(on_disk, tiny, monkeypatch) -> None:
     same(values(on_disk, "here", ("marker",)), values(on_disk, "there", ("marker",)))
 
 
-# --- which cluster ---------------------------------------------------------------------------------------------------------------------
+# --- which cluster
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_without_a_client_blocks_stay_here(threads) -> None:
@@ -280,26 +301,35 @@ def test_each_worker_has_its_own_gpu() -> None:
 
 @pytest.mark.slow(3)
 def test_a_device_that_workers_lack(processes, on_disk, tiny) -> None:
-    with Client(processes), pytest.raises(ValueError, match=r"On a worker of tcp://.*: Device 'meta:7' cannot be used .*Available: cpu"):
+    with (
+        Client(processes),
+        pytest.raises(ValueError, match=r"On a worker of tcp://.*: Device 'meta:7' cannot be used .*Available: cpu"),
+    ):
         ks.tl.embed(on_disk, model=tiny, device="meta:7")
 
 
 @pytest.mark.slow(3)
 def test_workers_of_another_version(processes, on_disk, tiny, monkeypatch) -> None:
     monkeypatch.setattr(ks, "__version__", "99.1")
-    with Client(processes), pytest.raises(RuntimeError, match=r"have kronos-sc .*, this process has 99\.1.*Install the same version"):
+    with (
+        Client(processes),
+        pytest.raises(RuntimeError, match=r"have kronos-sc .*, this process has 99\.1.*Install the same version"),
+    ):
         ks.tl.embed(on_disk, model=tiny)
 
 
 @pytest.mark.slow(3)
 def test_a_model_that_workers_cannot_import(processes, on_disk, tmp_path, monkeypatch) -> None:
-    (tmp_path / "only_here.py").write_text("from kronos_sc.models.encoders.mean_marker import MeanMarker\nclass Mine(MeanMarker): pass\n")
+    (tmp_path / "only_here.py").write_text(
+        "from kronos_sc.models.encoders.mean_marker import MeanMarker\nclass Mine(MeanMarker): pass\n"
+    )
     with Client(processes):
         monkeypatch.syspath_prepend(str(tmp_path))
         from only_here import Mine
 
         with pytest.raises(
-            RuntimeError, match=r"could not be brought to the workers .*No module named 'only_here'.*must be importable there"
+            RuntimeError,
+            match=r"could not be brought to the workers .*No module named 'only_here'.*must be importable there",
         ):
             ks.tl.embed(on_disk, model=Mine())
 
@@ -311,7 +341,9 @@ def test_workers_that_do_not_see_the_image(stored, processes, tmp_path, encoders
     model = encoders.Counted(fault)
     with Client(processes), pytest.MonkeyPatch.context() as patch:
         patch.setattr(_task, "_sent", MovedAway(tmp_path / "tissue.zarr"))
-        with pytest.raises(OSError, match=r"each tried 3 times: block .* is not seen here at file:.*put it on a disk that they share"):
+        with pytest.raises(
+            OSError, match=r"each tried 3 times: block .* is not seen here at file:.*put it on a disk that they share"
+        ):
             means(sdata, model)
     assert model.passes() == 0
 
@@ -330,7 +362,8 @@ class MovedAway:
         return found
 
 
-# --- faults ----------------------------------------------------------------------------------------------------------------------------
+# --- faults
+# ----------------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_block_that_always_fails_is_named_and_all_others_are_kept(make, threads, encoders, fault, tmp_path) -> None:
@@ -387,7 +420,9 @@ def test_a_truncated_chunk_stops_only_its_blocks(stored, threads, encoders, faul
     wanted = means(stored(tmp_path / "again.zarr", shape=(200, 260)), ks.models.load("mean-marker"))
     model, store = encoders.Counted(fault), tmp_path / "features.zarr"
     with Client(threads):
-        with pytest.raises(OSError, match=r"blocks could not be embedded.*OSError: Image 'image' could not be decoded at channel 'CD3'"):
+        with pytest.raises(
+            OSError, match=r"blocks could not be embedded.*OSError: Image 'image' could not be decoded at channel 'CD3'"
+        ):
             means(sdata, model, store=store)
         assert 0 < EmbeddingStore(store).complete() < len(EmbeddingStore(store).rows)
         chunk.write_bytes(whole)
@@ -401,7 +436,14 @@ def test_a_failing_block_goes_to_another_worker(threads, monkeypatch) -> None:
         seen = []
         monkeypatch.setattr(Client, "submit", lambda *_, **how: seen.append(how) or FakeFuture())
         run = _distribute._Run.__new__(_distribute._Run)
-        run.__dict__ |= {"_client": client, "_nan": "zero", "_name": "n", "_work": None, "_pending": {}, "_workers": {first: 2, second: 2}}
+        run.__dict__ |= {
+            "_client": client,
+            "_nan": "zero",
+            "_name": "n",
+            "_work": None,
+            "_pending": {},
+            "_workers": {first: 2, second: 2},
+        }
         task = FakeTask()
         run._send(task)
         task.avoid_workers.add(first)
@@ -422,7 +464,15 @@ def test_a_failing_block_goes_to_another_worker(threads, monkeypatch) -> None:
 )
 def test_how_often_a_block_is_tried(fates, given_up) -> None:
     run = _distribute._Run.__new__(_distribute._Run)
-    run.__dict__ |= {"_waiting": [], "_suspects": [], "_failed": [], "_sink": None, "_devices": {"cpu"}, "_retried": 0, "_workers": {}}
+    run.__dict__ |= {
+        "_waiting": [],
+        "_suspects": [],
+        "_failed": [],
+        "_sink": None,
+        "_devices": {"cpu"},
+        "_retried": 0,
+        "_workers": {},
+    }
     run._shown = type("Bar", (), {"set_postfix_str": lambda *_, **how: None})()
     task = _task.Task(None, 0, None)
     for fate in fates:
@@ -439,10 +489,16 @@ def test_a_run_that_failed_does_not_wait_for_ever(monkeypatch) -> None:
     called_off = []
     run = _distribute._Run.__new__(_distribute._Run)
     client = type(
-        "Client", (), {"processing": lambda _: {"worker": ["a"]}, "cancel": lambda _, futures, **how: called_off.extend(futures)}
+        "Client",
+        (),
+        {"processing": lambda _: {"worker": ["a"]}, "cancel": lambda _, futures, **how: called_off.extend(futures)},
     )()
     future = type("Future", (), {"done": lambda _: False})()
-    run.__dict__ |= {"_client": client, "_pending": {"a": (future, None), "b": (future, None)}, "_ready": _distribute.SimpleQueue()}
+    run.__dict__ |= {
+        "_client": client,
+        "_pending": {"a": (future, None), "b": (future, None)},
+        "_ready": _distribute.SimpleQueue(),
+    }
     monkeypatch.setattr(_distribute, "_GRACE", 0.05)
     run._finish_running()
     assert run._pending == {}
@@ -461,7 +517,9 @@ def test_what_a_cluster_holds_is_computed_there_and_all_else_here(threads) -> No
             assert lazy._on_a_cluster(values) == there
             np.testing.assert_array_equal(lazy.computed(values), np.asarray(values.compute()))
         seen = lazy.computed(
-            da.map_blocks(lambda x: x + (threading.current_thread().name.startswith("Dask-Default")), da.zeros(2, chunks=1))
+            da.map_blocks(
+                lambda x: x + (threading.current_thread().name.startswith("Dask-Default")), da.zeros(2, chunks=1)
+            )
         )
     assert not seen.any()
 
@@ -496,7 +554,9 @@ def test_what_a_dead_driver_has_staged_never_counts(on_disk, threads, encoders, 
         """A task of an earlier driver wakes up just now and stages rubbish for the same block."""
         rows = self.rows[staged.number]
         rows = rows[rows >= 0]
-        self.stager(FeatureBlock(staged.number, rows, {"marker": np.full((len(rows), 5), -1.0)}, np.ones(len(rows)), 1.0))
+        self.stager(
+            FeatureBlock(staged.number, rows, {"marker": np.full((len(rows), 5), -1.0)}, np.ones(len(rows)), 1.0)
+        )
         accept(self, staged)
 
     monkeypatch.setattr(EmbeddingStore, "accept", beside_a_ghost)
@@ -571,7 +631,8 @@ def test_progress_says_who_works_and_what_failed(make, threads, encoders, fault,
     assert 0 < done < sdata["table"].n_obs
 
 
-# --- workers that die, each restarted by its nanny; last, because restarts keep the machine busy -------------------------------------------
+# --- workers that die, each restarted by its nanny; last, because restarts keep the machine busy
+# -------------------------------------------
 
 
 @pytest.mark.slow(20)
@@ -590,7 +651,9 @@ def test_a_worker_dies_and_nobody_notices(on_disk, processes, encoders, fault, t
 
 
 @pytest.mark.slow(15)
-def test_a_block_that_kills_its_workers_is_found_and_its_neighbours_are_not_blamed(make, processes, encoders, fault, tmp_path) -> None:
+def test_a_block_that_kills_its_workers_is_found_and_its_neighbours_are_not_blamed(
+    make, processes, encoders, fault, tmp_path
+) -> None:
     sdata, store = bright(make), tmp_path / "features.zarr"
     model = encoders.Dies(fault)
     before, processes.scheduler.allowed_failures = processes.scheduler.allowed_failures, 0
@@ -620,8 +683,15 @@ if __name__ == "__main__":
 @pytest.mark.slow(10)
 def test_the_driver_is_killed_and_the_next_one_goes_on(on_disk, processes, encoders, fault, tmp_path) -> None:
     wanted, store = means(on_disk, ks.models.load("mean-marker")), tmp_path / "features.zarr"
-    given = {"address": processes.scheduler_address, "image": str(on_disk.path), "fault": str(fault), "store": str(store)}
-    driver = subprocess.Popen([sys.executable, "-c", _DRIVER.format(path=[str(HELPERS)], **given)], stderr=subprocess.DEVNULL)
+    given = {
+        "address": processes.scheduler_address,
+        "image": str(on_disk.path),
+        "fault": str(fault),
+        "store": str(store),
+    }
+    driver = subprocess.Popen(
+        [sys.executable, "-c", _DRIVER.format(path=[str(HELPERS)], **given)], stderr=subprocess.DEVNULL
+    )
     model = encoders.Slow(fault)
     deadline = time.monotonic() + 300
     while model.passes() < 4 and driver.poll() is None and time.monotonic() < deadline:
@@ -639,7 +709,9 @@ def test_a_copy_for_another_worker_leaves_the_device_out() -> None:
     """A worker that joins late asks a colleague, whose model is on a GPU."""
     from distributed.protocol import deserialize_bytes, serialize_bytes
 
-    encoder = InferenceConfig(ks.models.load("mean-marker"), None, ("marker",), "error", None, torch.device("cpu"), torch.float32)
+    encoder = InferenceConfig(
+        ks.models.load("mean-marker"), None, ("marker",), "error", None, torch.device("cpu"), torch.float32
+    )
     work = WorkerState(encoder, None, len)
     assert work._at_device().device.type in ("cpu", "cuda", "mps")
     assert work._placed is not None

@@ -13,7 +13,10 @@ def expected(make, tiny):
     sdata = make((80, 100))
     ks.tl.embed(sdata, model=tiny, precision="float32", features=["marker", "cls"])
     table = sdata["table"]
-    return {name: (m, c) for name, m, c in zip(table.obs_names, table.obsm["X_kronos"], table.obsm["X_kronos_cls"], strict=True)}
+    return {
+        name: (m, c)
+        for name, m, c in zip(table.obs_names, table.obsm["X_kronos"], table.obsm["X_kronos_cls"], strict=True)
+    }
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -44,7 +47,9 @@ def test_features_do_not_depend_on_how_they_are_computed(
         ks.settings.block_memory, ks.settings.read_threads, ks.settings.verbosity = before
     table = sdata["table"]
     for kind, slot in enumerate(("X_kronos", "X_kronos_cls")):
-        np.testing.assert_allclose(features[slot], np.stack([expected[name][kind] for name in table.obs_names]), atol=1e-5)
+        np.testing.assert_allclose(
+            features[slot], np.stack([expected[name][kind] for name in table.obs_names]), atol=1e-5
+        )
 
 
 def test_bfloat16_is_close(make, tiny):

@@ -28,7 +28,9 @@ def oracle(sdata, model, *, mask_fill, channels, patch=64, max_value=None):
         rr, cc = np.nonzero(labels == cell)
         # the pixel that holds the centroid, in coordinates where pixel i covers [i, i + 1)
         r, c = (int(np.floor(v.mean() + 0.5)) for v in (rr, cc))
-        raw = padded[:, r : r + patch, c : c + patch].astype(float)  # padded by half a window: row r − half of the image is row r here
+        raw = padded[:, r : r + patch, c : c + patch].astype(
+            float
+        )  # padded by half a window: row r − half of the image is row r here
         mask = inside[r : r + patch, c : c + patch] == cell
         if mask_fill == "zero":
             raw = raw * mask
@@ -64,7 +66,13 @@ def test_scale_of_unusual_dtypes(make, tiny):
     for dtype, factor in (("uint32", 1), ("int32", 1), ("int16", 1), ("float32", 0.01), ("int64", 3)):
         other = make((60, 70), image=(image * factor).astype(dtype))
         ks.tl.embed(other, model=tiny, precision="float32", max_value=30_000 * factor)
-        marker, _ = oracle(other, tiny, mask_fill="mean", channels=["DAPI", "CD3", "CD8", "CD20", "CYTOKERATIN"], max_value=30_000 * factor)
+        marker, _ = oracle(
+            other,
+            tiny,
+            mask_fill="mean",
+            channels=["DAPI", "CD3", "CD8", "CD20", "CYTOKERATIN"],
+            max_value=30_000 * factor,
+        )
         np.testing.assert_allclose(other["table"].obsm["X_kronos"], marker, atol=1e-5, err_msg=dtype)
 
 
@@ -87,8 +95,13 @@ def test_given_statistics_are_used(make, tiny):
     ks.tl.embed(sdata, model=tiny, channels=panel, precision="float32")
     np.testing.assert_allclose(ks.get.record(sdata)["panel"]["std"], stats["std"])
 
-    rows = {name: SimpleNamespace(id=tiny.vocabulary[name].id, mean=row["mean"], std=row["std"]) for name, row in stats.iterrows()}
-    marker, _ = oracle(sdata, SimpleNamespace(net=tiny.net, vocabulary=rows), mask_fill="mean", channels=list(stats.index))
+    rows = {
+        name: SimpleNamespace(id=tiny.vocabulary[name].id, mean=row["mean"], std=row["std"])
+        for name, row in stats.iterrows()
+    }
+    marker, _ = oracle(
+        sdata, SimpleNamespace(net=tiny.net, vocabulary=rows), mask_fill="mean", channels=list(stats.index)
+    )
     np.testing.assert_allclose(sdata["table"].obsm["X_kronos"], marker, atol=1e-5)
 
 
@@ -104,10 +117,14 @@ def test_mean_marker_against_scipy(make):
 def test_mean_marker_of_boxes_counts_only_the_image(make):
     sdata = make((100, 130), table=False)
     ks.pp.tile(sdata, size=32, stride=16)
-    ks.tl.embed(sdata, model="mean-marker", patch_size=64, precision="float32")  # wider than the boxes: some reach beyond the border
+    ks.tl.embed(
+        sdata, model="mean-marker", patch_size=64, precision="float32"
+    )  # wider than the boxes: some reach beyond the border
     image = np.asarray(sdata["image"].data) / 65535
     x, y = sdata["patches"].geometry.centroid.x.astype(int), sdata["patches"].geometry.centroid.y.astype(int)
-    expected = [image[:, max(0, r - 32) : r + 32, max(0, c - 32) : c + 32].mean((1, 2)) for r, c in zip(y, x, strict=True)]
+    expected = [
+        image[:, max(0, r - 32) : r + 32, max(0, c - 32) : c + 32].mean((1, 2)) for r, c in zip(y, x, strict=True)
+    ]
     table = sdata["patches_table"]
     np.testing.assert_allclose(table.obsm["X_mean_marker"], expected, atol=1e-6)
     assert table.obs["mean_marker_edge"].sum() == ((y < 32) | (x < 32) | (y > 68) | (x > 98)).sum()
@@ -119,8 +136,12 @@ def test_boxes_are_not_masked(make, tiny):
     ks.pp.tile(sdata, size=64)
     ks.tl.embed(sdata, model=tiny, precision="float32", features="cls")
     image = np.asarray(sdata["image"].data) / 65535
-    tiles = torch.tensor(np.stack([image[:, y : y + 64, x : x + 64] for y in (0, 64) for x in (0, 64)]), dtype=torch.float32)
-    ids = torch.tensor([[tiny.vocabulary[name].id for name in ("DAPI", "CD3", "CD8", "CD20", "CYTOKERATIN")]]).expand(4, -1)
+    tiles = torch.tensor(
+        np.stack([image[:, y : y + 64, x : x + 64] for y in (0, 64) for x in (0, 64)]), dtype=torch.float32
+    )
+    ids = torch.tensor([[tiny.vocabulary[name].id for name in ("DAPI", "CD3", "CD8", "CD20", "CYTOKERATIN")]]).expand(
+        4, -1
+    )
     expected = tiny.net((tiles - 0.05) / 0.1, ids).cls.numpy()
     np.testing.assert_allclose(sdata["patches_table"].obsm["X_kronos"], expected, atol=1e-5)
 
@@ -129,7 +150,9 @@ def _half_covered(masks, size):
     """Return which coarse pixels a unit covers by half at least; the best covered ones where it covers none by half."""
     edge = masks.shape[-1]
     spans = [slice(i * edge // size, -(-(i + 1) * edge // size)) for i in range(size)]
-    cover = np.stack([np.stack([masks[:, rows, columns].mean((1, 2)) for columns in spans], axis=-1) for rows in spans], axis=-2)
+    cover = np.stack(
+        [np.stack([masks[:, rows, columns].mean((1, 2)) for columns in spans], axis=-1) for rows in spans], axis=-2
+    )
     return (cover > 0) & (cover >= np.minimum(0.5, cover.max((1, 2), keepdims=True)) - 1e-6)
 
 
@@ -184,7 +207,9 @@ def test_resampling_against_scikit_image(make):
         ks.tl.embed(sdata, model="mean-marker", mpp=1.0, precision="float32")
     finally:
         runner.Preprocessor.__call__ = plain
-    expected = np.stack([downscale_local_mean(smooth[:, y : y + 64, x : x + 64] / 65535, (1, 2, 2)) for y in (0, 64) for x in (0, 64)])
+    expected = np.stack(
+        [downscale_local_mean(smooth[:, y : y + 64, x : x + 64] / 65535, (1, 2, 2)) for y in (0, 64) for x in (0, 64)]
+    )
     got = torch.cat(seen).numpy()
     assert got.shape == expected.shape == (4, 2, 32, 32)
     np.testing.assert_allclose(got[:, :, 1:-1, 1:-1], expected[:, :, 1:-1, 1:-1], atol=2e-4)

@@ -86,7 +86,9 @@ def test_cell_dive(real, tiny):
     names = list(sdata["image"].c.values)
     for region, path in masks.items():
         rows = table.obs["region"].to_numpy() == region
-        expected = scipy_means(image[[names.index(c) for c in means.columns]], tifffile.imread(path), table.obs["cell_id"][rows], 65535)
+        expected = scipy_means(
+            image[[names.index(c) for c in means.columns]], tifffile.imread(path), table.obs["cell_id"][rows], 65535
+        )
         close = np.isclose(means[rows], expected, atol=1e-5).all(axis=1)
         assert close.mean() > 0.95  # all but cells that reach beyond the window
     theirs = pd.read_csv(folder / "cells_quantified.csv.gz")
@@ -95,7 +97,9 @@ def test_cell_dive(real, tiny):
     known = theirs["area_nucleus"].to_numpy() == table.obs["area"][nuclei].to_numpy()
     assert known.sum() > 300
     for channel in ("DAPI", "CD45", "GATA3"):
-        np.testing.assert_allclose(means.loc[nuclei, channel][known] * 65535, theirs[f"{channel}_mean_nucleus"][known], rtol=1e-4)
+        np.testing.assert_allclose(
+            means.loc[nuclei, channel][known] * 65535, theirs[f"{channel}_mean_nucleus"][known], rtol=1e-4
+        )
 
 
 def test_vectra(real, tiny):
@@ -103,11 +107,15 @@ def test_vectra(real, tiny):
     with pytest.raises(ValueError, match=r"Alexa 594|matches a marker|nuclear stain|means several|holds floats"):
         ks.tl.embed(sdata, model=tiny)  # dyes are no markers
     stains = {"DAPI": "DAPI", "FITC": "CD20", "Cy3": "CD3", "Cy5": "CD8", "Alexa 594": None}
-    with pytest.raises(ValueError, match=r"holds floats from .* to .*; without a scale they must lie in \[0, 1\].*max_value="):
+    with pytest.raises(
+        ValueError, match=r"holds floats from .* to .*; without a scale they must lie in \[0, 1\].*max_value="
+    ):
         ks.tl.embed(sdata, model=tiny, channels=stains)
     table, means, panel = embedded(sdata, tiny, channels=stains, max_value=64.0)
     assert table.n_obs == 270
-    assert list(panel["how"]) == ["given" if c != "DAPI" else how for c, how in zip(panel["channel"], panel["how"], strict=True)]
+    assert list(panel["how"]) == [
+        "given" if c != "DAPI" else how for c, how in zip(panel["channel"], panel["how"], strict=True)
+    ]
     image = np.asarray(sdata["image"].sel(c=list(panel["channel"])).data).astype(np.float64)
     expected = scipy_means(image, np.asarray(sdata["cells"].data), table.obs["cell_id"], 64)
     np.testing.assert_allclose(means, expected, rtol=1e-4, atol=1e-6)
@@ -134,7 +142,13 @@ def test_codex_three_segmentations(real, tiny):
     start = real / "codex_hubmap_5ch_expert_masks"
     masks = {"expert1": "mask_expert1", "expert2": "mask_expert2", "mesmer": "mask_DeepCell-0.9.0_membrane"}
     masks = {name: start / f"R001_X003_Y004.{file}.tif" for name, file in masks.items()}
-    names = ["HOECHST", "CD20", "CD3", "CD8", "CD4"]  # the repository does not say which; any will do for the way of the data
+    names = [
+        "HOECHST",
+        "CD20",
+        "CD3",
+        "CD8",
+        "CD4",
+    ]  # the repository does not say which; any will do for the way of the data
     sdata = ks.io.read_tiff(start / "R001_X003_Y004.channels.ome.tif", mask=masks, channels=names)
     few = np.flatnonzero(np.arange(sdata["table"].n_obs) % 12 == 0)
     sdata.tables["table"] = sdata["table"][few].copy()
@@ -148,7 +162,9 @@ def test_codex_three_segmentations(real, tiny):
         assert np.isnan(table.obsm[f"X_{region}"][~mine]).all()
     expert = table.obs["region"] == "expert1"
     image, labels = tifffile.imread(start / "R001_X003_Y004.channels.ome.tif"), tifffile.imread(masks["expert1"])
-    np.testing.assert_allclose(means[expert.to_numpy()], scipy_means(image, labels, table.obs["cell_id"][expert], 65535), atol=1e-5)
+    np.testing.assert_allclose(
+        means[expert.to_numpy()], scipy_means(image, labels, table.obs["cell_id"][expert], 65535), atol=1e-5
+    )
 
 
 def test_phenocycler_in_boxes(real, tiny):
@@ -159,7 +175,9 @@ def test_phenocycler_in_boxes(real, tiny):
     table, means, _ = embedded(sdata, tiny, shapes_key="patches")
     image = np.asarray(sdata["image"].data)
     bounds = sdata["patches"].geometry.bounds.astype(int)
-    expected = [image[:, y : y + 128, x : x + 128].mean((1, 2)) / 255 for y, x in zip(bounds.miny, bounds.minx, strict=True)]
+    expected = [
+        image[:, y : y + 128, x : x + 128].mean((1, 2)) / 255 for y, x in zip(bounds.miny, bounds.minx, strict=True)
+    ]
     np.testing.assert_allclose(means, expected, atol=1e-5)
     assert not table.obs["kronos_edge"].any()
     assert means["DAPI"].mean() > 1.5 * image[0].mean() / 255  # tissue is brighter than the slide
@@ -177,17 +195,26 @@ def test_mif_with_coordinates_only(real, tiny):
     image = next(column for column in every.columns if every[column].astype(str).str.contains("B09").any())
     cells = every[every[image].astype(str).str.contains("B09")]
     sdata = ks.io.read_tiff(folder / "ABCM22001_B09_MiniCrop.image.ome.tif")
-    circles = geopandas.GeoDataFrame({"radius": np.full(len(cells), 8.0)}, geometry=shapely.points(cells["x"] - 0.5, cells["y"] - 0.5))
+    circles = geopandas.GeoDataFrame(
+        {"radius": np.full(len(cells), 8.0)}, geometry=shapely.points(cells["x"] - 0.5, cells["y"] - 0.5)
+    )
     sdata.shapes["cells"] = ShapesModel.parse(circles)
     obs = pd.DataFrame(
-        {"region": pd.Categorical(["cells"] * len(cells)), "number": np.arange(len(cells))}, index=[f"c{i}" for i in range(len(cells))]
+        {"region": pd.Categorical(["cells"] * len(cells)), "number": np.arange(len(cells))},
+        index=[f"c{i}" for i in range(len(cells))],
     )
-    sdata.tables["table"] = TableModel.parse(AnnData(obs=obs), region="cells", region_key="region", instance_key="number")
-    with pytest.raises(ValueError, match=r"'CK-EPCAM' may be CYTOKERATIN, EPCAM\. Choose with channels=\{'CK-EPCAM': 'CYTOKERATIN'\}"):
+    sdata.tables["table"] = TableModel.parse(
+        AnnData(obs=obs), region="cells", region_key="region", instance_key="number"
+    )
+    with pytest.raises(
+        ValueError, match=r"'CK-EPCAM' may be CYTOKERATIN, EPCAM\. Choose with channels=\{'CK-EPCAM': 'CYTOKERATIN'\}"
+    ):
         ks.tl.embed(sdata, model="mean-marker")
     how = {"channels": {"CK-EPCAM": "CYTOKERATIN"}}
     ks.tl.embed(sdata, model="mean-marker", precision="float32", **how)  # windows of the circles' diameter
-    means = pd.DataFrame(sdata["table"].obsm["X_mean_marker"], columns=ks.get.record(sdata, key="mean_marker")["panel"]["channel"])
+    means = pd.DataFrame(
+        sdata["table"].obsm["X_mean_marker"], columns=ks.get.record(sdata, key="mean_marker")["panel"]["channel"]
+    )
     types = cells["cell_type"].to_numpy()
     tumour, cd8 = means[types == "TUMOR"].mean(), means[np.char.startswith(types.astype(str), "CD8")].mean()
     assert tumour["CK-EPCAM"] > cd8["CK-EPCAM"]

@@ -47,7 +47,9 @@ def test_the_same_call_again_computes_nothing(make, tiny, tmp_path, caplog, monk
     monkeypatch.setattr(type(tiny), "encode", None)  # would raise
     with caplog.at_level("INFO", logger="kronos_sc"):
         ks.tl.embed(sdata, model=tiny, store=tmp_path / "x.zarr")
-    assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "x.zarr" / "marker").rglob("*") if path.is_file()}
+    assert files == {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "x.zarr" / "marker").rglob("*") if path.is_file()
+    }
     assert "blocks (" in caplog.text
     assert sdata["table"].uns["kronos"]["seconds"] == seconds  # of the call that computed
     assert not (tmp_path / "x.zarr" / ".parts").exists()
@@ -85,7 +87,8 @@ def test_a_call_goes_on_with_the_blocks_it_began_with(make, tiny, tmp_path, monk
 def test_several_regions_in_one_store(make, tiny, tmp_path):
     first, second = make((150, 190)), make((120, 100), seed=3)
     sdata = spatialdata.SpatialData(
-        images={"image_1": first["image"], "image_2": second["image"]}, labels={"cells_1": first["cells"], "cells_2": second["cells"]}
+        images={"image_1": first["image"], "image_2": second["image"]},
+        labels={"cells_1": first["cells"], "cells_2": second["cells"]},
     )
     tables = []
     for region in ("cells_1", "cells_2"):
@@ -131,7 +134,9 @@ def test_mean_marker_and_boxes(make, tmp_path):
     how = {"model": "mean-marker", "table_key": "patches_table"}
     ks.tl.embed(sdata, **how, key_added="memory")
     ks.tl.embed(sdata, **how, key_added="disk", store=tmp_path / "x.zarr")
-    np.testing.assert_array_equal(sdata["patches_table"].obsm["X_disk"].compute(), sdata["patches_table"].obsm["X_memory"])
+    np.testing.assert_array_equal(
+        sdata["patches_table"].obsm["X_disk"].compute(), sdata["patches_table"].obsm["X_memory"]
+    )
 
 
 def test_an_embedding_named_like_the_class_features_of_another_stays(make, tiny):
@@ -144,7 +149,8 @@ def test_an_embedding_named_like_the_class_features_of_another_stays(make, tiny)
     assert "X_b_cls" not in sdata["table"].obsm
 
 
-# --- the same call, elsewhere ----------------------------------------------------------------------------------------------------------
+# --- the same call, elsewhere
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_auto_goes_on_in_the_precision_of_the_store(make, tiny, tmp_path, monkeypatch):
@@ -153,7 +159,9 @@ def test_auto_goes_on_in_the_precision_of_the_store(make, tiny, tmp_path, monkey
     ks.tl.embed(sdata, **how, precision="bfloat16")
     before = sdata["table"].obsm["X_kronos"].compute()
     monkeypatch.setattr(
-        models.inference.placement, "choose_dtype", lambda asked, _: getattr(torch, "float32" if asked == "auto" else asked)
+        models.inference.placement,
+        "choose_dtype",
+        lambda asked, _: getattr(torch, "float32" if asked == "auto" else asked),
     )
     ks.tl.embed(sdata, **how)
     assert sdata["table"].uns["kronos"]["precision"] == "bfloat16"
@@ -170,13 +178,13 @@ def test_a_part_of_the_table_is_sent_to_read_embedding(make, tmp_path):
     whole = sdata["table"]
     rows = np.flatnonzero(np.arange(whole.n_obs) % 2)
     sdata.tables["table"] = whole[rows].copy()
-    message = (
-        rf"It was made for a table of {whole.n_obs} rows that has all {len(rows)} of this one: .*io\.read_embedding\(sdata, '.*x\.zarr'\)"
-    )
+    message = rf"It was made for a table of {whole.n_obs} rows that has all {len(rows)} of this one: .*io\.read_embedding\(sdata, '.*x\.zarr'\)"
     with pytest.raises(ValueError, match=message):
         ks.tl.embed(sdata, **how)
     ks.io.read_embedding(sdata, tmp_path / "x.zarr")
-    np.testing.assert_array_equal(sdata["table"].obsm["X_mean_marker"].compute(), whole.obsm["X_mean_marker"].compute()[rows])
+    np.testing.assert_array_equal(
+        sdata["table"].obsm["X_mean_marker"].compute(), whole.obsm["X_mean_marker"].compute()[rows]
+    )
     with pytest.raises(ValueError, match="max_value was") as other:
         ks.tl.embed(sdata, **how, max_value=1000.0)
     assert "read_embedding" not in str(other.value)
@@ -195,7 +203,9 @@ def test_a_finished_store_on_a_read_only_disk(make, tiny, tmp_path, monkeypatch)
     wanted = sdata["table"].obsm["X_kronos"].compute()
     plain = os.access
     monkeypatch.setattr(
-        os, "access", lambda path, mode, **how: plain(path, mode, **how) and not (mode & os.W_OK and str(path) == str(store))
+        os,
+        "access",
+        lambda path, mode, **how: plain(path, mode, **how) and not (mode & os.W_OK and str(path) == str(store)),
     )
     before = {path: path.stat().st_mtime_ns for path in (store, *store.rglob("*"))}
     again = make()
@@ -216,7 +226,8 @@ def test_too_little_room_is_said_before_the_run(make, tmp_path, monkeypatch):
     sdata = make()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
     with pytest.warns(
-        UserWarning, match=rf"Features of {sdata['table'].n_obs} units take up to 0\.0 GiB, .* 0\.0 GiB are free at .*x\.zarr"
+        UserWarning,
+        match=rf"Features of {sdata['table'].n_obs} units take up to 0\.0 GiB, .* 0\.0 GiB are free at .*x\.zarr",
     ):
         ks.tl.embed(sdata, model="mean-marker", store=tmp_path / "x.zarr")
     ks.tl.embed(sdata, model="mean-marker", store=tmp_path / "x.zarr")  # nothing is to come
@@ -238,10 +249,14 @@ def test_damaged_blocks_are_counted_and_named(make, tmp_path, caplog):
 
 @pytest.mark.parametrize("store", [1, 0.5, "", b"x.zarr"])
 def test_what_is_no_place(make, store):
-    with pytest.raises(ValueError, match=r"^store=.* names no folder\. It can be a path, True .*write store='features\.zarr'"):
+    with pytest.raises(
+        ValueError, match=r"^store=.* names no folder\. It can be a path, True .*write store='features\.zarr'"
+    ):
         ks.tl.embed(make(), model="mean-marker", store=store)
 
 
 def test_a_spatialdata_in_memory_has_no_beside(make):
-    with pytest.raises(ValueError, match=r"not on disk.*name a folder with store=, or keep them in memory with store=False"):
+    with pytest.raises(
+        ValueError, match=r"not on disk.*name a folder with store=, or keep them in memory with store=False"
+    ):
         ks.tl.embed(make(), model="mean-marker", store=True)

@@ -38,7 +38,11 @@ def truth(done) -> dict[str, Any]:
     table = done["table"]
     assert isinstance(table.obsm["X_kronos"], da.Array)
     assert table.obsm["X_kronos"].numblocks[0] > 1
-    return {"marker": table.obsm["X_kronos"].compute(), "cls": table.obsm["X_kronos_cls"].compute(), "record": ks.get.record(done)}
+    return {
+        "marker": table.obsm["X_kronos"].compute(),
+        "cls": table.obsm["X_kronos_cls"].compute(),
+        "record": ks.get.record(done),
+    }
 
 
 def same_record(one: Any, two: Any, where: str = "record") -> None:
@@ -130,7 +134,10 @@ def test_a_part_written_and_read(done, truth, tmp_path):
 
 
 def test_scanpy_reads_it(done, truth):
-    """Neighbours take all features into memory; covariance_eigh is the only PCA of scanpy's that takes a dask array without dask-ml."""
+    """Neighbours take all features into memory.
+
+    covariance_eigh is the only PCA of scanpy's that takes a dask array without dask-ml.
+    """
     import scanpy as sc
 
     with warnings.catch_warnings():

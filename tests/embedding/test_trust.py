@@ -91,7 +91,8 @@ def test_neither_records_nor_stores_nor_logs_tell_of_the_machine(telling, stored
 
 def test_the_search_finds_what_is_there(tmp_path):
     table = anndata.AnnData(
-        np.zeros((2, 1)), uns={"a": {"b": np.array(["x", "jane-doe-4711"], object), "c": pd.DataFrame({"d": ["/srv/jane"]})}}
+        np.zeros((2, 1)),
+        uns={"a": {"b": np.array(["x", "jane-doe-4711"], object), "c": pd.DataFrame({"d": ["/srv/jane"]})}},
     )
     words = ["jane-doe-4711", "/srv/jane"]
     assert len(leaks(words, text_of(dict(table.uns)))) == 2
@@ -101,7 +102,10 @@ def test_the_search_finds_what_is_there(tmp_path):
 
 @pytest.fixture
 def no_pickle(monkeypatch) -> list[str]:
-    """Whatever is unpickled from a file from here on. Dask unpickles in memory what it has just pickled, to see whether the two are alike."""
+    """Whatever is unpickled from a file from here on.
+
+    Dask unpickles in memory what it has just pickled, to see whether the two are alike.
+    """
     loaded: list[str] = []
 
     def refuse(name: str):

@@ -183,7 +183,11 @@ class Children:
         threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
         script = Path(__file__).with_name("forked.py")
         self._process = subprocess.Popen(
-            [sys.executable, script, tissue], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **threads}
+            [sys.executable, script, tissue],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **threads},
         )
         assert self._process.stdout.readline() == "ready\n"
 

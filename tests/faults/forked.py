@@ -64,7 +64,10 @@ def embed_once(model: Any, path: str, store: str, **how: Any) -> dict[str, np.nd
     """Return both kinds of features."""
     sdata = spatialdata.read_zarr(path)
     ks.tl.embed(sdata, model=model, store=store, **CALL | how)
-    return {kind: np.asarray(sdata["table"].obsm["X_kronos" if kind == "marker" else "X_kronos_cls"]) for kind in CALL["features"]}
+    return {
+        kind: np.asarray(sdata["table"].obsm["X_kronos" if kind == "marker" else "X_kronos_cls"])
+        for kind in CALL["features"]
+    }
 
 
 def happen(at: dict[str, Any] | None, pause: float) -> None:
@@ -154,7 +157,10 @@ def end(pid: int, pipe: int, began: float, kill_after: float | None) -> dict[str
 
 
 def import_all(model: Any, path: str) -> None:
-    """Import what a run imports on its way; found out in a child, since a run starts threads and threads do not survive a fork."""
+    """Import what a run imports on its way.
+
+    Found out in a child, since a run starts threads and threads do not survive a fork.
+    """
     read, write = os.pipe()
     if pid := os.fork():
         os.close(write)

@@ -58,7 +58,8 @@ def test_a_tissue_that_lies_nowhere(case, make, monkeypatch, store):
     monkeypatch.setattr(settings, "memory", 1)
     sdata = make()
     with pytest.raises(
-        ValueError, match=r"not on disk.* Write it first with sdata\.write\(.*name a folder with store=, or keep .* with store=False"
+        ValueError,
+        match=r"not on disk.* Write it first with sdata\.write\(.*name a folder with store=, or keep .* with store=False",
     ) as caught:
         case.embed(sdata, store=store)
     assert ("settings.memory" in str(caught.value)) == (store is None)

@@ -114,7 +114,8 @@ def test_every_byte_of_a_shard_is_guarded(whole):
 
 
 @pytest.mark.parametrize(
-    ("name", "hurt"), [("marker", 0.3), ("marker", 0.8), ("cls", 3), ("marker", "cut"), ("pixels", "empty"), ("brightest", "gone")]
+    ("name", "hurt"),
+    [("marker", 0.3), ("marker", 0.8), ("cls", 3), ("marker", "cut"), ("pixels", "empty"), ("brightest", "gone")],
 )
 def test_the_description_of_an_array_is_written_again(whole, name, hurt):
     path = whole.store / name / "zarr.json"
@@ -127,7 +128,9 @@ def test_the_description_of_an_array_is_written_again(whole, name, hurt):
     whole.check(whole.embed())
     assert passes() == 0  # no block was harmed
     after = contents(whole.store)
-    assert {key for key in before if before[key] != after[key] and not key.startswith(("record", f"{name}/zarr.json"))} == set()
+    assert {
+        key for key in before if before[key] != after[key] and not key.startswith(("record", f"{name}/zarr.json"))
+    } == set()
 
 
 @pytest.mark.slow(8)

@@ -1,4 +1,7 @@
-"""The disk is full, or may not be written any more, or the folder goes away, in the middle of a run; then all is well again."""
+"""The disk is full, or may not be written any more, or the folder goes away, in the middle of a run.
+
+Then all is well again.
+"""
 
 import os
 import shutil
@@ -14,7 +17,9 @@ def hurt(case, ended, errors):
     assert ended.get("error") in errors, ended
     complete = case.check_partial()
     assert 0 < complete < BLOCKS
-    assert any(f"{complete} of {BLOCKS} blocks are complete in {case.store}" in note for note in ended["notes"]), ended["notes"]
+    assert any(f"{complete} of {BLOCKS} blocks are complete in {case.store}" in note for note in ended["notes"]), ended[
+        "notes"
+    ]
 
 
 def test_no_file_can_grow(case, children):
@@ -32,7 +37,9 @@ def test_the_disk_is_full_before_the_first_block_and_after_the_last(case, childr
     before = {name: entry for name, entry in contents(case.folder).items() if not name.startswith("features.zarr")}
     ended = children.run(path=case.path, store=case.store, at={"turn": -1, "what": "limit", "size": 40})
     assert ended["error"] == "OSError", ended
-    assert {name: entry for name, entry in contents(case.folder).items() if not name.startswith("features.zarr")} == before
+    assert {
+        name: entry for name, entry in contents(case.folder).items() if not name.startswith("features.zarr")
+    } == before
     assert case.check_partial() == BLOCKS * begun
     case.check(case.embed())
 

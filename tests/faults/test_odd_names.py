@@ -59,7 +59,9 @@ NAMES = [
 
 
 def test_names_of_rows(odd, tiny, tmp_path):
-    names = np.array([f"{NAMES[i % len(NAMES)]}{'' if i < len(NAMES) else i}" for i in range(odd["table"].n_obs)], dtype=object)
+    names = np.array(
+        [f"{NAMES[i % len(NAMES)]}{'' if i < len(NAMES) else i}" for i in range(odd["table"].n_obs)], dtype=object
+    )
     odd["table"].obs_names = names
     truth = embed(odd, tiny, False, channels=MAP).obsm["X_kronos"]
     again_in_the_same_place(odd, tiny, tmp_path / "x.zarr", truth, channels=MAP)
@@ -118,7 +120,9 @@ def test_regions_and_tables(make, tiny, tmp_path):
     table.obs["region"] = table.obs["region"].astype("category")
     keys = {
         "region_key": "region",
-        "instance_key": next(column for column in table.obs if column != "region" and table.obs[column].dtype.kind == "i"),
+        "instance_key": next(
+            column for column in table.obs if column != "region" and table.obs[column].dtype.kind == "i"
+        ),
     }
     sdata = spatialdata.SpatialData(
         images={f"image-{one}": part["image"] for one, part in zip(region, parts, strict=True)},

@@ -14,7 +14,8 @@ from .conftest import CALL, contents, features_of
 
 @pytest.mark.slow(8)
 @pytest.mark.parametrize(
-    "name", ["a store with spaces.zarr", "größe µm 细胞.zarr", "quote ' \" and # % $HOME {x}.zarr", "line\nbreak", ".hidden"]
+    "name",
+    ["a store with spaces.zarr", "größe µm 细胞.zarr", "quote ' \" and # % $HOME {x}.zarr", "line\nbreak", ".hidden"],
 )
 def test_names_of_all_kinds(case, tmp_path, name):
     case.store = tmp_path / "Führung, Ω" / name
@@ -32,7 +33,9 @@ def test_all_of_the_tissue_lies_below_an_odd_name(case, tmp_path, tiny, truth):
     case.check(table)
 
 
-@pytest.mark.parametrize("form", [str, Path, lambda path: f"{path}/", lambda path: f"{path}//.", lambda path: path / ".." / path.name])
+@pytest.mark.parametrize(
+    "form", [str, Path, lambda path: f"{path}/", lambda path: f"{path}//.", lambda path: path / ".." / path.name]
+)
 def test_forms_of_the_same_path(case, form):
     case.check(case.embed(store=form(case.store)))
 

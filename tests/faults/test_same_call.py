@@ -1,4 +1,7 @@
-"""What makes two calls the same: an error names what changed and leaves the store alone; what does not matter changes nothing."""
+"""What makes two calls the same: an error names what changed and leaves the store alone.
+
+What does not matter changes nothing.
+"""
 
 import shutil
 
@@ -35,7 +38,9 @@ def with_image(sdata, change, **how):
     """Put other pixels (channels × rows × columns) in place."""
     values = change(sdata["image"].data.compute())
     names = how.get("names", list(sdata["image"].coords["c"].values))
-    sdata["image"] = Image2DModel.parse(da.from_array(values, chunks=how.get("chunks", (1, 48, 48))), dims=("c", "y", "x"), c_coords=names)
+    sdata["image"] = Image2DModel.parse(
+        da.from_array(values, chunks=how.get("chunks", (1, 48, 48))), dims=("c", "y", "x"), c_coords=names
+    )
 
 
 def with_labels(sdata, change, chunks=(48, 48)):
@@ -82,7 +87,9 @@ CHANGES = {
         with_image(sdata, lambda image: np.pad(image, ((0, 0), (0, 3), (0, 0)))),
         with_labels(sdata, lambda labels: np.pad(labels, ((0, 3), (0, 0)))),
     ),
-    "panel are in another order": lambda sdata: with_image(sdata, lambda image: image[SHUFFLED], names=[CHANNELS[i] for i in SHUFFLED]),
+    "panel are in another order": lambda sdata: with_image(
+        sdata, lambda image: image[SHUFFLED], names=[CHANNELS[i] for i in SHUFFLED]
+    ),
     "panel CD8 CD4": lambda sdata: with_image(sdata, lambda image: image, names=["DAPI", "CD3", "CD4", *CHANNELS[3:]]),
     "dtype": lambda sdata: with_image(sdata, lambda image: (image / 40_000).astype("float32")),
     "units": lambda sdata: with_labels(sdata, one_cell_larger),

@@ -72,7 +72,10 @@ def test_stopped(case, monkeypatch, act, error, turn):
     assert ours == []
     done = case.check_partial()
     assert max(0, turn - 2) <= done <= turn  # all but the one or two in hand
-    assert f"{done} of {BLOCKS} blocks are complete in {case.store}; the same call goes on from there." in caught.value.__notes__
+    assert (
+        f"{done} of {BLOCKS} blocks are complete in {case.store}; the same call goes on from there."
+        in caught.value.__notes__
+    )
     assert not set(sdata["table"].obsm) & {"X_kronos", "X_kronos_cls"}
     assert not list(case.store.glob(".parts/*"))
     case.check(case.embed(sdata))
@@ -84,7 +87,10 @@ def test_ctrl_c_at_random_moments(case):
     rng = np.random.default_rng(8)
     sdata, stopped = case.read(), 0
     case.check(case.embed(sdata))
-    spans = {False: 1.0, True: 1.0}  # signals come within what such a call takes on this machine; at first, later than that
+    spans = {
+        False: 1.0,
+        True: 1.0,
+    }  # signals come within what such a call takes on this machine; at first, later than that
     for _ in range(12):
         overwrite = stopped % 2 == 1
         timer = threading.Timer(rng.uniform(0, spans[overwrite]), os.kill, (os.getpid(), signal.SIGINT))

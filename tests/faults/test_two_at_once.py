@@ -42,7 +42,9 @@ def writing(case, children, tmp_path):
 def test_the_second_process_fails_and_the_first_finishes(case, writing):
     sdata = case.read()
     for how in ({}, {"overwrite": True}):
-        with pytest.raises(BlockingIOError, match=r"Another process is writing .*features\.zarr.*make the same call again"):
+        with pytest.raises(
+            BlockingIOError, match=r"Another process is writing .*features\.zarr.*make the same call again"
+        ):
             case.embed(sdata, **how)
     assert "X_kronos" not in sdata["table"].obsm
     assert "error" not in writing()

@@ -13,8 +13,8 @@ _VERSION = 0x20080522
 def obey_permissions() -> bool:
     """Give up, for this thread and all that it starts, what lets a superuser pass over permissions.
 
-    Returns whether permissions count now; they do for everybody else anyway, and cannot be made to outside Linux. There is no way
-    back: call it in a process of its own.
+    Returns whether permissions count now; they do for everybody else anyway, and cannot be made to outside Linux. There
+    is no way back: call it in a process of its own.
     """
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         return hasattr(os, "geteuid")

@@ -35,7 +35,10 @@ def test_equals_a_plain_loop(make):
 
 
 def test_equals_spatialdatas_tiles(make):
-    """Boxes of whole pixels, the same pixels; spatialdata's dataset cuts tiles of a given width around the box centre."""
+    """Boxes of whole pixels, the same pixels.
+
+    Spatialdata's dataset cuts tiles of a given width around the box centre.
+    """
     from spatialdata.dataloader.datasets import ImageTilesDataset
 
     sdata = make()
@@ -95,7 +98,9 @@ def test_order_repeats_and_channels(make):
     one = ks.get.patches(sdata, names[0], patch_size=16)
     np.testing.assert_array_equal(patches[0], one[0, [3, 0]])
     np.testing.assert_array_equal(patches[1], patches[3])
-    np.testing.assert_array_equal(ks.get.patches(sdata, [int(name) for name in names], patch_size=16)[2, [3, 0]], patches[2])
+    np.testing.assert_array_equal(
+        ks.get.patches(sdata, [int(name) for name in names], patch_size=16)[2, [3, 0]], patches[2]
+    )
 
 
 def test_border_is_zero(make):
@@ -104,7 +109,9 @@ def test_border_is_zero(make):
     assert patches.shape[1:] == (1, 64, 64)
     for patch in patches:
         rows, columns = np.arange(64) + int(patch.top), np.arange(64) + int(patch.left)
-        np.testing.assert_array_equal(patch[0] == 9, ((rows >= 0) & (rows < 40))[:, None] & ((columns >= 0) & (columns < 50)))
+        np.testing.assert_array_equal(
+            patch[0] == 9, ((rows >= 0) & (rows < 40))[:, None] & ((columns >= 0) & (columns < 50))
+        )
         assert not patch.mask.values[patch[0].values == 0].any()
 
 
@@ -125,7 +132,9 @@ def test_units_of_two_regions(make):
         images={f"image_{i}": part["image"] for i, part in enumerate(parts)},
         labels={f"cells_{i}": part["cells"] for i, part in enumerate(parts)},
         tables={
-            "table": TableModel.parse(anndata.concat(tables), region=["cells_0", "cells_1"], region_key="region", instance_key="cell_id")
+            "table": TableModel.parse(
+                anndata.concat(tables), region=["cells_0", "cells_1"], region_key="region", instance_key="cell_id"
+            )
         },
     )
     first, second = (str(part["table"].obs_names[20]) for part in parts)
@@ -150,7 +159,9 @@ def test_errors(make):
     with pytest.raises(TypeError, match="Expected a SpatialData"):
         ks.get.patches(sdata["table"], ["1"])
     sdata["table"].obs_names = ["a"] * sdata["table"].n_obs
-    with pytest.raises(ValueError, match=r"Table 'table' has repeated obs_names\. Make them unique with table\.obs_names_make_unique"):
+    with pytest.raises(
+        ValueError, match=r"Table 'table' has repeated obs_names\. Make them unique with table\.obs_names_make_unique"
+    ):
         ks.get.patches(sdata, ["a"])
 
 

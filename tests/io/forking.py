@@ -16,7 +16,18 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-WATCHED = ("open", "os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "os.utime", "os.truncate", "ctypes.dlsym")
+WATCHED = (
+    "open",
+    "os.rename",
+    "os.link",
+    "os.mkdir",
+    "os.remove",
+    "os.rmdir",
+    "os.chmod",
+    "os.utime",
+    "os.truncate",
+    "ctypes.dlsym",
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +49,9 @@ class Children:
     """
 
     def __init__(self, preload: str) -> None:
-        self._server = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._server = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         self._ask({"preload": preload})
 
     def _ask(self, request: dict) -> dict:
@@ -47,20 +60,28 @@ class Children:
         return json.loads(self._server.stdout.readline())
 
     def start(
-        self, code: str, *, file_size: int | None = None, permissions: bool = False, kill_at: int | None = None, **names: object
+        self,
+        code: str,
+        *,
+        file_size: int | None = None,
+        permissions: bool = False,
+        kill_at: int | None = None,
+        **names: object,
     ) -> int:
         """Start a child and return its number.
 
         Parameters
         ----------
         code
-            What it runs; `names` are its variables. `count_steps(folder)` starts the count of `kill_at`, `steps()` returns it.
+            What it runs; `names` are its variables. `count_steps(folder)` starts the count of `kill_at`, `steps()`
+            returns it.
         file_size
             Bytes beyond which no file can grow, as if the disk were full.
         permissions
             Make permissions count for a superuser too.
         kill_at
-            Step at which the child kills itself (SIGKILL): steps are what it does to files below the folder, see `WATCHED`.
+            Step at which the child kills itself (SIGKILL): steps are what it does to files below the folder, see
+            `WATCHED`.
         """
         how = {"file_size": file_size, "permissions": permissions, "kill_at": kill_at}
         return self._ask({"code": code, "names": names, **how})["pid"]
@@ -85,7 +106,11 @@ def _steps(kill_at: int | None) -> dict:
     state = {"on": False, "done": 0, "below": ""}
 
     def watch(event: str, arguments: tuple) -> None:
-        if state["on"] and event in WATCHED and (event == "ctypes.dlsym" or any(state["below"] in str(item) for item in arguments)):
+        if (
+            state["on"]
+            and event in WATCHED
+            and (event == "ctypes.dlsym" or any(state["below"] in str(item) for item in arguments))
+        ):
             state["done"] += 1
             if state["done"] == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -132,7 +157,11 @@ def _serve() -> None:
             status = os.waitpid(request["wait"], 0)[1]
             file.seek(0)
             by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-            answer = {"signal": by, "code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1, "said": file.read().decode()}
+            answer = {
+                "signal": by,
+                "code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1,
+                "said": file.read().decode(),
+            }
             file.close()
         else:
             file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the child has ended

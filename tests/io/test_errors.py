@@ -13,9 +13,13 @@ import kronos_sc as ks
 
 
 def test_missing_names_near_files(image, mask):
-    with pytest.raises(FileNotFoundError, match=r"no 'cores\.ome\.tif' in .*close names there: 'core\.ome\.tif'\. Correct path="):
+    with pytest.raises(
+        FileNotFoundError, match=r"no 'cores\.ome\.tif' in .*close names there: 'core\.ome\.tif'\. Correct path="
+    ):
         ks.io.read_tiff(image.with_name("cores.ome.tif"))
-    with pytest.raises(FileNotFoundError, match=r"no 'zzz' in .*it holds: 'core\.ome\.tif', 'mask\.tif'\. Correct mask="):
+    with pytest.raises(
+        FileNotFoundError, match=r"no 'zzz' in .*it holds: 'core\.ome\.tif', 'mask\.tif'\. Correct mask="
+    ):
         ks.io.read_tiff(image, mask=image.with_name("zzz"))
     with pytest.raises(FileNotFoundError, match=r"close names there: 'mask\.tif'\. Correct mask\['nuclei'\]="):
         ks.io.read_tiff(image, mask={"nuclei": (image.with_name("masks.tif"), 0)})
@@ -24,7 +28,9 @@ def test_missing_names_near_files(image, mask):
 
 
 def test_missing_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"the folder '.*nowhere.there' does not exist; '.*' does\. Correct path="):
+    with pytest.raises(
+        FileNotFoundError, match=r"the folder '.*nowhere.there' does not exist; '.*' does\. Correct path="
+    ):
         ks.io.read_tiff(tmp_path / "nowhere" / "there" / "a.tif")
 
 
@@ -34,7 +40,9 @@ def test_array_instead_of_path(cyx):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"II", b"\x89PNG\r\n\x1a\n" + b"0" * 100, b"II*\x00\xff\xff\xff\x7f"], ids=["empty", "2 bytes", "PNG", "no pages"]
+    "content",
+    [b"", b"II", b"\x89PNG\r\n\x1a\n" + b"0" * 100, b"II*\x00\xff\xff\xff\x7f"],
+    ids=["empty", "2 bytes", "PNG", "no pages"],
 )
 def test_no_tiff(tmp_path, content):
     (tmp_path / "a.tif").write_bytes(content)
@@ -94,13 +102,16 @@ def test_depth_with_another_number_of_names(tmp_path):
 def test_colour_samples(tmp_path, array, options, axes):
     tifffile.imwrite(tmp_path / "a.tif", array, metadata=None, **options)
     with pytest.raises(
-        ValueError, match=rf"a\.tif' is stored as colour samples \(axes {axes}.*tifffile\.imwrite\(new, array_cyx, ome=True"
+        ValueError,
+        match=rf"a\.tif' is stored as colour samples \(axes {axes}.*tifffile\.imwrite\(new, array_cyx, ome=True",
     ):
         ks.io.read_tiff(tmp_path / "a.tif")
 
 
 def test_channels_last(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 30, 5), np.uint8), metadata={"axes": "YXC"}, photometric="minisblack")
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.zeros((20, 30, 5), np.uint8), metadata={"axes": "YXC"}, photometric="minisblack"
+    )
     with pytest.raises(ValueError, match=r"has axes YXC.*rows and columns must come last\. Rewrite it as CYX"):
         ks.io.read_tiff(tmp_path / "a.tif")
 
@@ -114,18 +125,26 @@ def test_folders(tmp_path, cyx):
         tifffile.imwrite(sizes / f"{name}.tif", plane)
     tifffile.imwrite(many / "CD3.tif", cyx[0])
     tifffile.imwrite(many / "stack.tif", cyx, photometric="minisblack")
-    with pytest.raises(ValueError, match=r"holds no TIFF file; it holds: 'notes\.txt'\. Name the folder that holds one TIFF per marker"):
+    with pytest.raises(
+        ValueError, match=r"holds no TIFF file; it holds: 'notes\.txt'\. Name the folder that holds one TIFF per marker"
+    ):
         ks.io.read_tiff(empty)
     with pytest.raises(
-        ValueError, match=r"differ in size: most are 70 × 90 pixels, but not 'DAPI\.tif \(50 × 90\)'\. Move what is no channel"
+        ValueError,
+        match=r"differ in size: most are 70 × 90 pixels, but not 'DAPI\.tif \(50 × 90\)'\. Move what is no channel",
     ):
         ks.io.read_tiff(sizes)
-    with pytest.raises(ValueError, match=r"one TIFF per channel, 'stack\.tif' hold more than one plane\. Move them elsewhere"):
+    with pytest.raises(
+        ValueError, match=r"one TIFF per channel, 'stack\.tif' hold more than one plane\. Move them elsewhere"
+    ):
         ks.io.read_tiff(many)
     with pytest.raises(ValueError, match=r"is a Zarr store.*Read it with spatialdata\.read_zarr\("):
         ks.io.read_tiff(store)
 
 
 def test_importing_loads_no_torch():
-    code = "import sys, kronos_sc; assert 'spatialdata' not in sys.modules; kronos_sc.io; assert 'torch' not in sys.modules"
+    code = (
+        "import sys, kronos_sc; assert 'spatialdata' not in sys.modules; kronos_sc.io; assert 'torch' not in "
+        "sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -47,7 +47,10 @@ def test_all_that_qupath_says_is_read(tissue, put) -> None:
     """Classes of both spellings, colours of both ages, names, kinds; a hole stays a hole; z is dropped."""
     hole = {
         "type": "Polygon",
-        "coordinates": [[[0, 0, 0], [9, 0, 0], [9, 9, 0], [0, 9, 0], [0, 0, 0]], [[2, 2, 0], [4, 2, 0], [4, 4, 0], [2, 2, 0]]],
+        "coordinates": [
+            [[0, 0, 0], [9, 0, 0], [9, 9, 0], [0, 9, 0], [0, 0, 0]],
+            [[2, 2, 0], [4, 2, 0], [4, 4, 0], [2, 2, 0]],
+        ],
     }
     two = {"type": "MultiPolygon", "coordinates": [BOX["coordinates"], [[[50, 50], [60, 50], [60, 60], [50, 50]]]]}
     found = [
@@ -58,7 +61,12 @@ def test_all_that_qupath_says_is_read(tissue, put) -> None:
     ]
     ks.io.read_geojson(tissue, put({"type": "FeatureCollection", "features": found}))
     shapes = tissue.shapes["annotations"]
-    assert shapes["class"].astype(object).where(shapes["class"].notna(), None).tolist() == ["Tumor", "Stroma: Positive", "Tumor", None]
+    assert shapes["class"].astype(object).where(shapes["class"].notna(), None).tolist() == [
+        "Tumor",
+        "Stroma: Positive",
+        "Tumor",
+        None,
+    ]
     assert shapes["class"].cat.categories.tolist() == ["Tumor", "Stroma: Positive"]
     assert shapes["color"].tolist() == ["#c80010", "#00ff01", "#c80000", "#010203"]
     assert shapes["name"].tolist()[0] == "A1"
@@ -67,7 +75,9 @@ def test_all_that_qupath_says_is_read(tissue, put) -> None:
     assert not shapes.geometry.has_z.any()
 
 
-@pytest.mark.parametrize("wrap", [lambda one: one, lambda one: [one], lambda one: {"type": "FeatureCollection", "features": [one]}])
+@pytest.mark.parametrize(
+    "wrap", [lambda one: one, lambda one: [one], lambda one: {"type": "FeatureCollection", "features": [one]}]
+)
 @pytest.mark.parametrize("name", ["drawn.geojson", "drawn.geojson.gz"])
 def test_every_form_of_file(tissue, put, wrap, name) -> None:
     ks.io.read_geojson(tissue, put(wrap(feature(BOX)), name))
@@ -109,7 +119,10 @@ def test_what_is_no_area_is_named_and_left_out(tissue, put, caplog) -> None:
         ({"type": "Polygon", "coordinates": []}, "holds 'Polygon'; a FeatureCollection"),
         ({"type": "FeatureCollection", "features": []}, r"holds no area \(no object\)"),
         (feature({"type": "Point", "coordinates": [1, 2]}), r"holds no area \(1 Point\)"),
-        (feature({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}), "Object 0 of 'drawn.geojson' has an outline that cannot be read"),
+        (
+            feature({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}),
+            "Object 0 of 'drawn.geojson' has an outline that cannot be read",
+        ),
         (
             feature({"type": "Polygon", "coordinates": [[[1e6, 0], [1e6 + 5, 0], [1e6, 5], [1e6, 0]]]}),
             "No area of 'drawn.geojson' lies on the image",
@@ -152,7 +165,9 @@ def test_what_is_written_is_read_back(tissue, tmp_path, name) -> None:
     ks.io.write_geojson(tissue, tmp_path / name, element="regions")
     ks.io.read_geojson(tissue, tmp_path / name)
     mine, back = tissue.shapes["regions"], tissue.shapes["annotations"]
-    assert shapely.equals_exact(shapely.normalize(mine.geometry.to_numpy()), shapely.normalize(back.geometry.to_numpy()), 1e-6).all()
+    assert shapely.equals_exact(
+        shapely.normalize(mine.geometry.to_numpy()), shapely.normalize(back.geometry.to_numpy()), 1e-6
+    ).all()
     assert back["class"].isna().tolist() == mine["class"].isna().tolist() == [False, True, False]
     assert back["class"].dropna().tolist() == mine["class"].dropna().tolist() == ["tumour", "stroma"]
     assert back["color"].tolist() == ["#e69f00", None, "#0072b2"]
@@ -202,12 +217,17 @@ def test_a_map_of_tokens_comes_out_in_pixels_of_the_image(make, tmp_path) -> Non
     from anndata import AnnData
 
     obs = pd.DataFrame(
-        {"region": pd.Categorical(["map_class"] * 2), "code": [1, 2], "class": pd.Categorical(["tumour", "stroma"])}, index=["1", "2"]
+        {"region": pd.Categorical(["map_class"] * 2), "code": [1, 2], "class": pd.Categorical(["tumour", "stroma"])},
+        index=["1", "2"],
     )
-    sdata.tables["map_table"] = TableModel.parse(AnnData(obs=obs), region="map_class", region_key="region", instance_key="code")
+    sdata.tables["map_table"] = TableModel.parse(
+        AnnData(obs=obs), region="map_class", region_key="region", instance_key="code"
+    )
     ks.io.write_geojson(sdata, tmp_path / "m.geojson", element="map_class", object_type="annotation")
     found = json.loads((tmp_path / "m.geojson").read_text())["features"]
-    bounds = sorted((one["properties"]["classification"]["name"], shapely.geometry.shape(one["geometry"]).bounds) for one in found)
+    bounds = sorted(
+        (one["properties"]["classification"]["name"], shapely.geometry.shape(one["geometry"]).bounds) for one in found
+    )
     assert bounds == [("stroma", (2, 36, 10, 44)), ("tumour", (10, 12, 34, 28)), ("tumour", (42, 44, 58, 60))]
 
 

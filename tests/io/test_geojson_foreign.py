@@ -50,7 +50,12 @@ def put(tmp_path):
     "content",
     [
         zipped(slide_dot_geojson=feature()),
-        zipped(folder_in_slide_dot_GeoJSON=feature(), readme_dot_txt=b"no", notes_dot_json=b"[1]", __MACOSX_in_slide_dot_geojson=b"\0"),
+        zipped(
+            folder_in_slide_dot_GeoJSON=feature(),
+            readme_dot_txt=b"no",
+            notes_dot_json=b"[1]",
+            __MACOSX_in_slide_dot_geojson=b"\0",
+        ),
         zipped(slide_dot_json=feature()),
         zipped(slide_dot_geojson_dot_gz=gzip.compress(feature())),
         gzip.compress(feature()),
@@ -82,7 +87,10 @@ DAMAGED_ZIP[60] ^= 0x55
         (zipped(a_dot_csv=b"1"), r"a zip without a file of the kind '.geojson' or '.json'; it holds 'a.csv'"),
         (zipped(), "a zip without a file"),
         (b"[" * 100_000, "nested too deep"),
-        (feature(properties="[1]"), "Object 0 of 'a.geojson' has properties that cannot be read: its properties are of the kind list"),
+        (
+            feature(properties="[1]"),
+            "Object 0 of 'a.geojson' has properties that cannot be read: its properties are of the kind list",
+        ),
         (
             feature(properties='{"classification":{"names":5}}'),
             "Object 0 of 'a.geojson' has properties that cannot be read: its class is 5",
@@ -90,12 +98,18 @@ DAMAGED_ZIP[60] ^= 0x55
         (feature("[1,2]"), "Object 0 of 'a.geojson' has an outline that cannot be read: it is of the kind list"),
         (feature('{"type":"Polygon"}'), "Object 0 of 'a.geojson' has an outline"),
         (feature('{"type":"Polygon","coordinates":{"a":1}}'), "Object 0 of 'a.geojson' has an outline"),
-        (feature('{"type":"Polygon","coordinates":[[["a",8],[40,8],[40,30],[8,8]]]}'), "Object 0 of 'a.geojson' has an outline"),
+        (
+            feature('{"type":"Polygon","coordinates":[[["a",8],[40,8],[40,30],[8,8]]]}'),
+            "Object 0 of 'a.geojson' has an outline",
+        ),
         (
             feature('{"type":"Polygon","coordinates":[[[%s,8],[40,8],[40,30],[8,8]]]}' % ("9" * 400)),
             "Object 0 of 'a.geojson' has an outline",
         ),
-        (feature(f'{{"type":"MultiPolygon","coordinates":{"[" * 800}1{"]" * 800}}}'), "Object 0 of 'a.geojson' has an outline"),
+        (
+            feature(f'{{"type":"MultiPolygon","coordinates":{"[" * 800}1{"]" * 800}}}'),
+            "Object 0 of 'a.geojson' has an outline",
+        ),
         (
             feature('{"type":"Polygon","coordinates":[[[8,8],[40,NaN],[40,30],[8,8]]]}'),
             "Object 0 of 'a.geojson' has corners that are not finite",
@@ -127,7 +141,11 @@ TUMOUR = '{"name": "Tumor", "color": [200, 0, 16]}'
         (TUMOUR, "Tumor", "#c80010"),
         ('"Tumor"', "Tumor", None),
         (json.dumps(TUMOUR), "Tumor", "#c80010"),  # as geopandas and GDAL write nested objects
-        (json.dumps("{'name': 'Tumor', 'color': [np.int32(200), np.int64(0), 16]}"), "Tumor", "#c80010"),  # as pandas shows them
+        (
+            json.dumps("{'name': 'Tumor', 'color': [np.int32(200), np.int64(0), 16]}"),
+            "Tumor",
+            "#c80010",
+        ),  # as pandas shows them
         ('{"names": ["Tumor", "Positive"], "color": "#C80010"}', "Tumor: Positive", "#c80010"),
         ('["Tumor", "Positive"]', "Tumor: Positive", None),
         ('{"names": "Tumor"}', "Tumor", None),
@@ -149,7 +167,9 @@ def test_spellings_of_a_class(tissue, put, classification, label, color) -> None
     assert shapes["color"].tolist() == [color]
 
 
-@pytest.mark.parametrize(("key", "kind"), [("PathDetectionObject", "detection"), ("PathCellObject", "cell"), ("x", "annotation")])
+@pytest.mark.parametrize(
+    ("key", "kind"), [("PathDetectionObject", "detection"), ("PathCellObject", "cell"), ("x", "annotation")]
+)
 def test_old_files_say_the_kind_in_the_id(tissue, put, key, kind) -> None:
     ks.io.read_geojson(tissue, put(feature(key=key)))
     assert tissue["annotations"]["object_type"].tolist() == [kind]
@@ -165,7 +185,10 @@ def test_areas_of_collections_and_parts_without_points(tissue, put) -> None:
 
 
 def test_what_is_written_opens_everywhere(tissue, tmp_path, caplog) -> None:
-    """Valid, finite, closed; a part alone is a polygon; what covers nothing is named; holes stay; classes are names that QuPath takes."""
+    """Valid, finite, closed; a part alone is a polygon.
+
+    What covers nothing is named; holes stay; classes are names that QuPath takes.
+    """
     bow = shapely.Polygon([(0, 0), (50, 50), (50, 0), (0, 50)])
     ring = shapely.box(0, 0, 20, 20).difference(shapely.box(5, 5, 10, 10))
     flat = shapely.Polygon([(0, 0), (10, 10), (20, 20)])

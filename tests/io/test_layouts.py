@@ -49,7 +49,12 @@ def test_jpeg_tiles(tmp_path):
     smooth = (np.add.outer(np.arange(70), np.arange(90)) % 200).astype(np.uint8)
     path = tmp_path / "a.tif"
     tifffile.imwrite(
-        path, np.stack([smooth, smooth[::-1]]), tile=(32, 32), compression="jpeg", photometric="minisblack", metadata={"axes": "CYX"}
+        path,
+        np.stack([smooth, smooth[::-1]]),
+        tile=(32, 32),
+        compression="jpeg",
+        photometric="minisblack",
+        metadata={"axes": "CYX"},
     )
     np.testing.assert_array_equal(pixels(ks.io.read_tiff(path)), tifffile.imread(path))
 
@@ -75,11 +80,15 @@ def test_one_plane(tmp_path, cyx):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"tile": (32, 32)}, {"compression": "zlib", "rowsperstrip": 20}, {"tile": (32, 32), "compression": "zlib"}], ids=str
+    "options",
+    [{}, {"tile": (32, 32)}, {"compression": "zlib", "rowsperstrip": 20}, {"tile": (32, 32), "compression": "zlib"}],
+    ids=str,
 )
 def test_channels_as_separate_samples(tmp_path, cyx, options):
     # what tifffile makes of three channels when nothing says that they are no colours
-    tifffile.imwrite(tmp_path / "a.tif", cyx, metadata={"axes": "CYX"}, photometric="rgb", planarconfig="separate", **options)
+    tifffile.imwrite(
+        tmp_path / "a.tif", cyx, metadata={"axes": "CYX"}, photometric="rgb", planarconfig="separate", **options
+    )
     data = ks.io.read_tiff(tmp_path / "a.tif").images["image"].data
     np.testing.assert_array_equal(data.compute(), cyx)
     np.testing.assert_array_equal(data[2, 33:40, 50:70].compute(), cyx[2, 33:40, 50:70])
@@ -122,10 +131,17 @@ def test_qptiff(tmp_path, cyx):
         ):
             description = xml.format(name, more)
             tif.write(
-                plane, description=description, metadata=None, software="PerkinElmer-QPI", resolution=(20_000, 20_000), resolutionunit=3
+                plane,
+                description=description,
+                metadata=None,
+                software="PerkinElmer-QPI",
+                resolution=(20_000, 20_000),
+                resolutionunit=3,
             )
         thumbnail = np.zeros((20, 30, 3), np.uint8)
-        tif.write(thumbnail, photometric="rgb", description=xml.format("", ""), metadata=None, software="PerkinElmer-QPI")
+        tif.write(
+            thumbnail, photometric="rgb", description=xml.format("", ""), metadata=None, software="PerkinElmer-QPI"
+        )
     sdata = ks.io.read_tiff(path)
     assert names(sdata) == ["DAPI", "CD3 & CD4", "Opal 690"]
     np.testing.assert_array_equal(pixels(sdata), cyx)
@@ -136,7 +152,9 @@ def test_mibitiff(tmp_path, cyx):
     with tifffile.TiffWriter(path) as tif:
         for plane, target in zip(cyx, ["dsDNA", "CD3", None], strict=True):
             told = {"mibi.size": 45, "channel.mass": 113, "channel.target": target}
-            tif.write(plane, description=json.dumps(told), metadata=None, software="IonpathMIBIv1.0", compression="zlib")
+            tif.write(
+                plane, description=json.dumps(told), metadata=None, software="IonpathMIBIv1.0", compression="zlib"
+            )
     sdata = ks.io.read_tiff(path)
     assert names(sdata) == ["dsDNA", "CD3", "113"]
     assert ks.patches.pixel_size(ks.patches.raster(sdata, "image")) == pytest.approx(0.5)
@@ -153,7 +171,10 @@ def test_page_names(tmp_path, cyx):
 def test_several_images_take_the_largest(tmp_path, cyx, caplog):
     path = tmp_path / "a.ome.tif"
     with tifffile.TiffWriter(path, ome=True) as tif:
-        tif.write(cyx[:, :20, :20], metadata={"axes": "CYX", "Channel": {"Name": ["a", "b", "c"]}, "PhysicalSizeX": 2, "PhysicalSizeY": 2})
+        tif.write(
+            cyx[:, :20, :20],
+            metadata={"axes": "CYX", "Channel": {"Name": ["a", "b", "c"]}, "PhysicalSizeX": 2, "PhysicalSizeY": 2},
+        )
         tif.write(cyx, metadata={"axes": "CYX", "Channel": {"Name": ["DAPI", "CD3", "CD20"]}})
     with caplog.at_level("INFO", "kronos_sc"):
         sdata = ks.io.read_tiff(path)
@@ -162,7 +183,9 @@ def test_several_images_take_the_largest(tmp_path, cyx, caplog):
     assert "reading series 1" in caplog.text
     assert names(ks.io.read_tiff(path, series=0)) == ["a", "b", "c"]
     np.testing.assert_array_equal(pixels(ks.io.read_tiff(path, series=0)), cyx[:, :20, :20])
-    with pytest.raises(ValueError, match=r"no series 2; it has '0: CYX 3 × 20 × 20', '1: CYX 3 × 70 × 90'\. Choose one with series="):
+    with pytest.raises(
+        ValueError, match=r"no series 2; it has '0: CYX 3 × 20 × 20', '1: CYX 3 × 70 × 90'\. Choose one with series="
+    ):
         ks.io.read_tiff(path, series=2)
 
 
@@ -170,7 +193,8 @@ def test_multi_file_ome(tmp_path, cyx):
     # one UUID per file, as Bio-Formats writes companion sets
     uuids = [f"urn:uuid:00000000-0000-0000-0000-00000000000{i}" for i in range(3)]
     data = "".join(
-        f'<TiffData IFD="0" FirstC="{i}" PlaneCount="1"><UUID FileName="{i}.ome.tif">{u}</UUID></TiffData>' for i, u in enumerate(uuids)
+        f'<TiffData IFD="0" FirstC="{i}" PlaneCount="1"><UUID FileName="{i}.ome.tif">{u}</UUID></TiffData>'
+        for i, u in enumerate(uuids)
     )
     channels = "".join(f'<Channel ID="Channel:0:{i}" Name="m{i}" SamplesPerPixel="1"/>' for i in range(3))
     pixel = '<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint16" SizeX="90" SizeY="70" SizeC="3" SizeZ="1" SizeT="1">'
@@ -187,7 +211,9 @@ def test_multi_file_ome(tmp_path, cyx):
 
 def test_folder(tmp_path, cyx, mask, labels):
     for name, plane in zip(["CD20.tif", "cd3.TIFF", "DAPI.ome.tif"], cyx, strict=True):
-        tifffile.imwrite(tmp_path / name, plane, ome=name.endswith("ome.tif"), metadata=None if "ome" not in name else {})
+        tifffile.imwrite(
+            tmp_path / name, plane, ome=name.endswith("ome.tif"), metadata=None if "ome" not in name else {}
+        )
     (tmp_path / "notes.txt").write_text("x")
     (tmp_path / ".hidden.tif").write_text("x")
     sdata = ks.io.read_tiff(tmp_path, mask=mask, mpp=0.5)

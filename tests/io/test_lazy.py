@@ -59,7 +59,9 @@ def test_window_decodes_its_tiles_only(big, decoded):
 
 
 def test_window_decodes_its_strips_only(tmp_path, cyx, decoded):
-    tifffile.imwrite(tmp_path / "a.tif", cyx, metadata={"axes": "CYX"}, rowsperstrip=10, compression="zlib", photometric="minisblack")
+    tifffile.imwrite(
+        tmp_path / "a.tif", cyx, metadata={"axes": "CYX"}, rowsperstrip=10, compression="zlib", photometric="minisblack"
+    )
     image = ks.io.read_tiff(tmp_path / "a.tif", chunks=10).images["image"]
     np.testing.assert_array_equal(image.data[1, 21:40].compute(), cyx[1, 21:40])
     assert sorted(index for _, index in decoded) == [2, 3]
@@ -73,7 +75,8 @@ def test_whole_image_decodes_each_tile_once(big, decoded):
 
 
 @pytest.mark.parametrize(
-    ("chunks", "expected"), [(None, (300, 400)), (64, (64, 64)), (65, (128, 128)), ((100, 300), (128, 320)), (9999, (300, 400))]
+    ("chunks", "expected"),
+    [(None, (300, 400)), (64, (64, 64)), (65, (128, 128)), ((100, 300), (128, 320)), (9999, (300, 400))],
 )
 def test_chunks_hold_whole_tiles(big, chunks, expected):
     assert ks.io.read_tiff(big[0], chunks=chunks).images["image"].data.chunksize == (1, *expected)

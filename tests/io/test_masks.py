@@ -58,7 +58,9 @@ def test_page(tmp_path, image, labels):
     path = write(tmp_path / "maps.tif", np.stack([labels * 0, labels]), photometric="minisblack")
     sdata = ks.io.read_tiff(image, mask=(path, 1), labels_key="nuclei")
     np.testing.assert_array_equal(sdata.labels["nuclei"].data.compute(), labels)
-    with pytest.raises(ValueError, match=r"maps\.tif' has 2 pages, and only one can be the labels\. Choose it.*mask=\('maps\.tif', 0\)"):
+    with pytest.raises(
+        ValueError, match=r"maps\.tif' has 2 pages, and only one can be the labels\. Choose it.*mask=\('maps\.tif', 0\)"
+    ):
         ks.io.read_tiff(image, mask=path)
     with pytest.raises(ValueError, match=r"has no page 2: it has 2, counted from 0\. Choose one of 0–1"):
         ks.io.read_tiff(image, mask=(path, 2))
@@ -81,9 +83,15 @@ def test_signed_labels_stay(tmp_path, image, labels):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m / 3.0, r"float64 values that are not whole numbers \(from 0 to 72972\.3\).*skimage\.measure\.label"),
+        (
+            lambda m: m / 3.0,
+            r"float64 values that are not whole numbers \(from 0 to 72972\.3\).*skimage\.measure\.label",
+        ),
         (lambda m: np.where(m > 0, np.nan, 0), r"not whole numbers"),
-        (lambda m: -m.astype(np.int32), r"negative values \(down to -218917\); labels are positive.*relabel with skimage"),
+        (
+            lambda m: -m.astype(np.int32),
+            r"negative values \(down to -218917\); labels are positive.*relabel with skimage",
+        ),
         (lambda m: -m.astype(np.float32), r"negative values \(down to -218917\)"),
         (lambda m: m.astype(np.complex64), r"complex64 values; labels are whole numbers.*Export it as a label image"),
         (
@@ -111,7 +119,8 @@ def test_binary_mask_warns_at_the_caller(tmp_path, image, labels, value):
     path = tmp_path / "m.tif"
     tifffile.imwrite(path, array, photometric="minisblack")
     with pytest.warns(
-        UserWarning, match=r"holds one label only.*one cell of 134 pixels: it looks like a binary mask\..*skimage\.measure\.label"
+        UserWarning,
+        match=r"holds one label only.*one cell of 134 pixels: it looks like a binary mask\..*skimage\.measure\.label",
     ) as caught:
         sdata = ks.io.read_tiff(image, mask=path)
     assert caught[0].filename == __file__
@@ -119,7 +128,9 @@ def test_binary_mask_warns_at_the_caller(tmp_path, image, labels, value):
 
 
 def test_wrong_kinds(image, labels, tmp_path):
-    with pytest.raises(TypeError, match=r"mask is ndarray, not the path of a label TIFF.*spatialdata\.models\.Labels2DModel\.parse"):
+    with pytest.raises(
+        TypeError, match=r"mask is ndarray, not the path of a label TIFF.*spatialdata\.models\.Labels2DModel\.parse"
+    ):
         ks.io.read_tiff(image, mask=labels)
     with pytest.raises(TypeError, match=r"mask\['nuclei'\] is list"):
         ks.io.read_tiff(image, mask={"nuclei": ["a.tif"]})
@@ -128,7 +139,8 @@ def test_wrong_kinds(image, labels, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("image_key", "labels_key", "table_key"), [("cells", "cells", "table"), ("image", "cells", "cells"), ("a", "b", "a")]
+    ("image_key", "labels_key", "table_key"),
+    [("cells", "cells", "table"), ("image", "cells", "cells"), ("a", "b", "a")],
 )
 def test_names_of_elements_differ(image, mask, image_key, labels_key, table_key):
     with pytest.raises(ValueError, match=r"Elements need names of their own: image .*Change image_key="):
@@ -158,7 +170,9 @@ def test_nuclei_and_whole_cells_in_one_file(tmp_path, image, labels):
         for one in both:
             tif.write(one)
     for path in [tmp_path / file for file in (*files, "images.ome.tif")]:
-        with pytest.raises(ValueError, match=rf"has 2 pages, and only one.*mask=\('{path.name}', 0\).*'nuclei': \('{path.name}', 1\)"):
+        with pytest.raises(
+            ValueError, match=rf"has 2 pages, and only one.*mask=\('{path.name}', 0\).*'nuclei': \('{path.name}', 1\)"
+        ):
             ks.io.read_tiff(image, mask=path)
         sdata = ks.io.read_tiff(image, mask={"cells": (path, 0), "nuclei": (path, 1)})
         np.testing.assert_array_equal(sdata.labels["cells"].data.compute(), labels)
@@ -179,7 +193,9 @@ def test_labels_in_one_sample_of_a_picture(tmp_path, image, labels):
     tifffile.imwrite(tmp_path / "m.tif", np.stack([small] * 3, axis=-1), photometric="rgb")
     with pytest.raises(ValueError, match=r"export the label image, not a picture of it.*mask=\('m\.tif', 0\)"):
         ks.io.read_tiff(image, mask=tmp_path / "m.tif")
-    np.testing.assert_array_equal(ks.io.read_tiff(image, mask=(tmp_path / "m.tif", 0)).labels["cells"].data.compute(), small)
+    np.testing.assert_array_equal(
+        ks.io.read_tiff(image, mask=(tmp_path / "m.tif", 0)).labels["cells"].data.compute(), small
+    )
 
 
 def test_ids_beyond_what_floats_hold(tmp_path, image, labels):
@@ -190,7 +206,10 @@ def test_ids_beyond_what_floats_hold(tmp_path, image, labels):
     large[labels == 9] = 2**63
     sdata = ks.io.read_tiff(image, mask=write(tmp_path / "m.tif", large))
     assert sdata.tables["table"].obs["cell_id"].max() == 2**63
-    with pytest.raises(ValueError, match=r"holds the label 9223372036854775808 as float64, beyond 9223372036854775807.*relabel_sequential"):
+    with pytest.raises(
+        ValueError,
+        match=r"holds the label 9223372036854775808 as float64, beyond 9223372036854775807.*relabel_sequential",
+    ):
         ks.io.read_tiff(image, mask=write(tmp_path / "m.tif", large.astype(np.float64)))
 
 
@@ -202,5 +221,9 @@ def test_masks_of_another_byte_order(tmp_path, image, labels, dtype):
 
 
 def test_floats_that_cannot_tell_labels_apart(tmp_path, image, labels):
-    with pytest.warns(UserWarning, match=r"labels up to 16777218 as float32, which tells whole numbers apart up to 16,777,216 only"):
-        ks.io.read_tiff(image, mask=write(tmp_path / "m.tif", np.where(labels == 9, 16_777_218, labels).astype(np.float32)))
+    with pytest.warns(
+        UserWarning, match=r"labels up to 16777218 as float32, which tells whole numbers apart up to 16,777,216 only"
+    ):
+        ks.io.read_tiff(
+            image, mask=write(tmp_path / "m.tif", np.where(labels == 9, 16_777_218, labels).astype(np.float32))
+        )

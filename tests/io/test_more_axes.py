@@ -56,7 +56,8 @@ FIELDS = [
 def test_fields_of_view_are_no_channels(tmp_path, cyx, described):
     path = looped(tmp_path / "a.ome.tif", cyx, described)
     with pytest.warns(
-        UserWarning, match=r"holds 3 images of one plane each .*fields of view: the first is read\. .*series=.*their 3 names"
+        UserWarning,
+        match=r"holds 3 images of one plane each .*fields of view: the first is read\. .*series=.*their 3 names",
     ):
         sdata = ks.io.read_tiff(path)
     np.testing.assert_array_equal(pixels(sdata), cyx[:1])
@@ -114,7 +115,8 @@ def test_cycles_by_channels(tmp_path, cyx, caplog, file, axes, options):
     np.testing.assert_array_equal(pixels(sdata), array.reshape(6, 70, 90))
     assert "are taken as the 6 channels named, the last axis running fastest" in caplog.text
     with pytest.raises(
-        ValueError, match=r"if these planes are the channels, pass their 6 names with channels=\[\.\.\.\], in the order stored"
+        ValueError,
+        match=r"if these planes are the channels, pass their 6 names with channels=\[\.\.\.\], in the order stored",
     ):
         ks.io.read_tiff(tmp_path / file)
     with pytest.raises(ValueError, match=r"pass their 6 names"):

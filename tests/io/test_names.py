@@ -49,7 +49,8 @@ def test_from_file(unnamed, tmp_path, file, text):
 def test_file_without_a_column_of_names(unnamed, tmp_path):
     (tmp_path / "a.csv").write_text("cycle,exposure\n1,10\n")
     with pytest.raises(
-        ValueError, match=r"has the columns 'cycle', 'exposure', none of them known to hold names\. Name one of them 'marker'"
+        ValueError,
+        match=r"has the columns 'cycle', 'exposure', none of them known to hold names\. Name one of them 'marker'",
     ):
         ks.io.read_tiff(unnamed, channels=tmp_path / "a.csv")
 
@@ -62,7 +63,8 @@ def test_empty_file(unnamed, tmp_path):
 
 def test_wrong_number(image):
     with pytest.raises(
-        ValueError, match=r"names 2 channels, but 'core\.ome\.tif' has 3 \(stored: 'DAPI', 'CD3', 'CD20'\)\. Give one name per channel"
+        ValueError,
+        match=r"names 2 channels, but 'core\.ome\.tif' has 3 \(stored: 'DAPI', 'CD3', 'CD20'\)\. Give one name per channel",
     ):
         ks.io.read_tiff(image, channels=["a", "b"])
 
@@ -70,7 +72,8 @@ def test_wrong_number(image):
 def test_panel_of_the_wrong_number(image, tmp_path):
     (tmp_path / "panel.csv").write_text("channel,name,keep\nIr191,DNA1,1\nXe131,,0\nPb206,,0\nEr170,CD3,1\n")
     with pytest.raises(
-        ValueError, match=r"names 4 channels \(2 without keep=0: 'row 3: Xe131', 'row 4: Pb206'\), but 'core\.ome\.tif' has 3"
+        ValueError,
+        match=r"names 4 channels \(2 without keep=0: 'row 3: Xe131', 'row 4: Pb206'\), but 'core\.ome\.tif' has 3",
     ):
         ks.io.read_tiff(image, channels=tmp_path / "panel.csv")
 
@@ -83,7 +86,9 @@ def test_rows_left_out_count_as_planes_along_depth(tmp_path, cyx):
 
 @pytest.mark.parametrize("given", [["Blank", "CD3", "Blank"], None])
 def test_blanks_of_an_image_are_numbered(tmp_path, cyx, given, caplog):
-    tifffile.imwrite(tmp_path / "a.ome.tif", cyx, metadata={"axes": "CYX", "Channel": {"Name": ["Blank", "CD3", "Blank"]}})
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif", cyx, metadata={"axes": "CYX", "Channel": {"Name": ["Blank", "CD3", "Blank"]}}
+    )
     with caplog.at_level("INFO", "kronos_sc"):
         assert names(ks.io.read_tiff(tmp_path / "a.ome.tif", channels=given)) == ["Blank_1", "CD3", "Blank_2"]
     assert "numbered: 'Blank'" in caplog.text
@@ -91,7 +96,10 @@ def test_blanks_of_an_image_are_numbered(tmp_path, cyx, given, caplog):
 
 @pytest.mark.parametrize("given", [["CD20", "dapi", "CD3"], ["CD3", "DAPI", "CD8"]])
 def test_names_of_the_file_in_another_order(image, given):
-    with pytest.warns(UserWarning, match=r"of 3 channels of 'core\.ome\.tif' another place than its OME-XML: plane .* leave channels= out"):
+    with pytest.warns(
+        UserWarning,
+        match=r"of 3 channels of 'core\.ome\.tif' another place than its OME-XML: plane .* leave channels= out",
+    ):
         assert names(ks.io.read_tiff(image, channels=given)) == given
 
 
@@ -112,7 +120,8 @@ def test_repeated(tmp_path, cyx, given):
     tifffile.imwrite(path, cyx, metadata={"axes": "CYX", "Channel": {"Name": ["DAPI", "CD3", "DAPI"]}})
     origin = "channels=" if given else "OME-XML"
     with pytest.raises(
-        ValueError, match=rf"channels of the same name: 'DAPI' \({origin}\).*Pass 3 distinct names with channels=\[\.\.\.\]"
+        ValueError,
+        match=rf"channels of the same name: 'DAPI' \({origin}\).*Pass 3 distinct names with channels=\[\.\.\.\]",
     ):
         ks.io.read_tiff(path, channels=given)
 
@@ -140,7 +149,9 @@ def test_planes_along_depth_become_channels_when_named(tmp_path, cyx, caplog):
     assert "3 planes along Z (depth) are taken as the 3 channels named" in caplog.text
 
 
-PIXELS = '<Pixels ID="Pixels:0" Type="uint16" SizeX="90" SizeY="70" SizeC="2" SizeZ="1" SizeT="1" DimensionOrder="XYCZT" {}>'
+PIXELS = (
+    '<Pixels ID="Pixels:0" Type="uint16" SizeX="90" SizeY="70" SizeC="2" SizeZ="1" SizeT="1" DimensionOrder="XYCZT" {}>'
+)
 CHANNELS = '<Channel ID="Channel:0:0" Name="CD3 &amp; CD4"/><Channel ID="Channel:0:1" Fluor="Cy5"/>'
 OME = '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">{}{}</Pixels></Image>{}'
 
@@ -168,7 +179,9 @@ def test_ome_without_images():
 @pytest.mark.filterwarnings("ignore:Failed to convert value")
 def test_file_with_broken_ome(tmp_path, cyx):
     xml = OME.format(
-        PIXELS.format('PhysicalSizeX="abc" PhysicalSizeY="0.5"').replace('C="2"', 'C="3"'), CHANNELS + '<Channel Name="x"/>', "</OME>"
+        PIXELS.format('PhysicalSizeX="abc" PhysicalSizeY="0.5"').replace('C="2"', 'C="3"'),
+        CHANNELS + '<Channel Name="x"/>',
+        "</OME>",
     )
     with tifffile.TiffWriter(tmp_path / "a.ome.tif") as tif:
         for number, plane in enumerate(cyx):

@@ -35,7 +35,9 @@ def test_ome_units(tmp_path, cyx, value, unit, expected):
     metadata = {"axes": "CYX", "PhysicalSizeX": value, "PhysicalSizeY": 2 * value}
     metadata |= {} if unit is None else {"PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}
     tifffile.imwrite(tmp_path / "a.ome.tif", cyx, metadata=metadata)
-    assert mpp(ks.io.read_tiff(tmp_path / "a.ome.tif")) == (None if expected is None else pytest.approx((2 * expected, expected)))
+    assert mpp(ks.io.read_tiff(tmp_path / "a.ome.tif")) == (
+        None if expected is None else pytest.approx((2 * expected, expected))
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,10 +52,17 @@ def test_resolution_tags(tmp_path, cyx, resolution, unit, expected):
 
 
 @pytest.mark.parametrize(
-    ("unit", "resolution", "expected"), [("micron", 2, 0.5), ("\\u00B5m", 4, 0.25), ("mm", 2000, 0.5), ("pixel", 2, None)]
+    ("unit", "resolution", "expected"),
+    [("micron", 2, 0.5), ("\\u00B5m", 4, 0.25), ("mm", 2000, 0.5), ("pixel", 2, None)],
 )
 def test_imagej_unit(tmp_path, cyx, unit, resolution, expected):
-    tifffile.imwrite(tmp_path / "a.tif", cyx, imagej=True, metadata={"axes": "CYX", "unit": unit}, resolution=(resolution, resolution))
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        cyx,
+        imagej=True,
+        metadata={"axes": "CYX", "unit": unit},
+        resolution=(resolution, resolution),
+    )
     found = mpp(ks.io.read_tiff(tmp_path / "a.tif"))
     assert found == (None if expected is None else pytest.approx((expected, expected)))
 
@@ -74,12 +83,16 @@ def test_given_before_stored(image, given, expected):
 
 @pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf"), "0.5 µm", (1, 2, 3), (0.5, 0), True])
 def test_given_must_be_positive(image, wrong):
-    with pytest.raises(ValueError, match=r"is not a pixel size\. It is micrometres per pixel: one positive number, or two as \(y, x\)"):
+    with pytest.raises(
+        ValueError, match=r"is not a pixel size\. It is micrometres per pixel: one positive number, or two as \(y, x\)"
+    ):
         ks.io.read_tiff(image, mpp=wrong)
 
 
 def test_impossible_stored_size_warns_at_the_caller(tmp_path, cyx):
-    tifffile.imwrite(tmp_path / "a.ome.tif", cyx, metadata={"axes": "CYX", "PhysicalSizeX": 10_000, "PhysicalSizeY": 10_000})
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif", cyx, metadata={"axes": "CYX", "PhysicalSizeX": 10_000, "PhysicalSizeY": 10_000}
+    )
     with pytest.warns(
         UserWarning, match=r"'a\.ome\.tif' states pixels of 10000 × 10000 µm \(OME-XML\).*Pass the true size with mpp="
     ) as caught:
@@ -116,7 +129,9 @@ def sdata(image, mask):
 
 def test_set_pixel_size_on_all(sdata):
     assert ks.io.set_pixel_size(sdata, 0.25) is None
-    assert {name: mpp(sdata, name) for name in ("image", "cells", "spots")} == dict.fromkeys(("image", "cells", "spots"), (0.25, 0.25))
+    assert {name: mpp(sdata, name) for name in ("image", "cells", "spots")} == dict.fromkeys(
+        ("image", "cells", "spots"), (0.25, 0.25)
+    )
     assert get_transformation(sdata["image"]) == Identity()
 
 
@@ -138,7 +153,8 @@ def test_set_pixel_size_errors(sdata):
     from spatialdata import SpatialData
 
     with pytest.raises(
-        KeyError, match=r"no image, labels or shapes element 'cell'; there are: 'image', 'cells', 'spots'\. Did you mean 'cells'"
+        KeyError,
+        match=r"no image, labels or shapes element 'cell'; there are: 'image', 'cells', 'spots'\. Did you mean 'cells'",
     ):
         ks.io.set_pixel_size(sdata, 0.5, elements=["cell"])
     with pytest.raises(ValueError, match=r"mpp=-1 is not a pixel size"):

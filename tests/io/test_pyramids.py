@@ -43,7 +43,9 @@ def test_all_levels(path, levels):
     sdata = ks.io.read_tiff(path)
     tree = sdata.images["image"]
     check(tree, levels)
-    np.testing.assert_array_equal(get_transformation(tree, "um").to_affine_matrix(("y", "x"), ("y", "x")), np.diag([0.5, 0.5, 1]))
+    np.testing.assert_array_equal(
+        get_transformation(tree, "um").to_affine_matrix(("y", "x"), ("y", "x")), np.diag([0.5, 0.5, 1])
+    )
     # centre of the first pixel of each level, in pixels of the first
     assert [float(tree[f"scale{i}"]["image"].x[0]) for i in range(3)] == pytest.approx([0.5, 201 / 200, 201 / 100])
     second = get_transformation(tree["scale1"]["image"], "um").to_affine_matrix(("y", "x"), ("y", "x"))
@@ -84,7 +86,10 @@ def test_mask_at_the_level_read(path, tmp_path):
 
 
 def test_unknown_level(path):
-    with pytest.raises(ValueError, match=r"no pyramid level 3; stored levels: 0 \(130 × 201\), 1 \(65 × 100\), 2 \(32 × 50\)\. Choose one"):
+    with pytest.raises(
+        ValueError,
+        match=r"no pyramid level 3; stored levels: 0 \(130 × 201\), 1 \(65 × 100\), 2 \(32 × 50\)\. Choose one",
+    ):
         ks.io.read_tiff(path, level=3)
 
 

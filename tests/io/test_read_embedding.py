@@ -83,7 +83,8 @@ def test_what_is_no_embedding(embedded, tmp_path):
         ks.io.read_embedding(table, tmp_path / "empty")
     zarr.create_group(tmp_path / "other.zarr", zarr_format=3)
     with pytest.raises(
-        ValueError, match=r"is no store of an embedding: it is a Zarr group of another kind \(attributes: none\)\. Name a folder"
+        ValueError,
+        match=r"is no store of an embedding: it is a Zarr group of another kind \(attributes: none\)\. Name a folder",
     ):
         ks.io.read_embedding(table, tmp_path / "other.zarr")
 
@@ -99,7 +100,8 @@ def test_a_store_that_is_not_finished(embedded):
 def test_the_store_beside_the_spatialdata_is_found(stored, tmp_path):
     sdata = stored(tmp_path / "a [tissue].zarr")
     with pytest.raises(
-        FileNotFoundError, match=r"No embedding of table 'table' lies beside .* \(a \[tissue\]\.table\.…\.zarr\)\. Make one"
+        FileNotFoundError,
+        match=r"No embedding of table 'table' lies beside .* \(a \[tissue\]\.table\.…\.zarr\)\. Make one",
     ):
         ks.io.read_embedding(sdata)
     ks.tl.embed(sdata, model="mean-marker", store=True)
@@ -109,7 +111,9 @@ def test_the_store_beside_the_spatialdata_is_found(stored, tmp_path):
     ks.io.read_embedding(sdata)
     np.testing.assert_array_equal(sdata["table"].obsm["X_mean_marker"].compute(), wanted)
     ks.tl.embed(sdata, model="mean-marker", store=True, key_added="b.c")
-    with pytest.raises(ValueError, match=r"2 embeddings of table 'table' lie beside .*'a \[tissue\]\.table\.b\.c\.zarr', .*Name one"):
+    with pytest.raises(
+        ValueError, match=r"2 embeddings of table 'table' lie beside .*'a \[tissue\]\.table\.b\.c\.zarr', .*Name one"
+    ):
         ks.io.read_embedding(sdata)
     with pytest.raises(ValueError, match=r"A table alone does not say where it lies.*Name the folder"):
         ks.io.read_embedding(table)

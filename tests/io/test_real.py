@@ -51,7 +51,9 @@ def test_codex_large_labels(real):
     assert (len(table), table.obs["cell_id"].max(), table.obs["area"].min()) == (3640, 218_917, 1)
     expected = regionprops_table(tifffile.imread(folder / "mask.tif"), properties=("label", "area", "centroid"))
     np.testing.assert_array_equal(table.obs["cell_id"], expected["label"])
-    np.testing.assert_allclose(table.obsm["spatial"] - 0.5, np.stack([expected["centroid-1"], expected["centroid-0"]], 1), rtol=1e-9)
+    np.testing.assert_allclose(
+        table.obsm["spatial"] - 0.5, np.stack([expected["centroid-1"], expected["centroid-0"]], 1), rtol=1e-9
+    )
 
 
 def test_codex_three_segmentations(real):
@@ -60,7 +62,11 @@ def test_codex_three_segmentations(real):
     masks = {name: start / f"R001_X003_Y004.{file}.tif" for name, file in masks.items()}
     sdata = ks.io.read_tiff(start / "R001_X003_Y004.channels.ome.tif", mask=masks)
     assert names(sdata) == ["CH_7", "CH_11", "CH_19", "CH_20", "CH_24"]
-    assert sdata.tables["table"].obs["region"].value_counts().to_dict() == {"expert1": 3431, "expert2": 2094, "mesmer": 2745}
+    assert sdata.tables["table"].obs["region"].value_counts().to_dict() == {
+        "expert1": 3431,
+        "expert2": 2094,
+        "mesmer": 2745,
+    }
     assert sdata.tables["table"].obs_names.is_unique
 
 
@@ -88,7 +94,11 @@ def test_vectra_component_data(real):
     assert names(sdata) == ["Alexa 594", "Cy3", "Cy5", "DAPI", "FITC"]
     assert pixel_size(raster(sdata, "image")) == pytest.approx(0.497, abs=1e-3)
     assert sdata.tables["table"].obs["cell_id"].tolist() == list(range(1, 271))
-    theirs = pd.read_csv(real / "vectra_opal_5ch_labelled" / "cells.csv").set_index("label").loc[sdata.tables["table"].obs["cell_id"]]
+    theirs = (
+        pd.read_csv(real / "vectra_opal_5ch_labelled" / "cells.csv")
+        .set_index("label")
+        .loc[sdata.tables["table"].obs["cell_id"]]
+    )
     # inForm gives the centre of the cell, ours is that of its nucleus
     apart = np.abs(sdata.tables["table"].obsm["spatial"] - theirs[["x", "y"]].to_numpy())
     assert np.median(apart) < 1
@@ -122,8 +132,12 @@ def test_maui_as_folder_and_panel(real, tmp_path):
         tifffile.imwrite(tmp_path / f"{name}.tif", stack.images["image"].sel(c=name).data.compute(), metadata=None)
     sdata = ks.io.read_tiff(tmp_path)
     assert names(sdata) == ["CD3", "CD11b", "CD103", "dsDNA", "HLA-DR"]
-    np.testing.assert_array_equal(sdata.images["image"].data.compute(), stack.images["image"].sel(c=wanted).data.compute())
-    with pytest.raises(ValueError, match=r"names 47 channels, but 'Point2\.image\.ome\.tif' has 48 \(stored: 'Arginase1', 'Au'"):
+    np.testing.assert_array_equal(
+        sdata.images["image"].data.compute(), stack.images["image"].sel(c=wanted).data.compute()
+    )
+    with pytest.raises(
+        ValueError, match=r"names 47 channels, but 'Point2\.image\.ome\.tif' has 48 \(stored: 'Arginase1', 'Au'"
+    ):
         ks.io.read_tiff(path, channels=path.with_name("demopanel.csv"))
 
 

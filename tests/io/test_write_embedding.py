@@ -25,7 +25,11 @@ from kronos_sc._store import table_copy, table_features, table_lock
 
 RECORD = {
     "model": {"name": "made up", "sha256": "", "trained": False},
-    "panel": {"channel": np.array(["DAPI", "CD3"], object), "marker": np.array(["DAPI", "CD3"], object), "id": np.array([4, 2])},
+    "panel": {
+        "channel": np.array(["DAPI", "CD3"], object),
+        "marker": np.array(["DAPI", "CD3"], object),
+        "id": np.array([4, 2]),
+    },
     "params": {"features": np.array(["marker"], object), "patch_size": np.array([64])},
 }
 
@@ -36,7 +40,10 @@ def put(table, key="kronos", value=1.0, kinds=("marker",), width=6) -> None:
         slot = f"X_{key}" if kind == "marker" or len(kinds) == 1 else f"X_{key}_{kind}"
         table.obsm[slot] = np.full((table.n_obs, width), value, np.float32)
     table.obs[f"{key}_edge"] = np.arange(table.n_obs) % 3 == 0
-    table.uns[key] = RECORD | {"params": RECORD["params"] | {"features": np.array(kinds, object)}, "seconds": float(value)}
+    table.uns[key] = RECORD | {
+        "params": RECORD["params"] | {"features": np.array(kinds, object)},
+        "seconds": float(value),
+    }
 
 
 def files(root: Path) -> dict[str, tuple[int, bytes]]:
@@ -78,7 +85,9 @@ def template(stored, tmp_path_factory):
     folder = tmp_path_factory.mktemp("template") / "tissue.zarr"
     sdata = stored(folder, shape=(96, 96))
     old, rng = sdata["table"], np.random.default_rng(0)
-    table = anndata.AnnData(rng.poisson(2, (old.n_obs, 7)).astype(np.float32), obs=old.obs, obsm=dict(old.obsm), uns=dict(old.uns))
+    table = anndata.AnnData(
+        rng.poisson(2, (old.n_obs, 7)).astype(np.float32), obs=old.obs, obsm=dict(old.obsm), uns=dict(old.uns)
+    )
     table.layers["raw"] = sp.csr_matrix(table.X)
     table.obsp["graph"] = sp.random(table.n_obs, table.n_obs, 0.2, format="csr", random_state=0)
     put(table, "other", 9.0)
@@ -115,7 +124,10 @@ def children():
     made.close()
 
 
-PRELOAD = "import anndata, spatialdata, zarr, dask.array, filelock, ome_zarr.reader, annsel, narwhals, tqdm.auto, kronos_sc._store.table"
+PRELOAD = (
+    "import anndata, spatialdata, zarr, dask.array, filelock, ome_zarr.reader, annsel, narwhals, tqdm.auto, "
+    "kronos_sc._store.table"
+)
 
 # What a child does: give the table an embedding with `value` everywhere, and write it.
 CHILD = """
@@ -163,7 +175,12 @@ def test_every_reader_sees_it(folder, sdata):
     eager = anndata.io.read_zarr(folder / "tables" / "table")
     root = zarr.open_group(folder, mode="r", use_consolidated=True)
     wanted = sdata["table"].obsm["X_kronos"]
-    for values in (back["table"].obsm["X_kronos"], eager.obsm["X_kronos"], lazy.obsm["X_kronos"], root["tables/table/obsm/X_kronos"][:]):
+    for values in (
+        back["table"].obsm["X_kronos"],
+        eager.obsm["X_kronos"],
+        lazy.obsm["X_kronos"],
+        root["tables/table/obsm/X_kronos"][:],
+    ):
         np.testing.assert_array_equal(np.asarray(values), wanted)
     assert list(eager.obs.columns) == list(sdata["table"].obs.columns)
     assert get.record(back)["panel"]["channel"].tolist() == ["DAPI", "CD3"]
@@ -181,7 +198,10 @@ def test_the_embedding_is_named_where_there_are_several(folder, sdata):
     io.write_embedding(sdata)  # the only one
     assert state(folder, "other") == 2.0
     put(table, "third")
-    with pytest.raises(ValueError, match=r"Table 'table' has 2 embeddings \('other', 'third'\) and none was named\. Choose one with key="):
+    with pytest.raises(
+        ValueError,
+        match=r"Table 'table' has 2 embeddings \('other', 'third'\) and none was named\. Choose one with key=",
+    ):
         io.write_embedding(sdata)
     table.uns.clear()
     with pytest.raises(KeyError, match="There is no embedding 'kronos'"):
@@ -193,7 +213,9 @@ def test_features_too_large_for_a_table_are_said(folder, sdata, monkeypatch):
     monkeypatch.setattr(settings, "memory", table.n_obs * 6 * 4 - 1)
     io.write_embedding(sdata)  # in memory anyway
     table.obsm["X_kronos"] = da.from_array(table.obsm["X_kronos"], chunks=(10, -1))
-    with pytest.warns(UserWarning, match=r"more than settings\.memory .* loads those of a table whole.*io\.read_embedding\(sdata\)"):
+    with pytest.warns(
+        UserWarning, match=r"more than settings\.memory .* loads those of a table whole.*io\.read_embedding\(sdata\)"
+    ):
         io.write_embedding(sdata)
     assert state(folder) == 1.0
 
@@ -364,13 +386,25 @@ def _a_link(sdata, folder):
 @pytest.mark.parametrize(
     ("spoil", "error", "text"),
     [
-        (_no_embedding, KeyError, r"no embedding 'kronos'; there are: 'other'.*Make it with tl.embed\(sdata\), or name another"),
+        (
+            _no_embedding,
+            KeyError,
+            r"no embedding 'kronos'; there are: 'other'.*Make it with tl.embed\(sdata\), or name another",
+        ),
         (_no_features, KeyError, r"obsm\['X_kronos'\] is gone"),
         (_no_column, KeyError, r"obs\['kronos_edge'\] is gone"),
         (_in_memory, ValueError, r"in memory only.*sdata.write\(path\)"),
         (_no_store, FileNotFoundError, "does not exist. A store is a folder"),
-        (_no_table, KeyError, r"not in .* yet \(tables there: none\). Write it first with sdata.write_element\('table'\)"),
-        (_fewer_rows, ValueError, r"has 23 rows in memory and 25 in .*not the same from row 23 on.*delete_element_from_disk"),
+        (
+            _no_table,
+            KeyError,
+            r"not in .* yet \(tables there: none\). Write it first with sdata.write_element\('table'\)",
+        ),
+        (
+            _fewer_rows,
+            ValueError,
+            r"has 23 rows in memory and 25 in .*not the same from row 23 on.*delete_element_from_disk",
+        ),
         (_other_order, ValueError, r"has 25 rows in memory and 25 in .*not the same from row 4 on"),
         (_older_format, ValueError, "older format Zarr 2"),
         (_a_link, OSError, "is a symbolic link.*Write the SpatialData anew"),
@@ -496,7 +530,8 @@ def test_a_full_disk_keeps_the_old_table(children, folder, room):
     before = files(folder)
     ended = children.run(
         CHILD.replace("(table.n_obs, 6)", "(table.n_obs, 6000)").replace(
-            "value, np.float32)", "value, np.float32) * np.random.default_rng(0).random((table.n_obs, 6000), np.float32)"
+            "value, np.float32)",
+            "value, np.float32) * np.random.default_rng(0).random((table.n_obs, 6000), np.float32)",
         ),
         file_size=room,
         path=str(folder),
@@ -532,7 +567,10 @@ count_steps(path)"""
 
 def test_a_second_writer_gives_up_and_names_the_first(folder, sdata):
     before = files(folder)
-    with table_lock.writing(folder, wait=1), pytest.raises(BlockingIOError, match=f"being written to by process {os.getpid()} on .*since"):
+    with (
+        table_lock.writing(folder, wait=1),
+        pytest.raises(BlockingIOError, match=f"being written to by process {os.getpid()} on .*since"),
+    ):
         io.write_embedding(sdata, wait=0.7)
     assert files(folder) == before
 

@@ -23,8 +23,14 @@ def test_a_good_panel_passes():
         (["DAPI", "CD4-FITC", "CD4 Cy7"], r"CD4 is 'CD4-FITC', 'CD4 Cy7'.*channels={'CD4 Cy7': None}"),
         (["DAPI", "cd4", "CD4", "CD4 Cy7"], r"CD4 is 'cd4', 'CD4', 'CD4 Cy7'.*channels={'CD4': None, 'CD4 Cy7': None}"),
         (["HH3", "Histone H3", "CD3"], r"HISTONE-H3 is 'HH3', 'Histone H3'.*channels={'Histone H3': None}"),
-        (["DAPI", "IgA"], r"'IgA' may be IGA1, IGA2. Choose with channels={'IgA': 'IGA1'} or drop with channels={'IgA': None}"),
-        (["FITC", "Cy5"], r"None of the 2 channels matches a marker of the model: 'FITC', 'Cy5'.*channels={'channel': 'CD3'}"),
+        (
+            ["DAPI", "IgA"],
+            r"'IgA' may be IGA1, IGA2. Choose with channels={'IgA': 'IGA1'} or drop with channels={'IgA': None}",
+        ),
+        (
+            ["FITC", "Cy5"],
+            r"None of the 2 channels matches a marker of the model: 'FITC', 'Cy5'.*channels={'channel': 'CD3'}",
+        ),
         (["CD3", "CD4"], r"No matched channel is a nuclear stain; matched are 'CD3', 'CD4'.*require_nuclear=False"),
     ],
 )
@@ -41,7 +47,9 @@ def test_the_proposed_fixes_work():
 
 
 def test_statistics_are_needed_for_matched_channels_only():
-    with pytest.raises(ValueError, match=r"2 of 2 matched channels have no mean and standard deviation: 'DAPI', 'CD3'.*pp.marker_stats"):
+    with pytest.raises(
+        ValueError, match=r"2 of 2 matched channels have no mean and standard deviation: 'DAPI', 'CD3'.*pp.marker_stats"
+    ):
         check(panel_of("DAPI", "CD3", mean=np.nan, std=np.nan))
     panel = panel_of("DAPI", "CD79a", given={"CD79a": "unseen"})
     with pytest.raises(ValueError, match=r"1 of 2 matched channels .*: 'CD79a'"):

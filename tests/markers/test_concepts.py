@@ -126,7 +126,22 @@ OTHERS += [
     "SOX10",
     "MART1",
 ]
-OTHERS += ["PAX8", "TTF1", "ELANE", "CD43", "pSTAT3", "pS6", "c-myc", "IKZF3", "CXCR3", "Twist", "Slug", "vWF", "Laminin", "YBX1"]
+OTHERS += [
+    "PAX8",
+    "TTF1",
+    "ELANE",
+    "CD43",
+    "pSTAT3",
+    "pS6",
+    "c-myc",
+    "IKZF3",
+    "CXCR3",
+    "Twist",
+    "Slug",
+    "vWF",
+    "Laminin",
+    "YBX1",
+]
 
 
 def test_no_spelling_belongs_to_two_concepts():
@@ -154,7 +169,9 @@ def test_different_proteins_are_never_merged(group):
     assert len(markers) == len(set(markers))
 
 
-@pytest.mark.parametrize(("name", "spelling"), [(name, each) for name, all_of in SAME.items() for each in all_of.split()])
+@pytest.mark.parametrize(
+    ("name", "spelling"), [(name, each) for name, all_of in SAME.items() for each in all_of.split()]
+)
 def test_spellings_of_one_protein(name, spelling):
     assert recognise(spelling) == name
 
@@ -204,7 +221,9 @@ def test_only_kin_is_offered_and_never_a_similar_name(name, near):
     assert match([name], paper_vocabulary()).loc[0, "near"] == near
 
 
-@pytest.mark.parametrize("name", ["", "cell_id:cell_id", "STAT3 (phospho Y9)", "nonsense", "Nuc", "nucleus", "X_withinTile:X_withinTile"])
+@pytest.mark.parametrize(
+    "name", ["", "cell_id:cell_id", "STAT3 (phospho Y9)", "nonsense", "Nuc", "nucleus", "X_withinTile:X_withinTile"]
+)
 def test_unknown_names_are_not_recognised(name):
     assert recognise(name) is None
 

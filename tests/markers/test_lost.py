@@ -16,20 +16,29 @@ VOCABULARY = paper_vocabulary()
 
 def test_a_name_near_a_marker_s_is_lost():
     said = lost(match(["DAPI", "CD3", "CD8", "ck CD20 Cy5", "Blank", "Na", "CK14"], VOCABULARY))
-    assert said.startswith("1 of 5 named channels are left out, although their names are near a marker's: 'ck CD20 Cy5' (near")
+    assert said.startswith(
+        "1 of 5 named channels are left out, although their names are near a marker's: 'ck CD20 Cy5' (near"
+    )
     assert "channels={'ck CD20 Cy5': " in said
     assert "CK14" not in said  # another protein, and rightly not read
 
 
 def test_fewer_than_half_are_found():
     said = lost(match(["DAPI", "CD3", "ER", "AR", "xyzzy", "Blank", "Au", "totalIon"], VOCABULARY))
-    assert said.startswith("Of 5 named channels, 2 match a marker; these are left out: 'ER' (known protein ER, not in this vocabulary)")
+    assert said.startswith(
+        "Of 5 named channels, 2 match a marker; these are left out: 'ER' (known protein ER, not in this vocabulary)"
+    )
     assert "channels={'ER': 'unseen', 'AR': 'unseen', 'xyzzy': 'unseen'}" in said
     assert lost(match(["DAPI", "CD3", "ER", "AR"], VOCABULARY)) is None  # half
 
 
 @pytest.mark.parametrize(
-    "channels", [["DAPI", "Blank", "Na", "Au", "FITC", "rb IgG"], ["DNA_1", "DNA_2", "DNA_3"], ["DAPI", "CD4", "CD4 Cy7", "CD4-FITC"]]
+    "channels",
+    [
+        ["DAPI", "Blank", "Na", "Au", "FITC", "rb IgG"],
+        ["DNA_1", "DNA_2", "DNA_3"],
+        ["DAPI", "CD4", "CD4 Cy7", "CD4-FITC"],
+    ],
 )
 def test_blanks_and_second_channels_are_not_lost(channels):
     assert lost(match(channels, VOCABULARY)) is None

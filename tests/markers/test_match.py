@@ -7,7 +7,17 @@ import pytest
 
 from kronos_sc.markers import Marker, Vocabulary, match, paper_vocabulary
 
-COLUMNS = ["channel", "marker", "how", "note", "near", "id", "role", "mean", "std"]  # what decides first, to be seen in 80 columns
+COLUMNS = [
+    "channel",
+    "marker",
+    "how",
+    "note",
+    "near",
+    "id",
+    "role",
+    "mean",
+    "std",
+]  # what decides first, to be seen in 80 columns
 CHANNELS = ["DAPI-01", "CD3", "pd-1", "Au", "CD79a", "IgA", "vimentni", "Collagen-1"]
 
 
@@ -108,7 +118,12 @@ def test_no_channels_make_an_empty_panel(vocabulary):
         ("CD3", None, TypeError, "must be a list of names, got the single name 'CD3'"),
         (["CD3"], {"CD33": None}, KeyError, "no channel 'CD33'; there are: 'CD3'. Did you mean 'CD3'"),
         (["x"], {"x": "CD79A"}, KeyError, r"cannot be 'CD79A': 'paper' has no such marker \(known protein CD79A"),
-        (["x"], {"x": "vimentni"}, KeyError, r"\(unknown name\). Close: 'VIMENTIN'. For a marker .*channels={'x': 'unseen'}"),
+        (
+            ["x"],
+            {"x": "vimentni"},
+            KeyError,
+            r"\(unknown name\). Close: 'VIMENTIN'. For a marker .*channels={'x': 'unseen'}",
+        ),
         (["x"], {"x": "IgA"}, KeyError, r"\(name of several proteins\). Close: 'IGA1', 'IGA2'"),
         (["x"], {"x": 4}, TypeError, r"channels={'x': 4} is no marker"),
         (["x"], ["CD3"], TypeError, "must map channel names to markers, got list"),

@@ -63,5 +63,7 @@ def test_both_given_is_an_error_and_histones_are_no_counterstain():
 
 
 def test_a_stain_of_a_model_s_own_name_is_one_too():
-    vocabulary = Vocabulary("own", (Marker("NUC", 5, 0.1, 0.2, role="nuclear", aliases=("Nuc1", "Nuc2")), Marker("CD3", 200, 0.1, 0.2)))
+    vocabulary = Vocabulary(
+        "own", (Marker("NUC", 5, 0.1, 0.2, role="nuclear", aliases=("Nuc1", "Nuc2")), Marker("CD3", 200, 0.1, 0.2))
+    )
     assert match(["Nuc1", "Nuc2", "CD3"], vocabulary)["marker"].tolist() == ["NUC", "", "CD3"]

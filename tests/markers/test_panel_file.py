@@ -31,11 +31,18 @@ def written(folder, content, name="panel.csv"):
         pytest.param("marker|cycle\nDAPI|1\nCD3|1\nCD8|2\n", id="bars"),
         pytest.param("cycle,marker\r1,DAPI\r1,CD3\r2,CD8\r", id="line ends of old Macs"),
         pytest.param("cycle,marker,\r\n1,DAPI,\r\n1,CD3,\r\n2,CD8,\r\n,,\r\n", id="comma at the end of each line"),
-        pytest.param("marker,bleached_before\nDAPI,CD3,\nCD3,CD20,\nCD8,CD68,\n", id="comma at the end of all lines but the first"),
+        pytest.param(
+            "marker,bleached_before\nDAPI,CD3,\nCD3,CD20,\nCD8,CD68,\n",
+            id="comma at the end of all lines but the first",
+        ),
         pytest.param('marker,note\nDAPI,"two\nlines"\n"CD3 ",x\n CD8,\n', id="line end in quotes"),
-        pytest.param("# panel of March\n#  by us\nmarker,clone\nDAPI,\n# not used: CD4,x\nCD3,a\nCD8,b\n", id="remarks"),
+        pytest.param(
+            "# panel of March\n#  by us\nmarker,clone\nDAPI,\n# not used: CD4,x\nCD3,a\nCD8,b\n", id="remarks"
+        ),
         pytest.param("#channel,marker\n1,DAPI\n2,CD3\n3,CD8\n", id="header marked as a remark"),
-        pytest.param("Panel of the breast study\n\nno,Marker Name\n1,DAPI\n2,CD3\n3,CD8\n", id="title above the header"),
+        pytest.param(
+            "Panel of the breast study\n\nno,Marker Name\n1,DAPI\n2,CD3\n3,CD8\n", id="title above the header"
+        ),
         pytest.param('"marker","cycle"\n"1","DAPI",1\n"2","CD3",1\n"3","CD8",2\n', id="row names of R"),
         pytest.param('"","marker"\n"1","DAPI"\n"2","CD3"\n"3","CD8"\n', id="column of row names"),
         pytest.param("1\tDAPI\n2\tCD3\n3\tCD8\n", id="numbers and names, no header"),
@@ -45,9 +52,16 @@ def written(folder, content, name="panel.csv"):
         pytest.param("Channel 0: DAPI\nChannel 1: CD3\nChannel 2: CD8\n", id="numbered channels"),
         pytest.param("DAPI\nCD3\nCD8", id="one per line"),
         pytest.param("channel,name\n0,DAPI\n1,CD3\n2,CD8\n", id="two columns whose names read as one"),
-        pytest.param("Channel ID,Channel Name,Target Name\nChannel:0:0,ch1,DAPI\nChannel:0:1,ch2,CD3\nChannel:0:2,ch3,CD8\n", id="HTAN"),
-        pytest.param(json.dumps({"version": "1.7", "channelNames": {"channelNamesArray": THREE}}), id="experiment.json"),
-        pytest.param(json.dumps({"name": "x", "channels": [{"name": one, "exposure": 5} for one in THREE]}), id="objects in JSON"),
+        pytest.param(
+            "Channel ID,Channel Name,Target Name\nChannel:0:0,ch1,DAPI\nChannel:0:1,ch2,CD3\nChannel:0:2,ch3,CD8\n",
+            id="HTAN",
+        ),
+        pytest.param(
+            json.dumps({"version": "1.7", "channelNames": {"channelNamesArray": THREE}}), id="experiment.json"
+        ),
+        pytest.param(
+            json.dumps({"name": "x", "channels": [{"name": one, "exposure": 5} for one in THREE]}), id="objects in JSON"
+        ),
         pytest.param(json.dumps(THREE), id="list in JSON"),
     ],
 )
@@ -59,8 +73,13 @@ def test_every_program_s_files(tmp_path, content):
     "content",
     [
         pytest.param("channel_number,marker\n2,CD3\n3,CD8\n1,DAPI\n", id="from 1"),
-        pytest.param("Channel,Name,Cycle,ChannelIndex\n2,CD8,1,0\n0,DAPI,0,0\n1,CD3,0,1\n", id="from 0, beside a number within cycles"),
-        pytest.param("marker,channel_number,remove\nCD8,3,\nbleached,,TRUE\nCD3,2,\nDAPI,1,\n", id="rows left out have none"),
+        pytest.param(
+            "Channel,Name,Cycle,ChannelIndex\n2,CD8,1,0\n0,DAPI,0,0\n1,CD3,0,1\n",
+            id="from 0, beside a number within cycles",
+        ),
+        pytest.param(
+            "marker,channel_number,remove\nCD8,3,\nbleached,,TRUE\nCD3,2,\nDAPI,1,\n", id="rows left out have none"
+        ),
         pytest.param("cycle,channel_number,marker\n2,1,CD8\n1,2,CD3\n1,1,DAPI\n", id="within cycles"),
         pytest.param("antibody_name\tchannel_id\nCD8\tCycle2_CH1\nDAPI\tCycle1_CH1\nCD3\tCycle1_CH3\n", id="HuBMAP"),
         pytest.param("channel,marker\nch03,CD8\nch01,DAPI\nch02,CD3\n", id="number in a word"),
@@ -87,14 +106,18 @@ def test_order_of_rows_stands(tmp_path, content):
 @pytest.mark.parametrize("numbers", [(3, 1, 7), (2, 1, 3, 3), (5, 4, 3)])
 def test_channel_numbers_that_leave_the_order_open(tmp_path, numbers):
     rows = "".join(f"{number},CD{place}\n" for place, number in enumerate(numbers))
-    with pytest.raises(ValueError, match=r"panel\.csv' are not in the order of their column 'channel_number' \(.*Sort the rows"):
+    with pytest.raises(
+        ValueError, match=r"panel\.csv' are not in the order of their column 'channel_number' \(.*Sort the rows"
+    ):
         read_channel_names(written(tmp_path, "channel_number,marker\n" + rows))
 
 
 @pytest.mark.parametrize("title", ["index", "No.", "#", ""])
 def test_a_column_that_may_number_the_planes(tmp_path, title):
     content = f"{title},marker\n2,CD3\n3,CD8\n1,DAPI\n"
-    with pytest.warns(UserWarning, match=r"numbers the rows 2, 3, 1, which is not their order.*call the column 'channel_number'"):
+    with pytest.warns(
+        UserWarning, match=r"numbers the rows 2, 3, 1, which is not their order.*call the column 'channel_number'"
+    ):
         assert read_channel_names(written(tmp_path, content)) == ["CD3", "CD8", "DAPI"]
     assert read_channel_names(written(tmp_path, content.replace(title, "channel_number", 1))) == THREE
 
@@ -103,8 +126,12 @@ def test_a_column_that_may_number_the_planes(tmp_path, title):
     "content",
     [
         pytest.param("Cycle,DAPI,FITC,Cy5\n2,DAPI,CD20,Blank\n1,DAPI,CD3,CD8\n", id="a row per cycle"),
-        pytest.param("Cycle;CH1;CH2;CH3;exposure\n1;DAPI;CD3;CD8;100\n2;DAPI;CD20;;80\n", id="a column too many, an empty cell"),
-        pytest.param("Round;DAPI;FITC;Cy5\n1;DAPI;CD3;CD8\n2;DAPI;CD20;<NA>\n", id="a missing value as pandas writes it"),
+        pytest.param(
+            "Cycle;CH1;CH2;CH3;exposure\n1;DAPI;CD3;CD8;100\n2;DAPI;CD20;;80\n", id="a column too many, an empty cell"
+        ),
+        pytest.param(
+            "Round;DAPI;FITC;Cy5\n1;DAPI;CD3;CD8\n2;DAPI;CD20;<NA>\n", id="a missing value as pandas writes it"
+        ),
         pytest.param("channel,cycle1,cycle2\nDAPI,DAPI,DAPI\nFITC,CD3,CD20\nCy5,CD8,Blank\n", id="a column per cycle"),
     ],
 )
@@ -128,7 +155,13 @@ def test_a_stain_of_every_cycle_is_numbered_and_a_marker_is_not(tmp_path, title)
 
 @pytest.mark.parametrize(
     ("column", "cells"),
-    [("keep", "1110"), ("Use", "yes,yes,yes,no"), ("full", "1,1,1,"), ("exclude", ",,,x"), ("REMOVE", "FALSE,False,false,TRUE")],
+    [
+        ("keep", "1110"),
+        ("Use", "yes,yes,yes,no"),
+        ("full", "1,1,1,"),
+        ("exclude", ",,,x"),
+        ("REMOVE", "FALSE,False,false,TRUE"),
+    ],
 )
 def test_rows_that_are_not_used(tmp_path, caplog, column, cells):
     marks = cells.split(",") if "," in cells else cells
@@ -157,7 +190,8 @@ def test_names_left_empty(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    "start", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"\x1f\x8b", b"II*\x00", b"<html>", b"a\x00b\x00\x00\x00c", b"\x81\x8d"]
+    "start",
+    [b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"\x1f\x8b", b"II*\x00", b"<html>", b"a\x00b\x00\x00\x00c", b"\x81\x8d"],
 )
 def test_what_is_no_text(tmp_path, start):
     with pytest.raises(ValueError, match=r"panel\.xlsx' is .*not a text file that can be read\. Save it as CSV UTF-8"):
@@ -170,7 +204,9 @@ def test_names_that_look_like_something_else(tmp_path):
 
 
 def test_names_that_hold_the_separator(tmp_path):
-    with pytest.raises(ValueError, match=r"Rows 3 of .*panel\.csv' have more cells than its header \(2: 'marker', 'cycle'\).*in quotes"):
+    with pytest.raises(
+        ValueError, match=r"Rows 3 of .*panel\.csv' have more cells than its header \(2: 'marker', 'cycle'\).*in quotes"
+    ):
         read_channel_names(written(tmp_path, "marker,cycle\nDAPI,1\nKi-67, B56,1\n"))
 
 
@@ -183,7 +219,17 @@ def test_missing_file_and_folder(tmp_path):
 
 def test_what_repeats_and_is_no_marker_is_numbered():
     names = ["Blank", "Blank", "Blank_2", "CD3", "CD3", "Autofluorescence", "Autofluorescence", "Cy5", "Cy5"]
-    found = ["Blank_1", "Blank_3", "Blank_2", "CD3", "CD3", "Autofluorescence_1", "Autofluorescence_2", "Cy5_1", "Cy5_2"]
+    found = [
+        "Blank_1",
+        "Blank_3",
+        "Blank_2",
+        "CD3",
+        "CD3",
+        "Autofluorescence_1",
+        "Autofluorescence_2",
+        "Cy5_1",
+        "Cy5_2",
+    ]
     assert numbered(names, "list") == found
     assert numbered(found, "list") == found
 

@@ -1,8 +1,11 @@
-"""Channel names of published panels, each with the marker of Table S2 that it is; decided by biology, not by running the code.
+"""Channel names of published panels, each with the marker of Table S2 that it is.
 
-`real_channels.csv` covers the folders of public data named in its first column. An empty marker means that none of the 175 is meant:
-another protein (CD79a, keratin 14), a mixture (CK-EPCAM), an element, a total, a compartment, a dye. A name that an instrument cut off
-carries the marker that the publication of the panel gives, although the name alone does not tell: such a channel may stay unresolved.
+Decided by biology, not by running the code.
+
+`real_channels.csv` covers the folders of public data named in its first column. An empty marker means that none of the
+175 is meant: another protein (CD79a, keratin 14), a mixture (CK-EPCAM), an element, a total, a compartment, a dye. A
+name that an instrument cut off carries the marker that the publication of the panel gives, although the name alone does
+not tell: such a channel may stay unresolved.
 """
 
 from __future__ import annotations
@@ -42,7 +45,11 @@ NOTHING = [
 def test_no_channel_resolves_to_a_marker_that_it_is_not(folder):
     rows = TABLE[TABLE["folder"] == folder]
     panel = match(rows["channel"], paper_vocabulary(), single=False)
-    wrong = [(c, got, want) for c, got, want in zip(rows["channel"], panel["marker"], rows["marker"], strict=True) if got not in ("", want)]
+    wrong = [
+        (c, got, want)
+        for c, got, want in zip(rows["channel"], panel["marker"], rows["marker"], strict=True)
+        if got not in ("", want)
+    ]
     assert wrong == []
 
 

@@ -44,7 +44,9 @@ def test_the_advice_followed_to_the_letter_works():
     channels = ["DNA_1", "DNA_2", "AR", "ck CD8 x", "xyzzy", "Blank", "CD3"]
     vocabulary = paper_vocabulary()
     chosen = selected(channels, channels)
-    with pytest.raises(ValueError, match=r"5 of 7 channels listed .*'AR' \(known protein AR.*'Blank' \(not a marker\)") as error:
+    with pytest.raises(
+        ValueError, match=r"5 of 7 channels listed .*'AR' \(known protein AR.*'Blank' \(not a marker\)"
+    ) as error:
         require_used(match(channels, vocabulary), chosen)
     assert "channels=['DNA_1', 'AR=unseen', 'ck CD8 x=CYTOKERATIN', 'xyzzy=unseen', 'CD3']" in str(error.value)
     again = selected(["DNA_1", "AR=unseen", "ck CD8 x=CYTOKERATIN", "xyzzy=unseen", "CD3"], channels)

@@ -24,7 +24,18 @@ AFFIXES = [
     "@ (142)",
     "@.tif",
 ]
-AFFIXES += ["R#_@", "cycle#_@", "Cyc_#_ch_3_@", "Nd142Di_@", "142Nd-@", "reg001_cyc00#_@", "anti-@", "S00#_@", "9876Nd142Di @", "AF647 - @"]
+AFFIXES += [
+    "R#_@",
+    "cycle#_@",
+    "Cyc_#_ch_3_@",
+    "Nd142Di_@",
+    "142Nd-@",
+    "reg001_cyc00#_@",
+    "anti-@",
+    "S00#_@",
+    "9876Nd142Di @",
+    "AF647 - @",
+]
 WHOLE = [
     "CD45RO",
     "TCR-Va7.2",
@@ -101,7 +112,15 @@ def test_names_are_not_stripped_further(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["STAT3 (phospho Y705)", "Histone H3 - K9me3", "RB (phospho S807)", "EGFR (pY1068)", "H2AX (S139)", "EGFR - phospho"]
+    "name",
+    [
+        "STAT3 (phospho Y705)",
+        "Histone H3 - K9me3",
+        "RB (phospho S807)",
+        "EGFR (pY1068)",
+        "H2AX (S139)",
+        "EGFR - phospho",
+    ],
 )
 def test_a_form_is_not_taken_for_a_remark_or_clone(name):
     assert match([name], VOCABULARY).loc[0, "marker"] == ""

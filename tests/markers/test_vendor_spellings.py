@@ -1,9 +1,9 @@
 """Channel names as vendors, antibody lists and instruments write them.
 
-`vendor_spellings.csv` was compiled by hand from public conventions: COMET's "host antibody dye", Cell DIVE's "marker-dye-vendor", barcodes
-of PhenoCycler, isotopes of mass cytometry, clones and catalogue numbers of data sheets. An empty marker means that none of the 175 of
-Table S2 is meant: another protein, a form of one, or no protein at all. The last rows were written down after the patterns; of their
-90 names 74 were read at once, and none as another marker.
+`vendor_spellings.csv` was compiled by hand from public conventions: COMET's "host antibody dye", Cell DIVE's
+"marker-dye-vendor", barcodes of PhenoCycler, isotopes of mass cytometry, clones and catalogue numbers of data sheets.
+An empty marker means that none of the 175 of Table S2 is meant: another protein, a form of one, or no protein at all.
+The last rows were written down after the patterns; of their 90 names 74 were read at once, and none as another marker.
 """
 
 from __future__ import annotations
@@ -21,7 +21,17 @@ from kronos_sc.markers._spelling import spellings
 TABLE = pd.read_csv(Path(__file__).with_name("vendor_spellings.csv"), keep_default_na=False)
 VOCABULARY = paper_vocabulary()
 # One of each kind; "@" is the marker.
-AFFIXES = ["rb @ Cy5", "ms_@_TRITC", "@-AF488-CST", "BD @", "R01_@_100ms", "@(Er170)Di", "@ #9661", "@-BX047", "rb anti-@ (SP7)"]
+AFFIXES = [
+    "rb @ Cy5",
+    "ms_@_TRITC",
+    "@-AF488-CST",
+    "BD @",
+    "R01_@_100ms",
+    "@(Er170)Di",
+    "@ #9661",
+    "@-BX047",
+    "rb anti-@ (SP7)",
+]
 # Names that an affix makes the name of another protein, as their letters stand.
 READ_TOGETHER = {("BD @", "CA1"), ("BD @", "CA2"), ("BD @", "CA4")}
 
@@ -34,7 +44,10 @@ def found():
 @pytest.mark.parametrize("convention", TABLE["convention"].unique())
 def test_a_convention_is_read(found, convention):
     rows = TABLE["convention"] == convention
-    assert found.loc[rows, ["channel", "marker"]].to_numpy().tolist() == TABLE.loc[rows, ["channel", "marker"]].to_numpy().tolist()
+    assert (
+        found.loc[rows, ["channel", "marker"]].to_numpy().tolist()
+        == TABLE.loc[rows, ["channel", "marker"]].to_numpy().tolist()
+    )
 
 
 def test_the_table_is_large_and_holds_what_must_not_be_found():
@@ -73,7 +86,8 @@ def test_a_host_in_front_never_hides_a_marker(host):
 
 
 @pytest.mark.parametrize(
-    ("channel", "near"), [("rb Cy5", "RB"), ("anti-rb AF488", "RB"), ("rb 12345", "RB"), ("ms Rb TRITC", "RB"), ("rat IgM Cy5", "IGM")]
+    ("channel", "near"),
+    [("rb Cy5", "RB"), ("anti-rb AF488", "RB"), ("rb 12345", "RB"), ("ms Rb TRITC", "RB"), ("rat IgM Cy5", "IGM")],
 )
 def test_what_may_be_a_control_or_a_protein_is_asked_for(channel, near):
     assert match([channel], VOCABULARY).loc[0, ["how", "near"]].tolist() == ["ambiguous", near]

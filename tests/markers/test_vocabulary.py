@@ -63,8 +63,23 @@ def test_roles_come_from_the_id_or_the_stain(official):
 
 
 def test_a_protein_that_stands_twice_is_found_by_its_spelling_else_first(official):
-    panel = match(["LYVE1", "LYVE-1", "lyve 1", "XLKD1", "HLA_1", "MHC-I", "CD33", "SIGLEC-3", "Draq5", "hoechst"], official, single=False)
-    assert panel["marker"].tolist() == ["LYVE1", "LYVE-1", "LYVE-1", "LYVE-1", "HLA-1", "HLA-1", "SIGELC-3", "SIGELC-3", "DAPI", "HOECHST"]
+    panel = match(
+        ["LYVE1", "LYVE-1", "lyve 1", "XLKD1", "HLA_1", "MHC-I", "CD33", "SIGLEC-3", "Draq5", "hoechst"],
+        official,
+        single=False,
+    )
+    assert panel["marker"].tolist() == [
+        "LYVE1",
+        "LYVE-1",
+        "LYVE-1",
+        "LYVE-1",
+        "HLA-1",
+        "HLA-1",
+        "SIGELC-3",
+        "SIGELC-3",
+        "DAPI",
+        "HOECHST",
+    ]
     assert panel["mean"].tolist()[:2] == [0.2, 0.1]
 
 
@@ -144,7 +159,9 @@ def test_errors_of_missing_file_and_empty_vocabulary(tmp_path):
 
 
 def test_frames_may_hold_numbers_and_gaps():
-    frame = pd.DataFrame({"marker_name": ["CD3", "CD4"], "marker_id": [200, 202], "marker_mean": [0.1, None], "marker_std": [0.2, None]})
+    frame = pd.DataFrame(
+        {"marker_name": ["CD3", "CD4"], "marker_id": [200, 202], "marker_mean": [0.1, None], "marker_std": [0.2, None]}
+    )
     vocabulary = Vocabulary.from_frame(frame, name="own")
     assert vocabulary["CD3"].has_statistics
     assert not vocabulary["CD4"].has_statistics

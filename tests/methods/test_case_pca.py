@@ -21,7 +21,10 @@ def sums_of(x, codes, near=None, step=1000):
 
 @pytest.fixture
 def units():
-    """Units of cases of unequal size, out of order; far from zero, with spreads that fall off, so that components are well apart."""
+    """Units of cases of unequal size, out of order.
+
+    Far from zero, with spreads that fall off, so that components are well apart.
+    """
     rng = np.random.default_rng(0)
     codes = rng.permutation(np.repeat(np.arange(N_CASES), np.arange(20, 20 + N_CASES)))
     basis = np.linalg.qr(rng.normal(size=(WIDTH, WIDTH)))[0] * 1.4 ** -np.arange(WIDTH)
@@ -67,7 +70,9 @@ def test_other_cases_change_nothing(units):
     one, two = (fit_reduction(sums_of(v, codes), TRAIN, 6) for v in (x, noise))
     np.testing.assert_array_equal(one.components, two.components)
     np.testing.assert_array_equal(one.scaler.scale, two.scaler.scale)
-    np.testing.assert_array_equal(*(reduced_means(means_of(v, codes), sums_of(v, codes), TRAIN, 6)[TRAIN] for v in (x, noise)))
+    np.testing.assert_array_equal(
+        *(reduced_means(means_of(v, codes), sums_of(v, codes), TRAIN, 6)[TRAIN] for v in (x, noise))
+    )
 
 
 def test_blocks_and_the_place_deviations_are_taken_from_change_nothing(units):

@@ -3,7 +3,15 @@ import pytest
 from scipy import stats
 
 from kronos_sc._core.representation import Representation
-from kronos_sc._methods.cases import case_means, case_moments, case_shares, case_sizes, draw_units, projected, random_directions
+from kronos_sc._methods.cases import (
+    case_means,
+    case_moments,
+    case_shares,
+    case_sizes,
+    draw_units,
+    projected,
+    random_directions,
+)
 
 
 @pytest.fixture
@@ -110,4 +118,6 @@ def test_lazy_values(some):
     lazy = rep(da.from_array(x, chunks=(50, 5)))
     np.testing.assert_allclose(case_means(lazy, codes, 7), case_means(rep(x), codes, 7), rtol=1e-12)
     directions = random_directions(5, 3, np.random.default_rng(1))
-    np.testing.assert_allclose(projected(lazy, np.arange(9), directions), projected(rep(x), np.arange(9), directions), rtol=1e-5)
+    np.testing.assert_allclose(
+        projected(lazy, np.arange(9), directions), projected(rep(x), np.arange(9), directions), rtol=1e-5
+    )

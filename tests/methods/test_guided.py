@@ -8,7 +8,9 @@ import pytest
 from kronos_sc._methods import guided
 
 
-def _units(m: int = 400, d: int = 300, k: int = 4, *, seed: int = 0, apart: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def _units(
+    m: int = 400, d: int = 300, k: int = 4, *, seed: int = 0, apart: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Classes in a correlated space, standardised."""
     rng = np.random.default_rng(seed)
     y = rng.integers(k, size=m)
@@ -71,7 +73,10 @@ def _root() -> float:
 
 
 def test_hardly_any_penalty() -> None:
-    """Separable classes without a penalty have no minimum; what comes back is finite and right about the units it was trained on."""
+    """Separable classes without a penalty have no minimum.
+
+    What comes back is finite and right about the units it was trained on.
+    """
     x, y = _units(d=40, k=4)
     rows = guided.draw(y, 10, 3, np.random.default_rng(1)).reshape(3, -1)
     gram = np.stack([x[r] @ x[r].T for r in rows])
@@ -118,7 +123,9 @@ def _loop(x: np.ndarray, codes: np.ndarray, shots: list[int], repeats: int, rng:
         test = np.setdiff1d(np.flatnonzero(codes >= 0), drawn[r])
         for i, shot in enumerate(shots):
             rows = drawn[r, :shot].ravel()
-            out[r, i] = recall_score(codes[test], _sklearn(x[rows], codes[rows]).predict(x[test].astype(float)), average="macro")
+            out[r, i] = recall_score(
+                codes[test], _sklearn(x[rows], codes[rows]).predict(x[test].astype(float)), average="macro"
+            )
     return out
 
 
@@ -135,5 +142,7 @@ def test_benchmark_is_the_loop_over_models(monkeypatch, whole: bool) -> None:
 
 def test_shuffled_labels_give_chance() -> None:
     x, y = _units(m=600, d=200, k=4)
-    found = guided.benchmark(x, np.random.default_rng(3).permutation(y), shots=[5, 20], repeats=40, rng=np.random.default_rng(0))
+    found = guided.benchmark(
+        x, np.random.default_rng(3).permutation(y), shots=[5, 20], repeats=40, rng=np.random.default_rng(0)
+    )
     assert found.mean() == pytest.approx(1 / 4, abs=0.02)

@@ -12,7 +12,10 @@ from kronos_sc._methods.scaling import fit_scaler
 
 
 def objective(linear, x, y, weight, C) -> float:
-    """The definition, in float64, divided by C · Σ w; for two classes the penalty is on the difference of their weights."""
+    """The definition, in float64, divided by C · Σ w.
+
+    For two classes the penalty is on the difference of their weights.
+    """
     x, coef = x.astype(np.float64), np.asarray(linear.coef, np.float64)
     z = x @ coef.T + linear.intercept
     loss = (weight * (logsumexp(z, axis=1) - z[np.arange(len(y)), y])).sum() / weight.sum()
@@ -29,7 +32,9 @@ def draw(n: int, d: int, k: int, *, apart: float, seed: int = 0) -> tuple[np.nda
     return fit_scaler(x).apply(x), y
 
 
-@pytest.fixture(params=[(600, 40, 4), (150, 400, 3), (500, 30, 2)], ids=["tall", "more features than units", "two classes"])
+@pytest.fixture(
+    params=[(600, 40, 4), (150, 400, 3), (500, 30, 2)], ids=["tall", "more features than units", "two classes"]
+)
 def data(request):
     return *draw(*request.param, apart=0.6), request.param[2]
 
@@ -40,11 +45,15 @@ def test_agrees_with_scikit_learn(data, C: float, balanced: bool) -> None:
     x, y, k = data
     weight = balanced_weight(y, k) if balanced else np.ones(len(y))
     ours = Problem(x, y, k, weight=weight).fit(C)
-    theirs = LogisticRegression(C=C, class_weight="balanced" if balanced else None, tol=1e-8, max_iter=20_000).fit(x.astype(np.float64), y)
+    theirs = LogisticRegression(C=C, class_weight="balanced" if balanced else None, tol=1e-8, max_iter=20_000).fit(
+        x.astype(np.float64), y
+    )
     assert objective(ours, x, y, weight, C) == pytest.approx(objective(_linear(theirs), x, y, weight, C), rel=1e-4)
     np.testing.assert_allclose(ours.proba(x), theirs.predict_proba(x), atol=2e-3)
     best = np.sort(theirs.predict_proba(x), axis=1)
-    clear = best[:, -1] - best[:, -2] > 1e-5  # under the strongest penalty, classes differ by less than float32 tells apart
+    clear = (
+        best[:, -1] - best[:, -2] > 1e-5
+    )  # under the strongest penalty, classes differ by less than float32 tells apart
     assert clear.mean() > 0.9
     assert (ours.decision(x).argmax(1) == theirs.predict(x))[clear].mean() >= 0.999
 

@@ -73,7 +73,9 @@ def test_test_bags_do_not_reach_each_other(witnesses):
     noise[40 * 20 :] = np.random.default_rng(1).normal(size=noise[40 * 20 :].shape) * 50
     how = Training(10, 5e-3, 1e-2, 0.25, 30, "cpu")
     one = bag_proba(attention, witnesses, TRAIN, TEST, 2, how, np.random.default_rng(0))
-    other = bag_proba(attention, Bags(noise, witnesses.rows, witnesses.labels), TRAIN, TEST, 2, how, np.random.default_rng(0))
+    other = bag_proba(
+        attention, Bags(noise, witnesses.rows, witnesses.labels), TRAIN, TEST, 2, how, np.random.default_rng(0)
+    )
     np.testing.assert_array_equal(one[:4], other[:4])
     assert not np.array_equal(one[4:], other[4:])
 

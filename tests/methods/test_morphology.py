@@ -12,7 +12,11 @@ from kronos_sc._methods.morphology import smoothed
 
 def blobs(seed: int, n_classes: int = 3, shape: tuple[int, int] = (60, 70)) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return np.stack([ndimage.gaussian_filter(rng.standard_normal(shape), 2) for _ in range(n_classes + 1)]).argmax(0).astype(np.uint8)
+    return (
+        np.stack([ndimage.gaussian_filter(rng.standard_normal(shape), 2) for _ in range(n_classes + 1)])
+        .argmax(0)
+        .astype(np.uint8)
+    )
 
 
 def test_specks_go_and_holes_fill():
@@ -50,7 +54,8 @@ def test_numbers_of_classes_and_axes_do_not_matter():
     assert (wanted != classes).mean() > 0.02
     other = np.array([0, 3, 1, 2])
     np.testing.assert_array_equal(
-        smoothed(other[classes], opening=0, closing=2, n_classes=3), other[smoothed(classes, opening=0, closing=2, n_classes=3)]
+        smoothed(other[classes], opening=0, closing=2, n_classes=3),
+        other[smoothed(classes, opening=0, closing=2, n_classes=3)],
     )
     turned = smoothed(np.ascontiguousarray(classes.T), opening=0, closing=2, n_classes=3)
     np.testing.assert_array_equal(turned.T, smoothed(classes, opening=0, closing=2, n_classes=3))
@@ -60,7 +65,13 @@ def test_numbers_of_classes_and_axes_do_not_matter():
 def test_a_gap_that_two_classes_close_goes_to_the_larger(more, winner):
     """A pinwheel round a pixel without a class; of equals the lower code gets it."""
     wheel = np.array([[1, 1, 1, 2, 2], [1, 1, 1, 2, 2], [2, 2, 0, 2, 2], [2, 2, 1, 1, 1], [2, 2, 1, 1, 1]])
-    wheel = np.hstack([wheel, wheel[:, -1:]]) if more == 2 else np.vstack([wheel[:1], wheel, wheel[[-1, -1]]]) if more == 1 else wheel
+    wheel = (
+        np.hstack([wheel, wheel[:, -1:]])
+        if more == 2
+        else np.vstack([wheel[:1], wheel, wheel[[-1, -1]]])
+        if more == 1
+        else wheel
+    )
     wheel[-1, :2] = 1 if more == 1 else 2
     assert np.sign(np.subtract(*np.bincount(wheel.ravel())[1:])) == {1: 1, 2: -1, 0: 0}[more]
     row, column = np.argwhere(wheel == 0)[0]

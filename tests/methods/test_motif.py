@@ -49,7 +49,9 @@ def test_by_hand():
 @pytest.mark.parametrize("radius", [4.0, 12.0])
 def test_around_cells(cells, needed, radius):
     xy, types = cells
-    np.testing.assert_array_equal(motifs_around(xy, types, np.array(needed), radius), around_by_loop(xy, types, needed, radius))
+    np.testing.assert_array_equal(
+        motifs_around(xy, types, np.array(needed), radius), around_by_loop(xy, types, needed, radius)
+    )
 
 
 @pytest.mark.parametrize("edge", [15.0, 40.0])

@@ -66,7 +66,9 @@ def units():
 
 def test_shares_of_known_kinds(units):
     x, codes, _ = units
-    shares = cluster_shares(x[:, :2], codes, codes < 2, 3, n_clusters=3, scale=True, **FIT, rng=np.random.default_rng(1))
+    shares = cluster_shares(
+        x[:, :2], codes, codes < 2, 3, n_clusters=3, scale=True, **FIT, rng=np.random.default_rng(1)
+    )
     order = np.argsort(-shares[0] + shares[1] * 1e-3)
     np.testing.assert_allclose(np.sort(shares, axis=1), [[0.1, 0.1, 0.8], [0.1, 0.1, 0.8], [0.2, 0.4, 0.4]], atol=0.02)
     assert shares[0].argmax() == order[0] != shares[1].argmax()
@@ -75,7 +77,8 @@ def test_shares_of_known_kinds(units):
 def test_scaling_silences_what_is_only_loud(units):
     x, codes, _ = units
     loud, quiet = (
-        cluster_shares(x, codes, codes < 3, 3, n_clusters=3, scale=s, **FIT, rng=np.random.default_rng(1)) for s in (False, True)
+        cluster_shares(x, codes, codes < 3, 3, n_clusters=3, scale=s, **FIT, rng=np.random.default_rng(1))
+        for s in (False, True)
     )
     assert np.ptp(loud, axis=0).max() < np.ptp(quiet, axis=0).max()
 
@@ -84,13 +87,18 @@ def test_cases_that_are_not_fitted_change_no_cluster(units):
     x, codes, _ = units
     noise = x.copy()
     noise[codes == 2] = np.random.default_rng(3).normal(size=(100, 3)) * 1000
-    one, other = (cluster_shares(v, codes, codes < 2, 3, n_clusters=3, scale=True, **FIT, rng=np.random.default_rng(1)) for v in (x, noise))
+    one, other = (
+        cluster_shares(v, codes, codes < 2, 3, n_clusters=3, scale=True, **FIT, rng=np.random.default_rng(1))
+        for v in (x, noise)
+    )
     np.testing.assert_array_equal(one[:2], other[:2])
 
 
 def test_more_clusters_than_units():
     x = np.arange(6, dtype=np.float32)[:, None]
-    shares = cluster_shares(x, np.arange(6) // 3, np.arange(6) < 3, 2, n_clusters=16, scale=False, **FIT, rng=np.random.default_rng(0))
+    shares = cluster_shares(
+        x, np.arange(6) // 3, np.arange(6) < 3, 2, n_clusters=16, scale=False, **FIT, rng=np.random.default_rng(0)
+    )
     assert shares.shape == (2, 3)
 
 

@@ -44,7 +44,12 @@ def run(x, graph, hops, stats, *, rows=None, usable=None, most=10**6):
     usable = np.ones(len(x), bool) if usable is None else usable
     rows = np.arange(len(x)) if rows is None else rows
     return aggregate(
-        lambda index: x[index].astype(np.float32), graph, rows, usable=usable, slots=layout(x.shape[1], hops, stats), most=most
+        lambda index: x[index].astype(np.float32),
+        graph,
+        rows,
+        usable=usable,
+        slots=layout(x.shape[1], hops, stats),
+        most=most,
     )
 
 
@@ -63,7 +68,11 @@ def test_a_chain_by_hand():
 
 def test_columns_are_where_the_layout_says():
     slots = layout(3, (0, 2), ("mean", "var"))
-    assert [(s.hop, s.stat, s.start, s.stop) for s in slots] == [(0, "value", 0, 3), (2, "mean", 3, 6), (2, "var", 6, 9)]
+    assert [(s.hop, s.stat, s.start, s.stop) for s in slots] == [
+        (0, "value", 0, 3),
+        (2, "mean", 3, 6),
+        (2, "var", 6, 9),
+    ]
 
 
 @pytest.mark.parametrize("hops", [(0, 1, 2, 3), (1,), (0, 3)])
@@ -74,7 +83,9 @@ def test_it_agrees_with_shortest_paths(hops, stats):
     usable = rng.random(60) > 0.1
     rows = np.flatnonzero(usable)
     values, empty = run(x, graph, hops, stats, rows=rows, usable=usable)
-    np.testing.assert_allclose(values, by_loop(x.astype(np.float32).astype(float), graph, hops, stats, usable)[rows], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        values, by_loop(x.astype(np.float32).astype(float), graph, hops, stats, usable)[rows], rtol=1e-5, atol=1e-5
+    )
     distance = shortest_path(graph, unweighted=True)
     bare = sum((~((distance == hop) & usable).any(1)).astype(int) for hop in hops if hop)
     np.testing.assert_array_equal(empty, bare[rows])

@@ -20,7 +20,9 @@ def by_loop(references, queries, k, metric="euclidean"):
     references, queries = references.astype(float), queries.astype(float)
     if metric == "cosine":
         with np.errstate(invalid="ignore"):
-            references, queries = (np.nan_to_num(x / np.linalg.norm(x, axis=1, keepdims=True)) for x in (references, queries))
+            references, queries = (
+                np.nan_to_num(x / np.linalg.norm(x, axis=1, keepdims=True)) for x in (references, queries)
+            )
     distance = np.empty((len(queries), len(references)))
     for i, query in enumerate(queries):
         for j, reference in enumerate(references):
@@ -178,7 +180,9 @@ def test_bfloat16_gives_way_where_it_cannot_tell(rng, monkeypatch):
     monkeypatch.setattr(neighbours, "_QUERIES", 16)
     kinds = []
     product = neighbours._product
-    monkeypatch.setattr(neighbours, "_product", lambda query, *rest: (kinds.append(type(query).__name__), product(query, *rest))[1])
+    monkeypatch.setattr(
+        neighbours, "_product", lambda query, *rest: (kinds.append(type(query).__name__), product(query, *rest))[1]
+    )
     _, index = top_k(references, references[1:65], 3, precision="bfloat16")
     assert kinds == sorted(kinds)  # "Tensor" first, then "ndarray" to the end
     assert set(kinds) == {"Tensor", "ndarray"}
@@ -186,7 +190,10 @@ def test_bfloat16_gives_way_where_it_cannot_tell(rng, monkeypatch):
 
 
 def test_no_rounding_escapes_the_bound():
-    """Scores of at least the level lie in the range of patterns, for float32 and, rounded, for bfloat16; few others do."""
+    """Scores of at least the level lie in the range of patterns, for float32 and, rounded, for bfloat16.
+
+    Few others do.
+    """
     import torch
 
     rng = np.random.default_rng(1)

@@ -16,9 +16,11 @@ def blobs(width, *, rows=90, shift=0.3, seed=0, groups=3):
     rng = np.random.default_rng(seed)
     centres = 3 * rng.standard_normal((3, width))
     return [
-        (centres[rng.integers(0, 3, rows + g)] + rng.standard_normal((rows + g, width)) + shift * rng.standard_normal(width)).astype(
-            np.float32
-        )
+        (
+            centres[rng.integers(0, 3, rows + g)]
+            + rng.standard_normal((rows + g, width))
+            + shift * rng.standard_normal(width)
+        ).astype(np.float32)
         for g in range(groups)
     ]
 

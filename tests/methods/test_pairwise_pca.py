@@ -34,7 +34,10 @@ def noise(width, *, groups=3, rows=80, seed=1):
 def own_space(width, *, groups=3, rows=100, seed=2):
     """Each group varies along directions of its own, far from zero."""
     rng = np.random.default_rng(seed)
-    return [(rng.standard_normal((rows, 5)) @ rng.standard_normal((5, width)) + 50).astype(np.float32) for _ in range(groups)]
+    return [
+        (rng.standard_normal((rows, 5)) @ rng.standard_normal((5, width)) + 50).astype(np.float32)
+        for _ in range(groups)
+    ]
 
 
 def run(parts, c=2, **how):
@@ -58,7 +61,9 @@ def test_it_agrees_with_exact_components(make, width):
         here = found.coordinates(number)
         assert here.dtype == np.float32
         assert abs(here.mean(axis=0)).max() < 1e-4 * abs(here).max()
-        assert silhouette_score(here, label) == pytest.approx(silhouette_score(exact.transform(pooled), label), abs=1e-3)
+        assert silhouette_score(here, label) == pytest.approx(
+            silhouette_score(exact.transform(pooled), label), abs=1e-3
+        )
 
 
 def test_coordinates_by_hand():
@@ -82,7 +87,9 @@ def test_a_pair_does_not_depend_on_the_others():
     parts = structured(WIDE)
     _, every = run(parts)
     _, alone = run([parts[0], parts[2]])
-    np.testing.assert_allclose(np.abs(every.coordinates(1)), np.abs(alone.coordinates(0)), atol=0.02 * np.abs(alone.coordinates(0)).max())
+    np.testing.assert_allclose(
+        np.abs(every.coordinates(1)), np.abs(alone.coordinates(0)), atol=0.02 * np.abs(alone.coordinates(0)).max()
+    )
     np.testing.assert_allclose(every.share[1], alone.share[0], rtol=1e-4)
 
 

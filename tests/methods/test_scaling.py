@@ -18,6 +18,8 @@ def test_blocks_give_what_all_rows_together_give(size: int) -> None:
 
 
 def test_by_hand() -> None:
-    found = scaler_of_blocks([np.array([[1.0, 5.0]], np.float32), np.empty((0, 2), np.float32), np.array([[3.0, 5.0]], np.float32)])
+    found = scaler_of_blocks(
+        [np.array([[1.0, 5.0]], np.float32), np.empty((0, 2), np.float32), np.array([[3.0, 5.0]], np.float32)]
+    )
     assert found.mean.tolist() == [2, 5]
     assert found.scale.tolist() == [1, 1]

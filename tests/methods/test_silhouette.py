@@ -36,7 +36,10 @@ def test_a_single_row_counts_nothing_and_so_do_equal_rows():
 
 def test_many_tasks_keep_their_order():
     rng = np.random.default_rng(0)
-    tasks = [(rng.standard_normal((40 + i, 2)).astype(np.float32) + (np.arange(40 + i) < 9 + i)[:, None] * i, 9 + i) for i in range(12)]
+    tasks = [
+        (rng.standard_normal((40 + i, 2)).astype(np.float32) + (np.arange(40 + i) < 9 + i)[:, None] * i, 9 + i)
+        for i in range(12)
+    ]
     every = silhouettes(iter(tasks))
     assert every == [silhouettes([task])[0] for task in tasks]
     assert every[0] < every[2] < every[4]

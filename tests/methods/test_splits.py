@@ -61,7 +61,9 @@ def test_a_large_validation_set_is_cut_class_by_class(monkeypatch, rank_within_c
     rng = np.random.default_rng(0)
     codes = np.repeat([0, 1, 2], [3000, 990, 10])
     folds = np.tile([0, 1], 2000)
-    order = np.concatenate([rng.permutation(n) for n in (3000, 990, 10)]) if rank_within_class else rng.permutation(4000)
+    order = (
+        np.concatenate([rng.permutation(n) for n in (3000, 990, 10)]) if rank_within_class else rng.permutation(4000)
+    )
     split = cross_validation(codes, folds, np.array(["a", "b"]), order)[0]
     assert np.bincount(codes[split.validation]).tolist() == [75, 25, 1]
     assert np.bincount(codes[split.train]).tolist() == [1200, 396, 4]

@@ -60,7 +60,9 @@ def draw():
 
     def pixels(height, width=None, *, batch=2, markers=3):
         width = width or height
-        return torch.from_numpy(np.random.RandomState(1000 + height).randn(batch, markers, height, width).astype(np.float32))
+        return torch.from_numpy(
+            np.random.RandomState(1000 + height).randn(batch, markers, height, width).astype(np.float32)
+        )
 
     return pixels
 

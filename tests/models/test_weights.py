@@ -44,7 +44,9 @@ def test_official_layout(official, golden, draw, ids):
     assert model.vocabulary["CD3"].id == 222
     assert model.sha256 == _weights.sha256(official / "kronos_vits16_model.pt")
     got = model.encode(draw(64), ids, torch.ones(2, 64, 64, dtype=torch.bool), ("cls", "marker"))
-    assert torch.allclose(got["cls"][0, :8], torch.tensor(golden["vits16_overlapFalse_64"]["official4_cls_b0_first8"]), atol=1e-5)
+    assert torch.allclose(
+        got["cls"][0, :8], torch.tensor(golden["vits16_overlapFalse_64"]["official4_cls_b0_first8"]), atol=1e-5
+    )
     assert got["marker"].shape == (2, 3 * 384)
 
 
@@ -129,12 +131,16 @@ def test_a_failed_exchange_brings_the_old_model_back(tiny, tmp_path, monkeypatch
 def test_the_file_that_was_named_or_none(tiny, tmp_path):
     models.save(tiny, tmp_path / "m")
     (tmp_path / "m" / "other.pt").write_bytes(b"PK")
-    with pytest.raises(ValueError, match=r"other\.pt is not what config\.json beside it describes, which is model\.safetensors"):
+    with pytest.raises(
+        ValueError, match=r"other\.pt is not what config\.json beside it describes, which is model\.safetensors"
+    ):
         models.load(tmp_path / "m" / "other.pt")
     assert models.load(tmp_path / "m" / "model.safetensors").card == tiny.card
 
 
-@pytest.mark.parametrize("content", [b"<!doctype html><title>Log in</title>", b"version https://git-lfs.github.com/spec/v1", b""])
+@pytest.mark.parametrize(
+    "content", [b"<!doctype html><title>Log in</title>", b"version https://git-lfs.github.com/spec/v1", b""]
+)
 def test_web_page_or_pointer_in_place_of_a_checkpoint(official, content):
     (official / "kronos_vits16_model.pt").write_bytes(content)
     with pytest.raises(ValueError, match=r"is no checkpoint .it begins with"):
@@ -220,7 +226,10 @@ def test_checkpoint_diagnostic(official):
 def test_official_layout_of_a_shape_without_a_name(tiny, official, draw, ids):
     """`architecture` in config.json stands in for a model_type that nobody knows."""
     (official / "kronos_vits16_model.pt").unlink()
-    torch.save({"teacher": {f"backbone.{key}": value for key, value in tiny.net.state_dict().items()}}, official / "kronos_custom_model.pt")
+    torch.save(
+        {"teacher": {f"backbone.{key}": value for key, value in tiny.net.state_dict().items()}},
+        official / "kronos_custom_model.pt",
+    )
     settings = {"model_type": "custom", "token_overlap": False, "architecture": tiny.net.config.to_dict()}
     (official / "config.json").write_text(json.dumps(settings))
     again = models.load(official, blocks="all", token_overlap=True)

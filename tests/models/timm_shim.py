@@ -14,8 +14,8 @@ _KEPT = []  # operators vanish with the library that declared them
 def timm():
     """Return the package timm, or skip the test where there is none.
 
-    A torchvision that does not fit torch asks, in Python, for operators that its library never declared. Declaring their names is enough
-    for timm, which calls none of them.
+    A torchvision that does not fit torch asks, in Python, for operators that its library never declared. Declaring
+    their names is enough for timm, which calls none of them.
     """
     for _ in range(32):
         try:

@@ -12,12 +12,17 @@ from kronos_sc.patches import exclusion, exclusions, raster
 
 def put(sdata, codes, name="map_class", way=None, table=True):
     """Add a class map and the table that names its codes."""
-    sdata.labels[name] = Labels2DModel.parse(codes, dims=("y", "x"), transformations=None if way is None else {"global": way})
+    sdata.labels[name] = Labels2DModel.parse(
+        codes, dims=("y", "x"), transformations=None if way is None else {"global": way}
+    )
     if table:
         obs = pd.DataFrame(
-            {"region": pd.Categorical([name] * 2), "code": [1, 2], "class": pd.Categorical(["artifact", "tissue"])}, index=["1", "2"]
+            {"region": pd.Categorical([name] * 2), "code": [1, 2], "class": pd.Categorical(["artifact", "tissue"])},
+            index=["1", "2"],
         )
-        sdata.tables[f"{name}_table"] = TableModel.parse(AnnData(obs=obs), region=name, region_key="region", instance_key="code")
+        sdata.tables[f"{name}_table"] = TableModel.parse(
+            AnnData(obs=obs), region=name, region_key="region", instance_key="code"
+        )
 
 
 @pytest.fixture
@@ -59,7 +64,9 @@ def test_a_coarse_map_lies_where_its_transformation_says(make):
     expected = np.zeros((150, 190), bool)
     expected[4:84, 2:98] = np.kron(coarse, np.ones((8, 8), int)) > 0
     np.testing.assert_array_equal(found.mask(0, 150, 0, 190), expected)
-    np.testing.assert_array_equal(found.at(np.array([3, 149, 60]), np.array([5, 189, 60])), expected[[3, 149, 60], [5, 189, 60]])
+    np.testing.assert_array_equal(
+        found.at(np.array([3, 149, 60]), np.array([5, 189, 60])), expected[[3, 149, 60], [5, 189, 60]]
+    )
     np.testing.assert_array_equal(found.mask(-5, 20, -5, 20), np.pad(expected, 5)[:25, :25])
 
 
@@ -87,8 +94,16 @@ def test_several_images_take_the_labels_of_their_number(make, codes):
 @pytest.mark.parametrize(
     ("asked", "error", "words"),
     [
-        ("mapclass", KeyError, "There is no labels 'mapclass'; there are: 'cells', 'map_class'.* Did you mean 'map_class'"),
-        ({"map_class": ["artefact"]}, KeyError, "There is no class of labels 'map_class' 'artefact'; there are: 'artifact', 'tissue'"),
+        (
+            "mapclass",
+            KeyError,
+            "There is no labels 'mapclass'; there are: 'cells', 'map_class'.* Did you mean 'map_class'",
+        ),
+        (
+            {"map_class": ["artefact"]},
+            KeyError,
+            "There is no class of labels 'map_class' 'artefact'; there are: 'artifact', 'tissue'",
+        ),
         ({"cells": ["artifact"]}, KeyError, "no table says which code is which class .*Pass codes"),
         ({"map_class": []}, ValueError, "exclude names no class of 'map_class'"),
         ("small", ValueError, "differ in size and no transformation relates them"),

@@ -18,7 +18,9 @@ CALLS = {
     "io.write_geojson": lambda sdata, path: ks.io.write_geojson(sdata, path, element="cells"),
     "pp.tile(exclude=)": lambda sdata, path: ks.pp.tile(sdata, size=32, exclude="cells"),
     "tl.embed": lambda sdata, path: ks.tl.embed(sdata, model="mean-marker", patch_size=16, max_value=255),
-    "tl.embed(exclude=)": lambda sdata, path: ks.tl.embed(sdata, model="mean-marker", patch_size=16, max_value=255, exclude="cells"),
+    "tl.embed(exclude=)": lambda sdata, path: ks.tl.embed(
+        sdata, model="mean-marker", patch_size=16, max_value=255, exclude="cells"
+    ),
     "get.patches": lambda sdata, path: ks.get.patches(sdata, ["1"], patch_size=16),
     "pl.map": lambda sdata, path: ks.pl.map(sdata, "cells", channels=["DAPI"]),
 }
@@ -29,7 +31,9 @@ def deep(request):
     labels = np.zeros((2, 64, 80), np.uint32)
     labels[:, 10:22, 10:22] = 1
     image = Image2DModel.parse(np.ones((1, 64, 80), np.uint8), dims=("c", "y", "x"), c_coords=["DAPI"])
-    flat = SpatialData(images={"image": image}, labels={"cells": spatialdata.models.Labels2DModel.parse(labels[0], dims=("y", "x"))})
+    flat = SpatialData(
+        images={"image": image}, labels={"cells": spatialdata.models.Labels2DModel.parse(labels[0], dims=("y", "x"))}
+    )
     ks.pp.label_table(flat)
     sdata = SpatialData(images={"image": image}, tables=dict(flat.tables))
     sdata.labels["cells"] = Labels3DModel.parse(labels, dims=("z", "y", "x"), scale_factors=request.param)
@@ -54,13 +58,17 @@ def test_labels_with_depth(deep, tmp_path, call):
 
 @pytest.mark.parametrize("scales", [None, [2]], ids=["one scale", "pyramid"])
 @pytest.mark.parametrize(
-    "call", [lambda sdata: ks.pp.tile(sdata, size=32), lambda sdata: ks.pl.image(sdata, channels=["DAPI"])], ids=["pp.tile", "pl.image"]
+    "call",
+    [lambda sdata: ks.pp.tile(sdata, size=32), lambda sdata: ks.pl.image(sdata, channels=["DAPI"])],
+    ids=["pp.tile", "pl.image"],
 )
 def test_images_with_depth(call, scales):
     pixels = np.ones((2, 3, 64, 64), np.uint8)
     element = Image3DModel.parse(pixels, dims=("c", "z", "y", "x"), c_coords=["DAPI", "CD3"], scale_factors=scales)
     sdata = SpatialData(images={"image": element})
-    with pytest.raises(ValueError, match=r"Image 'image' has axes \('c', 'z', 'y', 'x'\).*Select a plane first") as caught:
+    with pytest.raises(
+        ValueError, match=r"Image 'image' has axes \('c', 'z', 'y', 'x'\).*Select a plane first"
+    ) as caught:
         call(sdata)
     line = str(caught.value).split("Select a plane first: ")[1].removesuffix(" takes the first of 3.")
     with warnings.catch_warnings():

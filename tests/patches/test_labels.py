@@ -38,7 +38,9 @@ def test_does_not_depend_on_chunks_or_strips(shape, chunk, top, strip, seed):
         _labels._STRIP = before
     np.testing.assert_array_equal(table["label"], np.unique(ids)[expected["label"]])
     np.testing.assert_array_equal(table["area"], expected["area"])
-    np.testing.assert_allclose(table[["y", "x"]], np.stack([expected["centroid-0"], expected["centroid-1"]], 1) + 0.5, rtol=1e-12)
+    np.testing.assert_allclose(
+        table[["y", "x"]], np.stack([expected["centroid-0"], expected["centroid-1"]], 1) + 0.5, rtol=1e-12
+    )
     np.testing.assert_array_equal(copy.read(-3, shape[0] + 2, -1, shape[1] + 4), np.pad(labels, ((3, 2), (1, 4))))
 
 
@@ -67,5 +69,7 @@ def test_large_chunks_are_measured_in_strips():
 
 
 def test_negative_labels():
-    with pytest.raises(ValueError, match=r"Labels hold the negative value -3; labels must be 0 \(background\) or positive\. Relabel"):
+    with pytest.raises(
+        ValueError, match=r"Labels hold the negative value -3; labels must be 0 \(background\) or positive\. Relabel"
+    ):
         label_table(np.array([[0, -3]]))

@@ -58,7 +58,9 @@ def test_features_and_pixels_do_not_depend_on_the_size_of_the_numbers(small, lar
     ks.tl.embed(large, model="mean-marker", table_key="turned")
     np.testing.assert_array_equal(large["turned"].obsm["X_mean_marker"][::-1], small["table"].obsm["X_mean_marker"])
     del large.tables["turned"]
-    first = [ks.get.patches(sdata, sdata["table"].obs_names[:3].tolist(), patch_size=16).mask for sdata in (small, large)]
+    first = [
+        ks.get.patches(sdata, sdata["table"].obs_names[:3].tolist(), patch_size=16).mask for sdata in (small, large)
+    ]
     np.testing.assert_array_equal(*first)
 
 

@@ -25,7 +25,9 @@ def planned(make):
 @pytest.mark.parametrize("memory", [1, 100_000, 10**9])
 def test_every_unit_has_one_block_and_no_block_too_many(planned, most, memory):
     plan = planned(block_memory=memory, most=most)
-    np.testing.assert_array_equal(np.sort(np.concatenate([block.units for block in plan.blocks])), np.arange(len(plan.units)))
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate([block.units for block in plan.blocks])), np.arange(len(plan.units))
+    )
     assert max(len(block.units) for block in plan.blocks) <= most
     assert [block.index for block in plan.blocks] == list(range(len(plan.blocks)))
 
@@ -56,7 +58,9 @@ def test_blocks_of_an_earlier_plan(planned):
     everything = {block.index: block for block in patches.read(plan)}
     for block, members in zip(patches.read(again), chosen, strict=True):
         np.testing.assert_array_equal(block.units, members)
-        original = everything[5 if len(members) == len(plan.blocks[5].units) and members[0] == plan.blocks[5].units[0] else 2]
+        original = everything[
+            5 if len(members) == len(plan.blocks[5].units) and members[0] == plan.blocks[5].units[0] else 2
+        ]
         where = [original.units.tolist().index(unit) for unit in members.tolist()]
         np.testing.assert_array_equal(patches.crop(block), patches.crop(original)[where])
         np.testing.assert_array_equal(patches.crop_masks(block), patches.crop_masks(original)[where])

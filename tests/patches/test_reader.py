@@ -107,7 +107,9 @@ def readers():
 
 
 def many_blocks():
-    return patches.plan(an_image(np.ones((1, 256, 256), np.uint8), (1, 32, 32)), [0], windows((256, 256), 16, 300), block_memory=1)
+    return patches.plan(
+        an_image(np.ones((1, 256, 256), np.uint8), (1, 32, 32)), [0], windows((256, 256), 16, 300), block_memory=1
+    )
 
 
 def test_thread_ends_when_the_caller_stops():
@@ -123,11 +125,15 @@ def test_thread_ends_when_reading_fails():
         raise RuntimeError("bad codec")
 
     lazy = da.map_blocks(
-        broken, da.zeros((1, 64, 64), chunks=(1, 32, 32), dtype=np.uint8), dtype=np.uint8, meta=np.zeros((0, 0, 0), np.uint8)
+        broken,
+        da.zeros((1, 64, 64), chunks=(1, 32, 32), dtype=np.uint8),
+        dtype=np.uint8,
+        meta=np.zeros((0, 0, 0), np.uint8),
     )
     image = Raster("slide", lazy, ("CD3",), None)
     with pytest.raises(
-        OSError, match=r"Image 'slide' could not be decoded at channel 'CD3', rows 0–\d+, columns .*RuntimeError: bad codec"
+        OSError,
+        match=r"Image 'slide' could not be decoded at channel 'CD3', rows 0–\d+, columns .*RuntimeError: bad codec",
     ):
         list(patches.read(patches.plan(image, [0], windows((64, 64), 16, 9))))
     assert not readers()
@@ -140,7 +146,9 @@ def test_reader_runs_ahead_by_as_much_as_asked_and_no_more():
         made.append(block_info[None]["chunk-location"])
         return block
 
-    lazy = da.zeros((1, 32, 640), chunks=(1, 32, 32), dtype=np.uint8).map_blocks(slow, dtype=np.uint8, meta=np.zeros((0, 0, 0), np.uint8))
+    lazy = da.zeros((1, 32, 640), chunks=(1, 32, 32), dtype=np.uint8).map_blocks(
+        slow, dtype=np.uint8, meta=np.zeros((0, 0, 0), np.uint8)
+    )
     units = Units("boxes", np.arange(20), np.zeros(20, int), np.arange(20) * 32, 32)
     blocks = patches.read(patches.plan(Raster("i", lazy, ("a",), None), [0], units, block_memory=1), ahead=2)
     next(blocks)
@@ -155,7 +163,9 @@ def test_memory_is_set_by_the_block():
     def chunk(block_info=None):
         return np.full(block_info[None]["chunk-shape"], 7, np.uint16)
 
-    lazy = da.map_blocks(chunk, chunks=((1,) * 4, (256,) * 9, (256,) * 9), dtype=np.uint16, meta=np.zeros((0, 0, 0), np.uint16))
+    lazy = da.map_blocks(
+        chunk, chunks=((1,) * 4, (256,) * 9, (256,) * 9), dtype=np.uint16, meta=np.zeros((0, 0, 0), np.uint16)
+    )
     units = windows((2304, 2304), 64, 500)
     plan = patches.plan(Raster("i", lazy, tuple("abcd"), None), [0, 1, 2, 3], units, block_memory=2**20)
     tracemalloc.start()
@@ -173,9 +183,12 @@ def test_pixels_that_are_not_finite_are_named_wherever_a_window_holds_them():
     hit = Units("boxes", np.arange(2), np.array([0, 60]), np.array([0, 60]), 16)
     miss = Units("boxes", np.arange(2), np.array([0, 76]), np.array([0, 76]), 16)
     for memory in (1, 10**9):
-        with pytest.raises(ValueError, match=r"Image 'image' has NaN or infinite pixels in channels 'c1', within rows \d+–\d+, columns"):
+        with pytest.raises(
+            ValueError, match=r"Image 'image' has NaN or infinite pixels in channels 'c1', within rows \d+–\d+, columns"
+        ):
             all_crops(patches.plan(image, [0, 1], hit, block_memory=memory))
-        # neither a channel that is not read nor a pixel between the windows is anybody's business, whatever the size of blocks
+        # neither a channel that is not read nor a pixel between the windows is anybody's business, whatever the size of
+        # blocks
         assert all_crops(patches.plan(image, [0, 2], hit, block_memory=memory)).max() == 0
         assert all_crops(patches.plan(image, [1], miss, block_memory=memory)).max() == 0
         assert np.isfinite(all_crops(patches.plan(image, [1], hit, block_memory=memory), nan="zero")).all()
@@ -191,7 +204,9 @@ def a_store(folder, array, chunks):
 def test_no_more_than_two_blocks_are_in_memory(tmp_path, monkeypatch):
     """The block in hand and the next one; a chunk on its way into it is a sixteenth of it."""
     monkeypatch.setattr(kronos_sc.settings, "read_threads", 2)
-    image = a_store(tmp_path, np.random.default_rng(0).integers(0, 2**16, (2, 1024, 2048)).astype(np.uint16), (1, 128, 128))
+    image = a_store(
+        tmp_path, np.random.default_rng(0).integers(0, 2**16, (2, 1024, 2048)).astype(np.uint16), (1, 128, 128)
+    )
     plan = patches.plan(image, [0, 1], windows((1024, 2048), 2, 900), block_memory=2**20)
     assert len(plan.blocks) > 6
     tracemalloc.start()

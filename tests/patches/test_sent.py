@@ -67,7 +67,11 @@ def test_paths_are_whole_when_they_travel(stored, tmp_path, monkeypatch) -> None
 
 
 def test_pixels_that_only_this_process_has_have_no_address(pixels, stored) -> None:
-    for data in (da.from_array(pixels), stored + 1, da.from_zarr(zarr.create_array(zarr.storage.MemoryStore(), data=pixels))):
+    for data in (
+        da.from_array(pixels),
+        stored + 1,
+        da.from_zarr(zarr.create_array(zarr.storage.MemoryStore(), data=pixels)),
+    ):
         assert by_reference(Raster("image", data, CHANNELS, None)) is None
 
 

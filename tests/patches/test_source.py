@@ -1,4 +1,7 @@
-"""Chunks read without a task graph: the same pixels as plain numpy and as dask, whatever the store; broken ones are named."""
+"""Chunks read without a task graph: the same pixels as plain numpy and as dask, whatever the store.
+
+Broken ones are named.
+"""
 
 import pickle
 import threading
@@ -58,7 +61,12 @@ def filled(where, channels, rects, dtype, run=map):
 
 def check(stored, array, *, channels=(3, 0, 4)):
     """Compare windows on, across and beyond chunk borders with plain slicing, through threads, and with the way through dask."""
-    rects = [Rect(0, 40, 0, 33), Rect(7, 121, 20, 97), Rect(149, 150, 96, 97), Rect(0, *array.shape[1:2], 0, array.shape[2])]
+    rects = [
+        Rect(0, 40, 0, 33),
+        Rect(7, 121, 20, 97),
+        Rect(149, 150, 96, 97),
+        Rect(0, *array.shape[1:2], 0, array.shape[2]),
+    ]
     expected = [array[list(channels), r.y0 : r.y1, r.x0 : r.x1] for r in rects]
     for where, run in (
         (Stored(stored), map),
@@ -102,7 +110,8 @@ FOREIGN = {
     "shards in shards": {
         "compressors": None,
         "serializer": ShardingCodec(
-            chunk_shape=(1, 20, 11), codecs=[ShardingCodec(chunk_shape=(1, 10, 11), codecs=[BytesCodec()], index_codecs=INDEX)]
+            chunk_shape=(1, 20, 11),
+            codecs=[ShardingCodec(chunk_shape=(1, 10, 11), codecs=[BytesCodec()], index_codecs=INDEX)],
         ),
     },
 }
@@ -163,8 +172,13 @@ def test_any_window_of_any_chunks(tmp_path_factory, shape, chunk, shard, data):
     array = noise(shape=shape)
     how = {"chunks": chunk} | ({} if shard is None else {"shards": tuple(np.multiply(chunk, shard).tolist())})
     stored = write(tmp_path_factory.mktemp("any") / "a.zarr", array, **how)
-    channels = data.draw(st.permutations(range(shape[0])).flatmap(lambda p: st.integers(1, len(p)).map(lambda n: p[:n])))
-    ends = [sorted(data.draw(st.tuples(*[st.integers(0, edge)] * 2).filter(lambda pair: pair[0] != pair[1]))) for edge in shape[1:]]
+    channels = data.draw(
+        st.permutations(range(shape[0])).flatmap(lambda p: st.integers(1, len(p)).map(lambda n: p[:n]))
+    )
+    ends = [
+        sorted(data.draw(st.tuples(*[st.integers(0, edge)] * 2).filter(lambda pair: pair[0] != pair[1])))
+        for edge in shape[1:]
+    ]
     rect = Rect(*ends[0], *ends[1])
     (found,) = filled(Stored(stored), channels, [rect], array.dtype)
     np.testing.assert_array_equal(found, array[list(channels), rect.y0 : rect.y1, rect.x0 : rect.x1])
@@ -205,14 +219,24 @@ def test_chunks_of_dask_need_not_be_those_of_the_store(tmp_path):
             plan = a_plan(lazy, memory=memory)
             padded = np.pad(array[[4, 1]], ((0, 0), (16, 16), (16, 16)))
             for block in patches.read(plan):
-                expected = np.stack([padded[:, plan.units.y[u] + 16 :, plan.units.x[u] + 16 :][:, :16, :16] for u in block.units])
+                expected = np.stack(
+                    [padded[:, plan.units.y[u] + 16 :, plan.units.x[u] + 16 :][:, :16, :16] for u in block.units]
+                )
                 np.testing.assert_array_equal(patches.crop(block), expected)
 
 
 def test_whatever_is_computed_from_a_store_is_not_taken_for_the_store(tmp_path):
     lazy = lazily(write(tmp_path / "a.zarr", noise()))
     assert stored_array(lazy) is not None
-    made = [lazy + 1, lazy.astype("i4"), lazy[:, ::-1], lazy[:, 1:], da.flip(lazy, 2), lazy.map_blocks(np.negative), lazy.rechunk(20)]
+    made = [
+        lazy + 1,
+        lazy.astype("i4"),
+        lazy[:, ::-1],
+        lazy[:, 1:],
+        da.flip(lazy, 2),
+        lazy.map_blocks(np.negative),
+        lazy.rechunk(20),
+    ]
     for computed in [*made, *dask.optimize(*made), lazy.persist(), da.from_array(noise(), chunks=20)]:
         assert stored_array(computed) is None
         rect = Rect(0, min(50, computed.shape[1]), 0, 50)
@@ -238,7 +262,9 @@ def test_a_chunk_that_was_cut_short_is_named(tmp_path, monkeypatch, name, left):
     path = tmp_path / "a.zarr" / ("4/1/2" if name == "v2" else "c/4/1/2")
     path.write_bytes(path.read_bytes()[:left])
     where = r"channel 'c4', rows (4\d|5\d)–\d+, columns \d+–\d+"
-    message = rf"^Image 'slide' could not be decoded at {where}: \w+: .+\. The SpatialData is as it was\. Restore that chunk"
+    message = (
+        rf"^Image 'slide' could not be decoded at {where}: \w+: .+\. The SpatialData is as it was\. Restore that chunk"
+    )
     for plan in (a_plan(lazy), a_plan(lazy, memory=10**8)):
         with pytest.raises(OSError, match=message):
             blocks(plan)
@@ -267,7 +293,9 @@ def test_permission_lost_is_no_hole(tmp_path, monkeypatch):
         return plain(self, *args, **kwargs)
 
     monkeypatch.setattr(Path, "open", refused)
-    with pytest.raises(OSError, match=r"at channel 'c4', rows \d+–\d+, columns \d+–\d+: PermissionError: .*Permission denied"):
+    with pytest.raises(
+        OSError, match=r"at channel 'c4', rows \d+–\d+, columns \d+–\d+: PermissionError: .*Permission denied"
+    ):
         blocks(a_plan(lazy))
 
 

@@ -39,7 +39,9 @@ def chunks_of(seen, kind):
 
 @pytest.mark.parametrize("memory", [1, 40_000, 10**9])
 @pytest.mark.parametrize("per_chunk", [1, 5])
-def test_each_chunk_is_decoded_once_and_only_matched_channels(stored, tiny, tmp_path, reads, monkeypatch, memory, per_chunk):
+def test_each_chunk_is_decoded_once_and_only_matched_channels(
+    stored, tiny, tmp_path, reads, monkeypatch, memory, per_chunk
+):
     channels = ("DAPI", "Empty", "CD8", "Background", "CD3")
     sdata = stored(tmp_path / "a.zarr", channels=channels, chunks=(per_chunk, 64, 64))
     monkeypatch.setattr(ks.settings, "block_memory", memory)
@@ -57,7 +59,9 @@ def test_each_chunk_is_decoded_once_and_only_matched_channels(stored, tiny, tmp_
 def test_chunks_without_units_are_not_read(stored, tiny, tmp_path, reads):
     labels = np.zeros((64, 640), np.int32)
     labels[20:30, 20:30], labels[20:30, 600:610] = 1, 2
-    sdata = stored(tmp_path / "a.zarr", image=np.full((2, 64, 640), 900, np.uint16), labels=labels, channels=("DAPI", "CD3"))
+    sdata = stored(
+        tmp_path / "a.zarr", image=np.full((2, 64, 640), 900, np.uint16), labels=labels, channels=("DAPI", "CD3")
+    )
     reads.clear()
     ks.tl.embed(sdata, model=tiny)
     assert {key[2] for key in chunks_of(reads, "images")} == {0, 8, 9}

@@ -15,7 +15,9 @@ from kronos_sc import patches
 
 
 def plan_units(sdata, *, size=64, **how):
-    target = patches.target(sdata, image_key=None, labels_key=None, shapes_key=None, table=None, scale=how.pop("scale", None))
+    target = patches.target(
+        sdata, image_key=None, labels_key=None, shapes_key=None, table=None, scale=how.pop("scale", None)
+    )
     ((region, image),) = target.images.items()
     return patches.units(sdata, target.table, target.annotation, region, image, size=size, **how), image
 
@@ -46,7 +48,9 @@ def test_window_by_hand(make):
     assert units.edge((100, 120)).tolist() == [False, True, True]
     pixels, masks = crops(sdata)
     np.testing.assert_array_equal(pixels[0, 0], image[0, 18:82, 28:92])
-    np.testing.assert_array_equal(np.argwhere(masks[0]), [[32, 32]])  # the cell's pixel is the first of the lower right quarter
+    np.testing.assert_array_equal(
+        np.argwhere(masks[0]), [[32, 32]]
+    )  # the cell's pixel is the first of the lower right quarter
     np.testing.assert_array_equal(pixels[1, 0, 31:, 31:], image[0, :33, :33])
     assert pixels[1, 0, :31].max() == pixels[1, 0, :, :31].max() == 0
     np.testing.assert_array_equal(np.argwhere(masks[1]), [[31 + i, 31 + j] for i in range(3) for j in range(2)])
@@ -101,7 +105,9 @@ def test_labels_shifted_against_the_image(make):
         np.testing.assert_array_equal(got, want)
     # the same, said by the image: it lies 30 up and 41 to the left, both seen at 0.5 µm per pixel
     half = Scale([0.5, 0.5], axes=("y", "x"))
-    there = moved(make(labels=whole[30:110, 41:141]), image=Sequence([Translation([-30, -41], axes=("y", "x")), half]), cells=half)
+    there = moved(
+        make(labels=whole[30:110, 41:141]), image=Sequence([Translation([-30, -41], axes=("y", "x")), half]), cells=half
+    )
     for got, want in zip(crops(there), expected, strict=True):
         np.testing.assert_array_equal(got, want)
 
@@ -131,9 +137,15 @@ BENT = {"rotation": TURN, "swap": MapAxis({"x": "y", "y": "x"}), "flip": Scale([
 @pytest.mark.parametrize(
     ("back", "transformation"),
     [
-        (lambda labels: labels[::-1], Sequence([Scale([-1, 1], axes=("y", "x")), Translation([150, 0], axes=("y", "x"))])),
+        (
+            lambda labels: labels[::-1],
+            Sequence([Scale([-1, 1], axes=("y", "x")), Translation([150, 0], axes=("y", "x"))]),
+        ),
         (lambda labels: labels.T, MapAxis({"x": "y", "y": "x"})),
-        (lambda labels: np.rot90(labels), Affine([[0, 1, 0], [-1, 0, 190], [0, 0, 1]], input_axes=("y", "x"), output_axes=("y", "x"))),
+        (
+            lambda labels: np.rot90(labels),
+            Affine([[0, 1, 0], [-1, 0, 190], [0, 0, 1]], input_axes=("y", "x"), output_axes=("y", "x")),
+        ),
     ],
     ids=["flip", "swap", "quarter turn"],
 )
@@ -185,7 +197,11 @@ def test_boxes_do_not_follow_a_rotation_and_the_error_names_what_is_turned(make,
     if name == "both":  # turned alike, they fit together
         assert len(plan_boxes(sdata)) > 0
         moved(sdata, image=Sequence([BENT[bent], TURN]))
-    found = {"patches": "shapes 'patches' has", "image": "image 'image' has", "both": "shapes 'patches' and image 'image' both have"}
+    found = {
+        "patches": "shapes 'patches' has",
+        "image": "image 'image' has",
+        "both": "shapes 'patches' and image 'image' both have",
+    }
     match = rf"'patches' and 'image' are related by a rotation, shear or flip; .*'global' {found[name]} such .*spatialdata\.transform\("
     with pytest.raises(ValueError, match=match) as caught:
         plan_boxes(sdata)
@@ -194,7 +210,9 @@ def test_boxes_do_not_follow_a_rotation_and_the_error_names_what_is_turned(make,
 
 
 def plan_boxes(sdata):
-    target = patches.target(sdata, image_key=None, labels_key=None, shapes_key="patches", table="patches_table", scale=None)
+    target = patches.target(
+        sdata, image_key=None, labels_key=None, shapes_key="patches", table="patches_table", scale=None
+    )
     ((region, image),) = target.images.items()
     return patches.units(sdata, target.table, target.annotation, region, image, size=None)
 
@@ -202,7 +220,8 @@ def plan_boxes(sdata):
 def test_elements_without_a_common_system(make):
     sdata = make(labels_transformations={"slide": Identity()})
     with pytest.raises(
-        ValueError, match=r"'cells' \(coordinate systems 'slide'\) and 'image' \('global'\) share no coordinate system\. Align"
+        ValueError,
+        match=r"'cells' \(coordinate systems 'slide'\) and 'image' \('global'\) share no coordinate system\. Align",
     ):
         plan_units(sdata)
 
@@ -210,7 +229,8 @@ def test_elements_without_a_common_system(make):
 def test_centre_outside_the_image(make):
     sdata = moved(make(), cells=Translation([500, 0], axes=("y", "x")))
     with pytest.raises(
-        ValueError, match=r"units of 'cells' have their centre outside image 'image' \(150 × 190 pixels\): .*get_transformation"
+        ValueError,
+        match=r"units of 'cells' have their centre outside image 'image' \(150 × 190 pixels\): .*get_transformation",
     ):
         plan_units(sdata)
 
@@ -243,7 +263,9 @@ def test_spatial_key_takes_the_tables_coordinates(make):
     assert set(units.x) == {7 - 32}
     centroids, _ = plan_units(sdata, spatial_key="spatial")
     np.testing.assert_array_equal(centroids.y, plan_units(sdata)[0].y)
-    with pytest.raises(KeyError, match=r"There is no entry of obsm 'umap'; there are: 'spatial', 'there'.*Leave spatial_key out"):
+    with pytest.raises(
+        KeyError, match=r"There is no entry of obsm 'umap'; there are: 'spatial', 'there'.*Leave spatial_key out"
+    ):
         plan_units(sdata, spatial_key="umap")
     sdata["table"].obsm["nan"] = np.full((sdata["table"].n_obs, 2), np.nan)
     with pytest.raises(ValueError, match=r"obsm\['nan'\] must hold finite x and y per row"):
@@ -254,12 +276,18 @@ def with_shapes(frame, transformation=None, image_transformation=None, shape=(30
     """Return a SpatialData of one image and shapes that a table annotates."""
     image = np.random.default_rng(0).integers(1, 60_000, (2, *shape)).astype(np.uint16)
     table = AnnData(
-        obs=pd.DataFrame({"region": pd.Categorical(["boxes"] * len(frame)), "instance": frame.index}, index=[f"u{i}" for i in frame.index])
+        obs=pd.DataFrame(
+            {"region": pd.Categorical(["boxes"] * len(frame)), "instance": frame.index},
+            index=[f"u{i}" for i in frame.index],
+        )
     )
     return SpatialData(
         images={
             "image": Image2DModel.parse(
-                image, dims=("c", "y", "x"), c_coords=["DAPI", "CD3"], transformations={"global": image_transformation or Identity()}
+                image,
+                dims=("c", "y", "x"),
+                c_coords=["DAPI", "CD3"],
+                transformations={"global": image_transformation or Identity()},
             )
         },
         shapes={"boxes": ShapesModel.parse(frame, transformations={"global": transformation or Identity()})},
@@ -317,7 +345,9 @@ def test_shapes_that_rows_do_not_name():
     frame = geopandas.GeoDataFrame(geometry=shapely.box([0, 50], [0, 50], [32, 82], [32, 82]))
     sdata = with_shapes(frame)
     sdata["table"].obs["instance"] = [0, 9]
-    with pytest.raises(ValueError, match=r"1 rows of the table name no shape of 'boxes': '9'\. The instance column must hold the index"):
+    with pytest.raises(
+        ValueError, match=r"1 rows of the table name no shape of 'boxes': '9'\. The instance column must hold the index"
+    ):
         plan_units(sdata, size=32)
 
 
@@ -349,7 +379,11 @@ def test_coordinates_are_pixels_of_the_annotated_element():
     image = np.random.default_rng(0).integers(0, 9000, (1, 128, 128)).astype(np.uint16)
     sdata = SpatialData(
         images={"image": Image2DModel.parse(image, dims=("c", "y", "x"), c_coords=["DAPI"])},
-        labels={"cells": Labels2DModel.parse(labels, dims=("y", "x"), transformations={"global": Scale([2.0, 2.0], axes=("y", "x"))})},
+        labels={
+            "cells": Labels2DModel.parse(
+                labels, dims=("y", "x"), transformations={"global": Scale([2.0, 2.0], axes=("y", "x"))}
+            )
+        },
     )
     ks.pp.label_table(sdata)
     found = [ks.get.patches(sdata, ["1", "2"], patch_size=16, spatial_key=key) for key in (None, "spatial")]
@@ -359,7 +393,9 @@ def test_coordinates_are_pixels_of_the_annotated_element():
 
 def test_boxes_on_a_level_that_divides_them_unevenly():
     image = np.random.default_rng(0).integers(0, 9000, (1, 1001, 1001)).astype(np.uint16)
-    sdata = SpatialData(images={"image": Image2DModel.parse(image, dims=("c", "y", "x"), c_coords=["DAPI"], scale_factors=[2])})
+    sdata = SpatialData(
+        images={"image": Image2DModel.parse(image, dims=("c", "y", "x"), c_coords=["DAPI"], scale_factors=[2])}
+    )
     ks.pp.tile(sdata, size=256)
     assert ks.get.patches(sdata, ["patches_0"], scale="scale1").shape[-1] == 128
 

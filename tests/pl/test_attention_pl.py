@@ -67,7 +67,9 @@ def test_medians_are_those_of_the_summary(cells, most):
     for ax in ks.pl.attention(cells, "rare", markers=MARKERS, n_per_group=most, rng=5):
         assert_allclose(medians(ax), want[ax.get_title()][["common", "rare"]], atol=1e-6)
     if most:
-        assert want["CD8", "rare"] + want["CD8", "common"] == pytest.approx(0, abs=0.5), "balanced, so the two lie opposite"
+        assert want["CD8", "rare"] + want["CD8", "common"] == pytest.approx(0, abs=0.5), (
+            "balanced, so the two lie opposite"
+        )
 
 
 def test_groups_of_a_few_units_do_not_choose_markers(cells):
@@ -116,7 +118,9 @@ def test_one_axes_takes_one_marker(cells, ax):
 @pytest.fixture
 def mapped(sdata, tiny):
     """Maps of two cells in windows of 32 pixels."""
-    ks.tl.attention(sdata, model=tiny, ids=list(sdata["table"].obs_names[4:6]), maps=True, patch_size=32, token_overlap=True)
+    ks.tl.attention(
+        sdata, model=tiny, ids=list(sdata["table"].obs_names[4:6]), maps=True, patch_size=32, token_overlap=True
+    )
     return sdata
 
 

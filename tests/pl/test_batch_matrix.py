@@ -12,7 +12,10 @@ from kronos_sc import get, pl, tl
 def scored():
     rng = np.random.default_rng(0)
     code = np.repeat(np.arange(4), 30)
-    obsm = {"X_kronos": rng.standard_normal((120, 8)) + 0.1 * code[:, None], "X_mean_marker": rng.standard_normal((120, 4)) + code[:, None]}
+    obsm = {
+        "X_kronos": rng.standard_normal((120, 8)) + 0.1 * code[:, None],
+        "X_mean_marker": rng.standard_normal((120, 4)) + code[:, None],
+    }
     obs = pd.DataFrame({"condition": np.array(["a", "b", "c", "d"])[code]}, index=[f"p{i}" for i in range(120)])
     table = anndata.AnnData(obs=obs, obsm={key: value.astype(np.float32) for key, value in obsm.items()})
     tl.batch_silhouette(table, "condition", use_rep="X_kronos")

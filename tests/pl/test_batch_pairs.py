@@ -15,7 +15,10 @@ def batches():
     rng = np.random.default_rng(0)
     condition = np.repeat(["a", "b", "c"], 40)
     shift = np.repeat([0.0, 0.5, 4.0], 40)[:, None]
-    obsm = {"X_kronos": rng.standard_normal((120, 8)) + 0.2 * shift, "X_mean_marker": rng.standard_normal((120, 4)) + shift}
+    obsm = {
+        "X_kronos": rng.standard_normal((120, 8)) + 0.2 * shift,
+        "X_mean_marker": rng.standard_normal((120, 4)) + shift,
+    }
     obs = pd.DataFrame({"condition": condition}, index=[f"p{i}" for i in range(120)])
     table = anndata.AnnData(obs=obs, obsm={key: value.astype(np.float32) for key, value in obsm.items()})
     tl.batch_silhouette(table, "condition", use_rep="X_kronos")
@@ -37,7 +40,11 @@ def test_one_axes_per_kept_pair_and_representation(table):
     assert axes.shape == (3, 2)
     kept = get.result(table, "condition_silhouette", table="coordinates")
     scores = get.result(table, "condition_silhouette").set_index(["representation", "batch_a", "batch_b"])
-    first = kept[(kept["representation"] == "kronos") & (kept["batch_a"] == kept["batch_a"][0]) & (kept["batch_b"] == kept["batch_b"][0])]
+    first = kept[
+        (kept["representation"] == "kronos")
+        & (kept["batch_a"] == kept["batch_a"][0])
+        & (kept["batch_b"] == kept["batch_b"][0])
+    ]
     drawn = np.asarray(points(axes[0, 0]).get_offsets())
     np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(first[["pc1", "pc2"]].to_numpy(float), axis=0))
     score = scores.loc[("kronos", first["batch_a"].iloc[0], first["batch_b"].iloc[0])]
@@ -50,7 +57,11 @@ def test_one_axes_per_kept_pair_and_representation(table):
 
 def test_colours_follow_the_units_and_the_legend(table):
     (ax,) = pl.batch_pairs(
-        table, "condition_silhouette", pairs=[("c", "a")], representation="X_mean_marker", palette={"a": "red", "b": "black", "c": "blue"}
+        table,
+        "condition_silhouette",
+        pairs=[("c", "a")],
+        representation="X_mean_marker",
+        palette={"a": "red", "b": "black", "c": "blue"},
     )[0]
     legend = {
         text.get_text(): to_hex(handle.get_color())
@@ -84,7 +95,11 @@ def test_own_axes(table, ax):
     ("how", "error", "message"),
     [
         ({"key": "condition"}, KeyError, "no result in uns 'condition'.*Run .*batch_silhouette first"),
-        ({"representation": "uni"}, KeyError, "no representation in this result 'uni'; there are: 'kronos', 'mean_marker'"),
+        (
+            {"representation": "uni"},
+            KeyError,
+            "no representation in this result 'uni'; there are: 'kronos', 'mean_marker'",
+        ),
         ({"pairs": [("a", "z")]}, KeyError, r"The coordinates of \('a', 'z'\) were not kept.*keep="),
         ({"key": "line"}, ValueError, "has one component.*n_components=2"),
         ({"key": "bare"}, ValueError, "holds no coordinates.*keep="),

@@ -11,7 +11,9 @@ from kronos_sc import pl, tl
 def donors():
     rng = np.random.default_rng(0)
     case = np.repeat(np.arange(6), 5)
-    obs = pd.DataFrame({"group": np.array(["A", "B"])[case % 2], "donor": [f"d{c}" for c in case]}, index=np.arange(30).astype(str))
+    obs = pd.DataFrame(
+        {"group": np.array(["A", "B"])[case % 2], "donor": [f"d{c}" for c in case]}, index=np.arange(30).astype(str)
+    )
     adata = AnnData(rng.random((30, 4), dtype=np.float32), obs=obs)
     return tl.aggregate(adata, "donor", use_rep="X", n_components=3)
 
@@ -51,7 +53,9 @@ def test_missing_groups_are_grey_and_any_basis_will_do(donors, ax):
 
 
 def test_many_cases_are_not_named_unless_asked(ax):
-    cases = AnnData(obs=pd.DataFrame(index=[f"c{i}" for i in range(41)]), obsm={"X_pca": np.random.default_rng(0).random((41, 2))})
+    cases = AnnData(
+        obs=pd.DataFrame(index=[f"c{i}" for i in range(41)]), obsm={"X_pca": np.random.default_rng(0).random((41, 2))}
+    )
     pl.cases(cases, ax=ax)
     assert not ax.texts
     pl.cases(cases, names=True, ax=ax)

@@ -18,10 +18,15 @@ def table():
         ("X", "0", "tumour", 5, 0.2),
         ("X", "1", "B", 20, 0.2),
     ]
-    frame = pd.DataFrame(rows, columns=["representation", "fold", "class", "n_test", "average_precision"]).assign(f1=0.5)
+    frame = pd.DataFrame(rows, columns=["representation", "fold", "class", "n_test", "average_precision"]).assign(
+        f1=0.5
+    )
     adata = AnnData(np.zeros((2, 1)))
     results.store(adata, "probe", kind="linear_probe", params={}, tables={"per_class": frame})
-    few = [frame.assign(shots=shots, average_precision=frame["average_precision"] * factor) for shots, factor in ((5, 0.5), (50, 1))]
+    few = [
+        frame.assign(shots=shots, average_precision=frame["average_precision"] * factor)
+        for shots, factor in ((5, 0.5), (50, 1))
+    ]
     results.store(adata, "few", kind="few_shot", params={}, tables={"per_class": pd.concat(few)})
     return adata
 
@@ -63,7 +68,12 @@ def test_the_figure_grows_with_the_classes(table):
         ("probe", {"metric": "n_test"}, KeyError, "no score per class 'n_test'; there are: 'average_precision', 'f1'"),
         ("few", {"metric": "shots"}, KeyError, "no score per class 'shots'"),
         ("probe", {"representation": "kronus"}, KeyError, "Did you mean 'kronos'"),
-        ("few", {}, ValueError, r"'few' has lines for several values of 'shots' \(5, 50\). Choose with at={'shots': 50}"),
+        (
+            "few",
+            {},
+            ValueError,
+            r"'few' has lines for several values of 'shots' \(5, 50\). Choose with at={'shots': 50}",
+        ),
         ("few", {"at": {"shots": 6}}, ValueError, "at={'shots': 6} is not in 'few'; 'shots' has: 5, 50"),
         ("few", {"at": {"fold": "0"}}, KeyError, "no column that was varied in 'few' 'fold'; there are: 'shots'"),
     ],

@@ -14,7 +14,14 @@ def store(adata, counts, classes, key="probe"):
     for name, matrix in counts.items():
         true, predicted = np.meshgrid(classes, classes, indexing="ij")
         frames.append(
-            pd.DataFrame({"representation": name, "true": true.ravel(), "predicted": predicted.ravel(), "count": np.ravel(matrix)})
+            pd.DataFrame(
+                {
+                    "representation": name,
+                    "true": true.ravel(),
+                    "predicted": predicted.ravel(),
+                    "count": np.ravel(matrix),
+                }
+            )
         )
     results.store(adata, key, kind="linear_probe", params={}, tables={"confusion": pd.concat(frames)})
 
@@ -22,7 +29,11 @@ def store(adata, counts, classes, key="probe"):
 @pytest.fixture
 def table():
     adata = AnnData(np.zeros((2, 1)))
-    store(adata, {"kronos": [[8, 2, 0], [1, 9, 0], [0, 0, 0]], "X": [[5, 5, 0], [5, 5, 0], [0, 0, 0]]}, ["tumour", "B", "NK"])
+    store(
+        adata,
+        {"kronos": [[8, 2, 0], [1, 9, 0], [0, 0, 0]], "X": [[5, 5, 0], [5, 5, 0], [0, 0, 0]]},
+        ["tumour", "B", "NK"],
+    )
     return adata
 
 

@@ -62,5 +62,7 @@ def test_errors(study):
     adata.X = np.random.default_rng(0).random((720, 0), dtype=np.float32)
     adata.obsm["X_kronos"] = np.random.default_rng(0).random((720, 4), dtype=np.float32)
     tl.ari(adata, "cluster", use_rep="X_kronos")
-    with pytest.raises(ValueError, match=r"made by .*ari, not by tl\.enrichment, whose results are: 'cluster_enrichment'"):
+    with pytest.raises(
+        ValueError, match=r"made by .*ari, not by tl\.enrichment, whose results are: 'cluster_enrichment'"
+    ):
         pl.enrichment(adata, "cluster_ari")

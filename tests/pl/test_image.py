@@ -52,7 +52,10 @@ def test_pyramids_are_read_at_the_level_that_is_enough(sdata, monkeypatch):
     from spatialdata.models import Image2DModel
 
     sdata.images["pyramid"] = Image2DModel.parse(
-        sdata["image"].data, dims=("c", "y", "x"), c_coords=list(sdata["image"].coords["c"].to_numpy()), scale_factors=[2, 2]
+        sdata["image"].data,
+        dims=("c", "y", "x"),
+        c_coords=list(sdata["image"].coords["c"].to_numpy()),
+        scale_factors=[2, 2],
     )
     monkeypatch.setattr(_tissue, "MOST_PIXELS", 90)
     shown = _tissue.tissue(sdata, ["DAPI"], image_key="pyramid", limits=(1, 99))

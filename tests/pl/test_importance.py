@@ -9,9 +9,16 @@ from kronos_sc._core import results
 
 @pytest.fixture
 def table():
-    weights = {"tumour": {"CD20": 0.0, "CD3": 0.1, "PANCK": 0.7, "KI67": 0.2}, "B": {"CD20": 0.8, "CD3": 0.1, "PANCK": 0.1, "KI67": 0.0}}
+    weights = {
+        "tumour": {"CD20": 0.0, "CD3": 0.1, "PANCK": 0.7, "KI67": 0.2},
+        "B": {"CD20": 0.8, "CD3": 0.1, "PANCK": 0.1, "KI67": 0.0},
+    }
     weights["T"] = {"CD20": 0.2, "CD3": 0.8, "PANCK": 0.0, "KI67": 0.0}
-    rows = [{"representation": "kronos", "class": c, "marker": m, "weight": w} for c, own in weights.items() for m, w in own.items()]
+    rows = [
+        {"representation": "kronos", "class": c, "marker": m, "weight": w}
+        for c, own in weights.items()
+        for m, w in own.items()
+    ]
     rows += [{"representation": "X", "class": c, "marker": m, "weight": 0.25} for c in weights for m in weights["B"]]
     adata = AnnData(np.zeros((2, 1)))
     results.store(adata, "probe", kind="linear_probe", params={}, tables={"importance": pd.DataFrame(rows)})

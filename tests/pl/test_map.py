@@ -25,18 +25,28 @@ def mapped(sdata):
     codes = (proba.argmax(0) + 1).astype(np.uint8)
     codes[0, 0] = 0
     onto = [Scale([16, 16], axes=("y", "x")), Translation([8, 8], axes=("y", "x"))]
-    where = {system: Sequence([*onto, there]) for system, there in get_transformation(sdata["image"], get_all=True).items()}
+    where = {
+        system: Sequence([*onto, there]) for system, there in get_transformation(sdata["image"], get_all=True).items()
+    }
     sdata.images["map"] = Image2DModel.parse(proba, dims=("c", "y", "x"), c_coords=CLASSES, transformations=where)
     sdata.labels["map_class"] = Labels2DModel.parse(codes, dims=("y", "x"), transformations=where)
     obs = pd.DataFrame(
-        {"region": pd.Categorical(["map_class"] * 2), "label": [1, 2], "class": pd.Categorical(CLASSES, categories=CLASSES)},
+        {
+            "region": pd.Categorical(["map_class"] * 2),
+            "label": [1, 2],
+            "class": pd.Categorical(CLASSES, categories=CLASSES),
+        },
         index=["1", "2"],
     )
     table = TableModel.parse(AnnData(obs=obs), region="map_class", region_key="region", instance_key="label")
     table.uns["class_colors"] = np.array(COLOURS, object)
     sdata.tables["map_table"] = table
-    frame = geopandas.GeoDataFrame({"class": pd.Categorical(CLASSES)}, geometry=shapely.box([8, 40], [8, 8], [40, 100], [100, 100]))
-    sdata.shapes["map_regions"] = ShapesModel.parse(frame, transformations=get_transformation(sdata["image"], get_all=True))
+    frame = geopandas.GeoDataFrame(
+        {"class": pd.Categorical(CLASSES)}, geometry=shapely.box([8, 40], [8, 8], [40, 100], [100, 100])
+    )
+    sdata.shapes["map_regions"] = ShapesModel.parse(
+        frame, transformations=get_transformation(sdata["image"], get_all=True)
+    )
     return sdata
 
 
@@ -95,9 +105,13 @@ def test_labels_of_codes_alone(mapped, ax):
 def test_what_cannot_be_drawn(mapped, ax):
     with pytest.raises(KeyError, match=r"There is no map 'maps'; there are: .*Draw a map with tl.predict_map"):
         pl.map(mapped, "maps", ax=ax)
-    with pytest.raises(KeyError, match=r"There is no map of probabilities 'mapp'; there are: 'map'. Did you mean 'map'"):
+    with pytest.raises(
+        KeyError, match=r"There is no map of probabilities 'mapp'; there are: 'map'. Did you mean 'map'"
+    ):
         pl.map(mapped, "mapp", color="tumour", ax=ax)
-    with pytest.raises(KeyError, match=r"There is no class of map 'map' 'tumor'; there are: 'tumour', 'stroma'. Did you mean 'tumour'"):
+    with pytest.raises(
+        KeyError, match=r"There is no class of map 'map' 'tumor'; there are: 'tumour', 'stroma'. Did you mean 'tumour'"
+    ):
         pl.map(mapped, color="tumor", ax=ax)
     with pytest.raises(ValueError, match="alpha must lie between 0"):
         pl.map(mapped, alpha=2, ax=ax)
@@ -126,12 +140,15 @@ def test_the_name_of_the_labels_stands_for_the_map_and_its_record_for_the_image(
 
 def test_labels_of_classes_have_no_probabilities(mapped, ax):
     mapped.labels["regions"] = mapped["map_class"]
-    with pytest.raises(KeyError, match=r"There is no map of probabilities 'regions'; there are: 'map'\..* leave color out"):
+    with pytest.raises(
+        KeyError, match=r"There is no map of probabilities 'regions'; there are: 'map'\..* leave color out"
+    ):
         pl.map(mapped, "regions", color="nest", ax=ax)
 
 
 @pytest.mark.parametrize(
-    ("palette", "painted"), [(None, ["artifact"]), ({"artifact": "red", "foreground": "blue"}, ["artifact", "foreground"])]
+    ("palette", "painted"),
+    [(None, ["artifact"]), ({"artifact": "red", "foreground": "blue"}, ["artifact", "foreground"])],
 )
 def test_only_artifacts_are_painted_in_maps_of_artifacts(mapped, ax, palette, painted):
     classes = ["artifact", "foreground"]
@@ -151,9 +168,9 @@ def test_spatialdata_plot_opens_the_elements_as_they_are(mapped):
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(1, 3)
-    mapped.pl.render_images("image", channel="DAPI").pl.render_labels("map_class", color="class", table_name="map_table").pl.show(
-        ax=axes[0], coordinate_systems="global"
-    )
+    mapped.pl.render_images("image", channel="DAPI").pl.render_labels(
+        "map_class", color="class", table_name="map_table"
+    ).pl.show(ax=axes[0], coordinate_systems="global")
     mapped.pl.render_images("map", channel="stroma").pl.show(ax=axes[1], coordinate_systems="um")
     mapped.pl.render_images("image", channel="DAPI").pl.render_shapes("map_regions", color="class").pl.show(
         ax=axes[2], coordinate_systems="um"
@@ -163,5 +180,7 @@ def test_spatialdata_plot_opens_the_elements_as_they_are(mapped):
     assert names == set(CLASSES)
     shades = np.asarray(axes[0].images[1].get_array())[..., :3].reshape(-1, 3)
     assert {(1, 0, 0), (0, 1, 0)} <= set(map(tuple, np.round(shades).astype(int).tolist()))
-    assert axes[0].get_xlim()[1] == pytest.approx(200, abs=1), "the map ends where its transformation says, 8 + 12 × 16 pixels"
+    assert axes[0].get_xlim()[1] == pytest.approx(200, abs=1), (
+        "the map ends where its transformation says, 8 + 12 × 16 pixels"
+    )
     assert axes[2].get_xlim()[1] == pytest.approx(96, abs=1)

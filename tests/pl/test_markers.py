@@ -37,14 +37,22 @@ def test_colours_say_how_a_marker_was_found(panel, ax):
 @pytest.mark.parametrize("count", [1, 60])
 def test_the_figure_grows_with_the_panel(count):
     panel = pd.DataFrame(
-        {"channel": [f"channel {i}" for i in range(count)], "marker": "CD3", "id": 222, "mean": 0.1, "std": np.nan, "how": "alias"}
+        {
+            "channel": [f"channel {i}" for i in range(count)],
+            "marker": "CD3",
+            "id": 222,
+            "mean": 0.1,
+            "std": np.nan,
+            "how": "alias",
+        }
     )
     ax = pl.markers(panel)
     figure = ax.figure
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
     boxes = sorted(
-        (text.get_window_extent(renderer) for text in ax.texts if text.get_text().startswith("channel ")), key=lambda box: -box.y0
+        (text.get_window_extent(renderer) for text in ax.texts if text.get_text().startswith("channel ")),
+        key=lambda box: -box.y0,
     )
     assert len(boxes) == count
     assert all(upper.y0 >= lower.y1 for upper, lower in pairwise(boxes))  # no line runs into the next

@@ -14,7 +14,14 @@ def test_outline_runs_along_pixel_edges():
     mask = np.zeros((4, 5), bool)
     mask[1, 1:3] = True
     edges = {tuple(map(tuple, segment)) for segment in outline(mask)}
-    assert edges == {((1, 1), (1, 2)), ((3, 1), (3, 2)), ((1, 1), (2, 1)), ((2, 1), (3, 1)), ((1, 2), (2, 2)), ((2, 2), (3, 2))}
+    assert edges == {
+        ((1, 1), (1, 2)),
+        ((3, 1), (3, 2)),
+        ((1, 1), (2, 1)),
+        ((2, 1), (3, 1)),
+        ((1, 2), (2, 2)),
+        ((2, 2), (3, 2)),
+    }
 
 
 def test_outline_is_open_where_the_array_ends():
@@ -38,7 +45,9 @@ def test_one_row_per_group_and_no_more_than_there_are(sdata, ax, bars, channel_n
     assert bars(ax) == [("5 µm", 10.0)]
     alpha = np.asarray(ax.images[0].get_array())[..., 3]
     drawn = sum(
-        alpha[top : top + 32, left : left + 32].any() for top in range(0, alpha.shape[0], 34) for left in range(0, alpha.shape[1], 34)
+        alpha[top : top + 32, left : left + 32].any()
+        for top in range(0, alpha.shape[0], 34)
+        for left in range(0, alpha.shape[1], 34)
     )
     assert drawn == sum(min(3, counts[c]) for c in groups)
 

@@ -29,7 +29,10 @@ def test_one_row_per_query(searched, ax, bars, channel_names):
     for name in names:
         expected += [
             "query",
-            *(f"{rank}  {distance:.3g}" for rank, distance in zip(hits.loc[name, "rank"], hits.loc[name, "distance"], strict=True)),
+            *(
+                f"{rank}  {distance:.3g}"
+                for rank, distance in zip(hits.loc[name, "rank"], hits.loc[name, "distance"], strict=True)
+            ),
         ]
     assert [text.get_text() for text in ax.texts] == expected
     assert not frames(ax)
@@ -67,12 +70,17 @@ def test_pixels_are_those_of_query_and_hits(searched, ax):
 def test_answers_from_another_sdata(sdata, ax):
     other = datasets.tissue(shape=(128, 128), channels=["DAPI", "CD8", "CD20"], rng=8)
     tl.retrieve(sdata["table"], list(sdata["table"].obs_names[:2]), use_rep="X", reference=other["table"], k=2)
-    pl.retrieval(sdata, reference=other, channels=["DAPI", "CD8"], target="cell_type", title="region", patch_size=32, ax=ax)
+    pl.retrieval(
+        sdata, reference=other, channels=["DAPI", "CD8"], target="cell_type", title="region", patch_size=32, ax=ax
+    )
     assert len(ax.texts) == 6
     assert len(frames(ax)) == 4
     with pytest.raises(ValueError, match="Give both a patch_size="):
         pl.retrieval(
-            sdata, reference=datasets.tissue(shape=(128, 128), channels=["DAPI", "CD8"], rng=8, mpp=1.0), patch_size=32, channels=["DAPI"]
+            sdata,
+            reference=datasets.tissue(shape=(128, 128), channels=["DAPI", "CD8"], rng=8, mpp=1.0),
+            patch_size=32,
+            channels=["DAPI"],
         )
 
 

@@ -12,7 +12,9 @@ def study():
     rng = np.random.default_rng(0)
     case = np.repeat(np.arange(16), 10)
     x = rng.normal(size=(160, 4)) + 0.8 * (case % 2)[:, None]
-    obs = pd.DataFrame({"group": np.array(["A", "B"])[case % 2], "donor": case.astype(str)}, index=np.arange(160).astype(str))
+    obs = pd.DataFrame(
+        {"group": np.array(["A", "B"])[case % 2], "donor": case.astype(str)}, index=np.arange(160).astype(str)
+    )
     adata = AnnData(rng.random((160, 3), dtype=np.float32), obs=obs, obsm={"X_kronos": x.astype(np.float32)})
     tl.stratify(adata, "group", case_key="donor", use_rep="X_kronos", n_splits=6)
     return adata

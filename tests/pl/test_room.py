@@ -10,7 +10,8 @@ from kronos_sc import pl, pp
 def test_import_loads_nothing_heavy():
     code = (
         "import sys, kronos_sc.pl; "
-        "print([m for m in ('torch', 'matplotlib.pyplot', 'spatialdata', 'scanpy', 'kronos_sc.tl', 'kronos_sc.models') if m in sys.modules])"
+        "print([m for m in ('torch', 'matplotlib.pyplot', 'spatialdata', 'scanpy', 'kronos_sc.tl', 'kronos_sc.models') "
+        "if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -34,7 +35,9 @@ def test_every_public_function_takes_at_most_twelve_parameters():
     import inspect
 
     for name in pl.__all__:
-        most = 13 if name == "spatial" else 12  # what, on what and how units are drawn; see tests/architecture/test_budgets.py
+        most = (
+            13 if name == "spatial" else 12
+        )  # what, on what and how units are drawn; see tests/architecture/test_budgets.py
         assert len(inspect.signature(getattr(pl, name)).parameters) <= most, name
 
 

@@ -16,7 +16,8 @@ def test_label():
 
 
 @pytest.mark.parametrize(
-    ("width", "mpp", "pixels", "text"), [(600, 0.5, 100, "50 µm"), (100, 1.0, 20, "20 µm"), (1000, 0.325, 50 / 0.325, "50 µm")]
+    ("width", "mpp", "pixels", "text"),
+    [(600, 0.5, 100, "50 µm"), (100, 1.0, 20, "20 µm"), (1000, 0.325, 50 / 0.325, "50 µm")],
 )
 def test_bar_has_the_right_number_of_pixels(ax, width, mpp, pixels, text):
     ax.set(xlim=(0, width), ylim=(width, 0))

@@ -27,7 +27,11 @@ def table():
         for rep, mean in REPS.items()
         for f, d in enumerate((-0.1, 0.1))
     ]
-    shots = [row | {"shots": n, "balanced_accuracy": row["balanced_accuracy"] * n / 1000} for row in folds for n in (100, 500, 1000)]
+    shots = [
+        row | {"shots": n, "balanced_accuracy": row["balanced_accuracy"] * n / 1000}
+        for row in folds
+        for n in (100, 500, 1000)
+    ]
     thresholds = [row | {"threshold": t} for row in folds for t in (0.2, 1.0)]
     scores, few = pd.DataFrame(folds), pd.DataFrame(shots)
     metrics = ["balanced_accuracy", "macro_f1"]
@@ -38,7 +42,9 @@ def table():
     results.store(adata, "few", kind="few_shot", params={}, tables={"scores": few, "summary": summary})
     both = results.summary(few.assign(threshold=0.5), by=["representation", "shots", "threshold"], metrics=metrics)
     results.store(adata, "both", kind="few_shot", params={}, tables={"summary": both})
-    results.store(adata, "ratio", kind="transfer", params={}, tables={"scores": scores, "ratio_scores": pd.DataFrame(thresholds)})
+    results.store(
+        adata, "ratio", kind="transfer", params={}, tables={"scores": scores, "ratio_scores": pd.DataFrame(thresholds)}
+    )
     results.store(adata, "bare", kind="cluster", params={}, tables={"clusters": scores[["representation"]]})
     return adata
 
@@ -65,13 +71,19 @@ class TestScores:
         assert list(found) == list(REPS)
         for name, mean in REPS.items():
             assert found[name] == pytest.approx([mean, mean - 0.2])
-        (line,) = [c.lines[2][0] for c in ax.containers if c.get_label() == "_nolegend_" or not hasattr(c, "patches")][:1]
+        (line,) = [c.lines[2][0] for c in ax.containers if c.get_label() == "_nolegend_" or not hasattr(c, "patches")][
+            :1
+        ]
         assert np.ptp(line.get_segments()[0][:, 1]) == pytest.approx(2 * np.std([-0.1, 0.1], ddof=1))
         assert [t.get_text() for t in ax.get_xticklabels()] == ["balanced\naccuracy", "macro F1"]
 
     def test_the_interval_is_that_of_the_summary(self, table, ax):
         pl.scores(table, "probe", metrics="macro_f1", representation="kronos", error="interval", ax=ax)
-        row = results.frame(table, "probe", "summary").query("representation == 'kronos' and metric == 'macro_f1'").iloc[0]
+        row = (
+            results.frame(table, "probe", "summary")
+            .query("representation == 'kronos' and metric == 'macro_f1'")
+            .iloc[0]
+        )
         (line,) = [c.lines[2][0] for c in ax.containers if not hasattr(c, "patches")]
         assert line.get_segments()[0][:, 1].tolist() == pytest.approx([row["low"], row["high"]])
         assert ax.get_legend() is None  # one representation needs none
@@ -86,7 +98,9 @@ class TestScores:
         assert list(bars(by_slot)) == ["mean_marker", "kronos"]
 
     def test_choices_come_in_the_order_named(self, table, ax):
-        pl.scores(table, "probe", metrics=["macro_f1", "balanced_accuracy"], representation=["mean_marker", "kronos"], ax=ax)
+        pl.scores(
+            table, "probe", metrics=["macro_f1", "balanced_accuracy"], representation=["mean_marker", "kronos"], ax=ax
+        )
         found = bars(ax)
         assert list(found) == ["mean_marker", "kronos"]
         assert found["kronos"] == pytest.approx([0.6, 0.8])
@@ -94,7 +108,9 @@ class TestScores:
 
     def test_missing_scores_leave_a_gap(self, ax):
         adata = AnnData(np.zeros((2, 1)))
-        scores = pd.DataFrame({"representation": ["kronos", "leiden"], "fold": "all", "ari": [0.5, 0.4], "silhouette": [0.1, np.nan]})
+        scores = pd.DataFrame(
+            {"representation": ["kronos", "leiden"], "fold": "all", "ari": [0.5, 0.4], "silhouette": [0.1, np.nan]}
+        )
         summary = results.summary(scores, by="representation", metrics=["ari", "silhouette"])
         results.store(adata, "ari", kind="ari", params={}, tables={"scores": scores, "summary": summary})
         pl.scores(adata, "ari", ax=ax)
@@ -171,7 +187,12 @@ class TestCurve:
     @pytest.mark.parametrize(
         ("key", "how", "error", "message"),
         [
-            ("probe", {}, KeyError, r"'summary' of 'probe' does not say what was varied; .* pl.scores\(adata, 'probe'\)"),
+            (
+                "probe",
+                {},
+                KeyError,
+                r"'summary' of 'probe' does not say what was varied; .* pl.scores\(adata, 'probe'\)",
+            ),
             ("probe", {"x": "shots"}, KeyError, "No table of 'probe' .* 'shots' with the score 'balanced_accuracy'"),
             ("both", {}, KeyError, "several columns for what was varied: 'shots', 'threshold'"),
             ("ratio", {}, KeyError, "no table of the result 'ratio' 'summary'; there are: 'scores', 'ratio_scores'"),

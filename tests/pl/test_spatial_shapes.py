@@ -31,7 +31,9 @@ def lines(ax, name):
 
 
 def table_of(region, instances, **columns):
-    obs = pd.DataFrame({"region": pd.Categorical([region] * len(instances)), "id": instances}, index=[f"u{i}" for i in instances])
+    obs = pd.DataFrame(
+        {"region": pd.Categorical([region] * len(instances)), "id": instances}, index=[f"u{i}" for i in instances]
+    )
     return TableModel.parse(AnnData(obs=obs.assign(**columns)), region=region, region_key="region", instance_key="id")
 
 
@@ -89,14 +91,18 @@ def test_overlapping_boxes_are_drawn_as_their_middle(sdata, ax):
     pl.spatial(sdata, "row", table_key="patches_table", ax=ax)
     drawn = shapely.box(*np.array([path.get_extents().extents for path in units(ax).get_paths()]).T)
     np.testing.assert_allclose(shapely.area(drawn), 64)  # 8 × 8 µm of 16 × 16
-    np.testing.assert_allclose(shapely.get_coordinates(shapely.centroid(drawn)), sdata["patches_table"].obsm["spatial"] / 2)
+    np.testing.assert_allclose(
+        shapely.get_coordinates(shapely.centroid(drawn)), sdata["patches_table"].obsm["spatial"] / 2
+    )
     assert shapely.area(shapely.union_all(drawn)) == pytest.approx(64 * len(drawn))
 
 
 def test_boxes_of_annotators_stay_as_they_are(ax):
     low = np.random.default_rng(0).integers(0, 500, (40, 2))
     pl.spatial(of_shapes(shapely.box(*low.T, *(low + 100).T)), ax=ax)
-    np.testing.assert_allclose([path.get_extents().extents for path in units(ax).get_paths()], np.hstack([low, low + 100]) / 2)
+    np.testing.assert_allclose(
+        [path.get_extents().extents for path in units(ax).get_paths()], np.hstack([low, low + 100]) / 2
+    )
 
 
 def test_the_outline_of_a_cluster(grid, ax):
@@ -245,7 +251,8 @@ def test_one_labels_element_for_several_regions_is_asked_about(ax):
     table = TableModel.parse(AnnData(obs=obs), region=["cells_1", "cells_2"], region_key="region", instance_key="id")
     data = SpatialData(labels=labels, tables={"table": table})
     with pytest.raises(
-        ValueError, match=r"labels='nuclei_1' is one element, and 2 regions .*'cells_1', 'cells_2'.*region=, or .* labels=True"
+        ValueError,
+        match=r"labels='nuclei_1' is one element, and 2 regions .*'cells_1', 'cells_2'.*region=, or .* labels=True",
     ):
         pl.spatial(data, labels="nuclei_1")
     pl.spatial(data, labels="nuclei_1", region="cells_1", ax=ax)
@@ -256,7 +263,9 @@ def test_pyramids_and_large_labels_are_thinned(ax, monkeypatch):
     monkeypatch.setattr("kronos_sc.pl._cells.MOST_PIXELS", 40)
     labels = np.kron(np.arange(1, 17).reshape(4, 4), np.ones((64, 64), int)).astype(np.int32)
     element = Labels2DModel.parse(labels, dims=("y", "x"), scale_factors=[2])
-    data = SpatialData(labels={"cells": element}, tables={"table": table_of("cells", np.arange(1, 17), level=np.arange(16.0))})
+    data = SpatialData(
+        labels={"cells": element}, tables={"table": table_of("cells", np.arange(1, 17), level=np.arange(16.0))}
+    )
     pl.spatial(data, "level", labels=True, ax=ax)
     assert max(np.asarray(units(ax).get_array()).shape) <= 40
     assert units(ax).get_extent()[1] == pytest.approx(256, rel=0.03)
@@ -266,7 +275,10 @@ def test_pyramids_and_large_labels_are_thinned(ax, monkeypatch):
 def test_discs_are_surrounded_by_their_ground(ax):
     xy = np.stack(np.meshgrid(np.arange(12.0), np.arange(10.0)), -1).reshape(-1, 2) * 10
     inside = (xy[:, 0] < 55) & (xy[:, 1] < 45)
-    table = AnnData(obs=pd.DataFrame({"cluster": np.where(inside, "3", "0")}, index=[str(i) for i in range(120)]), obsm={"spatial": xy})
+    table = AnnData(
+        obs=pd.DataFrame({"cluster": np.where(inside, "3", "0")}, index=[str(i) for i in range(120)]),
+        obsm={"spatial": xy},
+    )
     pl.spatial(table, "cluster", outline="3", ax=ax)
     ground = lines(ax, "3")
     assert shapely.contains_xy(ground, *xy.T).tolist() == inside.tolist()
@@ -288,7 +300,11 @@ def test_many_small_cells_are_surrounded_together(ax):
         ({"outline": "2", "color": "cluster"}, KeyError, "no category of 'cluster' '2'; there are: '0', '1'.*outline="),
         ({"outline": "1"}, ValueError, r"color has none with categories \(none\).*color='leiden'"),
         ({"outline": "1", "color": "row"}, ValueError, r"color has none with categories \('row'\).*astype\(str\)"),
-        ({"labels": True}, ValueError, "region 'patches' is shapes, which are drawn as they are; labels: 'cells'.*table_key="),
+        (
+            {"labels": True},
+            ValueError,
+            "region 'patches' is shapes, which are drawn as they are; labels: 'cells'.*table_key=",
+        ),
         ({"labels": "cell"}, KeyError, "no labels 'cell'; there are: 'cells'.*labels=True"),
         ({"labels": "cells"}, ValueError, "No row of the table names a label of 'cells'|Several rows"),
     ],
@@ -314,7 +330,9 @@ def test_rows_without_a_shape(grid, ax):
         pl.spatial(grid, "row", table_key="patches_table", ax=ax)
     assert len(units(ax).get_paths()) == 28
     table.obs["patch_id"] += 100
-    with pytest.raises(ValueError, match=r"No row of the table names a shape of 'patches': the rows have '100'.*or pass size="):
+    with pytest.raises(
+        ValueError, match=r"No row of the table names a shape of 'patches': the rows have '100'.*or pass size="
+    ):
         pl.spatial(grid, "row", table_key="patches_table")
     assert len(units(pl.spatial(grid, table_key="patches_table", size=9)[0, 0]).get_offsets()) == 30  # the advice helps
 

@@ -19,7 +19,8 @@ def sdata(make):
 
 
 @pytest.mark.parametrize(
-    ("most", "asked", "last"), [(0.5, "artifacts", 96), (0.2, "artifacts", 64), (0, {"artifacts": [1]}, 64), (0.5, {"artifacts": [2]}, 128)]
+    ("most", "asked", "last"),
+    [(0.5, "artifacts", 96), (0.2, "artifacts", 64), (0, {"artifacts": [1]}, 64), (0.5, {"artifacts": [2]}, 128)],
 )
 def test_boxes_with_many_excluded_pixels_are_left_out(sdata, most, asked, last):
     ks.pp.tile(sdata, size=32, exclude=asked, max_excluded=most)

@@ -14,7 +14,9 @@ def test_against_scikit_image(make):
     expected = regionprops_table(np.asarray(sdata["cells"].data), properties=("label", "area", "centroid"))
     np.testing.assert_array_equal(table.obs["cell_id"], expected["label"])
     np.testing.assert_array_equal(table.obs["area"], expected["area"])
-    np.testing.assert_allclose(table.obsm["spatial"] - 0.5, np.stack([expected["centroid-1"], expected["centroid-0"]], 1))
+    np.testing.assert_allclose(
+        table.obsm["spatial"] - 0.5, np.stack([expected["centroid-1"], expected["centroid-0"]], 1)
+    )
     assert list(table.obs_names) == [str(label) for label in expected["label"]]
     assert set(table.obs["region"]) == {"cells"}
 

@@ -68,8 +68,16 @@ def test_by_hand(make):
     ks.pp.tile(sdata, size=32)
     ks.pp.majority_labels(sdata, "cell_type")
     obs = sdata["patches_table"].obs
-    # the second row holds a cell without a class; the two rows of the last box in the first row are a tie, which the first category wins
-    assert obs["majority"].astype(object).where(obs["majority"].notna(), None).tolist() == ["B", None, "T", None, None, None]
+    # the second row holds a cell without a class; the two rows of the last box in the first row are a tie, which the
+    # first category wins
+    assert obs["majority"].astype(object).where(obs["majority"].notna(), None).tolist() == [
+        "B",
+        None,
+        "T",
+        None,
+        None,
+        None,
+    ]
     np.testing.assert_allclose(obs["majority_ratio"], [256 / 1024, np.nan, 32 / 1024, np.nan, np.nan, np.nan])
     np.testing.assert_allclose(obs["background_ratio"], [640 / 1024, 1, 960 / 1024, 1, 1, 1])
     np.testing.assert_allclose(sdata["patches_table"].obsm["composition"].iloc[0], [1 / 3, 2 / 3], rtol=1e-6)
@@ -87,7 +95,9 @@ GRIDS = [(32, 16), (32, 32), (48, 20), (17, 50), (150, 7)]
 CHUNKS = [(64, 64), (37, 190), (150, 11)]
 
 
-@pytest.mark.parametrize(("size", "stride", "chunks"), [(*grid, chunks) for grid in GRIDS for chunks in CHUNKS] + [(40, 1, (64, 64))])
+@pytest.mark.parametrize(
+    ("size", "stride", "chunks"), [(*grid, chunks) for grid in GRIDS for chunks in CHUNKS] + [(40, 1, (64, 64))]
+)
 def test_against_looking_at_every_box(typed, size, stride, chunks):
     sdata = typed(size, stride, label_chunks=chunks)
     ks.pp.majority_labels(sdata, "cell_type")
@@ -98,9 +108,13 @@ def boxes_of(sdata, rectangles, **transformations):
     import geopandas
     import shapely
 
-    frame = geopandas.GeoDataFrame(geometry=[shapely.box(*r) for r in rectangles], index=[f"box{i}" for i in range(len(rectangles))])
+    frame = geopandas.GeoDataFrame(
+        geometry=[shapely.box(*r) for r in rectangles], index=[f"box{i}" for i in range(len(rectangles))]
+    )
     sdata.shapes["mine"] = ShapesModel.parse(frame, **transformations)
-    obs = pd.DataFrame({"region": pd.Categorical(["mine"] * len(frame)), "name": frame.index}, index=[f"r{i}" for i in frame.index])
+    obs = pd.DataFrame(
+        {"region": pd.Categorical(["mine"] * len(frame)), "name": frame.index}, index=[f"r{i}" for i in frame.index]
+    )
     table = TableModel.parse(anndata.AnnData(obs=obs), region="mine", region_key="region", instance_key="name")
     sdata.tables["mine_table"] = table
     return table
@@ -111,7 +125,9 @@ def test_boxes_of_any_size_anywhere(typed, extra):
     """With a box of one pixel the tiles of a common grid would be pixels, so boxes are counted one by one."""
     sdata = typed()
     rng = np.random.default_rng(1)
-    rectangles = [(x, y, x + w, y + h) for x, y, w, h in rng.integers((0, 0, 1, 1), (150, 110, 60, 50), (40, 4)) * 5] + list(extra)
+    rectangles = [
+        (x, y, x + w, y + h) for x, y, w, h in rng.integers((0, 0, 1, 1), (150, 110, 60, 50), (40, 4)) * 5
+    ] + list(extra)
     boxes_of(sdata, rectangles)
     ks.pp.majority_labels(sdata, "cell_type", shapes_key="mine")
     types = np.full((700, 1100), None, object)  # what lies beyond the labels is background
@@ -119,7 +135,9 @@ def test_boxes_of_any_size_anywhere(typed, extra):
     counts = []
     for left, top, right, bottom in rectangles:
         inside = types[top:bottom, left:right].ravel()
-        counts.append([int((inside == name).sum()) for name in ("tumour", "B", "T")] + [(bottom - top) * (right - left)])
+        counts.append(
+            [int((inside == name).sum()) for name in ("tumour", "B", "T")] + [(bottom - top) * (right - left)]
+        )
     check(sdata, np.array(counts), "mine_table")
 
 
@@ -128,7 +146,9 @@ def test_boxes_that_reach_beyond_the_first_pixel(typed):
     boxes_of(sdata, [(-10, -20, 30, 40), (100, 100, 250, 160)])
     ks.pp.majority_labels(sdata, "cell_type", shapes_key="mine")
     types = pixels(sdata)
-    counts = [[int((part == name).sum()) for name in ("tumour", "B", "T")] for part in (types[:40, :30], types[100:, 100:])]
+    counts = [
+        [int((part == name).sum()) for name in ("tumour", "B", "T")] for part in (types[:40, :30], types[100:, 100:])
+    ]
     check(sdata, np.column_stack([counts, [2400, 9000]]), "mine_table")
 
 
@@ -164,7 +184,9 @@ def test_real_cells_with_large_ids_some_without_a_class(real):
     sdata = ks.io.read_tiff(folder / "image.ome.tif", mask=folder / "mask.tif")
     labels = sdata["cells"].to_numpy()
     cluster = pd.read_csv(folder / "cells.csv").set_index("label")["cluster"]
-    sdata["table"].obs["cell_type"] = sdata["table"].obs["cell_id"].map(cluster).map("{:.0f}".format, na_action="ignore").to_numpy()
+    sdata["table"].obs["cell_type"] = (
+        sdata["table"].obs["cell_id"].map(cluster).map("{:.0f}".format, na_action="ignore").to_numpy()
+    )
     assert labels.max() > 200_000
     assert sdata["table"].obs["cell_type"].isna().sum() == 260
     ks.pp.tile(sdata, size=32, stride=16)
@@ -176,7 +198,9 @@ def test_real_cells_with_large_ids_some_without_a_class(real):
     code[known.index] = names.get_indexer(known) + 1
     for box in np.random.default_rng(0).choice(table.n_obs, 60, replace=False):
         left, top, right, bottom = sdata["patches"].geometry.iloc[box].bounds
-        counts = np.bincount(code[labels[int(top) : int(bottom), int(left) : int(right)]].ravel(), minlength=len(names) + 1)
+        counts = np.bincount(
+            code[labels[int(top) : int(bottom), int(left) : int(right)]].ravel(), minlength=len(names) + 1
+        )
         assert table.obs["majority"].iloc[box] == names[counts[1:].argmax()]
         assert table.obs["majority_ratio"].iloc[box] == pytest.approx(counts[1:].max() / 1024)
         np.testing.assert_allclose(table.obsm["composition"].iloc[box], counts[1:] / counts[1:].sum(), rtol=1e-5)
@@ -187,7 +211,9 @@ def test_labels_of_another_scale_and_place(typed):
     sdata = typed(
         image=np.zeros((5, 190, 230), np.uint8),
         labels=np.kron(np.arange(1, 43).reshape(6, 7), np.ones((12, 14), np.int32)).astype(np.int32),
-        labels_transformations={"global": Sequence([Scale([2, 2], axes=("y", "x")), Translation([20, 20], axes=("y", "x"))])},
+        labels_transformations={
+            "global": Sequence([Scale([2, 2], axes=("y", "x")), Translation([20, 20], axes=("y", "x"))])
+        },
         size=31,
         stride=31,
     )
@@ -217,7 +243,9 @@ def test_several_images_by_their_numbers(typed):
     with pytest.raises(ValueError, match=r"2 elements of the kind 'labels' \('cells_0', 'cells_1'\) .* labels_key="):
         ks.pp.majority_labels(sdata, "cell_type", shapes_key="other")
     ks.pp.majority_labels(sdata, "cell_type", shapes_key="other", labels_key="cells_1")
-    assert (sdata["other_table"].obs["majority"].to_numpy() == sdata["patches_1_table"].obs["majority"].to_numpy()).all()
+    assert (
+        sdata["other_table"].obs["majority"].to_numpy() == sdata["patches_1_table"].obs["majority"].to_numpy()
+    ).all()
 
 
 def test_lazy_labels_come_in_pieces(typed, monkeypatch):
@@ -260,7 +288,9 @@ def test_results_survive_a_file(typed, tmp_path):
 def circles(sdata):
     sdata.shapes["round"] = ShapesModel.parse(np.array([[20.0, 20.0], [50.0, 50.0]]), geometry=0, radius=5)
     obs = pd.DataFrame({"region": pd.Categorical(["round"] * 2), "id": [0, 1]}, index=["a", "b"])
-    sdata.tables["round_table"] = TableModel.parse(anndata.AnnData(obs=obs), region="round", region_key="region", instance_key="id")
+    sdata.tables["round_table"] = TableModel.parse(
+        anndata.AnnData(obs=obs), region="round", region_key="region", instance_key="id"
+    )
 
 
 def other_ids(sdata):
@@ -301,19 +331,49 @@ def second_table(sdata):
     [
         (None, {"target": "type"}, KeyError, "no column in obs 'type'.*Did you mean 'cell_type'"),
         (None, {"shapes_key": "patch"}, KeyError, "no shapes 'patch'; .*Did you mean 'patches'.* pp.tile"),
-        (None, {"key_added": "region"}, ValueError, r"obs\['region'\] ties the table to its elements .*Choose another key_added"),
+        (
+            None,
+            {"key_added": "region"},
+            ValueError,
+            r"obs\['region'\] ties the table to its elements .*Choose another key_added",
+        ),
         (None, {"labels_key": "nuclei"}, KeyError, "no labels 'nuclei'; there are: 'cells'.*table_key="),
-        (None, {"background": "count"}, ValueError, "background='count' is not a choice; background can be 'own', 'vote'"),
+        (
+            None,
+            {"background": "count"},
+            ValueError,
+            "background='count' is not a choice; background can be 'own', 'vote'",
+        ),
         (None, {"table_key": "cells_table"}, KeyError, "no table 'cells_table'.*table_key="),
-        (circles, {"shapes_key": "round"}, ValueError, r"2 of 2 shapes of 'round' \('Point'\) are no axis-aligned boxes.*pp.tile"),
-        (other_ids, {}, ValueError, "No box of 'patches' holds a pixel of a cell with a class.*have ids '1000.*labels 'cells'"),
+        (
+            circles,
+            {"shapes_key": "round"},
+            ValueError,
+            r"2 of 2 shapes of 'round' \('Point'\) are no axis-aligned boxes.*pp.tile",
+        ),
+        (
+            other_ids,
+            {},
+            ValueError,
+            "No box of 'patches' holds a pixel of a cell with a class.*have ids '1000.*labels 'cells'",
+        ),
         (far_away, {"shapes_key": "mine"}, ValueError, "No box of 'mine' holds a pixel"),
-        (tiny_boxes, {"shapes_key": "mine"}, ValueError, "1 boxes of 'mine' hold no pixel of labels 'cells': they are smaller than one"),
+        (
+            tiny_boxes,
+            {"shapes_key": "mine"},
+            ValueError,
+            "1 boxes of 'mine' hold no pixel of labels 'cells': they are smaller than one",
+        ),
         (unrelated, {"shapes_key": "mine"}, ValueError, "share no coordinate system"),
         (has_background, {"background": "vote"}, ValueError, "has a class 'background' already"),
         (repeated, {}, ValueError, "Several rows of table 'table' name the same label of 'cells': '5'"),
         (no_boxes, {}, ValueError, "no table of the shapes 'patches'.*pp.tile"),
-        (second_table, {}, ValueError, r"2 elements of the kind 'table of the labels' \('table', 'again'\).*table_key="),
+        (
+            second_table,
+            {},
+            ValueError,
+            r"2 elements of the kind 'table of the labels' \('table', 'again'\).*table_key=",
+        ),
     ],
 )
 def test_errors(typed, state, unchanged, spoil, how, error, message):

@@ -53,7 +53,10 @@ def test_bright_images_with_little_contrast():
 
 
 def test_several_images_count_by_their_pixels(make):
-    one, two = make((150, 190), channels=("DAPI", "CD3")), make((40, 50), channels=("CD3", "DAPI", "CD8"), seed=1, dtype="uint8")
+    one, two = (
+        make((150, 190), channels=("DAPI", "CD3")),
+        make((40, 50), channels=("CD3", "DAPI", "CD8"), seed=1, dtype="uint8"),
+    )
     stats = ks.pp.marker_stats([one, two])
     for name, images in (("DAPI", 2), ("CD3", 2), ("CD8", 1)):
         pixels = [
@@ -103,7 +106,9 @@ def test_each_chunk_is_read_once(make):
         seen[block_info[None]["chunk-location"]] += 1
         return np.ones(block_info[None]["chunk-shape"], np.uint16)
 
-    lazy = da.map_blocks(chunk, chunks=((1,) * 3, (40, 20), (70,)), dtype=np.uint16, meta=np.zeros((0, 0, 0), np.uint16))
+    lazy = da.map_blocks(
+        chunk, chunks=((1,) * 3, (40, 20), (70,)), dtype=np.uint16, meta=np.zeros((0, 0, 0), np.uint16)
+    )
     sdata = make((60, 70), channels=("DAPI", "CD3", "CD8"), table=False)
     sdata.images["image"] = sdata["image"].copy(data=lazy)
     ks.pp.marker_stats(sdata, channels=["DAPI", "CD8"])
@@ -115,7 +120,8 @@ def test_corrupt_chunk_is_named(stored, tmp_path):
     (path,) = (p for p in (tmp_path / "a.zarr").glob("images/*/*/c/2/1/1") if p.parts[-5] in ("0", "s0"))
     path.write_bytes(b"\x00" * 7)
     with pytest.raises(
-        OSError, match=r"Image 'image' could not be decoded at channel 'CD8', chunk at row 64, column 64: .*Restore that chunk"
+        OSError,
+        match=r"Image 'image' could not be decoded at channel 'CD8', chunk at row 64, column 64: .*Restore that chunk",
     ):
         ks.pp.marker_stats(sdata)
     ks.pp.marker_stats(sdata, channels=["CD3"])

@@ -50,8 +50,18 @@ def test_before_an_image_is_converted(make, tmp_path):
     (tmp_path / "panel.csv").write_text("channel,name,keep\n1,DNA_1,1\n2,rb CD3e Cy5,1\n3,DNA_2,1\n4,Blank,1\n")
     for given in (tmp_path / "panel.csv", str(tmp_path / "panel.csv"), np.array(names), pd.Index(names)):
         pd.testing.assert_frame_equal(ks.pp.match_markers(given), panel)
-    assert ks.pp.match_markers(["DAPI", "Blank", "CD3", "Blank"])["channel"].tolist() == ["DAPI", "Blank_1", "CD3", "Blank_2"]
-    assert ks.pp.match_markers(names, channels=["DNA_2", "rb CD3e Cy5=CD8"])["marker"].tolist() == ["", "CD8", "DAPI", ""]
+    assert ks.pp.match_markers(["DAPI", "Blank", "CD3", "Blank"])["channel"].tolist() == [
+        "DAPI",
+        "Blank_1",
+        "CD3",
+        "Blank_2",
+    ]
+    assert ks.pp.match_markers(names, channels=["DNA_2", "rb CD3e Cy5=CD8"])["marker"].tolist() == [
+        "",
+        "CD8",
+        "DAPI",
+        "",
+    ]
     with pytest.raises(FileNotFoundError, match=r"There is no 'panl\.csv' in .*'panel\.csv'.*Correct sdata="):
         ks.pp.match_markers(tmp_path / "panl.csv")
     with pytest.raises(TypeError, match="Expected a SpatialData, got list"):
@@ -62,7 +72,9 @@ def test_a_listed_channel_without_a_marker_is_an_error_everywhere(make, tiny):
     """The paper's own prostate panel has AR, which the model has not seen."""
     sdata = make(channels=("DAPI", "CD3", "AR", "CD8", "CD4"))
     for call in (ks.pp.match_markers, lambda sdata, **more: ks.tl.marker_ablation(sdata, model=tiny, **more)):
-        with pytest.raises(ValueError, match=r"1 of 2 channels listed .*'AR' \(known protein AR.*channels=\['DAPI', 'AR=unseen'\]"):
+        with pytest.raises(
+            ValueError, match=r"1 of 2 channels listed .*'AR' \(known protein AR.*channels=\['DAPI', 'AR=unseen'\]"
+        ):
             call(sdata, channels=["DAPI", "AR"])
     panel = ks.pp.match_markers(sdata, channels=["DAPI", "AR=unseen", "CD8=CD3"])
     assert panel["marker"].tolist() == ["DAPI", "", "AR", "CD3", ""]
@@ -73,9 +85,13 @@ def test_a_panel_of_the_users(make, tiny):
     sdata = make()
     panel = ks.pp.match_markers(sdata, vocabulary=tiny)
     pd.testing.assert_frame_equal(ks.pp.match_markers(sdata, vocabulary=tiny, channels=panel), panel)
-    with pytest.raises(ValueError, match=r"A panel needs the columns 'channel', .*; missing: 'std'\. Start from pp\.match_markers"):
+    with pytest.raises(
+        ValueError, match=r"A panel needs the columns 'channel', .*; missing: 'std'\. Start from pp\.match_markers"
+    ):
         ks.tl.embed(sdata, model=tiny, channels=panel.drop(columns="std"))
-    with pytest.raises(KeyError, match=r"The panel names channels that the image does not have: 'CD33'\. The image has: 'DAPI'"):
+    with pytest.raises(
+        KeyError, match=r"The panel names channels that the image does not have: 'CD33'\. The image has: 'DAPI'"
+    ):
         ks.tl.embed(sdata, model=tiny, channels=panel.replace({"channel": {"CD3": "CD33"}}))
     twice = panel.copy()
     twice.loc[2, ["marker", "id"]] = twice.loc[1, ["marker", "id"]].to_numpy()
@@ -83,7 +99,9 @@ def test_a_panel_of_the_users(make, tiny):
         ks.tl.embed(sdata, model=tiny, channels=twice)
     for strange in (600, 300):
         foreign = panel.assign(id=panel["id"].where(panel["channel"] != "CD8", strange))
-        with pytest.raises(ValueError, match=r"made for another vocabulary than 'paper': the ids of 'CD8' are not the model's"):
+        with pytest.raises(
+            ValueError, match=r"made for another vocabulary than 'paper': the ids of 'CD8' are not the model's"
+        ):
             ks.tl.embed(sdata, model=tiny, channels=foreign)
     with pytest.raises(ValueError, match=r"several rows for 'CD3'"):
         ks.tl.embed(sdata, model=tiny, channels=pd.concat([panel, panel.iloc[[1]]]))
@@ -92,7 +110,9 @@ def test_a_panel_of_the_users(make, tiny):
 
 def test_which_image(make):
     sdata = make()
-    sdata.images["other"] = make(channels=("DAPI", "CD4"), table=False, image=np.ones((2, 150, 190), np.uint16))["image"]
+    sdata.images["other"] = make(channels=("DAPI", "CD4"), table=False, image=np.ones((2, 150, 190), np.uint16))[
+        "image"
+    ]
     with pytest.raises(ValueError, match=r"2 elements of the kind 'image'"):
         ks.pp.match_markers(sdata)
     assert len(ks.pp.match_markers(sdata, image_key="other")) == 2

@@ -13,7 +13,9 @@ from kronos_sc.pp._nested_subsets import _ranks
 
 @pytest.fixture
 def cells():
-    types = pd.Categorical(["B"] * 30 + ["T"] * 500 + [None] * 20 + ["NK"] * 7, categories=["T", "B", "NK", "none of these"])
+    types = pd.Categorical(
+        ["B"] * 30 + ["T"] * 500 + [None] * 20 + ["NK"] * 7, categories=["T", "B", "NK", "none of these"]
+    )
     return anndata.AnnData(obs=pd.DataFrame({"cell_type": types}, index=[f"c{i}" for i in range(557)]))
 
 
@@ -29,7 +31,10 @@ def test_each_class_is_numbered_once_through(cells):
 def test_the_first_n_of_any_pool_are_nested(cells):
     ks.pp.nested_subsets(cells, "cell_type", rng=4)
     pool = cells.obs[np.random.default_rng(0).random(cells.n_obs) < 0.7].dropna()
-    taken = [set(pool.sort_values("cell_type_order").groupby("cell_type", observed=True).head(n).index) for n in (1, 5, 20, 100)]
+    taken = [
+        set(pool.sort_values("cell_type_order").groupby("cell_type", observed=True).head(n).index)
+        for n in (1, 5, 20, 100)
+    ]
     assert all(small < large for small, large in pairwise(taken))
 
 

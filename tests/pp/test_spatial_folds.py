@@ -41,18 +41,22 @@ def test_quadrants_by_hand():
     assert adata.obs["fold"].cat.categories.tolist() == ["0", "1", "2", "3"]
 
 
-@pytest.mark.parametrize(("n", "shape"), [(2, (1, 2)), (3, (1, 3)), (4, (2, 2)), (6, (2, 3)), (7, (1, 7)), (9, (3, 3)), (12, (3, 4))])
+@pytest.mark.parametrize(
+    ("n", "shape"), [(2, (1, 2)), (3, (1, 3)), (4, (2, 2)), (6, (2, 3)), (7, (1, 7)), (9, (3, 3)), (12, (3, 4))]
+)
 @pytest.mark.parametrize("tall", [False, True])
 def test_more_parts_along_the_longer_edge(n, shape, tall):
     y, x = np.mgrid[:81, :121].reshape(2, -1)
     adata = table(np.column_stack([y, x] if tall else [x, y]))
     ks.pp.spatial_folds(adata, n_folds=n)
-    parts = adata.obs.assign(x=adata.obsm["spatial"][:, 0], y=adata.obsm["spatial"][:, 1]).groupby("fold", observed=True)
+    parts = adata.obs.assign(x=adata.obsm["spatial"][:, 0], y=adata.obsm["spatial"][:, 1]).groupby(
+        "fold", observed=True
+    )
     rows, columns = (len(np.unique(parts[axis].min())) for axis in ("y", "x"))
     assert (rows, columns) == (shape[::-1] if tall else shape)
-    assert ((parts["x"].max() - parts["x"].min() + 1) * (parts["y"].max() - parts["y"].min() + 1)).to_numpy() == pytest.approx(
-        81 * 121 / n, rel=0.15
-    )
+    assert (
+        (parts["x"].max() - parts["x"].min() + 1) * (parts["y"].max() - parts["y"].min() + 1)
+    ).to_numpy() == pytest.approx(81 * 121 / n, rel=0.15)
 
 
 def test_guard_bands_by_distance(scattered):
@@ -144,7 +148,10 @@ def test_a_value_per_group_is_spread_over_all_folds(scattered):
 
 @pytest.mark.parametrize("how", [{"groupby": "donor", "n_folds": 3}, {"block_size": 150}])
 def test_values_of_units_are_spread_by_scikit_learn(how):
-    """Every type lives in a corner of its own, so that quadrants would each lack some; dealt, every fold has a fair share."""
+    """Every type lives in a corner of its own, so that quadrants would each lack some.
+
+    Dealt, every fold has a fair share.
+    """
     rng = np.random.default_rng(1)
     xy = rng.random((4000, 2)) * 900
     types = np.where(xy[:, 0] < 450, "left", "right")
@@ -167,7 +174,12 @@ def test_missing_groups_are_left_out_and_missing_values_still_fill_folds(scatter
 def test_permuted_units_keep_their_folds(scattered):
     order = np.random.default_rng(2).permutation(scattered.n_obs)
     other = scattered[order].copy()
-    for how in ({"guard": 20}, {"block_size": 90, "guard": 20}, {"groupby": "donor"}, {"groupby": "donor", "stratify": "response"}):
+    for how in (
+        {"guard": 20},
+        {"block_size": 90, "guard": 20},
+        {"groupby": "donor"},
+        {"groupby": "donor", "stratify": "response"},
+    ):
         ks.pp.spatial_folds(scattered, **how)
         ks.pp.spatial_folds(other, **how)
         np.testing.assert_array_equal(fold(scattered)[order], fold(other))
@@ -189,13 +201,17 @@ def test_results_survive_files(scattered, tmp_path):
     for back in (anndata.read_h5ad(tmp_path / "a.h5ad"), anndata.read_zarr(tmp_path / "a.zarr")):
         np.testing.assert_array_equal(fold(back), fold(scattered))
         for name in ("folds", "groups", "values"):
-            pd.testing.assert_frame_equal(ks.get.result(back, "fold", table=name), ks.get.result(scattered, "fold", table=name))
+            pd.testing.assert_frame_equal(
+                ks.get.result(back, "fold", table=name), ks.get.result(scattered, "fold", table=name)
+            )
 
 
 def test_a_value_that_a_fold_lacks_is_a_warning(scattered):
     rare = scattered.obs["donor"].isin(["D0", "D1"]).to_numpy()
     scattered.obs["rare"] = np.where(rare, "rare", "common")
-    with pytest.warns(UserWarning, match=r"Folds lack values of obs\['rare'\]: 'rare in \d', 'rare in \d'\. Lower n_folds"):
+    with pytest.warns(
+        UserWarning, match=r"Folds lack values of obs\['rare'\]: 'rare in \d', 'rare in \d'\. Lower n_folds"
+    ):
         ks.pp.spatial_folds(scattered, groupby="donor", stratify="rare")
 
 
@@ -206,7 +222,11 @@ def test_a_value_that_a_fold_lacks_is_a_warning(scattered):
         ({"n_folds": 0}, ValueError, "n_folds must be a whole number"),
         ({"groupby": "donr"}, KeyError, "no column in obs 'donr'.*Did you mean 'donor'.*groupby="),
         ({"groupby": "response"}, ValueError, r"2 groups \('no', 'yes'\) cannot fill 4 folds. Lower n_folds"),
-        ({"groupby": "donor", "guard": 5}, ValueError, "keeps whole groups together and cuts no image, so 'guard' does not apply"),
+        (
+            {"groupby": "donor", "guard": 5},
+            ValueError,
+            "keeps whole groups together and cuts no image, so 'guard' does not apply",
+        ),
         ({"groupby": "donor", "block_size": 5}, ValueError, "'block_size' does not apply"),
         ({"stratify": "cell_type"}, ValueError, "Add groupby= or block_size="),
         ({"block_size": 0}, ValueError, "block_size must be a positive number"),
@@ -247,7 +267,10 @@ def test_a_real_table(real):
     cells.obsm["spatial"] = cells.obs[["X_centroid", "Y_centroid"]].to_numpy()
     ks.pp.spatial_folds(cells, guard=32, key_added="quadrant")
     ks.pp.spatial_folds(cells, block_size=400, guard=32, stratify="phenotype")
-    spread = {key: pd.crosstab(cells.obs[key], cells.obs["phenotype"], normalize="columns").std().mean() for key in ("quadrant", "fold")}
+    spread = {
+        key: pd.crosstab(cells.obs[key], cells.obs["phenotype"], normalize="columns").std().mean()
+        for key in ("quadrant", "fold")
+    }
     assert spread["fold"] < spread["quadrant"] / 2
 
 

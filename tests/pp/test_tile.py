@@ -29,7 +29,9 @@ def test_the_number_of_the_paper():
     assert corners(sdata, "half") == corners(sdata)
 
 
-@pytest.mark.parametrize(("shape", "size", "stride"), [((100, 130), 32, 32), ((100, 130), 32, 16), ((65, 64), 64, 1), ((99, 200), 33, 50)])
+@pytest.mark.parametrize(
+    ("shape", "size", "stride"), [((100, 130), 32, 32), ((100, 130), 32, 16), ((65, 64), 64, 1), ((99, 200), 33, 50)]
+)
 def test_origins_are_a_plain_range(shape, size, stride):
     sdata = blank(*shape)
     ks.pp.tile(sdata, size=size, stride=stride)
@@ -90,13 +92,22 @@ def test_errors(make, state, unchanged):
     sdata = make()
     before = state(sdata)
     for how, message in (
-        ({"size": 200}, r"Image 'image' \(150 × 190 pixels\) is smaller than one box of 200 pixels\. Choose a smaller size"),
+        (
+            {"size": 200},
+            r"Image 'image' \(150 × 190 pixels\) is smaller than one box of 200 pixels\. Choose a smaller size",
+        ),
         ({"size": 0}, "size must be a whole number of at least 1, got 0"),
-        ({"size": 32, "overlap": 1.0}, r"overlap must be at least 0 and below 1 .*, got 1\.0\. For a step in pixels use stride="),
+        (
+            {"size": 32, "overlap": 1.0},
+            r"overlap must be at least 0 and below 1 .*, got 1\.0\. For a step in pixels use stride=",
+        ),
         ({"size": 32, "stride": 0}, "stride must be a whole number of at least 1"),
         ({"size": 32, "key_added": "cells"}, r"The name 'cells' is taken \(labels\)\. Choose another with key_added="),
         ({"size": 32, "key_added": "Image"}, r"The name 'image' is taken \(images\)"),
-        ({"size": 32, "tissue_channel": "DAPI", "min_tissue": 1.1}, r"No box has 110% tissue \(the best has \d+%\)\. Lower min_tissue"),
+        (
+            {"size": 32, "tissue_channel": "DAPI", "min_tissue": 1.1},
+            r"No box has 110% tissue \(the best has \d+%\)\. Lower min_tissue",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             ks.pp.tile(sdata, **how)

@@ -10,7 +10,19 @@ import pytest
 import torch
 
 from kronos_pretrain import parallel
-from kronos_pretrain.config.schema import Checkpoints, Config, Data, Head, Model, Optim, Parallel, Run, Simulate, Views, Watch
+from kronos_pretrain.config.schema import (
+    Checkpoints,
+    Config,
+    Data,
+    Head,
+    Model,
+    Optim,
+    Parallel,
+    Run,
+    Simulate,
+    Views,
+    Watch,
+)
 from kronos_pretrain.data.batch import Samples
 from kronos_pretrain.trainer import Trainer
 
@@ -39,7 +51,9 @@ class Fixed:
 
     def __init__(self, config: Config, *, rank: int = 0, world: int = 1, first_step: int = 0) -> None:
         share = config.optim.batch // world
-        self.passes = [torch.arange(a, a + (config.parallel.micro_batch or share)) for a in self._starts(config, rank, share)]
+        self.passes = [
+            torch.arange(a, a + (config.parallel.micro_batch or share)) for a in self._starts(config, rank, share)
+        ]
         rng = np.random.default_rng(5)
         shape = (config.optim.batch, 1, len(MARKERS), config.data.patch, config.data.patch)
         self.pixels = torch.from_numpy(rng.normal(size=shape).astype(np.float32))

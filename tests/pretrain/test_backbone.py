@@ -21,7 +21,10 @@ def net(small) -> KronosViT:
 def crops() -> list[Crops]:
     rng = torch.Generator().manual_seed(0)
     ids = torch.tensor([[4, 130, 200]])
-    return [Crops(torch.randn(n, 3, side, side, generator=rng), ids.expand(n, 3), views) for n, side, views in ((8, 64, 2), (12, 32, 3))]
+    return [
+        Crops(torch.randn(n, 3, side, side, generator=rng), ids.expand(n, 3), views)
+        for n, side, views in ((8, 64, 2), (12, 32, 3))
+    ]
 
 
 def drop(rate: float, *, index: range = range(4), step: int = 0) -> DropPath:
@@ -68,7 +71,9 @@ def test_a_dropped_branch_leaves_its_crop_alone_and_scales_the_others(net, crops
             x, _ = model.embed(c.pixels[row : row + 1], c.marker_ids[row : row + 1])
             for index in range(4):
                 block = model.block(index)
-                for branch, part in enumerate(((block.norm1, block.attn, block.ls1), (block.norm2, block.mlp, block.ls2))):
+                for branch, part in enumerate(
+                    ((block.norm1, block.attn, block.ls1), (block.norm2, block.mlp, block.ls2))
+                ):
                     kept = dropped.kept(index, branch, group, c.views)
                     if row in kept.rows:
                         x = x + kept.scale * part[2].gamma * part[1](part[0](x))
@@ -76,7 +81,9 @@ def test_a_dropped_branch_leaves_its_crop_alone_and_scales_the_others(net, crops
 
 
 def test_the_same_number_of_crops_runs_in_every_branch() -> None:
-    kept = [drop(0.3, step=step).kept(block, branch, 0, 3) for step in range(3) for block in range(4) for branch in range(2)]
+    kept = [
+        drop(0.3, step=step).kept(block, branch, 0, 3) for step in range(3) for block in range(4) for branch in range(2)
+    ]
     assert {len(k.rows) for k in kept} == {8}  # of 12
     assert {k.scale for k in kept} == {12 / 8}
     assert len({tuple(k.rows.tolist()) for k in kept}) > 20  # others every time
@@ -119,6 +126,8 @@ def test_recomputing_changes_no_gradient(net, crops, small) -> None:
 def test_blocks_are_entered_once_for_all_sizes(net, crops, monkeypatch) -> None:
     calls = []
     real = backbone.TrainedBlock.forward
-    monkeypatch.setattr(backbone.TrainedBlock, "forward", lambda self, xs, kept: calls.append(len(xs)) or real(self, xs, kept))
+    monkeypatch.setattr(
+        backbone.TrainedBlock, "forward", lambda self, xs, kept: calls.append(len(xs)) or real(self, xs, kept)
+    )
     encode(net, crops)
     assert calls == [2] * 4

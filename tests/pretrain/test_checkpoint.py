@@ -16,7 +16,9 @@ from kronos_pretrain.restore import teacher
 from kronos_pretrain.trainer import Trainer
 from kronos_sc.markers import Marker, Vocabulary
 
-VOCABULARY = Vocabulary("test", (Marker("DAPI", 4, 0.1, 0.1, "nuclear"), Marker("CD3", 140, 0.1, 0.1), Marker("CD8", 200, 0.1, 0.1)))
+VOCABULARY = Vocabulary(
+    "test", (Marker("DAPI", 4, 0.1, 0.1, "nuclear"), Marker("CD3", 140, 0.1, 0.1), Marker("CD8", 200, 0.1, 0.1))
+)
 
 
 class Named:
@@ -31,7 +33,9 @@ def run(small, tmp_path):
     with parallel.processes(small.settings()) as procs:
 
         def make(steps: int = 0, **sections) -> Trainer:
-            config = small.settings(**{"run": {"folder": str(tmp_path / "run")}, "checkpoints": {"keep": 2}, **sections})
+            config = small.settings(
+                **{"run": {"folder": str(tmp_path / "run")}, "checkpoints": {"keep": 2}, **sections}
+            )
             trainer = Trainer(config, procs, Named())
             for _ in range(steps):
                 trainer.take_step(small.Fixed(config, first_step=trainer.step), small.Going())
@@ -108,7 +112,9 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_alone(run) -> None:
     trainer.step = 2
     with (
         small_files(20_000),
-        pytest.raises(OSError, match=r"step-00000002 could not be written .*The checkpoint of step 1 is intact; make room"),
+        pytest.raises(
+            OSError, match=r"step-00000002 could not be written .*The checkpoint of step 1 is intact; make room"
+        ),
     ):
         trainer.save()
     assert [path.name for path in (trainer.folder / "checkpoints").iterdir()] == ["step-00000001"]
@@ -137,7 +143,9 @@ def test_a_truncated_checkpoint_is_named(run) -> None:
     trainer.save()
     file = next(checkpoint.place(trainer.folder, 2).glob("*.safetensors"))
     file.write_bytes(file.read_bytes()[:-1000])
-    with pytest.raises(OSError, match=r"step-00000002 cannot be read .*Other checkpoints of this run: 1\. Move the damaged one away"):
+    with pytest.raises(
+        OSError, match=r"step-00000002 cannot be read .*Other checkpoints of this run: 1\. Move the damaged one away"
+    ):
         run().resume(override=False)
     shutil.rmtree(checkpoint.place(trainer.folder, 2))
     trainer = run()
@@ -190,7 +198,9 @@ def test_another_shape_is_not_called_damage(run) -> None:
     trainer = run(steps=1)
     trainer.save()
     other = run(head={"prototypes": 128})
-    with pytest.raises(ValueError, match=r"network of another shape: .*\(96, 16\) for \(128, 16\).*Set model\.\* and head\.\* back"):
+    with pytest.raises(
+        ValueError, match=r"network of another shape: .*\(96, 16\) for \(128, 16\).*Set model\.\* and head\.\* back"
+    ):
         other.resume(override=True)
     run(head={"prototypes": 96}).resume(override=False)  # "Set model.* and head.* back"
 

@@ -51,12 +51,34 @@ def test_options_of_corpus_build(handed) -> None:
 def test_options_of_labelled(handed, cells, tmp_path) -> None:
     out, known = tmp_path / "cells.npz", set(inspect.signature(cut.from_spatialdata).parameters)
     calls = handed("kronos_pretrain.evaluate.cut.from_spatialdata", cells)
-    keys = ("--image", "i", "--labels", "l", "--table", "t", "--split", "part", "--max-value", 40, "--size", 32, "--per-class", 7)
+    keys = (
+        "--image",
+        "i",
+        "--labels",
+        "l",
+        "--table",
+        "t",
+        "--split",
+        "part",
+        "--max-value",
+        40,
+        "--size",
+        32,
+        "--per-class",
+        7,
+    )
     said = call("labelled", "s.zarr", out, "--target", "type", "--channel", "CD4 Cy7=", "--channel", "a=b=CD8", *keys)
     assert said == f"{out}: toy: 8 patches (4 train, 4 test) of 16 × 16 pixels, 1 markers, 2 classes\n"
     (given,) = calls
     assert given["channels"] == {"CD4 Cy7": None, "a=b": "CD8"}
-    assert [given[key] for key in ("image_key", "region_key", "table_key", "split", "max_value", "size")] == ["i", "l", "t", "part", 40, 32]
+    assert [given[key] for key in ("image_key", "region_key", "table_key", "split", "max_value", "size")] == [
+        "i",
+        "l",
+        "t",
+        "part",
+        40,
+        32,
+    ]
     assert given["n_per_class"] == 7
     assert set(given) - {"given"} <= known
 
@@ -65,12 +87,16 @@ def test_labelled_replaces_nothing_by_accident(handed, cells, tmp_path) -> None:
     out = tmp_path / "cells.npz"
     out.write_text("precious")
     calls = handed("kronos_pretrain.evaluate.cut.from_spatialdata", cells)
-    assert "exists already. Name another file, or replace it with --overwrite." in call("labelled", "s", out, "--target", "t", status=1)
+    assert "exists already. Name another file, or replace it with --overwrite." in call(
+        "labelled", "s", out, "--target", "t", status=1
+    )
     assert (calls, out.read_text()) == ([], "precious")
     call("labelled", "s", out, "--target", "t", "--overwrite")
     assert len(Labelled.load(out)) == 8
     assert calls[0]["channels"] is None
-    assert "has no equals sign" in call("labelled", "s", tmp_path / "new", "--target", "t", "--channel", "CD4", status=1)
+    assert "has no equals sign" in call(
+        "labelled", "s", tmp_path / "new", "--target", "t", "--channel", "CD4", status=1
+    )
 
 
 def test_export_refuses_before_it_reads(tmp_path, monkeypatch) -> None:
@@ -82,7 +108,9 @@ def test_export_refuses_before_it_reads(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(restore, "teacher", never)
     assert "exists already. Choose another folder" in call("export", tmp_path / "run", tmp_path / "out", status=1)
     (tmp_path / "out" / "thesis.docx").write_text("precious")
-    assert "holds something else than an export" in call("export", tmp_path / "run", tmp_path / "out", "--overwrite", status=1)
+    assert "holds something else than an export" in call(
+        "export", tmp_path / "run", tmp_path / "out", "--overwrite", status=1
+    )
 
 
 def test_evaluate_prints_a_table(handed) -> None:

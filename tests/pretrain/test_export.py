@@ -38,7 +38,13 @@ def teacher(tiny) -> dict[str, torch.Tensor]:
     """Weights that attend for real, on a grid of four, with a head."""
     state = {f"backbone.{key}": value.clone() for key, value in tiny.net.state_dict().items()}
     state["backbone.pos_embed"] = state["backbone.pos_embed"][:, :17].contiguous()
-    head = {"mlp.0.weight": (16, 48), "mlp.0.bias": (16,), "mlp.2.weight": (8, 16), "mlp.2.bias": (8,), "last_layer.weight": (32, 8)}
+    head = {
+        "mlp.0.weight": (16, 48),
+        "mlp.0.bias": (16,),
+        "mlp.2.weight": (8, 16),
+        "mlp.2.bias": (8,),
+        "last_layer.weight": (32, 8),
+    }
     rng = torch.Generator().manual_seed(1)
     return state | {f"dino_head.{key}": torch.randn(shape, generator=rng) for key, shape in head.items()}
 
@@ -53,8 +59,15 @@ def exported(teacher, tmp_path_factory) -> Path:
 def test_both_layouts_are_the_same_model(exported, teacher):
     own, official = models.load(exported / "model"), models.load(exported / "official", blocks="all")
     assert sorted(p.name for p in exported.iterdir()) == ["model", "official"]
-    assert sorted(p.name for p in (exported / "official").iterdir()) == ["config.json", "kronos_custom_model.pt", "marker_metadata.csv"]
-    pixels, ids = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)), torch.tensor([[4, 140, 142], [4, 143, 141]])
+    assert sorted(p.name for p in (exported / "official").iterdir()) == [
+        "config.json",
+        "kronos_custom_model.pt",
+        "marker_metadata.csv",
+    ]
+    pixels, ids = (
+        torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([[4, 140, 142], [4, 143, 141]]),
+    )
     for ours, theirs in zip(own.net(pixels, ids), official.net(pixels, ids), strict=True):
         assert torch.equal(ours, theirs)
     assert own.vocabulary.markers == THIRDS.markers
@@ -85,7 +98,9 @@ def test_named_shapes_are_the_library_s(tmp_path):
     assert all(CONFIGS[name] == shape for name, shape in NAMED.items())
     assert architecture(Model()) == CONFIGS["vits16"]
     net = models.KronosViT()
-    export({f"backbone.{k}": v for k, v in net.state_dict().items()}, Config(), THIRDS, tmp_path / "m", name="s", step=0)
+    export(
+        {f"backbone.{k}": v for k, v in net.state_dict().items()}, Config(), THIRDS, tmp_path / "m", name="s", step=0
+    )
     assert models.load(tmp_path / "m" / "official").net.running == (0, 3, 6, 9)
     assert (tmp_path / "m" / "official" / "config.json").read_text().count("architecture") == 0
     assert models.load(tmp_path / "m" / "model").card.label == "s (untrained)"
@@ -158,7 +173,9 @@ def test_exported_models_embed_tissue(exported, make):
 
     ours, theirs = make((96, 96)), make((96, 96))
     ks.tl.embed(ours, model=exported / "model", patch_size=32, precision="float32", device="cpu")
-    ks.tl.embed(theirs, model=models.load(exported / "official", blocks="all"), patch_size=32, precision="float32", device="cpu")
+    ks.tl.embed(
+        theirs, model=models.load(exported / "official", blocks="all"), patch_size=32, precision="float32", device="cpu"
+    )
     features = ours["table"].obsm["X_kronos"]
     assert features.shape == (ours["table"].n_obs, 5 * 48)
     assert np.isfinite(features).all()

@@ -46,7 +46,9 @@ def test_values_and_gradients_are_those_of_weight_norm(layers, numbers) -> None:
     want = last(F.normalize(head.mlp(x), dim=-1))
     (want * target).sum().backward()
     torch.testing.assert_close(got, want)
-    torch.testing.assert_close(gradients["last_layer.weight"], last.parametrizations.weight.original1.grad, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        gradients["last_layer.weight"], last.parametrizations.weight.original1.grad, rtol=1e-4, atol=1e-4
+    )
     for name, parameter in head.mlp.named_parameters(prefix="mlp"):
         torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-4, atol=1e-5)
 
@@ -56,7 +58,11 @@ def test_names_are_those_of_dinov2() -> None:
     head = Head(HeadConfig(prototypes=8, hidden=8, bottleneck=4, layers=3), DIM)
     mlp = [f"mlp.{i}.{kind}" for i in (0, 2, 4) for kind in ("weight", "bias")]
     assert [name for name, _ in head.named_parameters()] == [*mlp, "last_layer.weight"]
-    assert [name for name, _ in Head(HeadConfig(layers=1), DIM).named_parameters()] == ["mlp.0.weight", "mlp.0.bias", "last_layer.weight"]
+    assert [name for name, _ in Head(HeadConfig(layers=1), DIM).named_parameters()] == [
+        "mlp.0.weight",
+        "mlp.0.bias",
+        "last_layer.weight",
+    ]
 
 
 def test_logits_are_cosines(numbers) -> None:

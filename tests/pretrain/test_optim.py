@@ -81,7 +81,10 @@ def test_values_reach_the_groups(network, config) -> None:
     groups = by_name(optimizer.param_groups)
     assert groups["backbone.blocks.1.3.ls2.gamma"]["lr"] == pytest.approx(0.09)
     assert groups["backbone.blocks.1.3.ls2.gamma"]["weight_decay"] == 0
-    assert (groups["dino_head.last_layer.weight"]["lr"], groups["dino_head.last_layer.weight"]["weight_decay"]) == (0.1, 0.5)
+    assert (groups["dino_head.last_layer.weight"]["lr"], groups["dino_head.last_layer.weight"]["weight_decay"]) == (
+        0.1,
+        0.5,
+    )
     set_values(optimizer, VALUES._replace(prototypes_frozen=True))
     assert by_name(optimizer.param_groups)["dino_head.last_layer.weight"]["lr"] == 0
     assert by_name(optimizer.param_groups)["dino_head.mlp.0.weight"]["lr"] == 0.1
@@ -146,7 +149,9 @@ distributed.destroy_process_group()
 
 
 def test_sharded_parameters_take_the_same_steps(tmp_path) -> None:
-    done = subprocess.run([sys.executable, "-c", SHARDED, str(tmp_path)], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", SHARDED, str(tmp_path)], capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

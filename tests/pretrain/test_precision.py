@@ -1,4 +1,7 @@
-"""`run.precision="auto"`: one number format for a whole run, on whatever machine; no test looks at the processor it runs on."""
+"""`run.precision="auto"`: one number format for a whole run, on whatever machine.
+
+No test looks at the processor it runs on.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,9 @@ def test_a_run_goes_on_in_the_format_it_was_begun_in(small, monkeypatch, said, t
 
 
 @pytest.mark.parametrize("fast", [True, False])
-def test_a_format_that_was_asked_for_is_kept_and_one_line_says_that_it_is_slow(small, monkeypatch, said, tmp_path, fast) -> None:
+def test_a_format_that_was_asked_for_is_kept_and_one_line_says_that_it_is_slow(
+    small, monkeypatch, said, tmp_path, fast
+) -> None:
     _processor(monkeypatch, fast=fast)
     asked = small.settings(run={"precision": "bfloat16"})
     assert resolve_precision(asked, _processes(), tmp_path, None) == asked
@@ -82,14 +87,19 @@ def test_a_format_that_was_asked_for_is_kept_and_one_line_says_that_it_is_slow(s
 
 def test_another_format_than_that_of_the_run_is_refused_by_name(small, monkeypatch, tmp_path) -> None:
     _processor(monkeypatch, fast=False)
-    asked = resolve_precision(small.settings(run={"precision": "float32"}), _processes(), tmp_path, _begun(tmp_path, "bfloat16"))
+    asked = resolve_precision(
+        small.settings(run={"precision": "float32"}), _processes(), tmp_path, _begun(tmp_path, "bfloat16")
+    )
     with pytest.raises(ValueError, match=r"run\.precision: 'bfloat16' → 'float32'"):
         require_same(small.settings(run={"precision": "bfloat16"}), asked)
 
 
 def test_a_run_begun_on_a_gpu_in_float16_says_what_it_needs(alone, tmp_path) -> None:
     _begun(tmp_path, "float16")
-    with pytest.raises(ValueError, match=r"run\.precision='float16' needs a GPU and there is none; use run\.precision=bfloat16 or float32"):
+    with pytest.raises(
+        ValueError,
+        match=r"run\.precision='float16' needs a GPU and there is none; use run\.precision=bfloat16 or float32",
+    ):
         alone(run={"precision": "auto"})
 
 
@@ -107,7 +117,11 @@ def test_a_checkpoint_holds_the_choice(alone) -> None:
 def test_steps_on_an_ordinary_processor_are_those_of_bfloat16(alone, small) -> None:
     """Products in float32, rounded: losses of the run in bfloat16, to its rounding, and not those of float32."""
     found = {}
-    for name, precision, half in (("native", "bfloat16", None), ("ordinary", "bfloat16", torch.bfloat16), ("single", "float32", None)):
+    for name, precision, half in (
+        ("native", "bfloat16", None),
+        ("ordinary", "bfloat16", torch.bfloat16),
+        ("single", "float32", None),
+    ):
         trainer = alone(run={"precision": precision})
         reader = small.Fixed(trainer.config)
         context = instructions._InFloat32(half) if half else instructions.products(torch.float32, CPU)

@@ -13,7 +13,13 @@ from pathlib import Path
 import pytest
 
 STEPS, SAVED = 10, 5
-SETTINGS = ("run.epochs=2", f"checkpoints.every={SAVED}", "watch.tensorboard=false", "data.simulate.images=1", "data.simulate.size=192")
+SETTINGS = (
+    "run.epochs=2",
+    f"checkpoints.every={SAVED}",
+    "watch.tensorboard=false",
+    "data.simulate.images=1",
+    "data.simulate.size=192",
+)
 GOLDEN = Path(__file__).parents[1] / "golden/pretrain_debug.json"
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
 
@@ -27,7 +33,12 @@ def command(folder: Path, *words: str, processes: int = 1) -> list[str]:
 def train(folder: Path, *words: str, processes: int = 1, status: int = 0) -> str:
     """Train to the end and return what was said."""
     done = subprocess.run(
-        command(folder, *words, processes=processes), capture_output=True, text=True, env=ENVIRONMENT, check=False, timeout=900
+        command(folder, *words, processes=processes),
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        check=False,
+        timeout=900,
     )
     assert done.returncode == status, done.stderr[-3000:]
     return done.stderr
@@ -41,7 +52,10 @@ def lines(folder: Path) -> list[dict]:
 
 def losses(folder: Path) -> dict[int, dict[str, float]]:
     """Return the loss terms and the norm of the gradient by step."""
-    return {row["step"]: {k: v for k, v in row.items() if k.startswith("loss/") or k == "optim/grad_norm"} for row in lines(folder)}
+    return {
+        row["step"]: {k: v for k, v in row.items() if k.startswith("loss/") or k == "optim/grad_norm"}
+        for row in lines(folder)
+    }
 
 
 def copy_at(run: Path, folder: Path, step: int) -> Path:
@@ -70,7 +84,9 @@ app(["train", *sys.argv[1:]])
 """
 
 
-def disturbed(room: Path, words: list[str], *, status: int | None, disturbance: str = "", signals: str = "[]", at: int = 0) -> str:
+def disturbed(
+    room: Path, words: list[str], *, status: int | None, disturbance: str = "", signals: str = "[]", at: int = 0
+) -> str:
     """Train with something that happens in the middle of a step, and return what was said."""
     disturbance = disturbance or f"[os.kill(os.getpid(), number) for number in {signals} if read.step == {at}]"
     script = room / "disturbed.py"
@@ -111,11 +127,22 @@ def test_two_processes_equal_one(straight, pair) -> None:
 
 @pytest.mark.slow(15)
 def test_spread_in_other_ways_it_computes_the_same(tmp_path) -> None:
-    """Hybrid sharding, gradient accumulation and reading workers on two processes; other numbers of markers from step to step."""
+    """Hybrid sharding, gradient accumulation and reading workers on two processes.
+
+    Other numbers of markers from step to step.
+    """
     same = ("run.epoch_steps=3", "data.markers=[3, 6]", "loss.koleo=0.0")  # KoLeo sees the samples of a pass
     plain, spread = tmp_path / "plain", tmp_path / "spread"
     train(plain, *same)
-    train(spread, *same, "parallel.shard=1", "parallel.micro_batch=2", "data.workers=1", "parallel.recompute=true", processes=2)
+    train(
+        spread,
+        *same,
+        "parallel.shard=1",
+        "parallel.micro_batch=2",
+        "data.workers=1",
+        "parallel.recompute=true",
+        processes=2,
+    )
     one, two = losses(plain), losses(spread)
     for step in range(1, 6):
         assert two[step] == pytest.approx(one[step], rel=1e-4)
@@ -160,7 +187,10 @@ def test_asked_to_stop_it_saves_and_leaves_without_an_error(straight, tmp_path, 
 
 
 def test_the_loss_curve_is_the_golden_one(straight) -> None:
-    """The numbers of this run, written down when it was believed; regenerate with the command in the file if the mathematics changes."""
+    """The numbers of this run, written down when it was believed.
+
+    Regenerate with the command in the file if the mathematics changes.
+    """
     golden = {int(step): terms for step, terms in json.loads(GOLDEN.read_text())["losses"].items()}
     found = losses(straight)
     for step, terms in golden.items():
@@ -171,9 +201,15 @@ def test_the_loss_curve_is_the_golden_one(straight) -> None:
 @pytest.mark.parametrize("processes", [1, 2])
 def test_nan_in_one_batch_stops_every_process_before_the_optimiser(tmp_path, processes: int) -> None:
     folder, last = tmp_path / "run", processes - 1
-    spoil = f"made.large.pixels[0, 0, :16, :16] += float('nan') if read.step == 2 and self.procs.rank == {last} else 0.0"
-    said = disturbed(tmp_path, command(folder, "checkpoints.every=2", processes=processes), disturbance=spoil, status=None)
-    assert said.count(f"error: Loss is not finite at step 2 (process {last}: ") == processes, said[-3000:]  # every process says it
+    spoil = (
+        f"made.large.pixels[0, 0, :16, :16] += float('nan') if read.step == 2 and self.procs.rank == {last} else 0.0"
+    )
+    said = disturbed(
+        tmp_path, command(folder, "checkpoints.every=2", processes=processes), disturbance=spoil, status=None
+    )
+    assert said.count(f"error: Loss is not finite at step 2 (process {last}: ") == processes, said[
+        -3000:
+    ]  # every process says it
     assert "dino_global" in said
     assert list(losses(folder)) == [1, 2]
     assert (folder / "checkpoints/step-00000002").is_dir()

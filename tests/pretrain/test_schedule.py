@@ -21,7 +21,9 @@ def golden() -> dict:
 @pytest.fixture
 def config() -> Config:
     """1,000 steps with the golden warm-up lengths."""
-    return Config(run=Run(epochs=10, epoch_steps=100), optim=Optim(warmup_epochs=1), teacher=Teacher(temperature_epochs=3))
+    return Config(
+        run=Run(epochs=10, epoch_steps=100), optim=Optim(warmup_epochs=1), teacher=Teacher(temperature_epochs=3)
+    )
 
 
 def table(start, end, steps, warmup):

@@ -28,7 +28,10 @@ exit "$STATUS"
 
 @pytest.fixture
 def submit(tmp_path):
-    """Run the script on a run that has taken so many of its 20 steps when training ends; return its status, training's lines, requeues."""
+    """Run the script on a run that has taken so many of its 20 steps when training ends.
+
+    Return its status, training's lines, requeues.
+    """
     if shutil.which("bash") is None:
         pytest.skip("needs bash")
     commands = tmp_path / "commands"
@@ -41,12 +44,24 @@ def submit(tmp_path):
         for step in steps:
             place = tmp_path / f"run/checkpoints/step-{step:08d}"
             place.mkdir(parents=True)
-            (place / "state.json").write_text(json.dumps({"step": step, "config": {"run": {"epochs": 4, "epoch_steps": 5}}}))
+            (place / "state.json").write_text(
+                json.dumps({"step": step, "config": {"run": {"epochs": 4, "epoch_steps": 5}}})
+            )
         slurm = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NODELIST": "node-[7-8]", "SLURM_NTASKS": "2"}
-        own = {"PATH": f"{commands}:{os.environ['PATH']}", "PYTHON": sys.executable, "SEEN": str(tmp_path), "STATUS": str(status)}
+        own = {
+            "PATH": f"{commands}:{os.environ['PATH']}",
+            "PYTHON": sys.executable,
+            "SEEN": str(tmp_path),
+            "STATUS": str(status),
+        }
         command = ["bash", str(SCRIPT), str(tmp_path / "run"), "vits16", "data.corpus=my corpus"]
-        done = subprocess.run(command, env=os.environ | slurm | own, capture_output=True, text=True, check=False, timeout=300)
-        seen = [(tmp_path / name).read_text().splitlines() if (tmp_path / name).exists() else [] for name in ("trained", "scontrol")]
+        done = subprocess.run(
+            command, env=os.environ | slurm | own, capture_output=True, text=True, check=False, timeout=300
+        )
+        seen = [
+            (tmp_path / name).read_text().splitlines() if (tmp_path / name).exists() else []
+            for name in ("trained", "scontrol")
+        ]
         return done.returncode, *seen
 
     return run

@@ -25,7 +25,12 @@ def Reference():
 
 @pytest.mark.parametrize(
     "sections",
-    [{}, {"views": {"local_count": 0}}, {"masks": {"fraction": 1.0, "ratio": (0.4, 0.6)}}, {"model": {"drop_path": 0.0}}],
+    [
+        {},
+        {"views": {"local_count": 0}},
+        {"masks": {"fraction": 1.0, "ratio": (0.4, 0.6)}},
+        {"model": {"drop_path": 0.0}},
+    ],
     ids=["all", "no local views", "everything masked", "no dropped paths"],
 )
 def test_steps_equal_the_reference(alone, small, Reference, sections) -> None:
@@ -56,7 +61,9 @@ def test_the_teacher_gets_no_gradient_and_follows_exactly(alone, small) -> None:
     moved = 0
     for name, value in teacher.state_dict().items():
         expected = 0.75 * before[name] + 0.25 * after[name]
-        assert torch.equal(value.full_tensor(), expected) or torch.allclose(value.full_tensor(), expected, rtol=1e-7, atol=1e-9)
+        assert torch.equal(value.full_tensor(), expected) or torch.allclose(
+            value.full_tensor(), expected, rtol=1e-7, atol=1e-9
+        )
         moved += not torch.equal(before[name], value.full_tensor())
     assert moved > 20
 
@@ -66,13 +73,19 @@ def test_the_next_forward_pass_sees_the_teacher_that_moved(alone, small) -> None
     reader = small.Fixed(trainer.config)
     trainer.take_step(reader, small.Going())  # the teacher is now the student
     crops = trainer.batch(next(reader)).large
-    ours, theirs = (network.frozen(crops.pixels, crops.marker_ids) for network in (trainer.state.teacher, trainer.state.student))
+    ours, theirs = (
+        network.frozen(crops.pixels, crops.marker_ids) for network in (trainer.state.teacher, trainer.state.student)
+    )
     assert torch.equal(ours.cls, theirs.cls)
 
 
 @pytest.mark.parametrize(
     ("term", "left"),
-    [("dino", {"ibot", "koleo"}), ("ibot", {"dino_global", "dino_local", "koleo"}), ("koleo", {"dino_global", "dino_local", "ibot"})],
+    [
+        ("dino", {"ibot", "koleo"}),
+        ("ibot", {"dino_global", "dino_local", "koleo"}),
+        ("koleo", {"dino_global", "dino_local", "ibot"}),
+    ],
 )
 def test_a_weight_of_zero_leaves_a_term_out(alone, small, term: str, left: set[str]) -> None:
     trainer = alone(loss={term: 0.0})
@@ -116,7 +129,9 @@ def test_compiled_blocks_compute_the_same(alone, small) -> None:
     assert found[1] == pytest.approx(found[0], rel=1e-4)
 
 
-@pytest.mark.skipif(not hasattr(getattr(torch.compiler, "config", None), "cache_key_tag"), reason="torch 2.6 has no tag for its cache")
+@pytest.mark.skipif(
+    not hasattr(getattr(torch.compiler, "config", None), "cache_key_tag"), reason="torch 2.6 has no tag for its cache"
+)
 @pytest.mark.parametrize("own", ["", "mine"])
 def test_compiled_code_is_kept_apart_by_instruction_set(alone, own) -> None:
     """torch's cache gave code for AVX2 to a process with AVX-512, where it wrote past the ends of arrays."""

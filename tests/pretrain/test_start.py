@@ -17,9 +17,12 @@ from kronos_sc.markers import Marker, Vocabulary
 from kronos_sc.models import KronosViT
 
 CONFIG = Config(
-    model=Model(dim=48, depth=4, heads=3, chunks=2, registers=4, grid=4), head=Head(prototypes=32, hidden=16, bottleneck=8, layers=2)
+    model=Model(dim=48, depth=4, heads=3, chunks=2, registers=4, grid=4),
+    head=Head(prototypes=32, hidden=16, bottleneck=8, layers=2),
 )
-VOCABULARY = Vocabulary("panel", (Marker("DAPI", 4, 0.1, 0.2, "nuclear"), Marker("CD3", 140, 0.1, 0.2), Marker("CD8", 142, 0.1, 0.2)))
+VOCABULARY = Vocabulary(
+    "panel", (Marker("DAPI", 4, 0.1, 0.2, "nuclear"), Marker("CD3", 140, 0.1, 0.2), Marker("CD8", 142, 0.1, 0.2))
+)
 
 
 class HeadLike(nn.Module):
@@ -76,7 +79,9 @@ def test_an_export_gives_backbone_and_head(exported, network, said):
     taken = starting_state(str(folder), new, CONFIG)
     assert same(taken, old)
     new.load_state_dict(taken, strict=True)
-    assert said == [f"starting from 'old': backbone of {len(new.backbone.state_dict())} tensors; dino_head taken from dino_head"]
+    assert said == [
+        f"starting from 'old': backbone of {len(new.backbone.state_dict())} tensors; dino_head taken from dino_head"
+    ]
     assert starting_model(str(folder)).vocabulary["CD8"].id == 142
     for part in ("official", "official/kronos_custom_model.pt"):
         assert same(starting_state(str(folder / part), new, CONFIG), old)
@@ -113,27 +118,38 @@ def official(network, tmp_path):
         net = network(seed=3)
         state = net.state_dict()
         weight = state.pop("dino_head.last_layer.weight")
-        state |= {f"dino_head.last_layer.{direction}": weight, f"dino_head.last_layer.{gain}": torch.full((32, 1), size)}
+        state |= {
+            f"dino_head.last_layer.{direction}": weight,
+            f"dino_head.last_layer.{gain}": torch.full((32, 1), size),
+        }
         folder = tmp_path / "official-layout"
         folder.mkdir(exist_ok=True)
         torch.save({"teacher": state}, folder / "kronos_vits16_model.pt")
         (folder / "config.json").write_text(
             json.dumps({"model_type": "vits16", "token_overlap": True, "architecture": net.backbone.config.to_dict()})
         )
-        (folder / "marker_metadata.csv").write_text("marker_name,marker_id,marker_mean,marker_std\nDAPI,4,0.11,0.09\nCD3,140,0.02,0.03\n")
+        (folder / "marker_metadata.csv").write_text(
+            "marker_name,marker_id,marker_mean,marker_std\nDAPI,4,0.11,0.09\nCD3,140,0.02,0.03\n"
+        )
         return str(folder), net.state_dict()
 
     return write
 
 
 @pytest.mark.parametrize(
-    ("direction", "gain"), [("weight_v", "weight_g"), ("parametrizations.weight.original1", "parametrizations.weight.original0")]
+    ("direction", "gain"),
+    [("weight_v", "weight_g"), ("parametrizations.weight.original1", "parametrizations.weight.original0")],
 )
 def test_official_layout(official, network, said, direction, gain):
     folder, old = official(direction, gain)
     assert same(starting_state(folder, network(), CONFIG), old)
     assert "dino_head taken from dino_head" in said[0]
-    assert starting_model(folder).net.running == (0, 1, 2, 3)  # all blocks, whatever official checkpoints run by default
+    assert starting_model(folder).net.running == (
+        0,
+        1,
+        2,
+        3,
+    )  # all blocks, whatever official checkpoints run by default
 
 
 def test_prototypes_of_other_gain_do_not_fit(official, network, said):
@@ -158,7 +174,9 @@ def test_places_without_a_model(tmp_path, network, monkeypatch):
         starting_state(str(tmp_path / "nothing"), network(), CONFIG)
     with pytest.raises(ValueError, match="'mean-marker' has no network"):
         starting_state("mean-marker", network(), CONFIG)
-    monkeypatch.setattr("kronos_pretrain.start.load", lambda *_args, **_options: object())  # a plug-in's model, of its own kind
+    monkeypatch.setattr(
+        "kronos_pretrain.start.load", lambda *_args, **_options: object()
+    )  # a plug-in's model, of its own kind
     with pytest.raises(ValueError, match="no network to start from"):
         starting_state("plug-in", network(), CONFIG)
 

@@ -30,7 +30,9 @@ def shell(real, tmp_path):
 
     def run(*words: str, status: int = 0) -> str:
         line = [sys.executable, "-m", "kronos_pretrain", *words]
-        done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=PER_COMMAND)
+        done = subprocess.run(
+            line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=PER_COMMAND
+        )
         assert done.returncode == status, done.stderr[-3000:]
         return done.stdout + done.stderr
 

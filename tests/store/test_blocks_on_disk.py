@@ -16,7 +16,13 @@ def spec():
     """Eleven units in three blocks of a table of thirteen rows; rows 5 and 12 belong to nobody."""
     rows = np.array([[3, 0, 7, 1, 11, -1, -1, -1], [2, 4, 6, 8, 9, -1, -1, -1], [10, -1, -1, -1, -1, -1, -1, -1]])
     return Spec(
-        "kronos", {"marker": WIDTH, "cls": 3}, "float32", rows, np.arange(13) % 4 == 0, np.array([f"cell {i}" for i in range(13)]), {}
+        "kronos",
+        {"marker": WIDTH, "cls": 3},
+        "float32",
+        rows,
+        np.arange(13) % 4 == 0,
+        np.array([f"cell {i}" for i in range(13)]),
+        {},
     )
 
 
@@ -29,7 +35,11 @@ def truth():
 def finished(spec, truth, number):
     rows = spec.rows[number][spec.rows[number] >= 0]
     return FeatureBlock(
-        number, rows, {kind: values[rows] for kind, values in truth.items()}, (rows * 10).astype(np.int32), 0.25 * (number + 1)
+        number,
+        rows,
+        {kind: values[rows] for kind, values in truth.items()},
+        (rows * 10).astype(np.int32),
+        0.25 * (number + 1),
     )
 
 

@@ -24,7 +24,12 @@ def cells():
         index=[f"cell_{i}" for i in range(12)],
     )
     x = rng.random((12, 3), dtype=np.float32)
-    adata = AnnData(x, obs=obs, var=pd.DataFrame(index=["CD3", "CD8", "DAPI"]), obsm={"X_kronos": rng.random((12, 4), dtype=np.float32)})
+    adata = AnnData(
+        x,
+        obs=obs,
+        var=pd.DataFrame(index=["CD3", "CD8", "DAPI"]),
+        obsm={"X_kronos": rng.random((12, 4), dtype=np.float32)},
+    )
     adata.uns["group_colors"] = ["#000000", "#ffffff", "#ff0000"]
     return adata
 
@@ -78,7 +83,9 @@ def test_features_are_named_by_marker(make):
     table = sdata["table"]
     table.obs["case"] = np.where(np.arange(table.n_obs) % 2, "odd", "even")
     assert list(tl.aggregate(table, "case", use_rep="X_mean_marker").var_names) == ["DAPI", "CD8"]
-    table.obsm["X_mean_marker"] = np.repeat(table.obsm["X_mean_marker"], 3, axis=1)  # as a network with three features per marker
+    table.obsm["X_mean_marker"] = np.repeat(
+        table.obsm["X_mean_marker"], 3, axis=1
+    )  # as a network with three features per marker
     var = tl.aggregate(table, "case", use_rep="X_mean_marker").var
     assert list(var.index) == ["DAPI_0", "DAPI_1", "DAPI_2", "CD8_0", "CD8_1", "CD8_2"]
     assert var["marker"].tolist() == ["DAPI"] * 3 + ["CD8"] * 3
@@ -145,7 +152,11 @@ def test_round_trip(cells, tmp_path):
         ({"use_rep": "X_none"}, KeyError, "no representation in obsm 'X_none'"),
         ({"how": "median"}, ValueError, "how='median' is not a choice"),
         ({"how": "composition"}, ValueError, "cluster_key="),
-        ({"obs_keys": ["area"]}, ValueError, r"obs\['area'\] differs within 3 of 3 cases.*'group', 'age'|obs\['area'\] differs within 3"),
+        (
+            {"obs_keys": ["area"]},
+            ValueError,
+            r"obs\['area'\] differs within 3 of 3 cases.*'group', 'age'|obs\['area'\] differs within 3",
+        ),
         ({"obs_keys": ["sex"]}, KeyError, "obs has no column 'sex'"),
         ({"n_components": 0}, ValueError, "n_components must be a whole number"),
     ],

@@ -16,8 +16,12 @@ def cells() -> AnnData:
     """Two images, three types, of which the second image has two; five cells per type and image are labelled."""
     rng = np.random.default_rng(0)
     kind = np.concatenate([rng.permutation(np.repeat(["B", "T", "M"], 40)), rng.permutation(np.repeat(["B", "T"], 50))])
-    obs = pd.DataFrame({"kind": kind, "image": np.repeat(["one", "two"], [120, 100])}, index=[f"c{i}" for i in range(220)])
-    obs["mine"] = pd.Categorical(obs["kind"].where(obs.groupby(["image", "kind"]).cumcount() < 5), categories=["B", "T", "M"])
+    obs = pd.DataFrame(
+        {"kind": kind, "image": np.repeat(["one", "two"], [120, 100])}, index=[f"c{i}" for i in range(220)]
+    )
+    obs["mine"] = pd.Categorical(
+        obs["kind"].where(obs.groupby(["image", "kind"]).cumcount() < 5), categories=["B", "T", "M"]
+    )
     centre = rng.normal(size=(3, 30))
     shift = np.where(np.arange(220)[:, None] < 120, 0, 8 * rng.normal(size=30))
     values = centre[[["B", "T", "M"].index(k) for k in kind]] + shift + 0.4 * rng.normal(size=(220, 30))
@@ -50,7 +54,9 @@ def test_it_is_the_logistic_regression_of_scikit_learn(cells: AnnData, n_types: 
     ks.tl.annotate(cells, "mine", C=0.1)
     x = StandardScaler().fit_transform(cells.obsm["X_kronos"].astype(float))
     known = cells.obs["mine"].notna().to_numpy()
-    model = LogisticRegression(C=0.1, class_weight="balanced", tol=1e-9, max_iter=1000).fit(x[known], cells.obs["mine"][known].astype(str))
+    model = LogisticRegression(C=0.1, class_weight="balanced", tol=1e-9, max_iter=1000).fit(
+        x[known], cells.obs["mine"][known].astype(str)
+    )
     proba = cells.obsm["mine_annotated_proba"][list(model.classes_)]
     np.testing.assert_allclose(proba, model.predict_proba(x), atol=2e-3)
 
@@ -87,7 +93,9 @@ def test_one_model_serves_images_without_labels(cells: AnnData) -> None:
 
 def test_groups_with_too_few_labels_are_named_and_left(cells: AnnData) -> None:
     cells.obs.loc[(cells.obs["image"] == "two") & (cells.obs["mine"] == "T"), "mine"] = None
-    with pytest.warns(UserWarning, match="1 of 2 groups have labels of fewer than two classes and stay as they are: 'two'"):
+    with pytest.warns(
+        UserWarning, match="1 of 2 groups have labels of fewer than two classes and stay as they are: 'two'"
+    ):
         ks.tl.annotate(cells, "mine", groupby="image")
     two = cells.obs[cells.obs["image"] == "two"]
     assert two["mine_annotated"].notna().sum() == 5  # the labels themselves
@@ -127,7 +135,9 @@ def test_shuffled_labels_tell_nothing(cells: AnnData) -> None:
     for seed in range(15):
         cells.obs["mine"] = cells.obs["kind"].where(known)
         cells.obs.loc[known, "mine"] = cells.obs.groupby("image")["mine"].transform(
-            lambda k, seed=seed: pd.Series(np.random.default_rng(seed).permutation(k.dropna()), k.dropna().index).reindex(k.index)
+            lambda k, seed=seed: pd.Series(
+                np.random.default_rng(seed).permutation(k.dropna()), k.dropna().index
+            ).reindex(k.index)
         )
         ks.tl.annotate(cells, "mine", groupby="image")
         test = (cells.obs["image"] == "two") & ~known
@@ -161,8 +171,18 @@ def test_copy_and_files(cells: AnnData, tmp_path) -> None:
     ("change", "how", "error", "match"),
     [
         ({"mine": "B"}, {}, ValueError, "Every unit has a 'mine' already"),
-        ({"mine": np.where(np.arange(220) < 9, "B", None)}, {}, ValueError, "the table does not have units of two classes"),
-        ({"mine": np.where(np.arange(220) < 9, "B", None)}, {"groupby": "image"}, ValueError, "no group of 'image' .* leave groupby out"),
+        (
+            {"mine": np.where(np.arange(220) < 9, "B", None)},
+            {},
+            ValueError,
+            "the table does not have units of two classes",
+        ),
+        (
+            {"mine": np.where(np.arange(220) < 9, "B", None)},
+            {"groupby": "image"},
+            ValueError,
+            "no group of 'image' .* leave groupby out",
+        ),
         ({}, {"threshold": 1.5}, ValueError, "is not a probability"),
         ({}, {"C": -1}, ValueError, "C must be a positive number"),
         ({}, {"max_per_class": 0}, ValueError, "max_per_class must be a whole number"),

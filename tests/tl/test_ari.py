@@ -16,7 +16,10 @@ def cells():
     truth = rng.integers(0, 3, 400)
     x = (rng.normal(size=(3, 8))[truth] * 4 + rng.normal(size=(400, 8))).astype(np.float32)
     obs = pd.DataFrame(
-        {"type": pd.Categorical(np.array(["B", "T", "tumour"])[truth]), "fold": pd.Categorical((np.arange(400) % 4).astype(str))}
+        {
+            "type": pd.Categorical(np.array(["B", "T", "tumour"])[truth]),
+            "fold": pd.Categorical((np.arange(400) % 4).astype(str)),
+        }
     )
     obs.index = obs.index.astype(str)
     return AnnData(X=rng.random((400, 5), dtype=np.float32), obs=obs, obsm={"X_kronos": x})
@@ -109,7 +112,10 @@ def test_where_the_rows_lie_does_not_matter(cells):
     cells.obsm["X_lazy"] = da.from_array(cells.obsm["X_kronos"], chunks=(96, 8))
     tl.ari(cells, "type", use_rep=["X_kronos", "X_lazy"], method="minibatch")
     scores = get.result(cells, "type_ari")
-    one, two = (scores.loc[scores["representation"] == name, ["ari", "nmi", "silhouette"]].to_numpy() for name in ("kronos", "lazy"))
+    one, two = (
+        scores.loc[scores["representation"] == name, ["ari", "nmi", "silhouette"]].to_numpy()
+        for name in ("kronos", "lazy")
+    )
     np.testing.assert_allclose(one, two)
 
 
@@ -117,7 +123,9 @@ def test_a_copy_and_a_file(cells, tmp_path):
     new = tl.ari(cells, "type", use_rep="X", key_added="zero_shot", copy=True)
     assert not cells.uns
     new.write_h5ad(tmp_path / "cells.h5ad")
-    pd.testing.assert_frame_equal(get.result(read_h5ad(tmp_path / "cells.h5ad"), "zero_shot"), get.result(new, "zero_shot"))
+    pd.testing.assert_frame_equal(
+        get.result(read_h5ad(tmp_path / "cells.h5ad"), "zero_shot"), get.result(new, "zero_shot")
+    )
 
 
 @pytest.mark.parametrize(
@@ -125,9 +133,19 @@ def test_a_copy_and_a_file(cells, tmp_path):
     [
         ("tpye", {}, KeyError, "Did you mean 'type'"),
         ("type", {"method": "leiden"}, ValueError, "cluster_key="),
-        ("type", {"fold_key": "folds"}, KeyError, "no column in obs 'folds'; there are: 'type', 'fold', 'one'. Did you mean 'fold'"),
+        (
+            "type",
+            {"fold_key": "folds"},
+            KeyError,
+            "no column in obs 'folds'; there are: 'type', 'fold', 'one'. Did you mean 'fold'",
+        ),
         ("type", {"cluster_key": "leiden"}, KeyError, "with cluster_key="),
-        ("type", {"n_clusters": 150, "fold_key": "fold"}, ValueError, "Fold '0' has 100 units, too few for 150 clusters"),
+        (
+            "type",
+            {"n_clusters": 150, "fold_key": "fold"},
+            ValueError,
+            "Fold '0' has 100 units, too few for 150 clusters",
+        ),
         ("type", {"n_clusters": 500}, ValueError, r"obs\['type'\] has 400 units, too few for 500 clusters"),
         ("type", {"max_units": 0}, ValueError, "max_units must be"),
         ("one", {}, ValueError, "at least 2 are needed"),

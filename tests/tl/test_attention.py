@@ -157,7 +157,9 @@ def test_files_keep_it(sdata, tiny, kind, tmp_path):
     else:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*autosharding.*")
-            SpatialData(images=dict(sdata.images), labels=dict(sdata.labels), tables={"table": table}).write(tmp_path / "s.zarr")
+            SpatialData(images=dict(sdata.images), labels=dict(sdata.labels), tables={"table": table}).write(
+                tmp_path / "s.zarr"
+            )
         back = spatialdata.read_zarr(tmp_path / "s.zarr")["table"]
     np.testing.assert_array_equal(back.obsm[KEY], table.obsm[KEY])
     assert ks.get.result(back, KEY).equals(ks.get.result(table, KEY))
@@ -165,7 +167,9 @@ def test_files_keep_it(sdata, tiny, kind, tmp_path):
 
 
 def test_names_with_a_slash_can_be_written(sdata, tiny, tmp_path):
-    table = ks.tl.attention(sdata, model=tiny, channels={"CD3": "HLA-DR/DP", "CD8": None} | {"CD3": "unseen"}, inplace=False)
+    table = ks.tl.attention(
+        sdata, model=tiny, channels={"CD3": "HLA-DR/DP", "CD8": None} | {"CD3": "unseen"}, inplace=False
+    )
     table.write_h5ad(tmp_path / "t.h5ad")
     assert len(table.obsm[KEY].columns) == 4
 
@@ -186,7 +190,8 @@ def test_summary_draws_by_seed_and_from_those_computed(sdata, tiny):
     names = sdata["table"].obs_names
     table = ks.tl.attention(sdata, model=tiny, ids=list(names[:30]), inplace=False)
     frames = [
-        ks.get.result(ks.tl.attention_summary(table, "kind", n_per_group=5, rng=seed, copy=True), "kind_attention") for seed in (0, 0, 1)
+        ks.get.result(ks.tl.attention_summary(table, "kind", n_per_group=5, rng=seed, copy=True), "kind_attention")
+        for seed in (0, 0, 1)
     ]
     assert frames[0].equals(frames[1])
     assert not frames[0].equals(frames[2])

@@ -23,8 +23,13 @@ def made():
     kind, batch = rng.integers(0, 2, N), rng.integers(0, 3, N)
     mixed = rng.standard_normal((N, 12)) + 4 * kind[:, None]
     apart = rng.standard_normal((N, 5)) + 6 * batch[:, None] * [1, -1, 1, -1, 1] + 3 * kind[:, None]
-    obs = pd.DataFrame({"kind": np.array(["T", "B"])[kind], "batch": np.array(["x", "y", "z"])[batch]}, index=[f"c{i}" for i in range(N)])
-    table = anndata.AnnData(obs=obs, obsm={"X_kronos": mixed.astype(np.float32), "X_mean_marker": apart.astype(np.float32)})
+    obs = pd.DataFrame(
+        {"kind": np.array(["T", "B"])[kind], "batch": np.array(["x", "y", "z"])[batch]},
+        index=[f"c{i}" for i in range(N)],
+    )
+    table = anndata.AnnData(
+        obs=obs, obsm={"X_kronos": mixed.astype(np.float32), "X_mean_marker": apart.astype(np.float32)}
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # nothing of JAX or UMAP reaches the user
         ks.tl.batch_metrics(table, "batch", label_key="kind", use_rep="X_kronos")
@@ -39,7 +44,9 @@ def table(made):
 def test_all_metrics_that_apply_and_which_way_is_better(made):
     found = ks.get.result(made, "batch_metrics")
     names = ["silhouette_batch", "bras", "graph_connectivity", "ilisi", "kbet", "pcr"]
-    assert list(zip(found["representation"], found["metric"], strict=True)) == [(r, m) for r in ("kronos", "mean_marker") for m in names]
+    assert list(zip(found["representation"], found["metric"], strict=True)) == [
+        (r, m) for r in ("kronos", "mean_marker") for m in names
+    ]
     assert found["value"].between(0, 1).all()
     wide = found.pivot_table(index="metric", columns="representation", values="value")
     for name, better in dict(zip(found["metric"], found["better"], strict=True)).items():
@@ -103,7 +110,9 @@ def test_missing_values_are_left_out_and_copy_leaves_the_table(table):
     table.obsm["X_kronos"][7] = np.nan
     before = set(table.uns)
     with pytest.warns(UserWarning, match="1 units have no finite features"):
-        out = ks.tl.batch_metrics(table, "batch", label_key="kind", use_rep="X_kronos", metrics=["kbet"], key_added="few", copy=True)
+        out = ks.tl.batch_metrics(
+            table, "batch", label_key="kind", use_rep="X_kronos", metrics=["kbet"], key_added="few", copy=True
+        )
     assert out.uns["few"]["params"]["n_units"] == N - 5
     assert set(table.uns) == before
 

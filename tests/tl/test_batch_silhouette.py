@@ -25,8 +25,12 @@ def table():
     shift = np.array([[0, 0, 0, 0], [1, -1, 0, 2], [-4, 3, 2, 0]])
     embedding = (factors + 0.3 * shift[condition]) @ rng.standard_normal((4, 30)) + 0.3 * rng.standard_normal((n, 30))
     marker = (factors + 2 * shift[condition]) @ rng.standard_normal((4, 6))
-    obs = pd.DataFrame({"condition": pd.Categorical.from_codes(condition, CONDITIONS)}, index=[f"p{i}" for i in range(n)])
-    return anndata.AnnData(obs=obs, obsm={"X_kronos": embedding.astype(np.float32), "X_mean_marker": marker.astype(np.float32)})
+    obs = pd.DataFrame(
+        {"condition": pd.Categorical.from_codes(condition, CONDITIONS)}, index=[f"p{i}" for i in range(n)]
+    )
+    return anndata.AnnData(
+        obs=obs, obsm={"X_kronos": embedding.astype(np.float32), "X_mean_marker": marker.astype(np.float32)}
+    )
 
 
 def scores(table, key="condition_silhouette"):
@@ -36,7 +40,9 @@ def scores(table, key="condition_silhouette"):
 def test_it_agrees_with_the_plain_loop(table):
     assert ks.tl.batch_silhouette(table, "condition", use_rep="X_kronos") is None
     found = scores(table)
-    assert list(found.index) == [(rep, *pair) for rep in ("kronos", "mean_marker") for pair in combinations(CONDITIONS, 2)]
+    assert list(found.index) == [
+        (rep, *pair) for rep in ("kronos", "mean_marker") for pair in combinations(CONDITIONS, 2)
+    ]
     for rep in ("kronos", "mean_marker"):
         for a, b in combinations(CONDITIONS, 2):
             here = table.obs["condition"].isin([a, b]).to_numpy()
@@ -44,7 +50,9 @@ def test_it_agrees_with_the_plain_loop(table):
             exact = PCA(2, svd_solver="full").fit(x)
             line = found.loc[(rep, a, b)]
             assert line["silhouette"] == pytest.approx(silhouette_score(exact.transform(x), label), abs=1e-4)
-            assert line["ari"] == pytest.approx(adjusted_rand_score(label, KMeans(2, n_init=10, random_state=0).fit(x).labels_), abs=0.05)
+            assert line["ari"] == pytest.approx(
+                adjusted_rand_score(label, KMeans(2, n_init=10, random_state=0).fit(x).labels_), abs=0.05
+            )
             np.testing.assert_allclose(line[["pc1", "pc2"]].astype(float), exact.explained_variance_ratio_, rtol=1e-3)
             assert line["n_a"] == line["n_b"] == 50
 
@@ -134,7 +142,8 @@ def test_results_survive_a_file(table, tmp_path, form, keep):
     back = getattr(anndata, f"read_{form}")(tmp_path / "t")
     for name in ("scores", "summary", "coordinates"):
         pd.testing.assert_frame_equal(
-            ks.get.result(table, "condition_silhouette", table=name), ks.get.result(back, "condition_silhouette", table=name)
+            ks.get.result(table, "condition_silhouette", table=name),
+            ks.get.result(back, "condition_silhouette", table=name),
         )
 
 

@@ -19,7 +19,9 @@ def make(effect: float, seed: int = 0) -> AnnData:
     sizes = rng.integers(5, 20, N_CASES)
     case = np.repeat(np.arange(N_CASES), sizes)
     group = np.array(["EBV+", "EBV-"])[case % 2]
-    obs = pd.DataFrame({"case": [f"case_{i:02}" for i in case], "group": group}, index=[f"patch_{i}" for i in range(len(case))])
+    obs = pd.DataFrame(
+        {"case": [f"case_{i:02}" for i in case], "group": group}, index=[f"patch_{i}" for i in range(len(case))]
+    )
     adata = AnnData(rng.normal(size=(len(case), 3)).astype(np.float32), obs=obs, var=pd.DataFrame(index=list("abc")))
     adata.obsm["X_kronos"] = (effect * (case % 2)[:, None] + rng.normal(size=(len(case), 8))).astype(np.float32)
     return adata
@@ -27,7 +29,10 @@ def make(effect: float, seed: int = 0) -> AnnData:
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_against_a_plain_loop(metric):
-    """The draws come from one child of the generator per repeat; answers, scores and shares are found in the plain way."""
+    """The draws come from one child of the generator per repeat.
+
+    Answers, scores and shares are found in the plain way.
+    """
     from sklearn.metrics import balanced_accuracy_score, f1_score
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -65,7 +70,9 @@ def test_clear_groups_are_found_and_noise_is_chance():
         for seed in range(4):
             adata = make(effect, seed)
             ks.tl.case_retrieval(adata, "group", case_key="case", use_rep="X_kronos", n_repeats=30)
-            summary = ks.get.result(adata, "group_case_retrieval", table="summary").set_index(["representation", "metric"])
+            summary = ks.get.result(adata, "group_case_retrieval", table="summary").set_index(
+                ["representation", "metric"]
+            )
             found.setdefault(effect, []).append(summary.loc[("kronos", "accuracy"), "mean"])
             assert summary["n"].eq(30).all()
     assert np.mean(found[3.0]) == 1
@@ -85,7 +92,10 @@ def test_interval_is_that_of_the_mean():
 def test_by_case():
     adata = make(0.4)
     ks.tl.case_retrieval(adata, "group", case_key="case", use_rep="X_kronos", n_repeats=30)
-    cases, scores = ks.get.result(adata, "group_case_retrieval", table="cases"), ks.get.result(adata, "group_case_retrieval")
+    cases, scores = (
+        ks.get.result(adata, "group_case_retrieval", table="cases"),
+        ks.get.result(adata, "group_case_retrieval"),
+    )
     ours = cases[cases["representation"] == "kronos"]
     assert ours["n_query"].sum() == 30 * 6
     mean = scores.loc[scores["representation"] == "kronos", "accuracy"].mean()
@@ -97,7 +107,9 @@ def test_order_of_units_does_not_matter():
     other = adata[np.random.default_rng(0).permutation(adata.n_obs)].copy()
     for table in (adata, other):
         ks.tl.case_retrieval(table, "group", case_key="case", use_rep="X_kronos", n_repeats=10)
-    pd.testing.assert_frame_equal(ks.get.result(adata, "group_case_retrieval"), ks.get.result(other, "group_case_retrieval"))
+    pd.testing.assert_frame_equal(
+        ks.get.result(adata, "group_case_retrieval"), ks.get.result(other, "group_case_retrieval")
+    )
 
 
 def test_embedding_in_dask_and_files(tmp_path):
@@ -113,7 +125,8 @@ def test_embedding_in_dask_and_files(tmp_path):
     for back in (read_h5ad(tmp_path / "a.h5ad"), read_zarr(tmp_path / "a.zarr"), adata):
         for table in ("scores", "summary", "cases"):
             pd.testing.assert_frame_equal(
-                ks.get.result(back, "group_case_retrieval", table=table), ks.get.result(out, "group_case_retrieval", table=table)
+                ks.get.result(back, "group_case_retrieval", table=table),
+                ks.get.result(out, "group_case_retrieval", table=table),
             )
 
 

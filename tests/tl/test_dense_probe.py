@@ -91,7 +91,9 @@ def test_tokens_whose_centre_lies_inside_carry_the_class(make, tiny) -> None:
     sdata["round"] = ShapesModel.parse(circle)
     found = regions(sdata, ["drawn", "round"], class_key="class", image_key=None, group_key=None)
     tokens = labelled(found, [Tiling((96, 96), 32, tiny.token_grid(32), 16)])
-    places = {(r, y, x) for r, y, x in zip(tokens.region.tolist(), tokens.row.tolist(), tokens.column.tolist(), strict=True)}
+    places = {
+        (r, y, x) for r, y, x in zip(tokens.region.tolist(), tokens.row.tolist(), tokens.column.tolist(), strict=True)
+    }
     triangle = {(0, 0, 0), (0, 0, 1), (0, 1, 0)}  # centres (8, 40) and (24, 24) lie on its edge, which is not inside
     cross = {(3, 1, 4), (3, 0, 4), (3, 2, 4), (3, 1, 3), (3, 1, 5)}
     assert places == triangle | {(1, 5, 5)} | cross  # the centres under the third lie on its diagonals
@@ -132,7 +134,9 @@ def test_features_are_those_of_the_window_that_holds_the_token(striped, tiny) ->
     found = regions(sdata, "regions", class_key="class", image_key=None, group_key=None)
     tiling = Tiling((160, 192), 64, tiny.token_grid(64), 32)
     tokens = labelled(found, [tiling]).subset(np.array([0, 17, 45, 88, 119]))
-    panel = complete(panel_for(found.images, tiny, None, require_nuclear=True), found.images, tiny, max_value=None, nan="error").frame
+    panel = complete(
+        panel_for(found.images, tiny, None, require_nuclear=True), found.images, tiny, max_value=None, nan="error"
+    ).frame
     encoder = InferenceConfig(tiny, panel, ("token",), "error", None, torch.device("cpu"), torch.float32)
     features = collect(found, tokens, [tiling], encoder, max_value=None)
     pixels = np.asarray(sdata["image"].data) / 65535
@@ -181,7 +185,9 @@ def test_class_and_group_may_come_from_a_table_and_shapes_have_their_own_scale(s
     sdata["half"] = ShapesModel.parse(half, transformations={"global": Scale([0.5, 0.5], axes=("x", "y"))})
     order = np.random.default_rng(0).permutation(len(frame))
     kind = pd.Categorical(frame["class"].iloc[order], categories=["dark", "bright"])
-    obs = pd.DataFrame({"region": pd.Categorical(["half"] * len(order)), "number": order, "kind": kind}, index=order.astype(str))
+    obs = pd.DataFrame(
+        {"region": pd.Categorical(["half"] * len(order)), "number": order, "kind": kind}, index=order.astype(str)
+    )
     sdata["notes"] = TableModel.parse(AnnData(obs=obs), region="half", region_key="region", instance_key="number")
     probe = dense_probe(sdata, "half", class_key="kind", model="mean-marker", patch_size=64, options=QUICK)
     assert probe.classes == ("dark", "bright")  # the order of the categories
@@ -195,7 +201,9 @@ def test_several_images_are_folds_of_their_own(striped) -> None:
     sdata = striped()
     other = striped()
     sdata["image_b"], sdata["regions_b"] = other["image"], other["regions"]
-    probe = dense_probe(sdata, {"image": "regions", "image_b": "regions_b"}, model="mean-marker", patch_size=64, options=QUICK)
+    probe = dense_probe(
+        sdata, {"image": "regions", "image_b": "regions_b"}, model="mean-marker", patch_size=64, options=QUICK
+    )
     assert probe.regions.groupby("image")["fold"].nunique().tolist() == [1, 1]
     assert probe.scores["n_regions"].max() == 60
     every = probe.scores.set_index("fold").loc["all"]
@@ -226,23 +234,45 @@ def test_the_artifact_preset_reads_the_nuclear_stain_alone(striped, make, tiny) 
     assert probe.markers == ["DAPI"]
     sdata = make((96, 96), channels=("CD3", "CD8"), table=False)
     boxes(sdata, [(0, 0), (32, 32), (0, 32), (32, 0)], ["a", "b", "a", "b"])
-    with pytest.raises(ValueError, match=r"nuclear stain, and image 'image' has none .* 'CD3', 'CD8'. Name yours with channels="):
+    with pytest.raises(
+        ValueError, match=r"nuclear stain, and image 'image' has none .* 'CD3', 'CD8'. Name yours with channels="
+    ):
         dense_probe(sdata, "regions", model=tiny, preset="artifact", patch_size=64)
 
 
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"class_key": "kind"}, KeyError, r"Shapes 'regions' have no column 'kind'; they have: 'class', 'core'.*class_key="),
-        ({"shapes_key": "region"}, KeyError, r"no shapes 'region'; .* Did you mean 'regions'\? Read annotations with io.read_geojson"),
+        (
+            {"class_key": "kind"},
+            KeyError,
+            r"Shapes 'regions' have no column 'kind'; they have: 'class', 'core'.*class_key=",
+        ),
+        (
+            {"shapes_key": "region"},
+            KeyError,
+            r"no shapes 'region'; .* Did you mean 'regions'\? Read annotations with io.read_geojson",
+        ),
         ({"class_key": "one"}, ValueError, r"have 1 classes in 'one' \('x'\); at least 2 are needed"),
-        ({"class_key": "rare"}, ValueError, r"Class 'y' lies in a single group of regions \(regions: 'x': 29, 'y': 1\)"),
-        ({"patch_size": 256}, ValueError, r"\(160 × 192 pixels\) is smaller than a window of 256 pixels. The largest .* patch_size=160"),
+        (
+            {"class_key": "rare"},
+            ValueError,
+            r"Class 'y' lies in a single group of regions \(regions: 'x': 29, 'y': 1\)",
+        ),
+        (
+            {"patch_size": 256},
+            ValueError,
+            r"\(160 × 192 pixels\) is smaller than a window of 256 pixels. The largest .* patch_size=160",
+        ),
         ({"patch_size": 60}, ValueError, r"patch_size=60 does not fit 'tiny'"),
         ({"preset": "regions"}, ValueError, r"preset='regions' is not a choice; preset can be 'region', 'artifact'"),
         ({"channels": ["CD3"]}, ValueError, r"No matched channel is a nuclear stain"),
         ({"group_key": "class"}, ValueError, r"Class 'bright', 'dark' lies in a single group"),
-        ({"options": {"C": 1.0}}, TypeError, r"options must be a tl.DenseOptions, got dict .* Write options=tl.DenseOptions\(C=1.0\)"),
+        (
+            {"options": {"C": 1.0}},
+            TypeError,
+            r"options must be a tl.DenseOptions, got dict .* Write options=tl.DenseOptions\(C=1.0\)",
+        ),
     ],
 )
 def test_errors_say_what_to_do(striped, tiny, change, error, message) -> None:
@@ -269,12 +299,18 @@ def test_options_are_checked() -> None:
 def test_regions_outside_the_image(striped) -> None:
     sdata = striped()
     frame = sdata["regions"]
-    frame.geometry = [shapely.transform(g, lambda xy: xy + 500) if i in (3, 8) else g for i, g in enumerate(frame.geometry)]
-    with pytest.warns(UserWarning, match=r"2 of 30 labelled regions of 'regions' lie outside image 'image' .* left out: 3, 8"):
+    frame.geometry = [
+        shapely.transform(g, lambda xy: xy + 500) if i in (3, 8) else g for i, g in enumerate(frame.geometry)
+    ]
+    with pytest.warns(
+        UserWarning, match=r"2 of 30 labelled regions of 'regions' lie outside image 'image' .* left out: 3, 8"
+    ):
         probe = dense_probe(sdata, "regions", model="mean-marker", patch_size=64, options=QUICK)
     assert probe.scores["n_regions"].max() == 28
     frame.geometry = [shapely.transform(g, lambda xy: xy + 1000) for g in frame.geometry]
-    with pytest.raises(ValueError, match=r"All 30 labelled regions of 'regions' lie outside image 'image' \(160 × 192 pixels\)"):
+    with pytest.raises(
+        ValueError, match=r"All 30 labelled regions of 'regions' lie outside image 'image' \(160 × 192 pixels\)"
+    ):
         dense_probe(sdata, "regions", model="mean-marker", patch_size=64, options=QUICK)
 
 
@@ -290,14 +326,21 @@ def test_regions_that_are_all_smaller_than_a_token(striped, tiny) -> None:
     sdata = striped()
     frame = sdata["regions"]
     frame.geometry = [shapely.box(x, y, x + 5, y + 3) for x, y in frame.bounds[["minx", "miny"]].to_numpy()]
-    with pytest.raises(ValueError, match=r"None of the 30 labelled regions .* of 16 × 16 pixels, .* at most 5 × 3 pixels. Draw larger"):
+    with pytest.raises(
+        ValueError, match=r"None of the 30 labelled regions .* of 16 × 16 pixels, .* at most 5 × 3 pixels. Draw larger"
+    ):
         dense_probe(sdata, "regions", model=tiny, patch_size=64, options=QUICK)
 
 
 def _shrunk(sdata, which) -> None:
     """Leave of some squares the 6 pixels around the middle of their first 32: a token of every half token lies there, and no other."""
     frame = sdata["regions"]
-    small = shapely.box(*(frame.bounds[edge].to_numpy() + part for edge, part in (("minx", 13), ("miny", 13), ("minx", 19), ("miny", 19))))
+    small = shapely.box(
+        *(
+            frame.bounds[edge].to_numpy() + part
+            for edge, part in (("minx", 13), ("miny", 13), ("minx", 19), ("miny", 19))
+        )
+    )
     frame.geometry = np.where(which, small, frame.geometry.to_numpy())
 
 
@@ -326,7 +369,8 @@ def test_raw_intensities_that_see_too_little_are_left_out(striped, tiny) -> None
     sdata = striped()
     _shrunk(sdata, sdata["regions"]["class"].to_numpy() == "bright")
     with pytest.warns(
-        UserWarning, match=r"Raw intensities are left out: 15 of 30 labelled regions hold the centre of a square of 16 pixels"
+        UserWarning,
+        match=r"Raw intensities are left out: 15 of 30 labelled regions hold the centre of a square of 16 pixels",
     ):
         probe = dense_probe(sdata, "regions", model=fine, patch_size=48, options=QUICK)
     assert set(probe.scores["representation"]) == {"tiny"}
@@ -353,7 +397,9 @@ def test_pixel_sizes_of_training_are_remembered(striped, tmp_path) -> None:
     ks.io.set_pixel_size(other, 0.25)
     sdata["image_b"], sdata["regions_b"] = other["image"], other["regions"]
     with pytest.warns(UserWarning, match=r"'image_b' has 0.25 µm per pixel, 'image' 0.5. Tokens are counted in pixels"):
-        dense_probe(sdata, {"image": "regions", "image_b": "regions_b"}, model="mean-marker", patch_size=64, options=QUICK)
+        dense_probe(
+            sdata, {"image": "regions", "image_b": "regions_b"}, model="mean-marker", patch_size=64, options=QUICK
+        )
 
 
 def test_a_probe_that_cannot_be_written_leaves_the_old_one(striped, tmp_path, monkeypatch) -> None:
@@ -383,7 +429,10 @@ def test_the_nuclear_stain_may_have_another_name_in_each_image(striped, make) ->
     shown = probe.regions.groupby("image")["p_bright"].apply(list)
     assert_allclose(shown["image"], shown["image_b"], atol=1e-6)  # the same pixels, trained on each other
     sdata["image_b"] = make(image=pixels, channels=("CD8", "CD3"), table=False)["image"]
-    with pytest.raises(ValueError, match=r"'image_b' has no channel of 'DAPI', which is 'DAPI' in 'image'; its channels are 'CD8', 'CD3'"):
+    with pytest.raises(
+        ValueError,
+        match=r"'image_b' has no channel of 'DAPI', which is 'DAPI' in 'image'; its channels are 'CD8', 'CD3'",
+    ):
         dense_probe(sdata, pairs, **how)
 
 

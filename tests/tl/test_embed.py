@@ -44,7 +44,11 @@ def test_layers_and_X_are_kept(make, tiny):
     sdata = make()
     table = sdata["table"]
     sdata.tables["table"] = anndata.AnnData(
-        np.ones((table.n_obs, 2)), obs=table.obs, obsm=dict(table.obsm), uns=table.uns, layers={"raw": np.zeros((table.n_obs, 2))}
+        np.ones((table.n_obs, 2)),
+        obs=table.obs,
+        obsm=dict(table.obsm),
+        uns=table.uns,
+        layers={"raw": np.zeros((table.n_obs, 2))},
     )
     ks.tl.embed(sdata, model=tiny)
     assert sdata["table"].X.sum() == 2 * table.n_obs
@@ -104,7 +108,9 @@ def test_only_the_region_named(make, tiny):
     both = anndata.concat([table, table])
     both.obs_names = [f"u{i}" for i in range(both.n_obs)]
     both.obs["region"] = pd.Categorical(["nuclei"] * table.n_obs + ["cells"] * table.n_obs)
-    sdata.tables["table"] = TableModel.parse(both, region=["nuclei", "cells"], region_key="region", instance_key="cell_id")
+    sdata.tables["table"] = TableModel.parse(
+        both, region=["nuclei", "cells"], region_key="region", instance_key="cell_id"
+    )
     ks.tl.embed(sdata, model=tiny, labels_key="cells", precision="float32")
     features = sdata["table"].obsm["X_kronos"]
     assert np.isnan(features[: table.n_obs]).all()
@@ -140,17 +146,21 @@ def test_several_regions_on_several_images(make, tiny):
         ks.tl.embed(part, model=tiny, precision="float32")
         rows = sdata["table"].obs["region"] == f"cells_{i}"
         mine = pd.DataFrame(part["table"].obsm["X_kronos"], index=part["table"].obs["cell_id"])
-        np.testing.assert_allclose(sdata["table"].obsm["X_kronos"][rows], mine.loc[sdata["table"].obs["cell_id"][rows]], atol=1e-5)
+        np.testing.assert_allclose(
+            sdata["table"].obsm["X_kronos"][rows], mine.loc[sdata["table"].obs["cell_id"][rows]], atol=1e-5
+        )
     same = sdata["table"].obsm["X_kronos"].copy()
     ks.tl.embed(sdata, model=tiny, precision="float32", image_key={f"cells_{i}": f"image_{i}" for i in range(3)})
     np.testing.assert_array_equal(same, sdata["table"].obsm["X_kronos"])
     sdata.images["second"] = sdata.images.pop("image_1")
     with pytest.raises(
-        ValueError, match=r"There are 3 elements of the kind 'image' \('image_0', 'image_2', 'second'\) and none was named.*image_key="
+        ValueError,
+        match=r"There are 3 elements of the kind 'image' \('image_0', 'image_2', 'second'\) and none was named.*image_key=",
     ):
         ks.tl.embed(sdata, model=tiny)
     with pytest.raises(
-        KeyError, match=r"image_key names no image for region 'cells_1'; it has 'cells_0'\. Add 'cells_1': one of 'image_0'"
+        KeyError,
+        match=r"image_key names no image for region 'cells_1'; it has 'cells_0'\. Add 'cells_1': one of 'image_0'",
     ):
         ks.tl.embed(sdata, model=tiny, image_key={"cells_0": "image_0"})
 
@@ -233,7 +243,9 @@ def test_mean_marker_says_that_it_computes_in_float32(make):
 def test_boxes_are_resampled_to_exactly_the_resolution_asked_for(make):
     from spatialdata.transformations import Identity, Scale
 
-    sdata = make((150, 190), table=False, image_transformations={"global": Identity(), "um": Scale([0.5, 0.5], axes=("y", "x"))})
+    sdata = make(
+        (150, 190), table=False, image_transformations={"global": Identity(), "um": Scale([0.5, 0.5], axes=("y", "x"))}
+    )
     ks.pp.tile(sdata, size=24)
     ks.tl.embed(sdata, model="kronos-untrained", mpp=0.5, features="cls")
     params = ks.get.record(sdata["patches_table"])["params"]

@@ -41,7 +41,9 @@ def test_all_shots_are_the_linear_probe(cells) -> None:
 def test_the_order_is_the_users(cells) -> None:
     """With an order given, the seed draws nothing."""
     rng = np.random.default_rng(1)
-    cells.obs["order"] = cells.obs.groupby("cell_type")["fold"].transform(lambda part: rng.permutation(len(part))).astype(int)
+    cells.obs["order"] = (
+        cells.obs.groupby("cell_type")["fold"].transform(lambda part: rng.permutation(len(part))).astype(int)
+    )
     ks.tl.few_shot(cells, "cell_type", shots=[3], order_key="order", C=0.1, rng=1)
     first = ks.get.result(cells, "cell_type_few_shot")
     ks.tl.few_shot(cells, "cell_type", shots=[3], order_key="order", C=0.1, rng=2)
@@ -50,13 +52,16 @@ def test_the_order_is_the_users(cells) -> None:
 
 def test_the_order_must_be_ranks(cells) -> None:
     with pytest.raises(
-        ValueError, match=r"obs\['fold'\] holds text, not ranks\. Make an order with pp\.nested_subsets\(adata, 'cell_type'\)"
+        ValueError,
+        match=r"obs\['fold'\] holds text, not ranks\. Make an order with pp\.nested_subsets\(adata, 'cell_type'\)",
     ):
         ks.tl.few_shot(cells, "cell_type", order_key="fold")
     cells.obs["order"] = np.arange(360.0)
     for lacking in (np.nan, -1):  # -1 is what pp.nested_subsets gives to units without a class
         cells.obs.loc[cells.obs_names[:2], "order"] = lacking
-        with pytest.raises(ValueError, match=r"2 units with a 'cell_type' have no rank in obs\['order'\]\. Make an order"):
+        with pytest.raises(
+            ValueError, match=r"2 units with a 'cell_type' have no rank in obs\['order'\]\. Make an order"
+        ):
             ks.tl.few_shot(cells, "cell_type", order_key="order")
     cells.obs.loc[cells.obs_names[:2], "cell_type"] = np.nan
     ks.tl.few_shot(cells, "cell_type", shots=[3], order_key="order", C=0.1)

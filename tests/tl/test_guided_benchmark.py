@@ -13,9 +13,15 @@ import kronos_sc as ks
 
 @pytest.fixture
 def cells() -> AnnData:
-    """Three images with shifts of their own; the third has one large class. Mean marker expression says less than the embedding."""
+    """Three images with shifts of their own; the third has one large class.
+
+    Mean marker expression says less than the embedding.
+    """
     rng = np.random.default_rng(0)
-    kind = np.concatenate([rng.permutation(np.repeat(["B", "T", "M"], [40, 60, 30])) for _ in range(2)] + [np.repeat(["B", "T"], [60, 10])])
+    kind = np.concatenate(
+        [rng.permutation(np.repeat(["B", "T", "M"], [40, 60, 30])) for _ in range(2)]
+        + [np.repeat(["B", "T"], [60, 10])]
+    )
     image = np.repeat(["one", "two", "three"], [130, 130, 70])
     centre = {"B": 0, "T": 1, "M": 2}
     signal = np.eye(3)[[centre[k] for k in kind]]
@@ -24,7 +30,9 @@ def cells() -> AnnData:
         obs=pd.DataFrame({"kind": kind, "image": image}, index=[str(i) for i in range(330)]),
     )
     shift = 10 * np.repeat(rng.normal(size=(3, 20)), [130, 130, 70], axis=0)
-    adata.obsm["X_kronos"] = (3 * signal @ rng.normal(size=(3, 20)) + shift + rng.normal(size=(330, 20))).astype(np.float32)
+    adata.obsm["X_kronos"] = (3 * signal @ rng.normal(size=(3, 20)) + shift + rng.normal(size=(330, 20))).astype(
+        np.float32
+    )
     return adata
 
 
@@ -32,7 +40,10 @@ HOW = {"use_rep": "X_kronos", "groupby": "image", "shots": (5, 1), "n_repeats": 
 
 
 def _run(cells: AnnData, **how) -> pd.DataFrame:
-    with pytest.warns(UserWarning, match=r"1 of 3 images have fewer than two classes with at least \d+ units and are left out: 'three'"):
+    with pytest.warns(
+        UserWarning,
+        match=r"1 of 3 images have fewer than two classes with at least \d+ units and are left out: 'three'",
+    ):
         ks.tl.guided_benchmark(cells, "kind", **HOW | how)
     return ks.get.result(cells, how.get("key_added", "kind_guided"))
 
@@ -52,7 +63,9 @@ def test_one_row_per_representation_image_repeat_and_shots(cells: AnnData) -> No
 
 def test_summary_is_over_images_of_their_mean(cells: AnnData) -> None:
     scores, summary = _run(cells), ks.get.result(cells, "kind_guided", table="summary")
-    each = scores[(scores["representation"] == "X") & (scores["shots"] == 5)].groupby("group")["balanced_accuracy"].mean()
+    each = (
+        scores[(scores["representation"] == "X") & (scores["shots"] == 5)].groupby("group")["balanced_accuracy"].mean()
+    )
     row = summary[(summary["representation"] == "X") & (summary["shots"] == 5)].iloc[0]
     assert row["n"] == 2
     assert row["mean"] == pytest.approx(each.mean())
@@ -74,7 +87,9 @@ def test_lazy_arrays_and_other_images_change_nothing(cells: AnnData) -> None:
     other = cells.copy()
     other.obsm["X_kronos"] = da.from_array(other.obsm["X_kronos"], chunks=(50, 20))
     pd.testing.assert_frame_equal(once, _run(other))
-    mixed = _run(cells[np.argsort(np.arange(330) % 2, kind="stable")].copy())  # an order of rows in which images alternate
+    mixed = _run(
+        cells[np.argsort(np.arange(330) % 2, kind="stable")].copy()
+    )  # an order of rows in which images alternate
     np.testing.assert_allclose(
         once.groupby("group")["balanced_accuracy"].mean(), mixed.groupby("group")["balanced_accuracy"].mean(), atol=0.05
     )
@@ -119,7 +134,9 @@ def test_images_of_a_spatialdata_are_told_apart(cells: AnnData, caplog: pytest.L
     assert "images are told apart by obs['image']" in caplog.text
     assert ks.get.result(cells, "kind_guided", table="groups")["group"].tolist() == ["one", "two"]
     np.testing.assert_allclose(
-        found.groupby("representation")["balanced_accuracy"].mean(), named.groupby("representation")["balanced_accuracy"].mean(), atol=0.05
+        found.groupby("representation")["balanced_accuracy"].mean(),
+        named.groupby("representation")["balanced_accuracy"].mean(),
+        atol=0.05,
     )
     assert cells.uns["kind_guided"]["params"]["groupby"] == "image"
     one = cells[cells.obs["image"] == "one"].copy()  # a table of one image needs no column
@@ -134,7 +151,9 @@ def test_copy_and_files(cells: AnnData, tmp_path) -> None:
         new = ks.tl.guided_benchmark(cells, "kind", **HOW, copy=True)
     assert "kind_guided" not in cells.uns
     new.write_h5ad(tmp_path / "a.h5ad")
-    pd.testing.assert_frame_equal(ks.get.result(new, "kind_guided"), ks.get.result(anndata.read_h5ad(tmp_path / "a.h5ad"), "kind_guided"))
+    pd.testing.assert_frame_equal(
+        ks.get.result(new, "kind_guided"), ks.get.result(anndata.read_h5ad(tmp_path / "a.h5ad"), "kind_guided")
+    )
 
 
 @pytest.mark.parametrize(

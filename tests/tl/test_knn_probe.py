@@ -17,13 +17,14 @@ def cells() -> AnnData:
     n = 160
     kind = rng.choice(["B", "T", "M"], n)
     obs = pd.DataFrame(
-        {"kind": kind, "fold": np.where(np.arange(n) < 150, (np.arange(n) % 4).astype(str), None)}, index=[str(i) for i in range(n)]
+        {"kind": kind, "fold": np.where(np.arange(n) < 150, (np.arange(n) % 4).astype(str), None)},
+        index=[str(i) for i in range(n)],
     )
     signal = np.eye(3)[[["B", "T", "M"].index(k) for k in kind]]
     adata = AnnData((signal + rng.normal(size=(n, 3))).astype(np.float32), obs=obs)
-    adata.obsm["X_kronos"] = (signal @ rng.normal(0, 2, (3, 12)) + rng.normal(size=(n, 12))).astype(np.float32) * np.geomspace(
-        1, 50, 12, dtype=np.float32
-    )
+    adata.obsm["X_kronos"] = (signal @ rng.normal(0, 2, (3, 12)) + rng.normal(size=(n, 12))).astype(
+        np.float32
+    ) * np.geomspace(1, 50, 12, dtype=np.float32)
     return adata
 
 
@@ -38,7 +39,9 @@ def test_votes_are_those_of_scikit_learn(cells: AnnData, metric: str, scale: boo
         train, test = (fold.notna() & (fold != name)).to_numpy(), (fold == name).to_numpy()
         z = StandardScaler().fit(x[train]).transform(x) if scale else x
         model = KNeighborsClassifier(7, metric=metric, algorithm="brute").fit(z[train], cells.obs["kind"][train])
-        np.testing.assert_allclose(cells.obsm["kind_knn_proba"][test], model.predict_proba(z[test])[:, [0, 1, 2]], atol=1e-6)
+        np.testing.assert_allclose(
+            cells.obsm["kind_knn_proba"][test], model.predict_proba(z[test])[:, [0, 1, 2]], atol=1e-6
+        )
 
 
 def test_tables_and_slots(cells: AnnData) -> None:
@@ -88,7 +91,9 @@ def test_copy_and_files(cells: AnnData, tmp_path) -> None:
     new = ks.tl.knn_probe(cells, "kind", use_rep="X_kronos", k=3, copy=True)
     assert "kind_knn" not in cells.obs
     new.write_h5ad(tmp_path / "a.h5ad")
-    pd.testing.assert_frame_equal(ks.get.result(new, "kind_knn"), ks.get.result(anndata.read_h5ad(tmp_path / "a.h5ad"), "kind_knn"))
+    pd.testing.assert_frame_equal(
+        ks.get.result(new, "kind_knn"), ks.get.result(anndata.read_h5ad(tmp_path / "a.h5ad"), "kind_knn")
+    )
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,9 @@ def cells() -> AnnData:
     centres = rng.normal(size=(3, 30))
     adata = AnnData(
         X=(centres[codes, :6] * 0.4 + rng.normal(size=(420, 6))).astype(np.float32),
-        obs=pd.DataFrame({"cell_type": pd.Categorical(CLASSES[codes]), "fold": pd.Categorical(rng.integers(0, 4, 420).astype(str))}),
+        obs=pd.DataFrame(
+            {"cell_type": pd.Categorical(CLASSES[codes]), "fold": pd.Categorical(rng.integers(0, 4, 420).astype(str))}
+        ),
     )
     adata.obs_names = [f"cell_{i}" for i in range(420)]
     adata.var_names = ["DAPI", "CD3", "CD4", "CD20", "PANCK", "KI67"]
@@ -43,9 +45,13 @@ def plain_probe(adata: AnnData, key: str, C: float) -> tuple[dict[str, list[floa
     order = np.random.default_rng(0).permutation(adata.n_obs)
     x = np.asarray(adata.obsm[key], np.float64)
     predicted = np.full(len(x), -1)
-    scores: dict[str, list[float]] = {name: [] for name in ("balanced_accuracy", "macro_f1", "macro_ap", "auroc_ovo", "auroc_ovr")}
+    scores: dict[str, list[float]] = {
+        name: [] for name in ("balanced_accuracy", "macro_f1", "macro_ap", "auroc_ovo", "auroc_ovr")
+    }
     for split in cross_validation(codes, folds, adata.obs["fold"].cat.categories.to_numpy(), order):
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=C, class_weight="balanced", tol=1e-9, max_iter=10_000))
+        model = make_pipeline(
+            StandardScaler(), LogisticRegression(C=C, class_weight="balanced", tol=1e-9, max_iter=10_000)
+        )
         model.fit(x[split.train], codes[split.train])
         proba, truth = model.predict_proba(x[split.test]), codes[split.test]
         predicted[split.test] = proba.argmax(1)
@@ -94,7 +100,9 @@ def test_slots(cells) -> None:
 def test_importance_is_a_share_per_marker(cells) -> None:
     cells.X[:, 1] = cells.obs["cell_type"].cat.codes * 3.0  # CD3 alone tells the class
     ks.tl.linear_probe(cells, "cell_type", use_rep="X", C=0.1)
-    table = ks.get.result(cells, "cell_type_probe", table="importance").pivot(index="class", columns="marker", values="weight")
+    table = ks.get.result(cells, "cell_type_probe", table="importance").pivot(
+        index="class", columns="marker", values="weight"
+    )
     assert list(table.columns) == sorted(cells.var_names)
     np.testing.assert_allclose(table.sum(axis=1), 1, atol=1e-5)
     assert (table.loc[["B cell", "Tumor"], "CD3"] > 0.5).all()
@@ -106,7 +114,9 @@ def test_marker_blocks_are_rolled_up(cells) -> None:
 
     panel = pd.DataFrame({"channel": ["a", "b", "c"], "marker": ["DAPI", "CD3", "CD20"], "id": [1, 2, 3]})
     model = {"name": "m", "sha256": "0", "source": "", "blocks_run": 1, "token_overlap": False}
-    cells.uns["kronos"] = freeze({"model": model, "panel": panel, "params": {"features": ["marker"], "patch_size": [64]}})
+    cells.uns["kronos"] = freeze(
+        {"model": model, "panel": panel, "params": {"features": ["marker"], "patch_size": [64]}}
+    )
     cells.obsm["X_kronos"][:, 10:20] = cells.obs["cell_type"].cat.codes.to_numpy()[:, None] * 2
     ks.tl.linear_probe(cells, "cell_type", C=0.1)
     table = ks.get.result(cells, "cell_type_probe", table="importance").query("representation == 'kronos'")
@@ -128,7 +138,8 @@ def test_the_tested_fold_touches_nothing(cells) -> None:
     for adata in (cells, other):
         ks.tl.linear_probe(adata, "cell_type", use_rep="X_kronos", n_trials=4)
     trials = [
-        ks.get.result(a, "cell_type_probe", table="trials").query("representation == 'kronos' and fold == '2'") for a in (cells, other)
+        ks.get.result(a, "cell_type_probe", table="trials").query("representation == 'kronos' and fold == '2'")
+        for a in (cells, other)
     ]
     pd.testing.assert_frame_equal(*trials)
 
@@ -138,7 +149,9 @@ def test_order_of_units_does_not_matter_much(cells) -> None:
     turned = cells[np.random.default_rng(3).permutation(cells.n_obs)].copy()
     for adata in (cells, turned):
         ks.tl.linear_probe(adata, "cell_type", use_rep="X_kronos", C=0.05)
-    same = turned.obs["cell_type_probe"].reindex(cells.obs_names).astype(str) == cells.obs["cell_type_probe"].astype(str)
+    same = turned.obs["cell_type_probe"].reindex(cells.obs_names).astype(str) == cells.obs["cell_type_probe"].astype(
+        str
+    )
     assert same.mean() > 0.93
 
 
@@ -164,7 +177,9 @@ def test_lazy_features_give_the_same(cells) -> None:
 def test_the_tutorials_way_of_counting(cells) -> None:
     ks.tl.linear_probe(cells, "cell_type", use_rep="X_kronos", n_trials=5, protocol="tutorial")
     scores = ks.get.result(cells, "cell_type_probe").query("representation == 'kronos'")["macro_f1"].to_numpy()
-    summary = ks.get.result(cells, "cell_type_probe", table="summary").query("representation == 'kronos' and metric == 'macro_f1'")
+    summary = ks.get.result(cells, "cell_type_probe", table="summary").query(
+        "representation == 'kronos' and metric == 'macro_f1'"
+    )
     assert summary["sd"].item() == pytest.approx(np.std([*scores, scores.mean()]))
     assert summary["sd"].item() == pytest.approx(np.std(scores) * np.sqrt(4 / 5))
     assert ks.get.result(cells, "cell_type_probe", table="trials")["C"].between(1e-5, 1e10).all()
@@ -181,7 +196,9 @@ def test_results_survive_a_file(cells, tmp_path, suffix: str) -> None:
     back = getattr(anndata, f"read_{suffix}")(path)
     for table in ("scores", "summary", "per_class", "confusion", "importance", "trials"):
         pd.testing.assert_frame_equal(
-            ks.get.result(cells, "cell_type_probe", table=table), ks.get.result(back, "cell_type_probe", table=table), check_dtype=False
+            ks.get.result(cells, "cell_type_probe", table=table),
+            ks.get.result(back, "cell_type_probe", table=table),
+            check_dtype=False,
         )
 
 

@@ -46,7 +46,9 @@ def test_equals_embedding_the_smaller_panel(sdata, tiny, features):
     assert_allclose(table.obsm[KEY]["CD8"], cosine, atol=1e-5)
     change = ks.get.result(table, KEY)
     assert_allclose(change["cosine"], cosine.mean(), atol=1e-5)
-    assert_allclose(change["relative"], (np.linalg.norm(shared - part, axis=1) / np.linalg.norm(shared, axis=1)).mean(), rtol=1e-4)
+    assert_allclose(
+        change["relative"], (np.linalg.norm(shared - part, axis=1) / np.linalg.norm(shared, axis=1)).mean(), rtol=1e-4
+    )
 
 
 def test_markers_that_do_not_see_each_other_change_nothing(sdata):
@@ -72,10 +74,16 @@ def test_the_classifier_is_fitted_where_the_network_runs(sdata, monkeypatch):
 
     seen = []
     fit = _ablation_probe.cross_validate
-    monkeypatch.setattr(_ablation_probe, "cross_validate", lambda *a, **how: seen.append(how["device"]) or fit(*a, **how))
+    monkeypatch.setattr(
+        _ablation_probe, "cross_validate", lambda *a, **how: seen.append(how["device"]) or fit(*a, **how)
+    )
     ablation(sdata, "mean-marker", target="kind", n_units=20, markers=["CD8"], device="cpu")
     assert seen == ["cpu"]
-    assert [_ablation_probe.fitted_on(torch.device(name)) for name in ("cpu", "cuda:1", "mps")] == ["cpu", "cuda:1", "cpu"]
+    assert [_ablation_probe.fitted_on(torch.device(name)) for name in ("cpu", "cuda:1", "mps")] == [
+        "cpu",
+        "cuda:1",
+        "cpu",
+    ]
 
 
 def test_decisions_by_hand():
@@ -83,7 +91,9 @@ def test_decisions_by_hand():
     judge = FoldClassifier(np.zeros((2, 2, 4)), np.zeros((2, 2)), np.zeros((2, 4)))
     judged = Judged(judge, np.array([0, 1]), np.array([0, 0]))
     nine = [9.0, -9.0]
-    scores = np.array([[[[2.0, 0.0], nine], [[0.0, 1.0], nine]], [[nine, [0.0, 0.0]], [nine, [3.0, 0.0]]]]).reshape(2, -1)
+    scores = np.array([[[[2.0, 0.0], nine], [[0.0, 1.0], nine]], [[nine, [0.0, 0.0]], [nine, [3.0, 0.0]]]]).reshape(
+        2, -1
+    )
     found = judged.decided(scores)
     p = [softmax(np.array([s]))[0, 0] for s in ([2.0, 0.0], [0.0, 1.0], [0.0, 0.0], [3.0, 0.0])]
     assert found["changed"].tolist() == [[1.0], [0.0]]
@@ -93,7 +103,9 @@ def test_decisions_by_hand():
 
 
 def test_batches_do_not_matter_and_draws_follow_the_seed(sdata, tiny):
-    frames = [ablation(sdata, tiny, n_units=6, rng=seed, batch_size=size).obsm[KEY] for seed, size in ((0, 1), (0, 4), (1, 4))]
+    frames = [
+        ablation(sdata, tiny, n_units=6, rng=seed, batch_size=size).obsm[KEY] for seed, size in ((0, 1), (0, 4), (1, 4))
+    ]
     assert_allclose(frames[0], frames[1], atol=1e-6)
     drawn = [set(np.flatnonzero(frame.notna().all(axis=1))) for frame in frames]
     assert len(drawn[0]) == 6
@@ -129,7 +141,11 @@ def test_it_survives_a_file(sdata, tmp_path):
         ({"target": "kind", "fold_key": "no"}, KeyError, "There is no column 'no' in obs"),
         ({"target": "kind", "fold_key": "kind"}, ValueError, "hold 1 classes of 'kind' and lack"),
         ({"n_units": 0}, ValueError, "n_units must be a whole number"),
-        ({"groupby": "apart", "target": "kind", "fold_key": "some"}, ValueError, "No unit that is read has a 'apart' and a 'some'"),
+        (
+            {"groupby": "apart", "target": "kind", "fold_key": "some"},
+            ValueError,
+            "No unit that is read has a 'apart' and a 'some'",
+        ),
         ({"patchsize": 0}, TypeError, "Did you mean 'patch_size'"),
     ],
 )

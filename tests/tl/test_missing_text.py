@@ -16,7 +16,10 @@ PLAIN = ["linear_probe", "knn_probe", "retrieval_scores", "enrichment"]
 
 @pytest.fixture(scope="module")
 def before() -> AnnData:
-    """240 units in 8 donors and 4 folds; a third has no type, some no donor, some no fold, as pandas reads them from a CSV file."""
+    """240 units in 8 donors and 4 folds.
+
+    A third has no type, some no donor, some no fold, as pandas reads them from a CSV file.
+    """
     rng = np.random.default_rng(0)
     n = 240
     kind = rng.integers(0, 3, n)

@@ -15,7 +15,10 @@ def cells() -> AnnData:
     """A motif in image a, and its parts too far from each other in image b."""
     xy = [[10, 10], [14, 10], [10, 15], [90, 90], [10, 10], [60, 60], [10, 60]]
     obs = pd.DataFrame(
-        {"cell_type": pd.Categorical(["Tumor", "Treg", "CD4", "Tumor", "Tumor", "Treg", "CD4"]), "image": list("aaaabbb")},
+        {
+            "cell_type": pd.Categorical(["Tumor", "Treg", "CD4", "Tumor", "Tumor", "Treg", "CD4"]),
+            "image": list("aaaabbb"),
+        },
         index=[f"cell_{i}" for i in range(7)],
     )
     return AnnData(obs=obs, obsm={"spatial": np.array(xy, float)})
@@ -32,7 +35,15 @@ TYPES = ("Tumor", "Treg", "CD4")
 
 def test_cells_by_hand(cells):
     ks.tl.motif_query(cells, TYPES, target="cell_type", radius=5, library_key="image")
-    assert cells.obs["motif"].tolist() == [True, False, False, False, False, False, False]  # the Treg is 6.4 from the CD4
+    assert cells.obs["motif"].tolist() == [
+        True,
+        False,
+        False,
+        False,
+        False,
+        False,
+        False,
+    ]  # the Treg is 6.4 from the CD4
     ks.tl.motif_query(cells, TYPES, target="cell_type", radius=7, library_key="image", key_added="wide")
     assert cells.obs["wide_count"].tolist() == [1, 1, 1, 0, 0, 0, 0]
     table = ks.get.result(cells, "wide")
@@ -63,9 +74,25 @@ def test_boxes_by_hand(cells, boxes):
     ks.tl.motif_query(cells, TYPES, target="cell_type", radius=7, patches=boxes, patch_size=32, library_key="image")
     assert boxes.obs["motif"].tolist() == [True, False, False, False]
     assert "motif" not in cells.obs
-    ks.tl.motif_query(cells, TYPES, target="cell_type", radius=70, patches=boxes, patch_size=200, library_key="image", key_added="large")
+    ks.tl.motif_query(
+        cells,
+        TYPES,
+        target="cell_type",
+        radius=70,
+        patches=boxes,
+        patch_size=200,
+        library_key="image",
+        key_added="large",
+    )
     assert boxes.obs["large"].all()
-    small = {"target": "cell_type", "radius": 7, "patches": boxes, "patch_size": 10, "library_key": "image", "key_added": "small"}
+    small = {
+        "target": "cell_type",
+        "radius": 7,
+        "patches": boxes,
+        "patch_size": 10,
+        "library_key": "image",
+        "key_added": "small",
+    }
     with pytest.warns(UserWarning, match="No unit holds"):
         out = ks.tl.motif_query(cells, TYPES, **small, copy=True)
     assert not out.obs["small"].any()

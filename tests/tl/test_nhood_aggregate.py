@@ -58,7 +58,9 @@ def test_only_the_edges_of_a_graph_count(cells, form):
     if form == "loops":
         graph = (graph + sparse.eye(200)).tocsr()
     if form == "explicit zeros":
-        graph = (graph + sparse.csr_matrix((np.zeros(200), (np.arange(200), np.arange(200)[::-1])), shape=(200, 200))).tocsr()
+        graph = (
+            graph + sparse.csr_matrix((np.zeros(200), (np.arange(200), np.arange(200)[::-1])), shape=(200, 200))
+        ).tocsr()
     other = AnnData(obs=cells.obs, obsm={"X_kronos": cells.obsm["X_kronos"]})
     other.obsp["spatial_connectivities"] = {"dense": graph.toarray(), "coo": graph.tocsc()}.get(form, graph)
     tl.nhood_aggregate(other)

@@ -51,7 +51,9 @@ def test_ways_to_get_there(cells, how):
 
 def test_scaling_makes_units_of_measure_irrelevant(cells):
     tl.niches(cells, n_niches=3)
-    cells.obsm["X_other_nhood"] = cells.obsm["X_kronos_nhood"] * np.linspace(0.01, 100, cells.obsm["X_kronos_nhood"].shape[1])
+    cells.obsm["X_other_nhood"] = cells.obsm["X_kronos_nhood"] * np.linspace(
+        0.01, 100, cells.obsm["X_kronos_nhood"].shape[1]
+    )
     tl.niches(cells, use_rep="X_other_nhood", n_niches=3)
     assert adjusted_rand_score(cells.obs["kronos_niche"], cells.obs["other_niche"]) > 0.99
 
@@ -73,7 +75,9 @@ def test_copy_seed_and_file(cells, tmp_path):
     assert cells.obs["kronos_niche"].equals(new.obs["kronos_niche"])
     assert new.uns["kronos_niche"]["params"]["rng"] == 3
     new.write_h5ad(tmp_path / "a.h5ad")
-    pd.testing.assert_frame_equal(get.result(read_h5ad(tmp_path / "a.h5ad"), "kronos_niche"), get.result(new, "kronos_niche"))
+    pd.testing.assert_frame_equal(
+        get.result(read_h5ad(tmp_path / "a.h5ad"), "kronos_niche"), get.result(new, "kronos_niche")
+    )
 
 
 @pytest.mark.parametrize(

@@ -38,10 +38,14 @@ CALLS: dict[str, Call] = {
     "tl.ari": lambda t: ks.tl.ari(t, "type", method="kmeans", max_units=100, **REP),
     "tl.batch_metrics": lambda t: ks.tl.batch_metrics(t, "batch", metrics=["pcr"], max_units=100, **REP),
     "tl.batch_silhouette": lambda t: ks.tl.batch_silhouette(t, "batch", max_per_batch=50, **REP),
-    "tl.case_retrieval": lambda t: ks.tl.case_retrieval(t, "group", case_key="donor", n_reference=1, n_repeats=3, **REP),
+    "tl.case_retrieval": lambda t: ks.tl.case_retrieval(
+        t, "group", case_key="donor", n_reference=1, n_repeats=3, **REP
+    ),
     "tl.cluster": lambda t: ks.tl.cluster(t, n_clusters=4, method="minibatch", groupby="batch", scale=True),
     "tl.few_shot": lambda t: ks.tl.few_shot(t, "type", shots=(2, 5), C=1.0, **REP),
-    "tl.guided_benchmark": lambda t: ks.tl.guided_benchmark(t, "type", groupby="batch", shots=(1, 3), n_repeats=2, min_per_class=5, **REP),
+    "tl.guided_benchmark": lambda t: ks.tl.guided_benchmark(
+        t, "type", groupby="batch", shots=(1, 3), n_repeats=2, min_per_class=5, **REP
+    ),
     "tl.knn_probe": lambda t: ks.tl.knn_probe(t, "type", k=(1, 5), max_per_class=20, **REP),
     "tl.linear_probe": lambda t: ks.tl.linear_probe(t, "type", C=1.0, max_per_class=20, **REP),
     "tl.nhood_aggregate": lambda t: ks.tl.nhood_aggregate(t),
@@ -114,7 +118,12 @@ def features(dtype: str) -> np.ndarray:
     """Four types, three batches, and two regions that were not embedded."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(4, EACH * len(MARKERS)))
-    x = centres[np.arange(N) % 4] + 0.3 * rng.normal(size=(N, EACH * len(MARKERS))) + 0.2 * (np.arange(N) % 3)[:, None] + 2
+    x = (
+        centres[np.arange(N) % 4]
+        + 0.3 * rng.normal(size=(N, EACH * len(MARKERS)))
+        + 0.2 * (np.arange(N) % 3)[:, None]
+        + 2
+    )
     x[60:75] = x[-5:] = np.nan
     return x.astype(dtype)
 
@@ -147,8 +156,14 @@ def table(x: Any) -> anndata.AnnData:
 def held_in_memory(value: Any) -> Any:
     """A result as nested dicts of arrays, without the features themselves and without timings."""
     if isinstance(value, anndata.AnnData):
-        slots = {f"obsm {k}": v for k, v in value.obsm.items() if k != "X_kronos"} | {f"uns {k}": v for k, v in value.uns.items()}
-        return {"X": value.X} | {k: held_in_memory(v) for k, v in slots.items()} | {f"obs {k}": value.obs[k] for k in value.obs}
+        slots = {f"obsm {k}": v for k, v in value.obsm.items() if k != "X_kronos"} | {
+            f"uns {k}": v for k, v in value.uns.items()
+        }
+        return (
+            {"X": value.X}
+            | {k: held_in_memory(v) for k, v in slots.items()}
+            | {f"obs {k}": value.obs[k] for k in value.obs}
+        )
     return {k: held_in_memory(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
@@ -216,7 +231,8 @@ def _takes_use_rep(function: Any) -> bool:
 
 # What reads block by block: never more than a few blocks at a time.
 STREAMED: dict[str, Call] = {
-    name: CALLS[name] for name in ("tl.aggregate", "tl.cluster", "tl.niches", "tl.pca", "tl.retrieve", "tl.annotate", "tl.transfer")
+    name: CALLS[name]
+    for name in ("tl.aggregate", "tl.cluster", "tl.niches", "tl.pca", "tl.retrieve", "tl.annotate", "tl.transfer")
 } | {"tl.case_retrieval": CALLS["tl.case_retrieval"], "tl.retrieve all": MORE["every row as a query"]}
 
 

@@ -67,13 +67,20 @@ def test_the_record_brings_other_units_to_the_same_axes(wide):
     adata = table(wide)
     ks.tl.pca(adata, n_comps=5, scale=True)
     entry = adata.uns["kronos_pca"]
-    np.testing.assert_allclose(((wide - entry["mean"]) / entry["scale"]) @ entry["loadings"], adata.obsm["X_kronos_pca"], atol=1e-4)
+    np.testing.assert_allclose(
+        ((wide - entry["mean"]) / entry["scale"]) @ entry["loadings"], adata.obsm["X_kronos_pca"], atol=1e-4
+    )
     np.testing.assert_allclose(entry["loadings"].T @ entry["loadings"], np.eye(5), atol=1e-5)
 
 
 def test_where_features_lie_makes_no_difference(wide):
     found = []
-    for x in (wide, da.from_array(wide, chunks=(170, -1)), da.from_array(wide, chunks=((1, 999, 500), 500)), wide.copy(order="F")):
+    for x in (
+        wide,
+        da.from_array(wide, chunks=(170, -1)),
+        da.from_array(wide, chunks=((1, 999, 500), 500)),
+        wide.copy(order="F"),
+    ):
         adata = table(x)
         ks.tl.pca(adata, n_comps=4)
         found.append(adata.obsm["X_kronos_pca"])
@@ -86,7 +93,9 @@ def test_order_and_seed_do_not_matter(wide):
     one, two = table(wide), table(wide[order])
     ks.tl.pca(one, n_comps=6)
     ks.tl.pca(two, n_comps=6, rng=9)
-    np.testing.assert_allclose(one.obsm["X_kronos_pca"][order], two.obsm["X_kronos_pca"], atol=0.02 * one.obsm["X_kronos_pca"][:, 5].std())
+    np.testing.assert_allclose(
+        one.obsm["X_kronos_pca"][order], two.obsm["X_kronos_pca"], atol=0.02 * one.obsm["X_kronos_pca"][:, 5].std()
+    )
 
 
 def test_units_without_features_stay_without(wide):
@@ -155,7 +164,9 @@ def test_components_of_x_lie_where_scanpy_seeks_them_and_replace_none_of_its_own
     sc.pp.pca(theirs, n_comps=3)
     before = theirs.obsm["X_pca"].copy()
     np.testing.assert_allclose(np.abs(adata.obsm["X_pca"]), np.abs(before), rtol=1e-3, atol=1e-3)
-    with pytest.raises(ValueError, match=r"obsm\['X_pca'\] holds components that tl\.pca did not make.*key_added='markers_pca' say"):
+    with pytest.raises(
+        ValueError, match=r"obsm\['X_pca'\] holds components that tl\.pca did not make.*key_added='markers_pca' say"
+    ):
         ks.tl.pca(theirs, use_rep="X", n_comps=3)
     del theirs.uns["pca"]
     with pytest.raises(ValueError, match="did not make"):

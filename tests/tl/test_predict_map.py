@@ -43,7 +43,9 @@ def probe(tissue, tiny):
     """Trained on six boxes of three classes; the last class comes first in the alphabet of nobody."""
     sdata = tissue()
     corners = [(0, 0), (0, 128), (64, 64), (64, 192), (128, 0), (128, 128)]
-    frame = geopandas.GeoDataFrame({"class": ["b", "a", "c"] * 2}, geometry=[shapely.box(x, y, x + 64, y + 64) for y, x in corners])
+    frame = geopandas.GeoDataFrame(
+        {"class": ["b", "a", "c"] * 2}, geometry=[shapely.box(x, y, x + 64, y + 64) for y, x in corners]
+    )
     sdata["boxes"] = ShapesModel.parse(frame)
     return dense_probe(sdata, "boxes", model=tiny, patch_size=64, options=QUICK)
 
@@ -54,7 +56,10 @@ def drawn(sdata, probe, tiny, **how) -> np.ndarray:
 
 
 def test_two_windows_blend_by_distance_to_their_borders() -> None:
-    """Windows of 4 tokens that share two: sin²(π/8), sin²(3π/8) and back; the shared weights are swapped and add up to 1."""
+    """Windows of 4 tokens that share two: sin²(π/8), sin²(3π/8) and back.
+
+    The shared weights are swapped and add up to 1.
+    """
     tiling = Tiling((64, 96), 64, TokenGrid(4, 16, 8.0), 32)
     blend = Blend(tiling, 2)
     first, second = np.zeros((1, 16, 2), np.float32), np.zeros((1, 16, 2), np.float32)
@@ -89,7 +94,11 @@ def test_a_map_of_a_part_is_that_part_of_the_map(tissue, probe, tiny) -> None:
     whole = drawn(tissue(), probe, tiny)
     part = drawn(tissue((slice(None), slice(32, 192), slice(64, 256))), probe, tiny)
     assert part.shape == (3, 10, 12)
-    inner = (slice(None), slice(2, 7), slice(2, 9))  # what neither a first window of the whole nor its moved last one reaches
+    inner = (
+        slice(None),
+        slice(2, 7),
+        slice(2, 9),
+    )  # what neither a first window of the whole nor its moved last one reaches
     assert_allclose(part[inner], whole[:, 2:12, 4:16][inner], atol=1e-4)
     assert np.abs(part - whole[:, 2:12, 4:16]).max() > 1e-3  # at its border the part lacks windows that the whole has
 
@@ -114,7 +123,8 @@ def test_tokens_at_every_half_token_are_shifted(tissue, tiny) -> None:
     fine = ks.models.load(tiny, token_overlap=True)
     sdata = tissue((slice(None), slice(0, 96), slice(0, 96)))
     frame = geopandas.GeoDataFrame(
-        {"class": ["a", "b", "b", "a"]}, geometry=shapely.box([0, 48, 0, 48], [0, 0, 48, 48], [48, 96] * 2, [48, 48, 96, 96])
+        {"class": ["a", "b", "b", "a"]},
+        geometry=shapely.box([0, 48, 0, 48], [0, 0, 48, 48], [48, 96] * 2, [48, 48, 96, 96]),
     )
     sdata["boxes"] = ShapesModel.parse(frame)
     probe = dense_probe(sdata, "boxes", model=fine, patch_size=48, options=QUICK)
@@ -194,10 +204,13 @@ def test_channels_are_found_by_marker_where_names_differ(make, pixels, tissue, p
 def test_a_probe_of_another_model_is_refused(tissue, probe, tiny) -> None:
     other = ks.models.load("kronos-untrained")
     with pytest.raises(
-        ValueError, match=r"trained with 'tiny', and 'kronos-untrained' is another model .* train again with tl.dense_probe"
+        ValueError,
+        match=r"trained with 'tiny', and 'kronos-untrained' is another model .* train again with tl.dense_probe",
     ):
         predict_map(tissue(), probe, model=other)
-    with pytest.raises(ValueError, match=r"trained with 'tiny', which is no registered model .* model=models.load\(folder\)"):
+    with pytest.raises(
+        ValueError, match=r"trained with 'tiny', which is no registered model .* model=models.load\(folder\)"
+    ):
         predict_map(tissue(), probe)
     with pytest.raises(TypeError, match="A map is drawn with a DenseProbe, got str"):
         predict_map(tissue(), "probe.npz")
@@ -214,11 +227,15 @@ def test_a_model_that_no_name_leads_to_is_passed(tissue, probe, tiny, monkeypatc
     about = {"sha256": "0", "source": "file w.pth", "fit": "crop"}
     local = replace(probe, model=about | {"name": known})
     with pytest.raises(
-        ConnectionError, match=rf"trained with '{known}' and weights of a file w.pth. .*weights=\.\.\.\), and pass it with model="
+        ConnectionError,
+        match=rf"trained with '{known}' and weights of a file w.pth. .*weights=\.\.\.\), and pass it with model=",
     ):
         predict_map(tissue(), local)
     named = replace(probe, model=about | {"name": "timm:vit_x"})
-    with pytest.raises(ValueError, match=r"'timm:vit_x' and the weights of a file w.pth, which no name leads to. .* pass it with model="):
+    with pytest.raises(
+        ValueError,
+        match=r"'timm:vit_x' and the weights of a file w.pth, which no name leads to. .* pass it with model=",
+    ):
         predict_map(tissue(), named)
     asked = []
     monkeypatch.setattr(ks.models, "load", lambda name, **how: asked.append((name, how)) or tiny)
@@ -233,7 +250,10 @@ def test_pixels_of_another_size_are_told(tissue, probe, tiny, recwarn) -> None:
     for mpp in (None, 0.5, 0.46, 0.545):
         drawn(sdata, replace(probe, mpp=mpp), tiny, overwrite=True)
     assert not [w for w in recwarn if "µm per pixel" in str(w.message)]
-    with pytest.warns(UserWarning, match=r"'image' has 0.5 µm per pixel, and the probe was trained at 0.25. .* Resample the image to 0.25"):
+    with pytest.warns(
+        UserWarning,
+        match=r"'image' has 0.5 µm per pixel, and the probe was trained at 0.25. .* Resample the image to 0.25",
+    ):
         drawn(sdata, replace(probe, mpp=0.25), tiny, overwrite=True)
     assert sdata["map_table"].uns["map"]["params"]["mpp"] == 0.25
 
@@ -243,7 +263,9 @@ def test_outlines_of_an_earlier_map_go_with_it(tissue, probe, tiny) -> None:
     drawn(sdata, probe, tiny, polygons=True)
     drawn(sdata, probe, tiny, overwrite=True)
     assert "map_regions" not in sdata.shapes
-    sdata["map_regions"] = ShapesModel.parse(geopandas.GeoDataFrame({"class": ["a"]}, geometry=[shapely.box(0, 0, 9, 9)]))
+    sdata["map_regions"] = ShapesModel.parse(
+        geopandas.GeoDataFrame({"class": ["a"]}, geometry=[shapely.box(0, 0, 9, 9)])
+    )
     drawn(sdata, probe, tiny, overwrite=True)
     assert len(sdata["map_regions"]) == 1  # drawn by hand: no map made these
 
@@ -262,7 +284,8 @@ def test_nothing_changes_if_it_fails(tissue, probe, tiny, state, unchanged, monk
     with pytest.raises(ValueError, match="key_added='a/b' is no name"):
         drawn(sdata, probe, tiny, key_added="a/b")
     with pytest.raises(
-        ValueError, match=r"'image' \(48 × 264 pixels\) is smaller than a window of 64 pixels. The largest .* patch_size=48"
+        ValueError,
+        match=r"'image' \(48 × 264 pixels\) is smaller than a window of 64 pixels. The largest .* patch_size=48",
     ):
         drawn(tissue((slice(None), slice(0, 48))), probe, tiny)
     unchanged(before, state(sdata))
@@ -270,12 +293,15 @@ def test_nothing_changes_if_it_fails(tissue, probe, tiny, state, unchanged, monk
 
 def test_an_artifact_map_takes_an_artifact_probe(tissue, probe) -> None:
     sdata = tissue()
-    with pytest.raises(ValueError, match=r"nuclear stain alone, got one without a preset on DAPI, CD3. .* preset='artifact'"):
+    with pytest.raises(
+        ValueError, match=r"nuclear stain alone, got one without a preset on DAPI, CD3. .* preset='artifact'"
+    ):
         artifact_map(sdata, probe)
     with pytest.raises(TypeError, match="drawn with a DenseProbe"):
         artifact_map(sdata, None)
     frame = geopandas.GeoDataFrame(
-        {"class": ["x", "y"] * 2}, geometry=shapely.box([0, 64, 0, 64], [0, 0, 64, 64], [64, 128] * 2, [64, 64, 128, 128])
+        {"class": ["x", "y"] * 2},
+        geometry=shapely.box([0, 64, 0, 64], [0, 0, 64, 64], [64, 128] * 2, [64, 64, 128, 128]),
     )
     sdata["boxes"] = ShapesModel.parse(frame)
     alone = dense_probe(sdata, "boxes", model="mean-marker", preset="artifact", patch_size=64, options=QUICK)

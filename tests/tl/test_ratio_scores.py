@@ -12,7 +12,10 @@ from kronos_sc._core import results
 
 @pytest.fixture
 def probed():
-    """400 patches with labels, ratios and what a probe of two representations would leave; the first guesses better on clean patches."""
+    """400 patches with labels, ratios and what a probe of two representations would leave.
+
+    The first guesses better on clean patches.
+    """
     rng = np.random.default_rng(0)
     n, classes = 400, ["T", "B", "tumour"]
     truth, ratio = rng.integers(0, 3, n), rng.integers(1, 11, n) / 10
@@ -28,7 +31,12 @@ def probed():
         proba = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         proba[:20] = np.nan
         adata.obsm[f"{name}_proba"] = pd.DataFrame(proba.astype(np.float32), index=obs.index, columns=classes)
-    params = {"target": "majority", "fold_key": "fold", "representations": ["kronos", "mean_marker"], "classes": classes}
+    params = {
+        "target": "majority",
+        "fold_key": "fold",
+        "representations": ["kronos", "mean_marker"],
+        "classes": classes,
+    }
     scores = pd.DataFrame({"representation": np.repeat(["kronos", "mean_marker"], 4), "fold": list("0123") * 2})
     results.store(adata, "majority_probe", kind="linear_probe", params=params, tables={"scores": scores})
     return adata
@@ -40,7 +48,9 @@ def test_against_scikit_learn(probed):
     assert len(found) == 2 * 3 * 4
     obs = probed.obs
     for (label, threshold, fold), row in found.iterrows():
-        chosen = ((obs["fold"] == fold) & (obs["majority_ratio"].round(3) >= threshold) & obs["majority"].notna()).to_numpy()
+        chosen = (
+            (obs["fold"] == fold) & (obs["majority_ratio"].round(3) >= threshold) & obs["majority"].notna()
+        ).to_numpy()
         proba = probed.obsm["majority_probe_proba" if label == "kronos" else "majority_probe_mean_marker_proba"][chosen]
         true = obs["majority"][chosen].cat.codes.to_numpy()
         guess = proba.to_numpy().argmax(axis=1)
@@ -69,7 +79,9 @@ def test_the_sets_shrink(probed):
 def test_cleaner_labels_score_better_where_there_is_skill(probed):
     ks.tl.ratio_scores(probed)
     table = ks.get.result(probed, "majority_probe_ratio", table="summary")
-    table = table[table["metric"] == "balanced_accuracy"].pivot(index="threshold", columns="representation", values="mean")
+    table = table[table["metric"] == "balanced_accuracy"].pivot(
+        index="threshold", columns="representation", values="mean"
+    )
     assert table.index.tolist() == [0.2, 0.4, 0.6, 0.8, 1.0]
     assert table["kronos"].iloc[-1] > table["kronos"].iloc[0] + 0.1
     assert np.abs(table["mean_marker"] - 1 / 3).max() < 0.15
@@ -79,7 +91,9 @@ def test_zero_repeats_the_probe():
     rng = np.random.default_rng(1)
     obs = pd.DataFrame({"majority": pd.Categorical(rng.choice(["a", "b"], 300))}, index=[f"p{i}" for i in range(300)])
     obs["majority_ratio"] = rng.random(300)
-    adata = anndata.AnnData(rng.normal(size=(300, 4)).astype(np.float32) + (obs["majority"] == "a").to_numpy()[:, None], obs=obs)
+    adata = anndata.AnnData(
+        rng.normal(size=(300, 4)).astype(np.float32) + (obs["majority"] == "a").to_numpy()[:, None], obs=obs
+    )
     adata.obsm["spatial"] = rng.random((300, 2)) * 100
     adata.obsm["X_other"] = rng.normal(size=(300, 5))
     ks.pp.spatial_folds(adata, guard=5)
@@ -106,7 +120,8 @@ def test_permuted_patches_score_the_same(probed):
         ks.tl.ratio_scores(adata)
     for table in ("scores", "summary"):
         pd.testing.assert_frame_equal(
-            ks.get.result(probed, "majority_probe_ratio", table=table), ks.get.result(other, "majority_probe_ratio", table=table)
+            ks.get.result(probed, "majority_probe_ratio", table=table),
+            ks.get.result(other, "majority_probe_ratio", table=table),
         )
 
 

@@ -36,7 +36,9 @@ def cells(*, frozen: bool) -> AnnData:
         "group": pd.Categorical(np.repeat(["x", "y"], 48)),
     }
     made = AnnData(
-        values, obs=pd.DataFrame(obs, index=[f"c{i}" for i in range(96)]), obsm={"X_rep": values.copy(), "spatial": rng.random((96, 2))}
+        values,
+        obs=pd.DataFrame(obs, index=[f"c{i}" for i in range(96)]),
+        obsm={"X_rep": values.copy(), "spatial": rng.random((96, 2))},
     )
     if frozen:
         for array in (made.X, *made.obsm.values()):
@@ -50,7 +52,9 @@ def found(table: AnnData) -> list[np.ndarray]:
         np.array([str(value) for value in table.obs[key]]) for key in sorted(table.obs)
     ]
     for entry in table.uns.values():
-        frames = [value for value in entry.values() if isinstance(value, pd.DataFrame)] if isinstance(entry, dict) else []
+        frames = (
+            [value for value in entry.values() if isinstance(value, pd.DataFrame)] if isinstance(entry, dict) else []
+        )
         arrays += [frame.select_dtypes("number").to_numpy() for frame in frames]
     return arrays
 

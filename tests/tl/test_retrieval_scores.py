@@ -18,7 +18,9 @@ def cells() -> AnnData:
     rng = np.random.default_rng(0)
     codes = rng.choice(3, 240, p=[0.6, 0.3, 0.1])
     fold = pd.Categorical(rng.choice(["0", "1", "2", None], 240, p=[0.3, 0.3, 0.3, 0.1]))
-    obs = pd.DataFrame({"cell_type": pd.Categorical(CLASSES[codes]), "fold": fold}, index=[f"cell_{i}" for i in range(240)])
+    obs = pd.DataFrame(
+        {"cell_type": pd.Categorical(CLASSES[codes]), "fold": fold}, index=[f"cell_{i}" for i in range(240)]
+    )
     adata = AnnData(rng.normal(size=(240, 4)).astype(np.float32), obs=obs, var=pd.DataFrame(index=list("abcd")))
     adata.obsm["X_kronos"] = (2 * np.eye(3)[codes] + rng.normal(size=(240, 3))).astype(np.float32)
     shares = rng.dirichlet(np.ones(5), 240)
@@ -63,7 +65,9 @@ def test_labels_without_meaning_score_chance(cells):
     for seed in range(5):
         cells.obs["shuffled"] = np.random.default_rng(seed).permutation(types)
         ks.tl.retrieval_scores(cells, "shuffled", use_rep="X_kronos", k=(1, 3))
-        means.append(ks.get.result(cells, "shuffled_retrieval").groupby("representation").mean(numeric_only=True).loc["kronos"])
+        means.append(
+            ks.get.result(cells, "shuffled_retrieval").groupby("representation").mean(numeric_only=True).loc["kronos"]
+        )
     mean = pd.concat(means, axis=1).mean(axis=1)
     assert mean["accuracy@1"] == pytest.approx(mean["chance@1"], abs=0.05)
     assert mean["accuracy@3"] == pytest.approx(mean["chance@3"], abs=0.05)
@@ -75,7 +79,10 @@ def test_patch_retrieval(cells):
     scores = ks.get.result(cells, "composition_retrieval").set_index(["representation", "fold"])
     assert list(scores.columns) == ["n_reference", "n_query", "rmse@1", "rmse@3"]
     query, answers = plain(cells, "X_kronos", "1", 3)
-    error = [[100 * np.sqrt(np.mean((shares[q] - shares[a]) ** 2)) for a in row] for q, row in zip(query, answers, strict=True)]
+    error = [
+        [100 * np.sqrt(np.mean((shares[q] - shares[a]) ** 2)) for a in row]
+        for q, row in zip(query, answers, strict=True)
+    ]
     assert scores.loc[("kronos", "1"), "rmse@1"] == pytest.approx(np.mean([row[0] for row in error]))
     assert scores.loc[("kronos", "1"), "rmse@3"] == pytest.approx(np.mean([min(row) for row in error]))
 
@@ -105,7 +112,10 @@ def test_balanced_references(cells):
 
 
 def test_common_types_are_drawn_and_rare_ones_searched_whole():
-    """On a line: eight B far to the right, two T near 0. Whichever two B are drawn, each query finds its own type first."""
+    """On a line: eight B far to the right, two T near 0.
+
+    Whichever two B are drawn, each query finds its own type first.
+    """
     x = np.array([100, 101, 102, 103, 104, 105, 106, 107, 0, 1, 200, 300, 0.5], np.float32)
     types = ["B"] * 8 + ["T"] * 2 + ["B", "B", "T"]
     obs = pd.DataFrame({"fold": ["a"] * 10 + ["b"] * 3, "type": types}, index=[f"u{i}" for i in range(13)])
@@ -119,7 +129,9 @@ def test_common_types_are_drawn_and_rare_ones_searched_whole():
     assert found[2]["chance@3"] == 1.0  # three of four, of which two are right
     assert found[None]["n_reference"] == 10
     assert found[None]["precision@3"] == pytest.approx((1 + 1 + 2 / 3) / 3)
-    assert found[None]["chance@3"] == pytest.approx((1 + 1 + (1 - 8 / 10 * 7 / 9 * 6 / 8)) / 3)  # two T leave room for three B
+    assert found[None]["chance@3"] == pytest.approx(
+        (1 + 1 + (1 - 8 / 10 * 7 / 9 * 6 / 8)) / 3
+    )  # two T leave room for three B
     pd.testing.assert_series_equal(found[1000], found[None])
 
 
@@ -129,15 +141,21 @@ def test_the_units_searched_are_those_a_probe_is_trained_on(cells, monkeypatch):
 
     codes = pd.Categorical(cells.obs["cell_type"]).codes.astype(np.int64)
     folds = cells.obs["fold"].cat.codes.to_numpy()
-    splits = cross_validation(np.where(folds >= 0, codes, -1), folds, np.array(list("012")), np.random.default_rng(7).permutation(240))
+    splits = cross_validation(
+        np.where(folds >= 0, codes, -1), folds, np.array(list("012")), np.random.default_rng(7).permutation(240)
+    )
     nearest, searched = _retrieval_scores.nearest, []
-    monkeypatch.setattr(_retrieval_scores, "nearest", lambda side, *a, **k: (searched.append(side.rows), nearest(side, *a, **k))[1])
+    monkeypatch.setattr(
+        _retrieval_scores, "nearest", lambda side, *a, **k: (searched.append(side.rows), nearest(side, *a, **k))[1]
+    )
     ks.tl.retrieval_scores(cells, "cell_type", use_rep="X_kronos", k=1, max_per_class=9, rng=7)
     of_the_first, of_the_second = searched[:3], searched[3:]
     for rows, other, split in zip(of_the_first, of_the_second, splits, strict=True):
         np.testing.assert_array_equal(rows, other)
         np.testing.assert_array_equal(rows, np.sort(first_of_each(split.train, codes, 9)))
-    assert dict(ks.get.result(cells, "cell_type_retrieval").groupby("fold")["n_reference"].first()) == dict.fromkeys("012", 27)
+    assert dict(ks.get.result(cells, "cell_type_retrieval").groupby("fold")["n_reference"].first()) == dict.fromkeys(
+        "012", 27
+    )
     params = cells.uns["cell_type_retrieval"]["params"]
     assert (params["max_per_class"], params["rng"]) == (9, 7)
 
@@ -177,7 +195,9 @@ def test_order_of_units_does_not_matter(cells):
     ks.tl.retrieval_scores(cells, "cell_type", use_rep="X_kronos")
     other = cells[np.random.default_rng(0).permutation(240)].copy()
     ks.tl.retrieval_scores(other, "cell_type", use_rep="X_kronos")
-    pd.testing.assert_frame_equal(ks.get.result(other, "cell_type_retrieval"), ks.get.result(cells, "cell_type_retrieval"))
+    pd.testing.assert_frame_equal(
+        ks.get.result(other, "cell_type_retrieval"), ks.get.result(cells, "cell_type_retrieval")
+    )
 
 
 def test_embeddings_that_lie_elsewhere(cells, monkeypatch):
@@ -200,13 +220,17 @@ def test_units_with_nan_are_left_out_of_all_representations(cells):
 
 
 def test_copy_and_files(cells, tmp_path):
-    out = ks.tl.retrieval_scores(cells, "cell_type", use_rep="X_kronos", composition_key="composition", key_added="search", copy=True)
+    out = ks.tl.retrieval_scores(
+        cells, "cell_type", use_rep="X_kronos", composition_key="composition", key_added="search", copy=True
+    )
     assert "search" not in cells.uns
     out.write_h5ad(tmp_path / "a.h5ad")
     out.write_zarr(tmp_path / "a.zarr")
     for back in (read_h5ad(tmp_path / "a.h5ad"), read_zarr(tmp_path / "a.zarr")):
         for table in ("scores", "summary", "per_class"):
-            pd.testing.assert_frame_equal(ks.get.result(back, "search", table=table), ks.get.result(out, "search", table=table))
+            pd.testing.assert_frame_equal(
+                ks.get.result(back, "search", table=table), ks.get.result(out, "search", table=table)
+            )
 
 
 @pytest.mark.parametrize(
@@ -219,7 +243,11 @@ def test_copy_and_files(cells, tmp_path):
         ({"composition_key": "composition", "max_per_class": 3}, ValueError, "max_per_class=3 needs classes"),
         ({"target": "cell_type", "k": 0}, ValueError, "k must be a whole number"),
         ({"target": "cell_type", "k": 200}, ValueError, "k=200 answers are wanted"),
-        ({"target": "cell_type", "k": 9, "max_per_class": 2}, ValueError, "6 units to search.*raise max_per_class=2, or"),
+        (
+            {"target": "cell_type", "k": 9, "max_per_class": 2},
+            ValueError,
+            "6 units to search.*raise max_per_class=2, or",
+        ),
         ({"target": "cell_type", "fold_key": "block"}, KeyError, "pp.spatial_folds"),
         ({"target": "cell_type", "metric": "l1"}, ValueError, "metric='l1' is not a choice"),
     ],

@@ -159,7 +159,9 @@ def test_copy_and_files(cells, tmp_path):
     out.write_zarr(tmp_path / "a.zarr")
     for back in (read_h5ad(tmp_path / "a.h5ad"), read_zarr(tmp_path / "a.zarr")):
         pd.testing.assert_frame_equal(ks.get.result(back, "retrieval"), ks.get.result(out, "retrieval"))
-        np.testing.assert_array_equal(results.array(back, "retrieval", "index"), results.array(out, "retrieval", "index"))
+        np.testing.assert_array_equal(
+            results.array(back, "retrieval", "index"), results.array(out, "retrieval", "index")
+        )
         ks.tl.retrieve(back, "chosen", k=2)  # the column is still true and false
 
 

@@ -13,7 +13,9 @@ FAST = {
     "logistic": tl.Logistic(n_components=8),
     "composition": tl.Composition(n_clusters=4, max_per_case=30),
     "mlp": tl.MeanMLP(n_components=8, hidden=8, epochs=15, learning_rate=1e-2),
-    "attention": tl.AttentionMIL(n_components=6, hidden=8, attention=4, epochs=15, learning_rate=1e-2, bag_size=20, max_per_case=30),
+    "attention": tl.AttentionMIL(
+        n_components=6, hidden=8, attention=4, epochs=15, learning_rate=1e-2, bag_size=20, max_per_case=30
+    ),
 }
 EVERY = pytest.mark.parametrize("method", FAST)
 
@@ -25,11 +27,19 @@ def cohort(n_cases=20, units=30, *, effect=1.5, groups=2, seed=0):
     group = case % groups
     kind = rng.integers(0, 4, len(case))
     kind = np.where(rng.random(len(case)) < 0.4 * effect, group, kind)
-    x = rng.normal(size=(4, 12))[kind] * 2 + rng.normal(size=(len(case), 12)) + 0.2 * rng.normal(size=(n_cases, 12))[case]
+    x = (
+        rng.normal(size=(4, 12))[kind] * 2
+        + rng.normal(size=(len(case), 12))
+        + 0.2 * rng.normal(size=(n_cases, 12))[case]
+    )
     order = rng.permutation(len(case))
-    obs = pd.DataFrame({"group": pd.Categorical(np.array(["well", "sick", "dead"])[group]), "donor": [f"d{c:02d}" for c in case]})
+    obs = pd.DataFrame(
+        {"group": pd.Categorical(np.array(["well", "sick", "dead"])[group]), "donor": [f"d{c:02d}" for c in case]}
+    )
     obs = obs.iloc[order].set_axis([f"c{i}" for i in range(len(case))])
-    return AnnData(rng.random((len(case), 3), dtype=np.float32), obs=obs, obsm={"X_kronos": x[order].astype(np.float32)})
+    return AnnData(
+        rng.random((len(case), 3), dtype=np.float32), obs=obs, obsm={"X_kronos": x[order].astype(np.float32)}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +81,15 @@ def test_test_cases_change_nothing_but_their_own_prediction(study, method):
     arguments = {"case_key": "donor", "use_rep": "X_kronos", "method": FAST[method], "n_splits": 1}
     alone = study.copy()
     alone.X = None
-    before = get.result(tl.stratify(alone, "group", **arguments, copy=True), "group_stratify", table="predictions").set_index("case")
+    before = get.result(
+        tl.stratify(alone, "group", **arguments, copy=True), "group_stratify", table="predictions"
+    ).set_index("case")
     victim = before.index[0]
     rows = (alone.obs["donor"] == victim).to_numpy()
     alone.obsm["X_kronos"][rows] = np.random.default_rng(9).normal(size=(rows.sum(), 12)) * 20 + 50
-    after = get.result(tl.stratify(alone, "group", **arguments, copy=True), "group_stratify", table="predictions").set_index("case")
+    after = get.result(
+        tl.stratify(alone, "group", **arguments, copy=True), "group_stratify", table="predictions"
+    ).set_index("case")
     others = before.index[1:]
     pd.testing.assert_frame_equal(before.loc[others], after.loc[others])
     assert before.loc[victim, "probability: sick"] != after.loc[victim, "probability: sick"]
@@ -87,10 +101,14 @@ def test_a_prediction_rests_on_the_training_cases_and_the_case_itself(study, met
     arguments = {"case_key": "donor", "use_rep": "X_kronos", "method": FAST[method], "n_splits": 1}
     alone = study.copy()
     alone.X = None
-    before = get.result(tl.stratify(alone, "group", **arguments, copy=True), "group_stratify", table="predictions").set_index("case")
+    before = get.result(
+        tl.stratify(alone, "group", **arguments, copy=True), "group_stratify", table="predictions"
+    ).set_index("case")
     rows = alone.obs["donor"].isin(before.index[1:]).to_numpy()
     alone.obsm["X_kronos"][rows] = np.random.default_rng(9).normal(size=(rows.sum(), 12)) * 20 + 50
-    after = get.result(tl.stratify(alone, "group", **arguments, copy=True), "group_stratify", table="predictions").set_index("case")
+    after = get.result(
+        tl.stratify(alone, "group", **arguments, copy=True), "group_stratify", table="predictions"
+    ).set_index("case")
     pd.testing.assert_frame_equal(before.iloc[:1], after.iloc[:1])
 
 
@@ -101,12 +119,16 @@ def test_more_components_than_cases_make_a_difference():
     adata.obsm["X_kronos"] += np.random.default_rng(2).normal(size=(adata.n_obs, 60)).astype(np.float32)
     found = []
     for n in (16, 48):
-        tl.stratify(adata, "group", case_key="donor", use_rep="X_kronos", method=tl.Logistic(n_components=n), n_splits=2)
+        tl.stratify(
+            adata, "group", case_key="donor", use_rep="X_kronos", method=tl.Logistic(n_components=n), n_splits=2
+        )
         found.append(get.result(adata, "group_stratify", table="predictions")["probability: sick"])
     assert not np.allclose(*found)
 
 
-@pytest.mark.parametrize("method", [tl.Logistic(n_components=8, max_features=24), tl.MeanMLP(n_components=8, max_features=24, epochs=30)])
+@pytest.mark.parametrize(
+    "method", [tl.Logistic(n_components=8, max_features=24), tl.MeanMLP(n_components=8, max_features=24, epochs=30)]
+)
 def test_wide_representations_are_projected_first(method):
     adata = cohort()
     adata.obsm["X_kronos"] = adata.obsm["X_kronos"] @ np.random.default_rng(1).normal(size=(12, 300)).astype(np.float32)
@@ -116,8 +138,15 @@ def test_wide_representations_are_projected_first(method):
 
 
 def test_fitting_clusters_on_all_cases_is_the_one_that_sees_test_cases(study):
-    arguments = {"case_key": "donor", "use_rep": "X_kronos", "method": tl.Composition(n_clusters=4, fit_on="all"), "n_splits": 1}
-    before = get.result(tl.stratify(study, "group", **arguments, copy=True), "group_stratify", table="predictions").set_index("case")
+    arguments = {
+        "case_key": "donor",
+        "use_rep": "X_kronos",
+        "method": tl.Composition(n_clusters=4, fit_on="all"),
+        "n_splits": 1,
+    }
+    before = get.result(
+        tl.stratify(study, "group", **arguments, copy=True), "group_stratify", table="predictions"
+    ).set_index("case")
     changed = study.copy()
     rows = (study.obs["donor"] == before.index[0]).to_numpy()
     changed.obsm["X_kronos"][rows] += np.random.default_rng(9).normal(size=(rows.sum(), 12)).astype(np.float32) * 20
@@ -145,7 +174,9 @@ def test_scores_are_those_of_the_predictions(study):
 def test_splits_are_shared_and_do_not_depend_on_their_number(study):
     arguments = {"case_key": "donor", "method": FAST["composition"]}
     few = get.result(
-        tl.stratify(study, "group", use_rep="X_kronos", n_splits=2, **arguments, copy=True), "group_stratify", table="predictions"
+        tl.stratify(study, "group", use_rep="X_kronos", n_splits=2, **arguments, copy=True),
+        "group_stratify",
+        table="predictions",
     )
     more = tl.stratify(study, "group", use_rep=["X", "X_kronos"], n_splits=4, **arguments, copy=True)
     more = get.result(more, "group_stratify", table="predictions")
@@ -186,7 +217,9 @@ def test_the_order_of_units_and_laziness_change_nothing(study):
     shuffled.obsm["X_kronos"] = da.from_array(shuffled.obsm["X_kronos"], chunks=(70, 12))
     one, other = (
         get.result(
-            tl.stratify(a, "group", case_key="donor", use_rep="X_kronos", n_splits=3, copy=True), "group_stratify", table="predictions"
+            tl.stratify(a, "group", case_key="donor", use_rep="X_kronos", n_splits=3, copy=True),
+            "group_stratify",
+            table="predictions",
         )
         for a in (study, shuffled)
     )
@@ -201,7 +234,8 @@ def test_lazy_values_give_the_same(study, method):
     lazy.obsm["X_kronos"] = da.from_array(lazy.obsm["X_kronos"], chunks=(70, 12))
     one, other = (
         get.result(
-            tl.stratify(a, "group", case_key="donor", use_rep="X_kronos", method=FAST[method], n_splits=2, copy=True), "group_stratify"
+            tl.stratify(a, "group", case_key="donor", use_rep="X_kronos", method=FAST[method], n_splits=2, copy=True),
+            "group_stratify",
         )
         for a in (study, lazy)
     )
@@ -225,12 +259,16 @@ def test_cases_without_label_or_values_are_left_out(study):
 
 
 def test_round_trip(study, tmp_path):
-    out = tl.stratify(study, "group", case_key="donor", use_rep="X_kronos", method=FAST["attention"], n_splits=2, copy=True)
+    out = tl.stratify(
+        study, "group", case_key="donor", use_rep="X_kronos", method=FAST["attention"], n_splits=2, copy=True
+    )
     out.write_h5ad(tmp_path / "a.h5ad")
     out.write_zarr(tmp_path / "a.zarr")
     for back in (read_h5ad(tmp_path / "a.h5ad"), read_zarr(tmp_path / "a.zarr")):
         for table in ("scores", "summary", "predictions", "roc"):
-            pd.testing.assert_frame_equal(get.result(back, "group_stratify", table=table), get.result(out, "group_stratify", table=table))
+            pd.testing.assert_frame_equal(
+                get.result(back, "group_stratify", table=table), get.result(out, "group_stratify", table=table)
+            )
 
 
 def test_classes_with_a_slash_can_be_stored(tmp_path):
@@ -249,7 +287,11 @@ def test_options_hold_plain_values(study):
     import torch
 
     method = tl.MeanMLP(
-        n_components=np.int64(4), dropout=np.float32(0.25), epochs=2, learning_rate=Fraction(1, 100), device=torch.device("cpu")
+        n_components=np.int64(4),
+        dropout=np.float32(0.25),
+        epochs=2,
+        learning_rate=Fraction(1, 100),
+        device=torch.device("cpu"),
     )
     out = tl.stratify(study, "group", case_key="donor", use_rep="X", method=method, n_splits=1, copy=True)
     options = out.uns["group_stratify"]["params"]["options"]
@@ -294,7 +336,12 @@ def with_torn_cases(adata):
         (of_one_group, {}, ValueError, "has 1 classes"),
         (with_a_lonely_case, {}, ValueError, "A group needs 2 cases .* 20 cases .1 sick, 19 well.*merge groups"),
         (with_torn_cases, {}, ValueError, "cases have several values of 'group'.*case_key"),
-        (None, {"method": "composition", "train_size": 10}, ValueError, "A group needs 11 cases.*Choose train_size of at most 9"),
+        (
+            None,
+            {"method": "composition", "train_size": 10},
+            ValueError,
+            "A group needs 11 cases.*Choose train_size of at most 9",
+        ),
         (None, {"train_size": 1.5}, ValueError, "train_size must be a share of cases"),
         (None, {"train_size": 0}, ValueError, "train_size must be a share of cases"),
         (None, {"train_size": True}, ValueError, "train_size must be a share of cases"),

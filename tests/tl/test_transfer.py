@@ -22,12 +22,27 @@ def _cohort(markers: list[str], n: int, seed: int, kinds: str = "BTM", key: str 
     kind = rng.choice(list(kinds), n)
     level = np.array([[KINDS.get(k) == m for m in markers] for k in kind], np.float32)
     obs = pd.DataFrame({"kind": kind, "fold": (np.arange(n) % 4).astype(str)}, index=[f"{seed}_{i}" for i in range(n)])
-    adata = AnnData((level + rng.normal(0, 0.8, level.shape)).astype(np.float32), obs=obs, var=pd.DataFrame(index=markers))
+    adata = AnnData(
+        (level + rng.normal(0, 0.8, level.shape)).astype(np.float32), obs=obs, var=pd.DataFrame(index=markers)
+    )
     values = 3 * np.repeat(level, BLOCK, axis=1) + rng.normal(size=(n, len(markers) * BLOCK))
     adata.obsm[f"X_{key}"] = values.astype(np.float32)
-    panel = pd.DataFrame({"channel": markers, "marker": markers, "id": [IDS[m] for m in markers], "mean": 0.0, "std": 1.0, "how": "exact"})
+    panel = pd.DataFrame(
+        {
+            "channel": markers,
+            "marker": markers,
+            "id": [IDS[m] for m in markers],
+            "mean": 0.0,
+            "std": 1.0,
+            "how": "exact",
+        }
+    )
     adata.uns[key] = freeze(
-        {"model": {"name": "kronos", "sha256": "abc"}, "panel": panel, "params": {"features": ["marker"], "patch_size": [64]}}
+        {
+            "model": {"name": "kronos", "sha256": "abc"},
+            "panel": panel,
+            "params": {"features": ["marker"], "patch_size": [64]},
+        }
     )
     return adata
 
@@ -65,7 +80,9 @@ def test_it_is_the_logistic_regression_of_scikit_learn(cells: AnnData, reference
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
-    reference.obsm["X_kronos"] += np.random.default_rng(0).normal(0, 3, reference.obsm["X_kronos"].shape).astype(np.float32)
+    reference.obsm["X_kronos"] += (
+        np.random.default_rng(0).normal(0, 3, reference.obsm["X_kronos"].shape).astype(np.float32)
+    )
     ks.tl.transfer(cells, reference, target="kind", use_rep="X_kronos", C=0.01)
     left = [i * BLOCK + j for i in (0, 1, 2, 3) for j in range(BLOCK)]
     right = [i * BLOCK + j for i in (3, 4, 2, 0) for j in range(BLOCK)]
@@ -177,7 +194,9 @@ def test_copy_and_files(cells: AnnData, reference: AnnData, tmp_path) -> None:
     new.write_h5ad(tmp_path / "a.h5ad")
     back = anndata.read_h5ad(tmp_path / "a.h5ad")
     for table in ("scores", "summary", "markers", "per_class", "confusion", "trials"):
-        pd.testing.assert_frame_equal(ks.get.result(new, "kind_transfer", table=table), ks.get.result(back, "kind_transfer", table=table))
+        pd.testing.assert_frame_equal(
+            ks.get.result(new, "kind_transfer", table=table), ks.get.result(back, "kind_transfer", table=table)
+        )
 
 
 @pytest.mark.parametrize(

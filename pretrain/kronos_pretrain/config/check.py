@@ -72,12 +72,14 @@ def _losses(c: Config) -> Iterable[str]:
     hidden = int(tokens * c.masks.ratio[1])
     if c.loss.ibot and tokens < 2:
         yield (
-            f"loss.ibot={c.loss.ibot} needs tokens to hide and others to see, but views.global_size={c.views.global_size} has one token of "
+            f"loss.ibot={c.loss.ibot} needs tokens to hide and others to see, but "
+            f"views.global_size={c.views.global_size} has one token of "
             f"{c.model.patch} pixels; set loss.ibot=0 or a larger view."
         )
     elif c.loss.ibot and (not c.masks.fraction or not hidden):
         yield (
-            f"loss.ibot={c.loss.ibot} but masks.fraction={c.masks.fraction} and masks.ratio={list(c.masks.ratio)} hide none of the {tokens} "
+            f"loss.ibot={c.loss.ibot} but masks.fraction={c.masks.fraction} and masks.ratio={list(c.masks.ratio)} hide "
+            f"none of the {tokens} "
             "tokens of a view; hide some, or set loss.ibot=0."
         )
     yield from _lonely(c, c.optim.batch, f"optim.batch={c.optim.batch}")
@@ -93,7 +95,10 @@ def _lonely(c: Config, samples: int, what: str) -> Iterable[str]:
 
 def _schedules(c: Config) -> Iterable[str]:
     epochs = c.run.epochs
-    for key, length in (("optim.warmup_epochs", c.optim.warmup_epochs), ("teacher.temperature_epochs", c.teacher.temperature_epochs)):
+    for key, length in (
+        ("optim.warmup_epochs", c.optim.warmup_epochs),
+        ("teacher.temperature_epochs", c.teacher.temperature_epochs),
+    ):
         if length > epochs:
             yield f"{key}={length:g} is longer than the run, run.epochs={epochs}; its final value would never be reached."
     if c.optim.freeze_last_layer_epochs >= epochs:
@@ -115,7 +120,8 @@ def _watch(c: Config) -> Iterable[str]:
         yield f"watch.labelled={c.watch.labelled!r} and watch.simulated_cells={c.watch.simulated_cells} are two sets of labels; keep one."
     if c.watch.evaluate_every and not (c.watch.labelled or c.watch.simulated_cells):
         yield (
-            f"watch.evaluate_every={c.watch.evaluate_every} needs labelled cells: set watch.labelled to a file written by `labelled`, "
+            f"watch.evaluate_every={c.watch.evaluate_every} needs labelled cells: set watch.labelled to a file written "
+            "by `labelled`, "
             "watch.simulated_cells to a number, or watch.evaluate_every=0."
         )
 

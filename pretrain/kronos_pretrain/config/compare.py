@@ -35,7 +35,10 @@ class Difference(NamedTuple):
 
 
 def differences(old: Config | Mapping[str, Any], new: Config | Mapping[str, Any]) -> list[Difference]:
-    """Return the settings that differ, in the order of the schema; settings that one of the two does not mention have their default."""
+    """Return the settings that differ, in the order of the schema.
+
+    Settings that one of the two does not mention have their default.
+    """
     default = _flat(Config())
     before, after = default | _flat(old), default | _flat(new)
     free = _free(Config())
@@ -44,7 +47,9 @@ def differences(old: Config | Mapping[str, Any], new: Config | Mapping[str, Any]
 
 
 def require_same(old: Config | Mapping[str, Any], new: Config | Mapping[str, Any], *, override: bool = False) -> None:
-    """Raise a ValueError if settings differ that decide what is computed, naming each; those that may differ are logged.
+    """Raise a ValueError if settings differ that decide what is computed, naming each.
+
+    Those that may differ are logged.
 
     Parameters
     ----------
@@ -60,7 +65,8 @@ def require_same(old: Config | Mapping[str, Any], new: Config | Mapping[str, Any
     if fixed and not override:
         lines = "".join(f"\n- {each}" for each in fixed)
         msg = (
-            f"The run in run.folder was started with other settings:{lines}\nResuming would continue it as something else. Take these "
+            f"The run in run.folder was started with other settings:{lines}\nResuming would continue it as something "
+            "else. Take these "
             "settings back, give run.folder another name, or pass --override to accept them."
         )
         raise ValueError(msg)
@@ -71,7 +77,9 @@ def require_same(old: Config | Mapping[str, Any], new: Config | Mapping[str, Any
 def _flat(section: Any, prefix: str = "") -> dict[str, Any]:
     """Return values by their keys, pairs as tuples."""
     found: dict[str, Any] = {}
-    items = {field.name: getattr(section, field.name) for field in fields(section)} if is_dataclass(section) else section
+    items = (
+        {field.name: getattr(section, field.name) for field in fields(section)} if is_dataclass(section) else section
+    )
     for name, value in items.items():
         if is_dataclass(value) or isinstance(value, dict):
             found |= _flat(value, f"{prefix}{name}.")

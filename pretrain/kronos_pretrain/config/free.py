@@ -9,7 +9,7 @@ from typing import Any
 def free(default: Any) -> Any:
     """Return a field that may differ when a run is resumed: it changes how the run goes, not what a step computes.
 
-    Two come close to the border, and say so where they stand: `run.epochs` stretches the schedules of the steps still to come, and with
-    `parallel.micro_batch` KoLeo and Sinkhorn–Knopp see other groups of samples.
+    Two come close to the border, and say so where they stand: `run.epochs` stretches the schedules of the steps still
+    to come, and with `parallel.micro_batch` KoLeo and Sinkhorn–Knopp see other groups of samples.
     """
     return field(default=default, metadata={"free": True})

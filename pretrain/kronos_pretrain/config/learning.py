@@ -58,8 +58,9 @@ class Optim:
     batch
         Samples per step over all processes.
     lr, lr_start, lr_end, warmup_epochs
-        Peak at a batch of 1,024 and value of the first step, both scaled by √(batch / 1,024); final value, not scaled; linear warm-up from
-        start to peak. The paper's Table S24 gives 0.004 for start and peak alike, which makes its warm-up a constant.
+        Peak at a batch of 1,024 and value of the first step, both scaled by √(batch / 1,024); final value, not scaled;
+        linear warm-up from start to peak. The paper's Table S24 gives 0.004 for start and peak alike, which makes its
+        warm-up a constant.
     weight_decay, weight_decay_end
         Cosine from one to the other.
     betas

@@ -34,7 +34,8 @@ def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Config:
     Raises
     ------
     ValueError
-        If a section or key does not exist, a value has the wrong type or lies outside its range, or settings contradict each other.
+        If a section or key does not exist, a value has the wrong type or lies outside its range, or settings contradict
+        each other.
     FileNotFoundError
         If there is no such file, with the names of those that come with the package.
     """
@@ -42,7 +43,10 @@ def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Config:
     try:
         raw = tomllib.loads(place.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        msg = f"{place} is not valid TOML: {error}. Texts need quotes; compare with one of ours: {listed(shipped_configs())}."
+        msg = (
+            f"{place} is not valid TOML: {error}. Texts need quotes; compare with one of ours: "
+            f"{listed(shipped_configs())}."
+        )
         raise ValueError(msg) from error
     for override in overrides:
         _apply(raw, override)
@@ -60,7 +64,8 @@ def find(path: str | os.PathLike[str]) -> Path:
     if len(place.parts) == 1 and place.name.removesuffix(".toml") in shipped:
         return shipped[place.name.removesuffix(".toml")]
     msg = (
-        f"There is no file {str(path)!r}. Give the path of a TOML file, or the name of one that comes with the package: {listed(shipped)}."
+        f"There is no file {str(path)!r}. Give the path of a TOML file, or the name of one that comes with the "
+        f"package: {listed(shipped)}."
     )
     raise FileNotFoundError(msg)
 
@@ -114,7 +119,10 @@ def _unknown(key: str) -> str:
             inside = tree.setdefault(".".join(parts[:depth]), [])
             inside += [name] if name not in inside else []
     if key in tree:
-        return f"{key!r} is a section, not a setting; it has: {listed(tree[key], most=20)}. Set one of them, as in {key}.{tree[key][0]}=…"
+        return (
+            f"{key!r} is a section, not a setting; it has: {listed(tree[key], most=20)}. Set one of them, as in "
+            f"{key}.{tree[key][0]}=…"
+        )
     section, _, name = key.rpartition(".")
     same_name = [known for known in kinds() if known.rpartition(".")[2] == name]
     siblings = [f"{section}.{sibling}".lstrip(".") for sibling in near(name, tree.get(section, []), most=1)]
@@ -129,7 +137,10 @@ def _convert(value: Any, kind: Any, key: str) -> Any:
     if get_origin(kind) is tuple:
         parts = get_args(kind)
         if not isinstance(value, list | tuple) or len(value) != len(parts):
-            msg = f"{key}={value!r} must be {len(parts)} values in brackets, each {_allowed(key, parts[0])}, as in {key}=[1, 2]."
+            msg = (
+                f"{key}={value!r} must be {len(parts)} values in brackets, each {_allowed(key, parts[0])}, as in "
+                f"{key}=[1, 2]."
+            )
             raise ValueError(msg)
         pair = tuple(_convert(item, part, key) for item, part in zip(value, parts, strict=True))
         if key in ORDERED and pair[0] > pair[1]:

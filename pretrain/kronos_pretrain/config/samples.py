@@ -41,8 +41,8 @@ class Data:
     markers
         Least and largest number of markers of a sample, the nuclear stain included; drawn anew for each step.
     shared_markers
-        Whether all views of a sample show the same markers; if not, the two global views differ in all but the nuclear stain, and local
-        views take those of one or the other.
+        Whether all views of a sample show the same markers; if not, the two global views differ in all but the nuclear
+        stain, and local views take those of one or the other.
     workers
         Processes that read ahead; 0 reads in a thread of the training process.
     """

@@ -1,4 +1,7 @@
-"""Every setting of a run, typed; the defaults are those of the paper (Table S24), of DINOv2 where the paper is silent."""
+"""Every setting of a run, typed.
+
+The defaults are those of the paper (Table S24), of DINOv2 where the paper is silent.
+"""
 
 from __future__ import annotations
 
@@ -38,14 +41,15 @@ class Run:
     seed
         Decides weights, samples, views, masks and dropped paths.
     epochs, epoch_steps
-        Length of the run: an epoch is a number of steps, not a pass over the corpus. Schedules run over the whole length, so a run that is
-        made longer when it is resumed goes on at another point of them.
+        Length of the run: an epoch is a number of steps, not a pass over the corpus. Schedules run over the whole
+        length, so a run that is made longer when it is resumed goes on at another point of them.
     device
         `"auto"` (CUDA if there is one), `"cpu"` or `"cuda"`.
     precision
-        `"float32"`, `"bfloat16"` or `"float16"` (with loss scaling) for the forward and backward pass; weights, gradients between
-        processes and the optimiser stay in float32. `"auto"` is bfloat16 where the hardware is fast in it, else float32, chosen when a
-        run starts: a checkpoint holds the choice, and a resumed run keeps it on whatever machine.
+        `"float32"`, `"bfloat16"` or `"float16"` (with loss scaling) for the forward and backward pass; weights,
+        gradients between processes and the optimiser stay in float32. `"auto"` is bfloat16 where the hardware is fast
+        in it, else float32, chosen when a run starts: a checkpoint holds the choice, and a resumed run keeps it on
+        whatever machine.
     start
         Model to start from: a folder written by `export`, or one in the official layout.
     """
@@ -95,7 +99,8 @@ class Parallel:
     Parameters
     ----------
     micro_batch
-        Samples per process and pass; 0 for all of a process's share at once. Sinkhorn–Knopp and KoLeo see the samples of one pass.
+        Samples per process and pass; 0 for all of a process's share at once. Sinkhorn–Knopp and KoLeo see the samples
+        of one pass.
     shard
         Processes that share one copy of the weights; 0 for all of them. Fewer than all is hybrid sharding.
     recompute

@@ -70,7 +70,8 @@ class Summary:
     def __str__(self) -> str:
         """Return a few lines for people."""
         lines = [
-            f"{self.folder}: {len(self.origins)} images ({len(self.built)} built, {len(self.reused)} as they were) in {self.seconds:.1f} s",
+            f"{self.folder}: {len(self.origins)} images ({len(self.built)} built, {len(self.reused)} as they were) in "
+            f"{self.seconds:.1f} s",
             f"{sum(self.origins.values()):,} patches, {self.markers} markers, {len(self.subsets)} subsets:",
             *(f"  {count:>9,}  {subset}" for subset, count in sorted(self.subsets.items())),
             "quality: " + ", ".join(f"{count} {verdict}" for verdict, count in self.verdicts.items()),
@@ -80,15 +81,17 @@ class Summary:
         if self.unmatched:
             named = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in self.unmatched.items())
             lines.append(f'without a marker, left out (keep one with "unseen" in [channels]): {named}')
-        return "\n".join([*lines, f"look at {self.folder / 'review.html'}, exclude what is bad in the manifest, and build again"])
+        return "\n".join(
+            [*lines, f"look at {self.folder / 'review.html'}, exclude what is bad in the manifest, and build again"]
+        )
 
 
 def build(manifest: str | Path, out: str | Path, *, resume: bool = True, workers: int | None = None) -> Summary:
     """Build a corpus from a manifest.
 
-    Every image is opened and its panel matched before the first pixel is read: whatever is wrong with the manifest is said at once. Then
-    each image is read once, in blocks; a build that was stopped goes on with the images that are not finished, and one whose manifest
-    changed builds only the images that the change concerns.
+    Every image is opened and its panel matched before the first pixel is read: whatever is wrong with the manifest is
+    said at once. Then each image is read once, in blocks; a build that was stopped goes on with the images that are not
+    finished, and one whose manifest changed builds only the images that the change concerns.
 
     Parameters
     ----------
@@ -119,7 +122,10 @@ def build(manifest: str | Path, out: str | Path, *, resume: bool = True, workers
     sources = {entry.name: open_source(entry) for entry in plan.images}
     found = panels(plan, sources)
     names = _folders(out, [entry.name for entry in plan.images])
-    jobs = [Job(entry, sources[entry.name], found[entry.name], plan, out / "images" / names[entry.name]) for entry in plan.images]
+    jobs = [
+        Job(entry, sources[entry.name], found[entry.name], plan, out / "images" / names[entry.name])
+        for entry in plan.images
+    ]
     done = {job.entry.name: record for job in jobs if resume and (record := finished(job))}
     todo = [job for job in jobs if job.entry.name not in done]
     if any(job.folder.exists() for job in todo):  # an index must not name images that are being replaced
@@ -183,7 +189,10 @@ def _built(jobs: list[Job], workers: int) -> dict[str, dict[str, Any]]:
 
 
 def _counter(update: Callable[[int], Any], stop: Event) -> Callable[[int], None]:
-    """Return a function that counts pixels and moves a bar of whole megapixels; several threads may call it, until they are to stop."""
+    """Return a function that counts pixels and moves a bar of whole megapixels.
+
+    Several threads may call it, until they are to stop.
+    """
     done, lock = 0, Lock()
 
     def count(pixels: int) -> None:
@@ -204,11 +213,17 @@ def _unusable(plan: Manifest, records: dict[str, dict[str, Any]]) -> list[str]:
         record = records[entry.name]
         used = [marker for marker in record["markers"] if marker["plane"] is not None]
         if why := lacking(entry, [marker["role"] for marker in used]):
-            gone = listed(f"{each['channel']} ({each['quality']['verdict']})" for each in record["markers"] if each["plane"] is None)
+            gone = listed(
+                f"{each['channel']} ({each['quality']['verdict']})"
+                for each in record["markers"]
+                if each["plane"] is None
+            )
             problems.append(f"{why[0]} Excluded by their verdict: {gone}; keep = [...] keeps one all the same.")
         if not record["origins"]:
             shares = ", ".join(f"{record[key]:.0%} {key}" for key in ("tissue", "saturated", "blurred"))
-            problems.append(f'{entry.name!r}: no patch can be used ({shares}). Write tissue = "all" if this is wrong, or take it out.')
+            problems.append(
+                f'{entry.name!r}: no patch can be used ({shares}). Write tissue = "all" if this is wrong, or take it out.'
+            )
     return problems + _constant(records)
 
 
@@ -217,9 +232,13 @@ def _constant(records: dict[str, dict[str, Any]]) -> list[str]:
     problems = []
     for marker, (_, moments) in statistics(records).items():
         if moments.count and not moments.squares > 0:
-            where = [name for name, record in records.items() if any(each["marker"] == marker for each in record["markers"])]
+            where = [
+                name for name, record in records.items() if any(each["marker"] == marker for each in record["markers"])
+            ]
             line = f'[[exclude]] with marker = "{marker}"'
-            problems.append(f"{marker!r} has the value {moments.mean:.4g} in every pixel of {listed(where)}. Exclude it: {line}.")
+            problems.append(
+                f"{marker!r} has the value {moments.mean:.4g} in every pixel of {listed(where)}. Exclude it: {line}."
+            )
     return problems
 
 

@@ -25,7 +25,8 @@ def vocabulary_at(path: str, base: Path, where: str) -> Vocabulary | None:
     Parameters
     ----------
     path
-        `vocabulary` of `[corpus]`: an export or its `model`, another corpus, a folder with `marker_metadata.csv`, or such a file.
+        `vocabulary` of `[corpus]`: an export or its `model`, another corpus, a folder with `marker_metadata.csv`, or
+        such a file.
     base
         Folder that it is relative to.
     where
@@ -54,11 +55,19 @@ def known_markers(given: Vocabulary | None) -> Vocabulary:
     paper = paper_vocabulary()
     if given is None:
         return paper
-    more = {marker.name: marker.role for marker in paper if not (given.spelt(marker.name) or given.of_concept(_concept(marker.name)))}
+    more = {
+        marker.name: marker.role
+        for marker in paper
+        if not (given.spelt(marker.name) or given.of_concept(_concept(marker.name)))
+    }
     roles = {marker.name: marker.role for marker in given} | more
     found = assigned(roles, given=ids_of(given), most=True)
     aliases = {marker.name: marker.aliases for marker in given}
-    rows = (Marker(name, found[name], role=role, aliases=aliases.get(name, ())) for name, role in roles.items() if name in found)
+    rows = (
+        Marker(name, found[name], role=role, aliases=aliases.get(name, ()))
+        for name, role in roles.items()
+        if name in found
+    )
     return Vocabulary(given.name, tuple(rows))
 
 
@@ -78,7 +87,9 @@ def earlier_ids(out: Path) -> dict[str, int]:
 def assigned(
     roles: Mapping[str, str], *, given: Mapping[str, int] = NONE, earlier: Mapping[str, int] = NONE, most: bool = False
 ) -> dict[str, int]:
-    """Return an id for each marker: that of the vocabulary given, of the corpus that was there, of the paper; else a free one, by name.
+    """Return an id for each marker: that of the vocabulary given, of the corpus that was there, of the paper.
+
+    Else a free one, by name.
 
     Ids of the vocabulary given stay taken even where the corpus lacks the marker: a model trained with them knows them.
 
@@ -104,13 +115,19 @@ def assigned(
         if number is not None:
             found[name] = number
         elif not most:
-            msg = f"No id is left for the unseen marker {name!r}: every {roles[name]} id is taken. Drop channels with channels = {{... = false}}."
+            msg = (
+                f"No id is left for the unseen marker {name!r}: every {roles[name]} id is taken. Drop channels with "
+                f"channels = {{... = false}}."
+            )
             raise ValueError(msg)
     return found
 
 
 def _free(role: str, taken: Iterable[int]) -> list[int]:
-    """Return the ids of a role that nobody has; those of the paper's markers come last, since these may turn up in a later image."""
+    """Return the ids of a role that nobody has.
+
+    Those of the paper's markers come last, since these may turn up in a later image.
+    """
     paper = paper_vocabulary()
     theirs = sorted(marker.id for marker in paper if marker.role == role and marker.id is not None)
     return [number for number in [*paper.free_ids(role), *theirs] if number not in set(taken)]

@@ -68,7 +68,11 @@ class Job:
 def finished(job: Job) -> dict[str, Any] | None:
     """Return the record of an image that is already built from the same file in the same way, and still all there."""
     found = stored(job.folder)
-    whole = found is not None and found.get("fingerprint") == job.fingerprint() and found.get("files") == _extent(job.folder)
+    whole = (
+        found is not None
+        and found.get("fingerprint") == job.fingerprint()
+        and found.get("files") == _extent(job.folder)
+    )
     return found if whole else None
 
 
@@ -121,7 +125,9 @@ def _written(job: Job, folder: Path, budget: int, step: Callable[[int], None]) -
     store = STORES[settings.format](folder, (len(channels), *source.shape), dtype)
     try:
         planes, reports, grids = _pass(job, store, dtype, scale, budget, step)
-        kept = [n for n, (each, channel) in enumerate(zip(reports, channels, strict=True)) if _stays(each, channel, job)]
+        kept = [
+            n for n, (each, channel) in enumerate(zip(reports, channels, strict=True)) if _stays(each, channel, job)
+        ]
         store.keep(kept)
     finally:
         store.close()

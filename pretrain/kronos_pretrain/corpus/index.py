@@ -27,7 +27,10 @@ Records = Mapping[str, Mapping[str, Any]]
 
 
 def statistics(records: Records) -> dict[str, tuple[str, Moments]]:
-    """Return role, and moments of the scaled pixels over all images, of every marker; in the order of names, so that sums do not depend on it."""
+    """Return role, and moments of the scaled pixels over all images, of every marker.
+
+    In the order of names, so that sums do not depend on it.
+    """
     found: dict[str, tuple[str, Moments]] = {}
     for record in (records[name] for name in sorted(records)):
         for marker in record["markers"]:
@@ -38,7 +41,10 @@ def statistics(records: Records) -> dict[str, tuple[str, Moments]]:
 
 
 def write_index(out: Path, manifest: Manifest, records: Records, folders: Mapping[str, str]) -> Vocabulary:
-    """Write `corpus.json`, the last thing that is written, and return the vocabulary in it; markers that were there keep their ids."""
+    """Write `corpus.json`, the last thing that is written, and return the vocabulary in it.
+
+    Markers that were there keep their ids.
+    """
     markers = {name: (role, moments.mean, moments.std) for name, (role, moments) in statistics(records).items()}
     vocabulary = vocabulary_of(manifest.settings.name, markers, given=ids_of(manifest.given), earlier=earlier_ids(out))
     index = {
@@ -69,7 +75,16 @@ def write_quality(out: Path, records: Records) -> None:
             quality, used = marker["quality"], "no" if marker["plane"] is None else "yes"
             numbers = ["" if quality[key] is None else f"{quality[key]:.6g}" for key in NUMBERS]
             table.writerow(
-                [name, record["subset"], marker["channel"], marker["marker"], quality["verdict"], used, quality["reason"], *numbers]
+                [
+                    name,
+                    record["subset"],
+                    marker["channel"],
+                    marker["marker"],
+                    quality["verdict"],
+                    used,
+                    quality["reason"],
+                    *numbers,
+                ]
             )
         for channel, reason in record["excluded"].items():
             table.writerow([name, record["subset"], channel, "", "excluded", "no", reason, *[""] * len(NUMBERS)])
@@ -92,14 +107,21 @@ def replace(path: Path, text: str) -> None:
 
 
 def _image(record: Mapping[str, Any], folder: str, vocabulary: Vocabulary) -> dict[str, Any]:
-    used = sorted((marker for marker in record["markers"] if marker["plane"] is not None), key=lambda each: each["plane"])
+    used = sorted(
+        (marker for marker in record["markers"] if marker["plane"] is not None), key=lambda each: each["plane"]
+    )
     return {
         "name": record["name"],
         "subset": record["subset"],
         "folder": f"images/{folder}",
         **{key: record[key] for key in ("pixels", "shape", "dtype", "scale")},
         "markers": [
-            {"channel": each["channel"], "marker": each["marker"], "id": vocabulary[each["marker"]].id, "plane": each["plane"]}
+            {
+                "channel": each["channel"],
+                "marker": each["marker"],
+                "id": vocabulary[each["marker"]].id,
+                "plane": each["plane"],
+            }
             for each in used
         ],
         "origins": record["origins"],

@@ -25,21 +25,25 @@ class CorpusSettings:
     name
         Of the vocabulary that the corpus carries.
     root
-        Folder that paths of images are relative to, `$VARIABLES` of the environment allowed; that of the manifest by default.
+        Folder that paths of images are relative to, `$VARIABLES` of the environment allowed; that of the manifest by
+        default.
     vocabulary
-        Whose names and ids of markers are kept: a folder written by `export` (the model that training will continue from), another corpus,
-        or a `marker_metadata.csv`. New markers get free ids. Relative to the manifest; the paper's markers if empty.
+        Whose names and ids of markers are kept: a folder written by `export` (the model that training will continue
+        from), another corpus, or a `marker_metadata.csv`. New markers get free ids. Relative to the manifest; the
+        paper's markers if empty.
     patch, stride
-        Edge of a patch and distance of two in pixels; the stride is a power of two of at least 32, the patch a multiple of it. The paper's
-        are 256 px with 50 % overlap.
+        Edge of a patch and distance of two in pixels; the stride is a power of two of at least 32, the patch a multiple
+        of it. The paper's are 256 px with 50 % overlap.
     format
         `"zarr"` (sharded, compressed) or `"npy"` (plain arrays for memory mapping).
     least_tissue
-        Least share of a patch that is tissue. Half: even the smallest global crop, 48 % of a sample, then has tissue in it.
+        Least share of a patch that is tissue. Half: even the smallest global crop, 48 % of a sample, then has tissue in
+        it.
     most_artifacts
         Largest share of a patch that is saturated or out of focus.
     saturation
-        Share of saturated pixels, over all markers or in the nuclear stain alone, from which 32 × 32 pixels are an artifact.
+        Share of saturated pixels, over all markers or in the nuclear stain alone, from which 32 × 32 pixels are an
+        artifact.
     blur
         Sharpness of the nuclear stain below which a place is out of focus, as a share of the image's median.
     """
@@ -69,13 +73,15 @@ class Quality:
     signal
         Signal over background below which it is for `"review"`.
     levels
-        Grey levels between the 0.1st and the 99.9th percentile below which it is for `"review"`; below 2 it is `"flat"`.
+        Grey levels between the 0.1st and the 99.9th percentile below which it is for `"review"`; below 2 it is
+        `"flat"`.
     focus
         Share of the variance that is as fine as pixels, below which it is for `"review"` (blurred).
     noise
         The same, above which it is for `"review"` (noise without structure).
     drop
-        Verdicts that exclude a marker from an image without being asked; the summary, `quality.csv` and the page name each such exclusion.
+        Verdicts that exclude a marker from an image without being asked; the summary, `quality.csv` and the page name
+        each such exclusion.
     """
 
     empty: float = 0.001

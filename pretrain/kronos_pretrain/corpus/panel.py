@@ -101,12 +101,19 @@ def lacking(entry: Entry, roles: Iterable[str]) -> list[str]:
         ]
     if len(every) < LEAST_MARKERS:
         fix = 'Map more channels to markers with channels = {"CHANNEL" = "MARKER"} ("unseen" for new ones), or take the image out.'
-        return [f"{entry.name!r}: {len(every)} usable marker(s), the nuclear stain included; training draws it and two others. {fix}"]
+        return [
+            f"{entry.name!r}: {len(every)} usable marker(s), the nuclear stain included; training draws it and two "
+            f"others. {fix}"
+        ]
     return []
 
 
 def vocabulary_of(
-    name: str, markers: Mapping[str, tuple[str, float, float]], *, given: Mapping[str, int] = NONE, earlier: Mapping[str, int] = NONE
+    name: str,
+    markers: Mapping[str, tuple[str, float, float]],
+    *,
+    given: Mapping[str, int] = NONE,
+    earlier: Mapping[str, int] = NONE,
 ) -> Vocabulary:
     """Return the vocabulary of a corpus: the paper's markers, then others, each in the order of names.
 
@@ -138,7 +145,9 @@ def _panel(entry: Entry, source: Source, manifest: Manifest) -> Panel:
     usable = left[left["id"] >= 0]
     _twice(usable)
     kept = set(_channels_of(entry.keep, frame, vocabulary, f"keep of {entry.name!r}"))
-    channels = tuple(Channel(int(r.position), r.channel, r.marker, r.role, r.channel in kept) for r in usable.itertuples())
+    channels = tuple(
+        Channel(int(r.position), r.channel, r.marker, r.role, r.channel in kept) for r in usable.itertuples()
+    )
     if why := lacking(entry, [channel.role for channel in channels]):
         raise ValueError(why[0].partition(": ")[2])
     unmatched = left[(left["id"] < 0) & left["note"].str.contains("not in this vocabulary|unknown name")]
@@ -146,7 +155,10 @@ def _panel(entry: Entry, source: Source, manifest: Manifest) -> Panel:
 
 
 def _seen(frame: pd.DataFrame, vocabulary: Vocabulary) -> pd.DataFrame:
-    """Return the panel with unseen markers that the manifest's vocabulary has as those; one that the paper has is no unseen marker."""
+    """Return the panel with unseen markers that the manifest's vocabulary has as those.
+
+    One that the paper has is no unseen marker.
+    """
     paper = paper_vocabulary()
     for row in frame[frame["how"] == "unseen"].itertuples():
         known = _spelling(row.marker, vocabulary)
@@ -162,7 +174,10 @@ def _ambiguous(frame: pd.DataFrame) -> None:
     rows = frame[frame["how"] == "ambiguous"]
     if len(rows):
         each = "; ".join(f"{row.channel!r} may be {row.near}" for row in rows.itertuples())
-        raise ValueError(f"the name of {len(rows)} channel(s) means several markers: {each}. Write {_line(rows)}, or false to drop it.")
+        raise ValueError(
+            f"the name of {len(rows)} channel(s) means several markers: {each}. Write {_line(rows)}, or false to drop "
+            "it."
+        )
 
 
 def _line(rows: pd.DataFrame) -> str:
@@ -171,7 +186,9 @@ def _line(rows: pd.DataFrame) -> str:
 
 def _table(given: Mapping[str, str | bool]) -> str:
     """Return the line of a manifest that says what channels are."""
-    pairs = (f"{json.dumps(key, ensure_ascii=False)} = {json.dumps(each, ensure_ascii=False)}" for key, each in given.items())
+    pairs = (
+        f"{json.dumps(key, ensure_ascii=False)} = {json.dumps(each, ensure_ascii=False)}" for key, each in given.items()
+    )
     return f"channels = {{{', '.join(pairs)}}}"
 
 
@@ -179,12 +196,18 @@ def _twice(usable: pd.DataFrame) -> None:
     again = usable["marker"].duplicated()
     if again.any():
         several = usable[usable["marker"].isin(usable.loc[again, "marker"])]
-        each = "; ".join(f"{marker} is {listed(rows['channel'])}" for marker, rows in several.groupby("marker", sort=False))
+        each = "; ".join(
+            f"{marker} is {listed(rows['channel'])}" for marker, rows in several.groupby("marker", sort=False)
+        )
         drop = _table(dict.fromkeys(usable.loc[again, "channel"], False))
-        raise ValueError(f"several channels are one marker: {each}. Keep the first of each with {drop}, or another one.")
+        raise ValueError(
+            f"several channels are one marker: {each}. Keep the first of each with {drop}, or another one."
+        )
 
 
-def _excluded(frame: pd.DataFrame, entry: Entry, exclusions: Iterable[Exclusion], vocabulary: Vocabulary) -> dict[str, str]:
+def _excluded(
+    frame: pd.DataFrame, entry: Entry, exclusions: Iterable[Exclusion], vocabulary: Vocabulary
+) -> dict[str, str]:
     """Return channel → reason, for those that the manifest excludes."""
     reasons = {}
     for rule in exclusions:
@@ -202,7 +225,10 @@ def _channels_of(names: Iterable[str], frame: pd.DataFrame, vocabulary: Vocabula
         hits = _named(name, frame, vocabulary)
         if not hits:
             options = [*frame["channel"], *filter(None, frame["marker"])]
-            msg = f"{where} names {name!r}, which is neither channel nor marker. Close: {listed(near(name, options))}. Correct the name."
+            msg = (
+                f"{where} names {name!r}, which is neither channel nor marker. Close: {listed(near(name, options))}. "
+                "Correct the name."
+            )
             raise KeyError(msg)
         found += hits
     return found
@@ -226,14 +252,18 @@ def _too_small(entry: Entry, source: Source, patch: int) -> list[str]:
     if min(source.shape) >= patch:
         return []
     size = " × ".join(str(edge) for edge in source.shape)
-    return [f"{entry.name!r}: {size} pixels hold no patch of {patch} px. Take the image out, or build a corpus with a smaller patch."]
+    return [
+        f"{entry.name!r}: {size} pixels hold no patch of {patch} px. Take the image out, or build a corpus with a "
+        "smaller patch."
+    ]
 
 
 def _idle(manifest: Manifest, sources: Mapping[str, Source], found: Mapping[str, Panel]) -> list[str]:
     """Return rules for all images that apply to none: most likely they are misspelt."""
     every = list(dict.fromkeys(name for source in sources.values() for name in source.channels))
     idle = [
-        f"[channels] names {name!r}, and no image has this channel. Close: {listed(near(name, every))}. Correct or remove the line."
+        f"[channels] names {name!r}, and no image has this channel. Close: {listed(near(name, every))}. Correct or "
+        "remove the line."
         for name in manifest.channels
         if name not in every
     ]
@@ -242,6 +272,8 @@ def _idle(manifest: Manifest, sources: Mapping[str, Source], found: Mapping[str,
     for rule in manifest.exclusions:
         names = {rule.marker, _spelling(rule.marker, manifest.known)}
         if not any(names & found[entry.name].names for entry in manifest.images if rule.concerns(entry)):
-            where = "".join(f" with {key} = {each!r}" for key, each in (("subset", rule.subset), ("image", rule.image)) if each)
+            where = "".join(
+                f" with {key} = {each!r}" for key, each in (("subset", rule.subset), ("image", rule.image)) if each
+            )
             idle.append(f"[[exclude]] names {rule.marker!r}, and no image{where} has it. Correct or remove it.")
     return idle

@@ -34,7 +34,9 @@ class Plane:
         self.full = min(scale, float(np.iinfo(dtype).max)) if dtype.kind in "ui" else scale
         self.levels = np.zeros(1 << (8 * dtype.itemsize) if self.small else BINS, np.int64)
         fine, coarse = (tuple(edge // size for edge in shape) for size in (CELL, step))
-        self.mean, self.variance, self.saturated, self.detail, self.coarse = (np.zeros(fine, np.float32) for _ in range(5))
+        self.mean, self.variance, self.saturated, self.detail, self.coarse = (
+            np.zeros(fine, np.float32) for _ in range(5)
+        )
         self.total = np.zeros(coarse, np.int64 if self.small else np.float64)
         self.squares = np.zeros_like(self.total)
         self.pooling = pooling(shape)
@@ -80,7 +82,10 @@ class Plane:
         return mean, np.square(values - mean[:, None, :, None]).sum(axis=(1, 3))
 
     def moments(self, covered: np.ndarray) -> Moments:
-        """Return count, mean and squared deviations of the raw pixels of the cells that patches cover; exact for whole numbers."""
+        """Return count, mean and squared deviations of the raw pixels of the cells that patches cover.
+
+        Exact for whole numbers.
+        """
         n = int(covered.sum()) * self.step**2
         if n == 0:
             return Moments()
@@ -92,7 +97,10 @@ class Plane:
         return Moments(n, mean, float(self.squares[covered].sum() + self.step**2 * np.square(means - mean).sum()))
 
     def forget(self, *, keep: bool) -> None:
-        """Free what only the report and the masks needed; `keep` the grids of the nuclear stain, which masks still need."""
+        """Free what only the report and the masks needed.
+
+        `keep` the grids of the nuclear stain, which masks still need.
+        """
         self.levels = self.levels[:0]
         if not keep:
             self.mean = self.variance = self.saturated = self.detail = self.coarse = np.zeros((0, 0), np.float32)
@@ -140,6 +148,8 @@ def pooled(pixels_rc: np.ndarray, factor: int) -> np.ndarray:
 
 def _place(grid: np.ndarray, part: np.ndarray, row: int, column: int) -> None:
     """Write a part into a grid, as far as the grid goes."""
-    rows, columns = (min(size, whole - start) for size, whole, start in zip(part.shape, grid.shape, (row, column), strict=True))
+    rows, columns = (
+        min(size, whole - start) for size, whole, start in zip(part.shape, grid.shape, (row, column), strict=True)
+    )
     if rows > 0 and columns > 0:
         grid[row : row + rows, column : column + columns] = part[:rows, :columns]

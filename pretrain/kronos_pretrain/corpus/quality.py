@@ -47,14 +47,19 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types; numbers that do not exist are None."""
-        return {key: None if isinstance(each, float) and not math.isfinite(each) else each for key, each in asdict(self).items()}
+        return {
+            key: None if isinstance(each, float) and not math.isfinite(each) else each
+            for key, each in asdict(self).items()
+        }
 
 
 def report(plane: Plane, limits: Quality) -> Report:
     """Return numbers and verdict of one marker of one image."""
     levels = plane.levels
     count = max(1, int(levels.sum()))
-    low, median, high = (int(each) for each in np.searchsorted(np.cumsum(levels), np.array([0.001, 0.5, 0.999]) * count))
+    low, median, high = (
+        int(each) for each in np.searchsorted(np.cumsum(levels), np.array([0.001, 0.5, 0.999]) * count)
+    )
     full = int(np.ceil(plane.full)) if plane.small else len(levels) - 1
     variance = float(plane.variance.sum())
     numbers = Report(

@@ -45,9 +45,13 @@ def read(path: str | Path) -> Manifest:
     settings = section(CorpusSettings, record.get("corpus", {}), f"{path.name} [corpus]")
     quality = section(Quality, record.get("quality", {}), f"{path.name} [quality]")
     _check_settings(settings, quality)
-    entries = [section(Entry, each, f"{path.name} [[image]] number {n}") for n, each in enumerate(_tables(record, "image", path), 1)]
+    entries = [
+        section(Entry, each, f"{path.name} [[image]] number {n}")
+        for n, each in enumerate(_tables(record, "image", path), 1)
+    ]
     exclusions = [
-        section(Exclusion, each, f"{path.name} [[exclude]] number {n}") for n, each in enumerate(_tables(record, "exclude", path), 1)
+        section(Exclusion, each, f"{path.name} [[exclude]] number {n}")
+        for n, each in enumerate(_tables(record, "exclude", path), 1)
     ]
     if not entries:
         msg = f"{path.name} lists no image. Add [[image]] with path = and subset = for each."
@@ -56,7 +60,9 @@ def read(path: str | Path) -> Manifest:
     images = [image for entry in entries for image in _found(entry, path, base)]
     channels = value("Mapping[str, str | None]", record.get("channels", {}), f"{path.name} [channels]")
     given = vocabulary_at(settings.vocabulary, path.resolve().parent, f"vocabulary of {path.name} [corpus]")
-    return Manifest(path, settings, quality, channels, tuple(exclusions), _named(images, path), given, known_markers(given))
+    return Manifest(
+        path, settings, quality, channels, tuple(exclusions), _named(images, path), given, known_markers(given)
+    )
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -87,7 +93,9 @@ def _check_settings(settings: CorpusSettings, quality: Quality) -> None:
     one_of(settings.format, ("zarr", "npy"), name="format of [corpus]")
     stride, patch = settings.stride, settings.patch
     if not LEAST_STRIDE <= stride <= MOST_STRIDE or stride & (stride - 1):
-        msg = f"stride={stride} of [corpus] is no power of two from {LEAST_STRIDE} to {MOST_STRIDE}. The paper's is 128."
+        msg = (
+            f"stride={stride} of [corpus] is no power of two from {LEAST_STRIDE} to {MOST_STRIDE}. The paper's is 128."
+        )
         raise ValueError(msg)
     if patch < stride or patch % stride:
         msg = f"patch={patch} of [corpus] is no multiple of stride={stride}. The paper's are 256 and 128."
@@ -106,7 +114,10 @@ def _root(settings: CorpusSettings, manifest: Path) -> Path:
     base = (manifest.resolve().parent / wanted).resolve()
     if not base.is_dir():
         hint = " A variable of the environment is not set." if "$" in wanted else ""
-        msg = f"root={settings.root!r} of {manifest.name} [corpus] is no folder ({str(base)!r}).{hint} Correct it, or leave it out."
+        msg = (
+            f"root={settings.root!r} of {manifest.name} [corpus] is no folder ({str(base)!r}).{hint} Correct it, or "
+            "leave it out."
+        )
         raise FileNotFoundError(msg)
     return base
 
@@ -116,12 +127,18 @@ def _found(entry: Entry, manifest: Path, base: Path) -> list[Entry]:
     one_of(entry.nan, ("error", "zero"), name=f"nan of {str(entry.path)!r}")
     one_of(entry.tissue, ("auto", "all"), name=f"tissue of {str(entry.path)!r}")
     if entry.max_value < 0:
-        msg = f"max_value of {str(entry.path)!r} is {entry.max_value}; it must be above 0. Leave it out for the full scale of the dtype."
+        msg = (
+            f"max_value of {str(entry.path)!r} is {entry.max_value}; it must be above 0. Leave it out for the full "
+            "scale of the dtype."
+        )
         raise ValueError(msg)
     if not has_magic(str(entry.path)):
         whole = base / entry.path
         if not whole.exists():
-            msg = f"{manifest.name} lists {str(entry.path)!r}, and there is no such file or folder in {str(base)!r}. Correct the path."
+            msg = (
+                f"{manifest.name} lists {str(entry.path)!r}, and there is no such file or folder in {str(base)!r}. "
+                "Correct the path."
+            )
             raise FileNotFoundError(msg)
         return [replace(entry, path=whole)]
     anchor = Path(entry.path.anchor) if entry.path.is_absolute() else base
@@ -131,7 +148,10 @@ def _found(entry: Entry, manifest: Path, base: Path) -> list[Entry]:
         msg = f"{manifest.name}: the pattern {str(entry.path)!r} finds nothing in {str(base)!r}. Correct it."
         raise FileNotFoundError(msg)
     if entry.name and len(paths) > 1:
-        msg = f"{manifest.name}: name={entry.name!r} stands for the {len(paths)} images of {str(entry.path)!r}. Leave name out: files name them."
+        msg = (
+            f"{manifest.name}: name={entry.name!r} stands for the {len(paths)} images of {str(entry.path)!r}. Leave "
+            "name out: files name them."
+        )
         raise ValueError(msg)
     return [replace(entry, path=each) for each in paths]
 
@@ -139,12 +159,15 @@ def _found(entry: Entry, manifest: Path, base: Path) -> list[Entry]:
 def _named(images: list[Entry], manifest: Path) -> tuple[Entry, ...]:
     """Give each image a name: its file's, with the folder's where file names repeat."""
     if twice := repeated(f"{each.path} {each.image}".strip() for each in images):
-        msg = f"{manifest.name} lists {listed(twice)} more than once. Remove one of them; an image belongs to one subset."
+        msg = (
+            f"{manifest.name} lists {listed(twice)} more than once. Remove one of them; an image belongs to one subset."
+        )
         raise ValueError(msg)
     stems = [each.name or _stem(each) for each in images]
     again = set(repeated(stems))
     names = [
-        f"{each.path.parent.name}-{stem}" if stem in again and not each.name else stem for each, stem in zip(images, stems, strict=True)
+        f"{each.path.parent.name}-{stem}" if stem in again and not each.name else stem
+        for each, stem in zip(images, stems, strict=True)
     ]
     if twice := repeated(names):
         where = listed(each.path for each, name in zip(images, names, strict=True) if name in twice)

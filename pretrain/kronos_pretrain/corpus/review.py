@@ -77,15 +77,20 @@ def _links(current: int, count: int) -> str:
 
 
 def _chip(verdict: str, count: int) -> str:
-    return f"<button class='chip {verdict}' data-verdict='{verdict}' aria-pressed='true'>{verdict} <b>{count}</b></button>"
+    return (
+        f"<button class='chip {verdict}' data-verdict='{verdict}' aria-pressed='true'>{verdict} <b>{count}</b></button>"
+    )
 
 
 def _image(record: Mapping[str, Any], folder: Path) -> str:
     height, width = record["shape"]
     shares = " · ".join(
-        f"{record[key]:.0%} {words}" for key, words in (("tissue", "tissue"), ("saturated", "saturated"), ("blurred", "out of focus"))
+        f"{record[key]:.0%} {words}"
+        for key, words in (("tissue", "tissue"), ("saturated", "saturated"), ("blurred", "out of focus"))
     )
-    excluded = "".join(f"<li><b>{escape(name)}</b> {escape(reason)}</li>" for name, reason in record["excluded"].items())
+    excluded = "".join(
+        f"<li><b>{escape(name)}</b> {escape(reason)}</li>" for name, reason in record["excluded"].items()
+    )
     unmatched = ", ".join(escape(name) for name in record["unmatched"])
     return f"""<section data-name="{escape(record["name"])}">
 <header><h2>{escape(record["name"])}</h2><span class="subset">{escape(record["subset"])}</span>
@@ -105,7 +110,9 @@ def _tints(record: Mapping[str, Any]) -> str:
 
 def _card(record: Mapping[str, Any], marker: Mapping[str, Any], folder: Path) -> str:
     quality, used = marker["quality"], marker["plane"] is not None
-    title = escape(marker["marker"]) + (f" <small>{escape(marker['channel'])}</small>" if marker["channel"] != marker["marker"] else "")
+    title = escape(marker["marker"]) + (
+        f" <small>{escape(marker['channel'])}</small>" if marker["channel"] != marker["marker"] else ""
+    )
     rows = (
         ("range", f"{quality['low']:.4g} – {quality['high']:.4g}"),
         ("signal", _number(quality["signal"], ".1f")),

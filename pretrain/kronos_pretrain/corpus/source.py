@@ -69,7 +69,11 @@ class Source:
         """Return the blocks that a group is read in: whole shards, full rows if they fit."""
         height, width = self.shape
         across = max(1, budget // (EDGE * self.data.dtype.itemsize * len(group) * EDGE)) * EDGE
-        return [(y, min(y + EDGE, height), x, min(x + across, width)) for y in range(0, height, EDGE) for x in range(0, width, across)]
+        return [
+            (y, min(y + EDGE, height), x, min(x + across, width))
+            for y in range(0, height, EDGE)
+            for x in range(0, width, across)
+        ]
 
     def read(self, group: list[int], block: Block) -> np.ndarray:
         """Return pixels (group, rows, columns) of one block."""
@@ -80,7 +84,10 @@ class Source:
             pixels = lazy.compute(scheduler="synchronous") if hasattr(lazy, "compute") else np.array(lazy)
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             where = f"{self.channels[group[0]]!r}, rows {y0}–{y1}, columns {x0}–{x1}"
-            msg = f"Image {self.name!r} could not be read at {where}: {error}. Copy or export it again, or take it out of the manifest."
+            msg = (
+                f"Image {self.name!r} could not be read at {where}: {error}. Copy or export it again, or take it out "
+                "of the manifest."
+            )
             raise OSError(msg) from error
         return np.asarray(pixels)[[position - group[0] for position in group]].astype(self.dtype, copy=False)
 
@@ -88,7 +95,8 @@ class Source:
 def stored_dtype(source: Source, positions: list[int], budget: int) -> np.dtype:
     """Return the number format of a corpus that holds all pixels without loss.
 
-    Whole numbers of more than 16 bits are read once for it: 16 bits are enough for most, and their statistics are then exact.
+    Whole numbers of more than 16 bits are read once for it: 16 bits are enough for most, and their statistics are then
+    exact.
 
     Raises
     ------
@@ -103,7 +111,9 @@ def stored_dtype(source: Source, positions: list[int], budget: int) -> np.dtype:
     for _, _, pixels, _ in read_ahead(source, positions, budget):
         check_range(pixels, given=None, image=source.name)
         most = max(most, int(pixels.max()))
-    whole = (each for each in map(np.dtype, DTYPES) if each.kind == "u" and each.itemsize > 1 and most <= np.iinfo(each).max)
+    whole = (
+        each for each in map(np.dtype, DTYPES) if each.kind == "u" and each.itemsize > 1 and most <= np.iinfo(each).max
+    )
     if (found := next(whole, None)) is None:
         msg = (
             f"Image {source.name!r} holds {source.dtype} up to {most:,}; a corpus holds {', '.join(DTYPES)}. "
@@ -113,7 +123,9 @@ def stored_dtype(source: Source, positions: list[int], budget: int) -> np.dtype:
     return found
 
 
-def read_ahead(source: Source, positions: list[int], budget: int) -> Iterator[tuple[list[int], Block, np.ndarray, bool]]:
+def read_ahead(
+    source: Source, positions: list[int], budget: int
+) -> Iterator[tuple[list[int], Block, np.ndarray, bool]]:
     """Yield (channels, block, pixels, whether it is the last of these channels), decoding the next block while one is used."""
     todo = []
     for group in source.groups(positions):
@@ -138,10 +150,15 @@ def open_source(entry: Entry) -> Source:
     else:
         source = _tiff(entry)
     if twice := repeated(source.channels):
-        msg = f"Image {entry.name!r} has channels of the same name: {listed(twice)}. Name all of them with names = [...]."
+        msg = (
+            f"Image {entry.name!r} has channels of the same name: {listed(twice)}. Name all of them with names = [...]."
+        )
         raise ValueError(msg)
     if source.data.dtype.kind not in "uif":
-        msg = f"Image {entry.name!r} holds {source.data.dtype}; intensities are whole numbers or floats. Convert it to uint16."
+        msg = (
+            f"Image {entry.name!r} holds {source.data.dtype}; intensities are whole numbers or floats. Convert it to "
+            "uint16."
+        )
         raise ValueError(msg)
     return source
 
@@ -154,7 +171,8 @@ def _npy(entry: Entry) -> Source:
         raise OSError(msg) from error
     if data.ndim != 3 or len(entry.names) != len(data):
         msg = (
-            f"{str(entry.path)!r} has shape {data.shape} and names = {len(entry.names)} channels; an array is (channels, rows, columns), "
+            f"{str(entry.path)!r} has shape {data.shape} and names = {len(entry.names)} channels; an array is "
+            "(channels, rows, columns), "
             "with one name per channel. Add names = [...] to its [[image]]."
         )
         raise ValueError(msg)
@@ -166,7 +184,9 @@ def _tiff(entry: Entry) -> Source:
     from kronos_sc.patches import raster
 
     before = settings.verbosity
-    settings.verbosity = min(before, 1)  # what it found, and pixel sizes that nobody needs here: two lines for each of many images
+    settings.verbosity = min(
+        before, 1
+    )  # what it found, and pixel sizes that nobody needs here: two lines for each of many images
     try:
         image = raster(read_tiff(entry.path, channels=list(entry.names) or None))
     finally:
@@ -182,7 +202,10 @@ def _spatialdata(entry: Entry) -> Source:
     image = raster(spatialdata.read_zarr(entry.path, selection=("images",)), entry.image or None)
     names = entry.names or image.channels
     if len(names) != len(image.channels):
-        msg = f"names of {entry.name!r} are {len(names)}, its channels {len(image.channels)}: {listed(image.channels)}. Name each channel."
+        msg = (
+            f"names of {entry.name!r} are {len(names)}, its channels {len(image.channels)}: {listed(image.channels)}. "
+            "Name each channel."
+        )
         raise ValueError(msg)
     return Source(entry.name, image.data, names, stamp(entry.path / "images" / image.name))
 

@@ -117,7 +117,9 @@ class NpyStore:
 
 def _header(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype) -> int:
     """Write the header of an array, and return where its pixels start."""
-    np.lib.format.write_array_header_1_0(file, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    )
     return file.tell()
 
 

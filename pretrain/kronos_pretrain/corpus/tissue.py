@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from kronos_pretrain.corpus.manifest import CorpusSettings
     from kronos_pretrain.corpus.plane import Plane
 
-# Glass is at least this much darker than tissue (in powers of two, of means of the two classes): less is tissue of uneven density.
+# Glass is at least this much darker than tissue (in powers of two, of means of the two classes): less is tissue of
+# uneven density.
 _CONTRAST = 2.5
 _FLOOR = 0.02  # of the range of an image; what is darker is equally dark
 _LEAST_CELLS = 8  # smaller islands of tissue are debris, smaller holes are part of the tissue
@@ -48,10 +49,14 @@ class Grids:
     def tissue(self) -> np.ndarray:
         """Return which cells are tissue: those bright in the nuclear stain or in the sum of the other markers.
 
-        Each of the two is divided by Otsu's threshold on a logarithmic scale, and counts only where the classes are as far apart as glass
-        and tissue are: an image that is tissue from edge to edge has no background to find.
+        Each of the two is divided by Otsu's threshold on a logarithmic scale, and counts only where the classes are as
+        far apart as glass and tissue are: an image that is tissue from edge to edge has no background to find.
         """
-        every = [bright for grid in (self.nuclear.mean if self.nuclear else None, self.others) if (bright := _bright(grid)) is not None]
+        every = [
+            bright
+            for grid in (self.nuclear.mean if self.nuclear else None, self.others)
+            if (bright := _bright(grid)) is not None
+        ]
         if not every:
             return np.ones_like(self.others, bool)
         return _tidy(np.logical_or.reduce(every))
@@ -125,12 +130,14 @@ def _tidy(mask: np.ndarray) -> np.ndarray:
 def _blurred(plane: Plane, tissue: np.ndarray, least: float) -> np.ndarray:
     """Return cells whose detail, as a share of all variance around them, is far below the image's median.
 
-    The detail is that of the image shrunk to a quarter (mean squared Laplacian): light that is out of focus has lost the edges of nuclei, but
-    not the noise that the camera adds to every pixel.
+    The detail is that of the image shrunk to a quarter (mean squared Laplacian): light that is out of focus has lost
+    the edges of nuclei, but not the noise that the camera adds to every pixel.
     """
     from scipy.ndimage import binary_dilation, uniform_filter
 
-    edges, all_of_it = (uniform_filter(each.astype(np.float64), 3, mode="nearest") for each in (plane.coarse, plane.variance))
+    edges, all_of_it = (
+        uniform_filter(each.astype(np.float64), 3, mode="nearest") for each in (plane.coarse, plane.variance)
+    )
     sharpness = np.divide(edges, all_of_it, out=np.full_like(edges, np.nan), where=all_of_it > 0)
     known = tissue & np.isfinite(sharpness)
     if not known.any():

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 class Draws(NamedTuple):
-    """Random numbers of one sample; drawn in full whatever is switched on, so that one setting does not change another's numbers.
+    """Random numbers of one sample.
+
+    Drawn in full whatever is switched on, so that one setting does not change another's numbers.
 
     Parameters
     ----------
@@ -76,7 +78,9 @@ def draw(rng: np.random.Generator, *, views: int, markers: int) -> Draws:
 
 def stack(draws: list[Draws], config: Augment, *, device: torch.device) -> Changes:
     """Turn the random numbers of samples into changes on a device."""
-    normal, share, survival, key = (torch.from_numpy(writable(np.stack(each, axis=1))).to(device) for each in zip(*draws, strict=True))
+    normal, share, survival, key = (
+        torch.from_numpy(writable(np.stack(each, axis=1))).to(device) for each in zip(*draws, strict=True)
+    )
     dropped = survival < config.marker_dropout
     dropped[..., 0] = False  # the nuclear stain stays
     return Changes(
@@ -90,7 +94,9 @@ def stack(draws: list[Draws], config: Augment, *, device: torch.device) -> Chang
 
 
 def apply(pixels_vbmss: torch.Tensor, changes: Changes, zero_btm: torch.Tensor | None) -> torch.Tensor:
-    """Change views in place, all but the blur, which is part of their resampling; view i has set i modulo t of the markers.
+    """Change views in place, all but the blur, which is part of their resampling.
+
+    View i has set i modulo t of the markers.
 
     Parameters
     ----------
@@ -103,7 +109,10 @@ def apply(pixels_vbmss: torch.Tensor, changes: Changes, zero_btm: torch.Tensor |
     """
     if changes.gain is not None:
         if zero_btm is None:
-            msg = "augment.gain needs the z-score of zero intensity, and the samples carry none: fill Samples.zero, or set augment.gain=0."
+            msg = (
+                "augment.gain needs the z-score of zero intensity, and the samples carry none: fill Samples.zero, or "
+                "set augment.gain=0."
+            )
             raise ValueError(msg)
         sets = torch.arange(len(pixels_vbmss), device=pixels_vbmss.device) % zero_btm.shape[1]
         zero_vbm = zero_btm.to(pixels_vbmss.device).transpose(0, 1)[sets]
@@ -121,7 +130,8 @@ def apply(pixels_vbmss: torch.Tensor, changes: Changes, zero_btm: torch.Tensor |
 def white_noise(key: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     """Return standard normal numbers (…, *shape), each a function of its crop's key and its place in the crop.
 
-    SplitMix64 (Steele et al. 2014) of key + place · γ, then Box–Muller: no state, so all crops are made at once, on any device.
+    SplitMix64 (Steele et al. 2014) of key + place · γ, then Box–Muller: no state, so all crops are made at once, on any
+    device.
     """
     place = torch.arange(math.prod(shape), device=key.device)
     bits = key[..., None] + place * _signed(0x9E3779B97F4A7C15)

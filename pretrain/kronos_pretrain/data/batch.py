@@ -1,6 +1,7 @@
 """What passes from the reader to the device, and from there to the network."""
 
-# Shapes: b samples, t sets of markers (1 if all views share them, else 2), m markers, h × w pixels, n = views · b crops.
+# Shapes: b samples, t sets of markers (1 if all views share them, else 2), m markers, h × w pixels, n = views · b
+# crops.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,7 +28,8 @@ class Samples(NamedTuple):
     wait
         Seconds the training process waited for them.
     zero
-        What zero intensity became by the z-score: -mean / std of each marker (b, t, m), float32; a gain changes what exceeds it.
+        What zero intensity became by the z-score: -mean / std of each marker (b, t, m), float32; a gain changes what
+        exceeds it.
     """
 
     step: int
@@ -38,9 +40,13 @@ class Samples(NamedTuple):
     zero: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Samples:
-        """Return the samples with what is computed with on a device; their numbers stay where random numbers are drawn."""
+        """Return the samples with what is computed with on a device.
+
+        Their numbers stay where random numbers are drawn.
+        """
         pixels, marker_ids, zero = (
-            None if part is None else part.to(device, non_blocking=True) for part in (self.pixels, self.marker_ids, self.zero)
+            None if part is None else part.to(device, non_blocking=True)
+            for part in (self.pixels, self.marker_ids, self.zero)
         )
         return self._replace(pixels=pixels, marker_ids=marker_ids, zero=zero)
 

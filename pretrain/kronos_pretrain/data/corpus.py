@@ -78,8 +78,9 @@ class Corpus:
     Raises
     ------
     ValueError
-        If an image has no nuclear stain or fewer than two other markers, a marker twice, a marker that the vocabulary does not hold or whose
-        standard deviation is zero or unknown, or an origin whose patch is not inside it; the message names image and marker.
+        If an image has no nuclear stain or fewer than two other markers, a marker twice, a marker that the vocabulary
+        does not hold or whose standard deviation is zero or unknown, or an origin whose patch is not inside it; the
+        message names image and marker.
     """
 
     images: list[Image]
@@ -90,7 +91,10 @@ class Corpus:
         positive_integer(self.patch, name="patch")
         empty = [image.name for image in self.images if not len(image.origins)]
         if len(empty) == len(self.images):
-            msg = f"None of the {len(empty)} images has a patch of {self.patch} px to cut. Build the corpus with a smaller patch or another tissue mask."
+            msg = (
+                f"None of the {len(empty)} images has a patch of {self.patch} px to cut. Build the corpus with a "
+                "smaller patch or another tissue mask."
+            )
             raise ValueError(msg)
         if empty:
             log.info(f"corpus: {len(empty)} images without a patch are left out: {listed(empty)}")
@@ -112,7 +116,10 @@ class Corpus:
             images = [_image(folder, row, vocabulary) for row in record["images"]]
             return cls(images, vocabulary, record["patch"])
         except (KeyError, TypeError) as error:
-            msg = f"{str(folder / 'corpus.json')!r} is not complete ({type(error).__name__}: {error}). Build the corpus again with `corpus build`."
+            msg = (
+                f"{str(folder / 'corpus.json')!r} is not complete ({type(error).__name__}: {error}). Build the corpus "
+                "again with `corpus build`."
+            )
             raise ValueError(msg) from error
 
     @cached_property
@@ -130,7 +137,8 @@ def _record(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         there = listed(sorted(each.name for each in folder.iterdir())) if folder.is_dir() else "no such folder"
         msg = (
-            f"{str(folder)!r} is no corpus: it has no corpus.json ({there}), which is written last, so a build may not have ended. {build}"
+            f"{str(folder)!r} is no corpus: it has no corpus.json ({there}), which is written last, so a build may not "
+            f"have ended. {build}"
         )
         raise FileNotFoundError(msg)
     try:
@@ -150,14 +158,18 @@ def _image(folder: Path, row: dict[str, Any], vocabulary: Vocabulary) -> Image:
     name, home, channels = row["name"], folder / row["folder"], tuple(marker["channel"] for marker in row["markers"])
     if [marker["plane"] for marker in row["markers"]] != list(range(len(channels))):
         planes = numbers(marker["plane"] for marker in row["markers"])
-        msg = f"Image {name!r} lists its markers for planes {planes}; they go from 0 to {len(channels) - 1}. Build the corpus again."
+        msg = (
+            f"Image {name!r} lists its markers for planes {planes}; they go from 0 to {len(channels) - 1}. Build the "
+            "corpus again."
+        )
         raise ValueError(msg)
     path = home / row["pixels"]
     pixels: PixelSource = NpySource(path, name) if path.suffix == ".npy" else ZarrSource(path, name, channels)
     wanted = ((len(channels), *row["shape"]), np.dtype(row["dtype"]))
     if (pixels.shape, pixels.dtype) != wanted:
         msg = (
-            f"Image {name!r} holds pixels {pixels.shape} of {pixels.dtype}, and corpus.json says {wanted[0]} of {wanted[1]}. "
+            f"Image {name!r} holds pixels {pixels.shape} of {pixels.dtype}, and corpus.json says {wanted[0]} of "
+            f"{wanted[1]}. "
             f"Delete {str(home)!r} and run the same `corpus build` again."
         )
         raise ValueError(msg)
@@ -202,15 +214,22 @@ def _require_markers(images: list[Image]) -> None:
     """Raise a ValueError that names images with too few markers, or with one marker twice."""
     for image in images:
         if twice := repeated(str(marker) for marker in image.markers):
-            msg = f"Image {image.name!r} has marker id {numbers(twice)} more than once; a marker is one plane. Keep one plane of each."
+            msg = (
+                f"Image {image.name!r} has marker id {numbers(twice)} more than once; a marker is one plane. Keep one "
+                "plane of each."
+            )
             raise ValueError(msg)
         if len(image.nuclear) and not 0 <= min(image.nuclear) <= max(image.nuclear) < len(image.markers):
-            msg = f"Image {image.name!r} has nuclear planes {numbers(image.nuclear)}; its planes go from 0 to {len(image.markers) - 1}. Correct them."
+            msg = (
+                f"Image {image.name!r} has nuclear planes {numbers(image.nuclear)}; its planes go from 0 to "
+                f"{len(image.markers) - 1}. Correct them."
+            )
             raise ValueError(msg)
     few = [f"{image.name} ({len(image.nuclear)} + {len(image.others)})" for image in images if not _enough(image)]
     if few:
         msg = (
-            f"Images need a nuclear stain and {LEAST_OTHERS} other markers; these have fewer (nuclear + other): {listed(few)}. "
+            f"Images need a nuclear stain and {LEAST_OTHERS} other markers; these have fewer (nuclear + other): "
+            f"{listed(few)}. "
             "Name their markers in the manifest, or leave these images out."
         )
         raise ValueError(msg)
@@ -227,10 +246,15 @@ def _require_statistics(images: list[Image], vocabulary: Vocabulary) -> None:
 
 
 def _refuse_flat(markers: Iterable[tuple[str, float]]) -> None:
-    flat = [f"{name}: {'unknown' if math.isnan(std) else std}" for name, std in markers if not (math.isfinite(std) and std > 0)]
+    flat = [
+        f"{name}: {'unknown' if math.isnan(std) else std}"
+        for name, std in markers
+        if not (math.isfinite(std) and std > 0)
+    ]
     if flat:
         msg = (
-            f"Pixels are divided by the standard deviation of their marker over the corpus, and it is zero or unknown for {listed(flat)}. "
+            "Pixels are divided by the standard deviation of their marker over the corpus, and it is zero or unknown "
+            f"for {listed(flat)}. "
             "Such a marker shows nothing: exclude it in the manifest and build the corpus again."
         )
         raise ValueError(msg)
@@ -241,12 +265,17 @@ def _require_windows(image: Image, patch: int) -> None:
     positive_number(image.scale, name=f"scale of image {image.name!r}")
     wanted = (len(image.markers), *image.shape)
     if tuple(image.pixels.shape) != wanted:
-        msg = f"Image {image.name!r} has pixels {image.pixels.shape}, and markers and shape say {wanted} (planes, height, width). Make them agree."
+        msg = (
+            f"Image {image.name!r} has pixels {image.pixels.shape}, and markers and shape say {wanted} (planes, "
+            "height, width). Make them agree."
+        )
         raise ValueError(msg)
     low, high = image.origins.min(0), image.origins.max(0) + patch
     if low.min() < 0 or (high > image.shape).any():
         msg = (
-            f"Image {image.name!r} is {image.shape[0]} × {image.shape[1]} px, and its patches of {patch} px reach from {tuple(low.tolist())} to "
-            f"{tuple(high.tolist())}. Origins are the first row and column of patches that lie inside; build the corpus again."
+            f"Image {image.name!r} is {image.shape[0]} × {image.shape[1]} px, and its patches of {patch} px reach from "
+            f"{tuple(low.tolist())} to "
+            f"{tuple(high.tolist())}. Origins are the first row and column of patches that lie inside; build the "
+            "corpus again."
         )
         raise ValueError(msg)

@@ -67,7 +67,8 @@ class Patches(Dataset):
         keys
             Step and number of each sample; all of one step.
         pixels
-            Memory for the pixels, float32 in one dimension and at least `len(keys)` × `most_values` long; claimed anew by default.
+            Memory for the pixels, float32 in one dimension and at least `len(keys)` × `most_values` long; claimed anew
+            by default.
         pin
             Claim pinned memory, from which CUDA copies while it computes.
         """
@@ -102,7 +103,9 @@ class Patches(Dataset):
         # (raw / scale − mean) / std as one product and one sum, in float32; factors are computed in float64
         gain_tm, offset_tm = 1 / (image.scale * std_tm), -mean_tm / std_tm
         zero_tm[:] = offset_tm
-        for set_mhw, planes_m, gain_m, offset_m in zip(out_tmhw, inverse.reshape(where.planes.shape), gain_tm, offset_tm, strict=True):
+        for set_mhw, planes_m, gain_m, offset_m in zip(
+            out_tmhw, inverse.reshape(where.planes.shape), gain_tm, offset_tm, strict=True
+        ):
             for out_hw, plane, gain, offset in zip(set_mhw, planes_m, gain_m, offset_m, strict=True):
                 np.multiply(raw_uhw[plane], np.float32(gain), out=out_hw, dtype=np.float32, casting="unsafe")
                 out_hw += np.float32(offset)
@@ -111,7 +114,9 @@ class Patches(Dataset):
         """Say which markers of an image have pixels that are no numbers."""
         names = [self._markers[int(image.markers[plane])].name for plane in planes]
         msg = (
-            f"Image {image.name!r} has NaN or infinite pixels in marker {listed(names)}, in the patch at row {where.row}, column "
-            f"{where.column}; training on them would spoil the weights. Correct the image, or leave it out, and build the corpus again."
+            f"Image {image.name!r} has NaN or infinite pixels in marker {listed(names)}, in the patch at row "
+            f"{where.row}, column "
+            f"{where.column}; training on them would spoil the weights. Correct the image, or leave it out, and build "
+            "the corpus again."
         )
         raise ValueError(msg)

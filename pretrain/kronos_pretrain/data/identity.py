@@ -21,7 +21,8 @@ def identity(corpus: Corpus) -> dict[str, Any]:
 
     Returns
     -------
-    `patch`, `markers` (name → id, mean, std) and `images` (position and name → digest of subset, shape, scale, markers and origins).
+    `patch`, `markers` (name → id, mean, std) and `images` (position and name → digest of subset, shape, scale, markers
+    and origins).
     """
     return {
         "patch": corpus.patch,
@@ -38,7 +39,9 @@ def _digest(image: Image) -> str:
 
 
 def require_same_corpus(then: Mapping[str, Any], now: Mapping[str, Any], *, override: bool) -> None:
-    """Refuse to go on with another corpus than that of the checkpoint, unless told to; markers whose id changed are always refused.
+    """Refuse to go on with another corpus than that of the checkpoint, unless told to.
+
+    Markers whose id changed are always refused.
 
     Parameters
     ----------
@@ -52,7 +55,11 @@ def require_same_corpus(then: Mapping[str, Any], now: Mapping[str, Any], *, over
     ValueError
         With the markers or images that differ.
     """
-    moved = [f"{name} (id {then['markers'][name][0]}, now {row[0]})" for name, row in now["markers"].items() if _moved(then, name, row)]
+    moved = [
+        f"{name} (id {then['markers'][name][0]}, now {row[0]})"
+        for name, row in now["markers"].items()
+        if _moved(then, name, row)
+    ]
     taken = {row[0]: name for name, row in then["markers"].items()}
     moved += [
         f"{name} (id {row[0]}, which was {taken[row[0]]})"
@@ -61,14 +68,17 @@ def require_same_corpus(then: Mapping[str, Any], now: Mapping[str, Any], *, over
     ]
     if moved:
         msg = (
-            f"The corpus gives other ids to markers than it did when this run began: {listed(moved, most=5)}. A network knows a marker by its id "
-            "alone. Build the corpus again with the ids it had (`vocabulary` in the manifest), or start a new run.folder."
+            f"The corpus gives other ids to markers than it did when this run began: {listed(moved, most=5)}. A "
+            "network knows a marker by its id "
+            "alone. Build the corpus again with the ids it had (`vocabulary` in the manifest), or start a new "
+            "run.folder."
         )
         raise ValueError(msg)
     changes = _changes(then, now)
     if changes and not override:
         msg = (
-            f"The corpus is not the one that this run began with: {'; '.join(changes)}. The rest of the run would see other samples. "
+            f"The corpus is not the one that this run began with: {'; '.join(changes)}. The rest of the run would see "
+            "other samples. "
             "Give back the corpus, choose another run.folder, or pass --override to go on with this one."
         )
         raise ValueError(msg)

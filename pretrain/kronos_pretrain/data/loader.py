@@ -34,8 +34,8 @@ def samples(
 ) -> Reader:
     """Return this process's share of every step, one :class:`Samples` per micro-batch, read ahead.
 
-    What comes depends on the configuration and the step alone: `data.workers` changes how fast it comes, and another number of processes
-    shares the same batch out differently.
+    What comes depends on the configuration and the step alone: `data.workers` changes how fast it comes, and another
+    number of processes shares the same batch out differently.
 
     Parameters
     ----------
@@ -94,7 +94,9 @@ class LoaderPlan:
 
 
 class Reader(Iterator[Samples]):
-    """Batches from a thread that keeps one ready; closing it ends the thread and all workers, and so does leaving it or the program.
+    """Batches from a thread that keeps one ready.
+
+    Closing it ends the thread and all workers, and so does leaving it or the program.
 
     Parameters
     ----------
@@ -103,8 +105,8 @@ class Reader(Iterator[Samples]):
     """
 
     def __init__(self, batches: Generator[Samples]) -> None:
-        # In a thread even with workers: torch's DataLoader, used in the main thread, installs a signal handler that would raise a worker's
-        # death anywhere in the training loop. So it comes out of `next`, and with our words.
+        # In a thread even with workers: torch's DataLoader, used in the main thread, installs a signal handler that
+        # would raise a worker's death anywhere in the training loop. So it comes out of `next`, and with our words.
         self._ahead = in_thread(batches, 1)
         self._finish = weakref.finalize(self, _finish, self._ahead, batches)
         atexit.register(self._finish)  # before multiprocessing waits for workers that nobody told to end
@@ -135,7 +137,9 @@ def _pinned(target: torch.device) -> bool:
     """Return whether batches for `target` go into pinned memory, of whose device this thread then is."""
     if target.type != "cuda":
         return False
-    torch.cuda.set_device(target)  # a thread's own; it starts with device 0, where every process would claim memory otherwise
+    torch.cuda.set_device(
+        target
+    )  # a thread's own; it starts with device 0, where every process would claim memory otherwise
     return True
 
 
@@ -197,10 +201,14 @@ def _as_it_is(ticket: Ticket) -> Ticket:
 
 
 def _worker_death_message(exitcode: int, step: int, workers: int) -> str:
-    how = f"by signal {-exitcode} ({signal.Signals(-exitcode).name})" if exitcode < 0 else f"with exit status {exitcode}"
+    how = (
+        f"by signal {-exitcode} ({signal.Signals(-exitcode).name})" if exitcode < 0 else f"with exit status {exitcode}"
+    )
     return (
-        f"A reading process died {how} while step {step} was read; {workers} were at work (data.workers). Most often memory ran "
-        "out. The last checkpoint is intact: run the same command again to resume from it, with fewer data.workers if it "
+        f"A reading process died {how} while step {step} was read; {workers} were at work (data.workers). Most often "
+        "memory ran "
+        "out. The last checkpoint is intact: run the same command again to resume from it, with fewer data.workers if "
+        "it "
         "happens again."
     )
 
@@ -210,14 +218,16 @@ def _shares(config: Config, world: int) -> tuple[int, int]:
     batch, micro = config.optim.batch, config.parallel.micro_batch
     if batch < 1 or batch % world:
         msg = (
-            f"optim.batch={batch} cannot be shared evenly by {world} processes. Set optim.batch to a multiple of {world}, or start "
+            f"optim.batch={batch} cannot be shared evenly by {world} processes. Set optim.batch to a multiple of "
+            f"{world}, or start "
             f"{_divisors(batch)} processes."
         )
         raise ValueError(msg)
     share = batch // world
     if micro < 0 or (micro and share % micro):
         msg = (
-            f"parallel.micro_batch={micro} does not divide the {share} samples that each of {world} processes has of optim.batch={batch}. "
+            f"parallel.micro_batch={micro} does not divide the {share} samples that each of {world} processes has of "
+            f"optim.batch={batch}. "
             f"Set parallel.micro_batch to one of {_divisors(share)}, or to 0 for all at once."
         )
         raise ValueError(msg)

@@ -21,11 +21,14 @@ SMALLEST = 4  # tokens of a block, unless fewer are left to hide
 _STEP = 2**32  # index of what belongs to a whole step; crops have smaller numbers
 
 
-def masks(config: Masks, *, seed: int, step: int, index: torch.Tensor, batch: int, grid: tuple[int, int]) -> torch.Tensor:
+def masks(
+    config: Masks, *, seed: int, step: int, index: torch.Tensor, batch: int, grid: tuple[int, int]
+) -> torch.Tensor:
     """Return the hidden positions of the global views (2 · b, r · c), bool, view 0 of every sample first.
 
-    Exactly the asked fraction of the step's 2 · B views is masked. Each of those has a stratum of its own of the range of ratios (as in
-    DINOv2, Oquab et al. 2023), and hides exactly the number of positions drawn there, at least one and not all.
+    Exactly the asked fraction of the step's 2 · B views is masked. Each of those has a stratum of its own of the range
+    of ratios (as in DINOv2, Oquab et al. 2023), and hides exactly the number of positions drawn there, at least one and
+    not all.
 
     Parameters
     ----------

@@ -6,11 +6,14 @@ from __future__ import annotations
 import torch
 
 
-def weights(start: torch.Tensor, length: torch.Tensor, reverse: torch.Tensor, *, size: int, extent: int) -> torch.Tensor:
+def weights(
+    start: torch.Tensor, length: torch.Tensor, reverse: torch.Tensor, *, size: int, extent: int
+) -> torch.Tensor:
     """Return matrices (…, size, extent) that cut a stretch out of an axis and resize it by antialiased bicubic interpolation.
 
-    The kernel is Keys's (1981, a = -1/2), widened by the factor of reduction; taps outside the stretch are left out and the rest
-    normalised, as `F.interpolate(mode="bicubic", antialias=True)` does to the stretch alone. A stretch of length `size` is copied exactly.
+    The kernel is Keys's (1981, a = -1/2), widened by the factor of reduction; taps outside the stretch are left out and
+    the rest normalised, as `F.interpolate(mode="bicubic", antialias=True)` does to the stretch alone. A stretch of
+    length `size` is copied exactly.
 
     Parameters
     ----------
@@ -28,7 +31,8 @@ def weights(start: torch.Tensor, length: torch.Tensor, reverse: torch.Tensor, *,
     to = torch.arange(size, device=device)[:, None]
     to = torch.where(reverse[..., None, None], size - 1 - to, to)
     tap = torch.arange(extent, device=device) - start
-    # distance of centres in units of the kernel: the numerator is a whole number, exact in float32, so that only the division rounds
+    # distance of centres in units of the kernel: the numerator is a whole number, exact in float32, so that only the
+    # division rounds
     numerator = ((2 * tap + 1) * size).float() - ((2 * to + 1) * length).float()
     distance = numerator.abs_().div_(2 * length.clamp(min=size))
     # Keys's kernel in truncated powers of u = 2 - |x| and v = 1 - |x|: u²(u - 1) / 2 + v²(1 - 2v)
@@ -40,17 +44,22 @@ def weights(start: torch.Tensor, length: torch.Tensor, reverse: torch.Tensor, *,
 
 
 def blur(sigma: torch.Tensor, size: int) -> torch.Tensor:
-    """Return matrices (…, size, size) that blur an axis by Gaussians of these standard deviations (…) in pixels; 0 changes nothing."""
+    """Return matrices (…, size, size) that blur an axis by Gaussians of these standard deviations (…) in pixels.
+
+    0 changes nothing.
+    """
     place = torch.arange(size, device=sigma.device, dtype=torch.float32)
     distance = (place[:, None] - place) / sigma[..., None, None].clamp(min=1e-3)
     return torch.softmax(-0.5 * distance.square(), dim=-1)
 
 
-def apply(pixels_bmhw: torch.Tensor, rows_vbsh: torch.Tensor, columns_vbsw: torch.Tensor, turn_vb: torch.Tensor) -> torch.Tensor:
+def apply(
+    pixels_bmhw: torch.Tensor, rows_vbsh: torch.Tensor, columns_vbsw: torch.Tensor, turn_vb: torch.Tensor
+) -> torch.Tensor:
     """Return every view (v, b, m, s, s): rows · pixels · columnsᵀ, transposed where `turn_vb`.
 
-    The markers stand side by side in the first product and the rows of all markers one below the other in the second, so that neither
-    pixels nor matrices are copied for each view.
+    The markers stand side by side in the first product and the rows of all markers one below the other in the second,
+    so that neither pixels nor matrices are copied for each view.
     """
     v, b, s, h = rows_vbsh.shape
     m, w = pixels_bmhw.shape[1], pixels_bmhw.shape[3]

@@ -44,12 +44,13 @@ class _Subset(NamedTuple):
 class Sampler:
     """Draws samples in two stages (paper, Methods): a subset uniformly, then a patch uniformly among all of its images.
 
-    Small subsets are thus seen as often as large ones, and within a subset an image counts by its patches. Then come markers: one of the
-    image's nuclear stains, and others without repetition. All samples of a step have the same number of markers, drawn from
-    `data.markers`; at that step, images with fewer are left out, and subsets without an image drop out.
+    Small subsets are thus seen as often as large ones, and within a subset an image counts by its patches. Then come
+    markers: one of the image's nuclear stains, and others without repetition. All samples of a step have the same
+    number of markers, drawn from `data.markers`; at that step, images with fewer are left out, and subsets without an
+    image drop out.
 
-    Without `data.shared_markers` a sample has two sets of markers, with the same nuclear stain and the others drawn independently, so that
-    the sets may overlap.
+    Without `data.shared_markers` a sample has two sets of markers, with the same nuclear stain and the others drawn
+    independently, so that the sets may overlap.
 
     Parameters
     ----------
@@ -63,17 +64,24 @@ class Sampler:
     Raises
     ------
     ValueError
-        If `data.patch` is larger than the patch of the corpus, or no image has as many markers as `data.markers` may ask for.
+        If `data.patch` is larger than the patch of the corpus, or no image has as many markers as `data.markers` may
+        ask for.
     """
 
     def __init__(self, corpus: Corpus, data: Data, *, seed: int) -> None:
         self._corpus, self._data, self._seed = corpus, data, seed
         if positive_integer(data.patch, name="data.patch") > corpus.patch:
-            msg = f"data.patch={data.patch} is larger than the patches of the corpus ({corpus.patch} px). Set data.patch={corpus.patch} or less."
+            msg = (
+                f"data.patch={data.patch} is larger than the patches of the corpus ({corpus.patch} px). Set "
+                f"data.patch={corpus.patch} or less."
+            )
             raise ValueError(msg)
         low, high = data.markers
         if not 1 <= low <= high:
-            msg = f"data.markers={data.markers!r} is no range; it takes the least and the largest number of markers, (3, 3), say."
+            msg = (
+                f"data.markers={data.markers!r} is no range; it takes the least and the largest number of markers, (3, "
+                "3), say."
+            )
             raise ValueError(msg)
         self._eligible = {count: self._with_markers(count) for count in range(low, high + 1)}
 
@@ -119,7 +127,8 @@ class Sampler:
         if not found:
             most = max(len(image.others) for image in images) + 1
             msg = (
-                f"data.markers={tuple(self._data.markers)} asks for samples of {count} markers; the images of this corpus have at most {most} "
+                f"data.markers={tuple(self._data.markers)} asks for samples of {count} markers; the images of this "
+                f"corpus have at most {most} "
                 f"(one nuclear stain and {most - 1} others). Set data.markers to at most {most}."
             )
             raise ValueError(msg)

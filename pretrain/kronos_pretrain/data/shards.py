@@ -1,7 +1,8 @@
 """Sharded Zarr arrays of the one layout that a corpus has, read with numcodecs alone.
 
-A shard is a file of compressed chunks with a table at its end (Zarr v3, "sharding_indexed"): where each chunk begins and how long it is.
-Only the table and the chunks asked for are read. zarr-python reads the same files; here it is the reference of the tests.
+A shard is a file of compressed chunks with a table at its end (Zarr v3, "sharding_indexed"): where each chunk begins
+and how long it is. Only the table and the chunks asked for are read. zarr-python reads the same files; here it is the
+reference of the tests.
 """
 
 from __future__ import annotations
@@ -48,21 +49,29 @@ class Layout:
 
 
 def layout(folder: Path) -> Layout:
-    """Read the layout of the array in `folder`; one that this reader does not know is a ValueError that says what differs."""
+    """Read the layout of the array in `folder`.
+
+    One that this reader does not know is a ValueError that says what differs.
+    """
     _require_codec()
     path = folder / "zarr.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        msg = f"{str(path)!r} is not JSON ({error}); it describes the pixels of an image. Delete the folder of this image and build the corpus again."
+        msg = (
+            f"{str(path)!r} is not JSON ({error}); it describes the pixels of an image. Delete the folder of this "
+            "image and build the corpus again."
+        )
         raise ValueError(msg) from error
     try:
         return _parsed(record)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         found = f"no {error}" if isinstance(error, KeyError) else error
         msg = (
-            f"The array {str(folder)!r} has {found}; a corpus holds Zarr v3 arrays (planes, height, width) in shards of one plane, with "
-            "chunks of one plane inside, compressed by zstd, fill value 0. Write it with `python -m kronos_pretrain corpus build`, or store "
+            f"The array {str(folder)!r} has {found}; a corpus holds Zarr v3 arrays (planes, height, width) in shards "
+            "of one plane, with "
+            "chunks of one plane inside, compressed by zstd, fill value 0. Write it with `python -m kronos_pretrain "
+            "corpus build`, or store "
             "the pixels as .npy."
         )
         raise ValueError(msg) from error
@@ -74,7 +83,8 @@ def _require_codec() -> None:
         import numcodecs.zstd  # noqa: F401
     except ImportError as error:
         msg = (
-            "The pixels of this corpus are compressed by zstd, and numcodecs, which unpacks them, is not installed. Install it "
+            "The pixels of this corpus are compressed by zstd, and numcodecs, which unpacks them, is not installed. "
+            "Install it "
             "(`pip install numcodecs`), or build the corpus with .npy pixels, which need numpy alone."
         )
         raise ImportError(msg) from error
@@ -82,7 +92,11 @@ def _require_codec() -> None:
 
 def _parsed(record: dict[str, Any]) -> Layout:
     """Return the layout; what this reader does not know is a ValueError that names it."""
-    grid, encoding, sharding = record["chunk_grid"], record["chunk_key_encoding"], record["codecs"][0].get("configuration", {})
+    grid, encoding, sharding = (
+        record["chunk_grid"],
+        record["chunk_key_encoding"],
+        record["codecs"][0].get("configuration", {}),
+    )
     separator = encoding.get("configuration", {}).get("separator", "/")
     _require(record, "zarr_format", (3,))
     _require(record, "node_type", ("array",))
@@ -116,7 +130,10 @@ def _require(record: dict[str, Any], key: str, known: tuple[object, ...]) -> Non
 
 
 def table(file: FileIO, path: str, count: int) -> np.ndarray:
-    """Return where the chunks of an open shard lie: (count, 2) of offset and length, uint64; its checksum is checked."""
+    """Return where the chunks of an open shard lie: (count, 2) of offset and length, uint64.
+
+    Its checksum is checked.
+    """
     import os
 
     state = os.fstat(file.fileno())

@@ -18,7 +18,8 @@ SCALE = 65535.0
 def simulate(settings: Simulate, patch: int) -> Corpus:
     """Simulate images and return them as a corpus in memory; needs `kronos_sc` with all of its dependencies.
 
-    The images go round four donors and four staining batches; a subset is the images of one group in one batch. Ids are those of
+    The images go round four donors and four staining batches; a subset is the images of one group in one batch. Ids are
+    those of
     :func:`kronos_sc.markers.paper_vocabulary`; mean and standard deviation are those of the pixels. The same settings give the same corpus.
 
     Parameters
@@ -30,12 +31,17 @@ def simulate(settings: Simulate, patch: int) -> Corpus:
     """
     count = positive_integer(settings.images, name="data.simulate.images")
     if settings.size < patch:
-        msg = f"data.simulate.size={settings.size} is smaller than a patch (data.patch={patch}). Set data.simulate.size={2 * patch}, or a smaller data.patch."
+        msg = (
+            f"data.simulate.size={settings.size} is smaller than a patch (data.patch={patch}). Set "
+            f"data.simulate.size={2 * patch}, or a smaller data.patch."
+        )
         raise ValueError(msg)
     from kronos_sc import datasets
 
     shape = (settings.size, settings.size)
-    tissue = datasets.tissue(shape=shape, n_images=count, n_donors=min(DONORS, count), n_batches=min(BATCHES, count), rng=settings.seed)
+    tissue = datasets.tissue(
+        shape=shape, n_images=count, n_donors=min(DONORS, count), n_batches=min(BATCHES, count), rng=settings.seed
+    )
     obs = tissue.tables["table"].obs.drop_duplicates("element").set_index("element")
     names = [(element, element.replace("image", "cells")) for element in tissue.images]
     subsets = [f"simulated {obs.loc[cells, 'group']} · {obs.loc[cells, 'batch']}" for _, cells in names]

@@ -14,7 +14,9 @@ from kronos_pretrain.data.dataset import Key, Patches
 
 PART = 32  # samples that a worker reads at a time
 AHEAD = 2  # parts of each worker that are asked for before they are needed
-SLOTS = AHEAD + 1  # while one part is copied out of its slot, its worker may be at the AHEAD-th after it, and at none later
+SLOTS = (
+    AHEAD + 1
+)  # while one part is copied out of its slot, its worker may be at the AHEAD-th after it, and at none later
 
 
 class Ticket(NamedTuple):
@@ -29,8 +31,9 @@ class Ticket(NamedTuple):
 class Slots(Dataset):
     """The dataset as workers see it: pixels go into the worker's next slot, and a ticket comes back.
 
-    A batch is read in parts, by all workers together. Fresh shared memory for every one, torch's way, costs a page fault for every 4 KiB
-    and a message with a file descriptor, and where /dev/shm is small it kills a worker in the middle of a run.
+    A batch is read in parts, by all workers together. Fresh shared memory for every one, torch's way, costs a page
+    fault for every 4 KiB and a message with a file descriptor, and where /dev/shm is small it kills a worker in the
+    middle of a run.
 
     Parameters
     ----------
@@ -52,7 +55,8 @@ class Slots(Dataset):
             self._pixels = torch.empty((workers, SLOTS, size)).share_memory_()
         except RuntimeError as error:
             msg = (
-                f"data.workers={workers} needs {workers * SLOTS * size * 4 / 2**20:,.0f} MiB of shared memory (/dev/shm), which are not there: "
+                f"data.workers={workers} needs {workers * SLOTS * size * 4 / 2**20:,.0f} MiB of shared memory "
+                "(/dev/shm), which are not there: "
                 f"{error}. Allow more (`docker run --shm-size`), or set a smaller data.workers (0 needs none)."
             )
             raise RuntimeError(msg) from error
@@ -65,10 +69,16 @@ class Slots(Dataset):
         return Ticket(worker, slot, part.marker_ids.numpy(), part.zero.numpy())  # type: ignore[union-attr]
 
     def collect(self, ticket: Ticket, batch: Samples, first: int) -> None:
-        """Copy a part out of its slot, to sample `first` of a batch; called in the training process, before the next ticket is asked for."""
+        """Copy a part out of its slot, to sample `first` of a batch.
+
+        Called in the training process, before the next ticket is asked for.
+        """
         count = len(ticket.marker_ids)
         out_btmhw = batch.pixels[first : first + count]
         # by numpy: torch would start a team of threads beside those of the training loop
-        np.copyto(out_btmhw.numpy(), self._pixels[ticket.worker, ticket.slot, : out_btmhw.numel()].view(out_btmhw.shape).numpy())
+        np.copyto(
+            out_btmhw.numpy(),
+            self._pixels[ticket.worker, ticket.slot, : out_btmhw.numel()].view(out_btmhw.shape).numpy(),
+        )
         batch.marker_ids.numpy()[first : first + count] = ticket.marker_ids
         batch.zero.numpy()[first : first + count] = ticket.zero  # type: ignore[union-attr]

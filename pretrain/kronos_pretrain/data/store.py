@@ -103,14 +103,19 @@ class NpySource:
             state = self.path.stat()
             pixels = _map(str(self.path), state.st_size, state.st_mtime_ns)
         except (OSError, ValueError) as error:  # numpy says ValueError of a file that is too short
-            msg = f"The pixels of image {self.image!r} cannot be read from {str(self.path)!r}: {error}. {_rebuild(self.path)}"
+            msg = (
+                f"The pixels of image {self.image!r} cannot be read from {str(self.path)!r}: {error}. "
+                f"{_rebuild(self.path)}"
+            )
             raise OSError(msg) from error
         return _require_planes(pixels, f"The file {str(self.path)!r}")
 
 
 @dataclass(frozen=True)
 class ZarrSource:
-    """A sharded Zarr v3 array (planes, height, width) as `corpus build` writes it; only the chunks that a window touches are unpacked.
+    """A sharded Zarr v3 array (planes, height, width) as `corpus build` writes it.
+
+    Only the chunks that a window touches are unpacked.
 
     Parameters
     ----------
@@ -131,7 +136,10 @@ class ZarrSource:
         try:
             found = shards.layout(Path(self.folder))
         except OSError as error:
-            msg = f"The pixels of image {self.image!r} cannot be read from {str(self.folder)!r}: {error}. {_rebuild(self.folder)}"
+            msg = (
+                f"The pixels of image {self.image!r} cannot be read from {str(self.folder)!r}: {error}. "
+                f"{_rebuild(self.folder)}"
+            )
             raise OSError(msg) from error
         object.__setattr__(self, "layout", found)
 
@@ -173,11 +181,17 @@ class ZarrSource:
                     for x in range(first_x, stop_x):
                         offset, length = table[(y % rows) * columns + x % columns].tolist()
                         if offset != shards.MISSING:
-                            _paste(out_hw, shards.chunk(file, offset, length, self.layout), y * down - corner[0], x * across - corner[1])
+                            _paste(
+                                out_hw,
+                                shards.chunk(file, offset, length, self.layout),
+                                y * down - corner[0],
+                                x * across - corner[1],
+                            )
         except (OSError, ValueError) as error:
             name = repr(self.channels[plane]) if plane < len(self.channels) else "?"
             msg = (
-                f"Image {self.image!r}, marker {name} (plane {plane}), chunk ({y}, {x}) cannot be read from {path!r}: {error}. "
+                f"Image {self.image!r}, marker {name} (plane {plane}), chunk ({y}, {x}) cannot be read from {path!r}: "
+                f"{error}. "
                 f"{_rebuild(self.folder)}"
             )
             raise OSError(msg) from error
@@ -199,17 +213,29 @@ def _map(path: str, _size: int, _changed: int) -> np.ndarray:
 def _require_planes(pixels: np.ndarray, what: str) -> np.ndarray:
     """Return `pixels` if they are planes of real numbers."""
     if pixels.ndim != 3 or pixels.dtype.kind not in "uif":
-        msg = f"{what} has shape {pixels.shape} and dtype {pixels.dtype}; pixels are numbers (planes, height, width). Store them so."
+        msg = (
+            f"{what} has shape {pixels.shape} and dtype {pixels.dtype}; pixels are numbers (planes, height, width). "
+            "Store them so."
+        )
         raise ValueError(msg)
     return pixels
 
 
-def _require_inside(shape: tuple[int, int, int], planes: Sequence[int] | np.ndarray, row: int, column: int, size: int) -> None:
+def _require_inside(
+    shape: tuple[int, int, int], planes: Sequence[int] | np.ndarray, row: int, column: int, size: int
+) -> None:
     """Raise an IndexError for a window that is not inside, which numpy would silently cut."""
     most = max(planes, default=0)
-    if size < 1 or min(row, column, *planes) < 0 or most >= shape[0] or row + size > shape[1] or column + size > shape[2]:
+    if (
+        size < 1
+        or min(row, column, *planes) < 0
+        or most >= shape[0]
+        or row + size > shape[1]
+        or column + size > shape[2]
+    ):
         msg = (
-            f"A window of {size} px at row {row}, column {column} of planes up to {most} is not inside {shape} (planes, height, width). "
+            f"A window of {size} px at row {row}, column {column} of planes up to {most} is not inside {shape} "
+            "(planes, height, width). "
             "Check origins and planes."
         )
         raise IndexError(msg)
@@ -217,6 +243,7 @@ def _require_inside(shape: tuple[int, int, int], planes: Sequence[int] | np.ndar
 
 def _rebuild(path: Path) -> str:
     return (
-        f"The file is truncated or damaged, or the disk is. Delete {str(Path(path).parent)!r} and run the same `corpus build` again: "
+        f"The file is truncated or damaged, or the disk is. Delete {str(Path(path).parent)!r} and run the same `corpus "
+        "build` again: "
         "it makes only this image anew."
     )

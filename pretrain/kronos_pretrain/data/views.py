@@ -1,6 +1,7 @@
 """Global and local views of a sample: random resized crops, flips and quarter turns, on the sample's device."""
 
-# Shapes: b samples, t sets of markers, m markers, h × w pixels of a sample, v views, n = v · b crops, s × s pixels of a view.
+# Shapes: b samples, t sets of markers, m markers, h × w pixels of a sample, v views, n = v · b crops, s × s pixels of a
+# view.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -45,9 +46,10 @@ class Boxes(NamedTuple):
 def views(samples: Samples, config: Config, *, seed: int) -> tuple[Crops, Crops]:
     """Return the global and the local views of samples.
 
-    Crops are drawn as in Inception's training (Szegedy et al. 2015): area uniform in the asked range, logarithm of the aspect uniform,
-    place uniform; they are resized by antialiased bicubic interpolation. View i shows set i modulo t of the sample's markers.
-    All choices are drawn from (seed, step, sample number), so neither processes nor micro-batches change them.
+    Crops are drawn as in Inception's training (Szegedy et al. 2015): area uniform in the asked range, logarithm of the
+    aspect uniform, place uniform; they are resized by antialiased bicubic interpolation. View i shows set i modulo t of
+    the sample's markers. All choices are drawn from (seed, step, sample number), so neither processes nor micro-batches
+    change them.
 
     Parameters
     ----------
@@ -116,9 +118,14 @@ def _largest(extent: tuple[int, int], aspect: tuple[float, float]) -> tuple[int,
 
 
 def _crops(samples: Samples, placed: Boxes, size: int, changes: augment.Changes | None) -> Crops:
-    """Cut the views of one size; a quarter turn is a mirrored axis and a transposition, so the matrices do most of it."""
+    """Cut the views of one size.
+
+    A quarter turn is a mirrored axis and a transposition, so the matrices do most of it.
+    """
     count, (b, t, m, height, width), device = len(placed.top), samples.pixels.shape, samples.pixels.device
-    top, left, h, w, flip_rows, flip_columns, turns = torch.from_numpy(writable(np.stack(placed))).to(device, non_blocking=True)
+    top, left, h, w, flip_rows, flip_columns, turns = torch.from_numpy(writable(np.stack(placed))).to(
+        device, non_blocking=True
+    )
     rows = resample.weights(top, h, flip_rows.bool() ^ (turns >= 2), size=size, extent=height)
     columns = resample.weights(left, w, flip_columns.bool() ^ ((turns == 1) | (turns == 2)), size=size, extent=width)
     if changes is not None and changes.sigma is not None:

@@ -37,7 +37,9 @@ class Evaluation:
         Patches per pass.
     """
 
-    def __init__(self, labelled: Labelled, vocabulary: Vocabulary, *, device: torch.device | str = "cpu", batch: int = 64) -> None:
+    def __init__(
+        self, labelled: Labelled, vocabulary: Vocabulary, *, device: torch.device | str = "cpu", batch: int = 64
+    ) -> None:
         self.labelled, self.device, self.batch = labelled, device, batch
         self.panel = panel_of(labelled, vocabulary)
         self.codes = torch.from_numpy(writable(labelled.codes)).to(device)
@@ -47,8 +49,8 @@ class Evaluation:
     def scores(self, encode: Encode) -> dict[str, float]:
         """Return balanced accuracy and macro F1 of each probe.
 
-        Of class tokens (`evaluate/knn_…`, `evaluate/linear_…`), of marker features (`evaluate/marker_knn_…`, …) and, for comparison, of
-        mean intensities (`evaluate/mean_marker_knn_…`, …).
+        Of class tokens (`evaluate/knn_…`, `evaluate/linear_…`), of marker features (`evaluate/marker_knn_…`, …) and,
+        for comparison, of mean intensities (`evaluate/mean_marker_knn_…`, …).
 
         Parameters
         ----------
@@ -78,7 +80,9 @@ class Evaluation:
         out = {}
         for name, probe in PROBES.items():
             predicted = probe(values[train], self.codes[train], values[test], classes=len(self.labelled.classes))
-            out |= {f"{PREFIX[kind]}{name}_{score}": value for score, value in scores(self.codes[test], predicted).items()}
+            out |= {
+                f"{PREFIX[kind]}{name}_{score}": value for score, value in scores(self.codes[test], predicted).items()
+            }
         return out
 
 

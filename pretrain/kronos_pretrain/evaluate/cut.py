@@ -1,4 +1,7 @@
-"""Labelled patches from a SpatialData, or from simulated tissue; this is the only part of `evaluate` that needs the scverse stack."""
+"""Labelled patches from a SpatialData, or from simulated tissue.
+
+This is the only part of `evaluate` that needs the scverse stack.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,9 @@ def from_spatialdata(
     max_value: float | None = None,
     seed: int = 0,
 ) -> Labelled:
-    """Cut windows around labelled cells, as `kronos_sc.tl.embed` does; those that reach beyond their image are left out.
+    """Cut windows around labelled cells, as `kronos_sc.tl.embed` does.
+
+    Those that reach beyond their image are left out.
 
     Parameters
     ----------
@@ -59,13 +64,14 @@ def from_spatialdata(
     n_per_class
         Most patches of a class in either part, drawn by `seed`.
     channels
-        Which channels, by name; all if left out. Or, of a mapping, what some of them are: channel → marker, `None` to drop it; the others
-        stay as they are.
+        Which channels, by name; all if left out. Or, of a mapping, what some of them are: channel → marker, `None` to
+        drop it; the others stay as they are.
     image_key, region_key, table_key
         Which image, labels or shapes, and table, where there are several.
     split
-        Column of `obs` that says `"train"` or `"test"`; other rows are left out. Without it, each image is cut in two at the median
-        column of its cells: windows left of it train, windows right of it test, those across are left out, so no pixel is in both.
+        Column of `obs` that says `"train"` or `"test"`; other rows are left out. Without it, each image is cut in two
+        at the median column of its cells: windows left of it train, windows right of it test, those across are left
+        out, so no pixel is in both.
     mask
         Let features see the cell alone, as `kronos_sc.tl.embed` does; its surroundings become the marker's mean.
     max_value
@@ -83,8 +89,12 @@ def from_spatialdata(
     _check_size(size)
     positive_integer(n_per_class, name="n_per_class")
     sdata, name = _opened(sdata)
-    labels_key, shapes_key = (region_key, None) if region_key is None or region_key in sdata.labels else (None, region_key)
-    found = patches.target(sdata, image_key=image_key, labels_key=labels_key, shapes_key=shapes_key, table=table_key, scale=None)
+    labels_key, shapes_key = (
+        (region_key, None) if region_key is None or region_key in sdata.labels else (None, region_key)
+    )
+    found = patches.target(
+        sdata, image_key=image_key, labels_key=labels_key, shapes_key=shapes_key, table=table_key, scale=None
+    )
     classes = _column(found.table, target)
     given = None if split is None else _column(found.table, split)
     names = _common(found, channels)
@@ -122,7 +132,9 @@ def simulated(n: int, *, size: int = 64, seed: int = 0) -> Labelled:
     from kronos_sc.datasets import tissue
 
     positive_integer(n, name="n")
-    side = size + int(np.clip(np.sqrt(n / 2 * DENSITY * 3), *EDGES))  # a frame for windows that must not reach beyond the image
+    side = size + int(
+        np.clip(np.sqrt(n / 2 * DENSITY * 3), *EDGES)
+    )  # a frame for windows that must not reach beyond the image
     sdata = tissue(shape=(side, side), n_images=2, rng=generator(seed, RngStream.SIMULATION, index=NUMBER))
     obs = sdata["table"].obs
     obs["part"] = np.where(obs["element"].astype(str) == "cells_0", *SPLITS)
@@ -152,7 +164,10 @@ def _column(table: AnnData, key: str) -> np.ndarray:
 
 def _check_size(size: int) -> None:
     if positive_integer(size, name="size") % MULTIPLE:
-        msg = f"size={size} is no multiple of {MULTIPLE}, the edge of a token. Cut windows of {size - size % MULTIPLE or MULTIPLE} pixels, or of 64."
+        msg = (
+            f"size={size} is no multiple of {MULTIPLE}, the edge of a token. Cut windows of "
+            f"{size - size % MULTIPLE or MULTIPLE} pixels, or of 64."
+        )
         raise ValueError(msg)
 
 
@@ -161,7 +176,10 @@ def _common(found: patches.EmbedTarget, channels: Sequence[str] | Mapping[str, s
     images = list(found.images.values())
     shared = [name for name in images[0].channels if all(name in image.channels for image in images)]
     if not shared:
-        msg = f"The images {listed(image.name for image in images)} share no channel name. Choose one with image_key=, or rename channels."
+        msg = (
+            f"The images {listed(image.name for image in images)} share no channel name. Choose one with image_key=, "
+            "or rename channels."
+        )
         raise ValueError(msg)
     for channel in channels or ():
         known(channel, shared, what="channel", fix="Name channels that every image has.")
@@ -212,7 +230,10 @@ def _format(images: list[patches.Raster], given: float | None) -> tuple[np.dtype
     kinds = {image.data.dtype.name for image in images}
     scales = {full_scale(image.data.dtype, given, image=image.name) for image in images}
     if len(scales) > 1:
-        msg = f"The images have different value ranges ({listed(sorted(kinds))}). Choose one with image_key=, or give max_value=."
+        msg = (
+            f"The images have different value ranges ({listed(sorted(kinds))}). Choose one with image_key=, or give "
+            "max_value=."
+        )
         raise ValueError(msg)
     (scale,) = scales
     dtype = kinds.pop() if len(kinds) == 1 else "float32"

@@ -71,8 +71,8 @@ class Frozen(NamedTuple):
 def panel_of(labelled: Labelled, vocabulary: Vocabulary) -> Panel:
     """Match the patches' markers by name; those that the model does not know are left out.
 
-    Of several channels that are one marker, the one that is called exactly like it is taken, of nuclear stains the first, and the log
-    says so.
+    Of several channels that are one marker, the one that is called exactly like it is taken, of nuclear stains the
+    first, and the log says so.
 
     Raises
     ------
@@ -84,14 +84,18 @@ def panel_of(labelled: Labelled, vocabulary: Vocabulary) -> Panel:
     _one_each(panel[kept], labelled.name)
     if not kept.any():
         msg = (
-            f"None of the {len(panel)} markers of {labelled.name!r} is among the {len(vocabulary)} of {vocabulary.name!r}: "
+            f"None of the {len(panel)} markers of {labelled.name!r} is among the {len(vocabulary)} of "
+            f"{vocabulary.name!r}: "
             f"{listed(panel['channel'])}. Name the patches' markers as the corpus does."
         )
         raise ValueError(msg)
     for told in filter(None, (stains_left_out(panel), names_left_out(panel))):
         info(f"{labelled.name}: {told}")
     if (unknown := ~kept & ~is_second(panel)).any():
-        info(f"{labelled.name}: markers that the model does not know are left out: {listed(panel['channel'][unknown], most=60)}")
+        info(
+            f"{labelled.name}: markers that the model does not know are left out: "
+            f"{listed(panel['channel'][unknown], most=60)}"
+        )
     used = panel[kept]
     ids, mean, std = (used[column].to_numpy() for column in ("id", "mean", "std"))
     return Panel(np.flatnonzero(kept), ids, mean, std, (used["role"] == "nuclear").to_numpy())
@@ -127,10 +131,13 @@ def normalised(
 
 
 @torch.no_grad()
-def frozen(encode: Encode, labelled: Labelled, panel: Panel, *, device: torch.device | str = "cpu", batch: int = 64) -> Frozen:
+def frozen(
+    encode: Encode, labelled: Labelled, panel: Panel, *, device: torch.device | str = "cpu", batch: int = 64
+) -> Frozen:
     """Encode every patch.
 
-    Each process encodes its share, in equally many passes (networks that are sharded need that), and all get the features of all.
+    Each process encodes its share, in equally many passes (networks that are sharded need that), and all get the
+    features of all.
 
     Parameters
     ----------
@@ -147,7 +154,9 @@ def frozen(encode: Encode, labelled: Labelled, panel: Panel, *, device: torch.de
     """
     n, world = len(labelled), count()
     share = -(-n // world)
-    mine = np.arange(share * _rank(), share * (_rank() + 1)) % n  # the last process goes round, so that all have equally many
+    mine = (
+        np.arange(share * _rank(), share * (_rank() + 1)) % n
+    )  # the last process goes round, so that all have equally many
     parts = []
     for start in track(range(0, share, batch), description="evaluate", unit="batch"):
         rows = mine[start : start + batch]

@@ -10,7 +10,13 @@ BLOCK = 1024  # tested patches at once
 
 
 def predict(
-    train_nd: torch.Tensor, codes_n: torch.Tensor, test_qd: torch.Tensor, *, classes: int, k: int = 20, temperature: float = 0.07
+    train_nd: torch.Tensor,
+    codes_n: torch.Tensor,
+    test_qd: torch.Tensor,
+    *,
+    classes: int,
+    k: int = 20,
+    temperature: float = 0.07,
 ) -> torch.Tensor:
     """Return the class that the k nearest training patches vote for (q,); a vote weighs exp(cosine / temperature).
 

@@ -41,7 +41,8 @@ class Labelled:
     markers
         Channel names (m,).
     mask
-        Pixels that belong to the patch's cell (n, h, w), if features are to see nothing else; others are set to the marker's mean.
+        Pixels that belong to the patch's cell (n, h, w), if features are to see nothing else; others are set to the
+        marker's mean.
     """
 
     name: str
@@ -65,26 +66,54 @@ class Labelled:
         """Read a file written by :meth:`save`, or any `.npz` that holds the fields of this class as arrays."""
         path = Path(path)
         if not path.is_file():
-            msg = f"There is no file {str(path)!r} of labelled patches (watch.labelled). Make one with python -m kronos_pretrain labelled."
+            msg = (
+                f"There is no file {str(path)!r} of labelled patches (watch.labelled). Make one with python -m "
+                "kronos_pretrain labelled."
+            )
             raise FileNotFoundError(msg)
         try:
             with np.load(path, allow_pickle=False) as file:
                 held = {key: file[key] for key in file.files}
-        except (BadZipFile, zlib.error, ValueError, EOFError, OSError, TypeError) as error:  # TypeError: a bare array, no archive
-            msg = f"{path} is not a readable .npz of plain arrays ({error}); it may be truncated. Write it again with python -m kronos_pretrain labelled."
+        except (
+            BadZipFile,
+            zlib.error,
+            ValueError,
+            EOFError,
+            OSError,
+            TypeError,
+        ) as error:  # TypeError: a bare array, no archive
+            msg = (
+                f"{path} is not a readable .npz of plain arrays ({error}); it may be truncated. Write it again with "
+                "python -m kronos_pretrain labelled."
+            )
             raise ValueError(msg) from error
         if missing := [key for key in NEEDED if key not in held]:
-            msg = f"{path} lacks {listed(missing)}; it holds {listed(held)}. Write it with Labelled.save, or python -m kronos_pretrain labelled."
+            msg = (
+                f"{path} lacks {listed(missing)}; it holds {listed(held)}. Write it with Labelled.save, or python -m "
+                "kronos_pretrain labelled."
+            )
             raise ValueError(msg)
         mask = held["mask"].astype(bool) if "mask" in held else None
         fields = {key: held[key] for key in ("pixels", "labels", "split")}
-        return cls(name=str(held["name"]), scale=float(held["scale"]), markers=tuple(held["markers"].tolist()), mask=mask, **fields)
+        return cls(
+            name=str(held["name"]),
+            scale=float(held["scale"]),
+            markers=tuple(held["markers"].tolist()),
+            mask=mask,
+            **fields,
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an `.npz`, whole or not at all."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        fields = {"name": self.name, "pixels": self.pixels, "scale": self.scale, "labels": self.labels, "split": self.split}
+        fields = {
+            "name": self.name,
+            "pixels": self.pixels,
+            "scale": self.scale,
+            "labels": self.labels,
+            "split": self.split,
+        }
         fields |= {"markers": np.asarray(self.markers)} | ({} if self.mask is None else {"mask": self.mask})
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as room:
             whole = Path(room) / "labelled.npz"
@@ -97,7 +126,10 @@ class Labelled:
     def __str__(self) -> str:
         sizes = ", ".join(f"{(self.split == part).sum()} {part}" for part in SPLITS)
         h, w = self.pixels.shape[2:]
-        return f"{self.name}: {len(self)} patches ({sizes}) of {h} × {w} pixels, {len(self.markers)} markers, {len(self.classes)} classes"
+        return (
+            f"{self.name}: {len(self)} patches ({sizes}) of {h} × {w} pixels, {len(self.markers)} markers, "
+            f"{len(self.classes)} classes"
+        )
 
     @property
     def classes(self) -> np.ndarray:
@@ -117,11 +149,17 @@ class Labelled:
 def _check_arrays(labelled: Labelled) -> None:
     pixels, name = labelled.pixels, labelled.name
     if pixels.ndim != 4 or pixels.dtype.name not in DTYPES:
-        msg = f"Labelled patches {name!r} are {pixels.dtype} {pixels.shape}; they must be (patches, markers, rows, columns) of {', '.join(DTYPES)}."
+        msg = (
+            f"Labelled patches {name!r} are {pixels.dtype} {pixels.shape}; they must be (patches, markers, rows, "
+            f"columns) of {', '.join(DTYPES)}."
+        )
         raise ValueError(msg)
     n, m, h, w = pixels.shape
     if not n or not h or h % MULTIPLE or w % MULTIPLE or h != w:
-        msg = f"Labelled patches {name!r} are {n} of {h} × {w} pixels; they must be square, the edge a multiple of {MULTIPLE}. Cut them with size=64, say."
+        msg = (
+            f"Labelled patches {name!r} are {n} of {h} × {w} pixels; they must be square, the edge a multiple of "
+            f"{MULTIPLE}. Cut them with size=64, say."
+        )
         raise ValueError(msg)
     wanted = {"labels": (n,), "split": (n,), "markers": (m,)} | ({} if labelled.mask is None else {"mask": (n, h, w)})
     if wrong := [
@@ -129,15 +167,22 @@ def _check_arrays(labelled: Labelled) -> None:
         for key, shape in wanted.items()
         if np.shape(getattr(labelled, key)) != shape
     ]:
-        msg = f"Labelled patches {name!r} have arrays of another length than pixels {pixels.shape}: {', '.join(wrong)}. Give one entry per patch or marker."
+        msg = (
+            f"Labelled patches {name!r} have arrays of another length than pixels {pixels.shape}: {', '.join(wrong)}. "
+            "Give one entry per patch or marker."
+        )
         raise ValueError(msg)
     if twice := repeated(labelled.markers):
-        msg = f"Labelled patches {name!r} name the markers {listed(twice)} more than once; names must differ. Rename or drop them."
+        msg = (
+            f"Labelled patches {name!r} name the markers {listed(twice)} more than once; names must differ. Rename or "
+            "drop them."
+        )
         raise ValueError(msg)
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         bad = int((~np.isfinite(pixels)).any((1, 2, 3)).sum())
         msg = (
-            f"Labelled patches {name!r}: {bad} of {n} hold NaN or infinite pixels; features of them would be, too. Leave these patches out."
+            f"Labelled patches {name!r}: {bad} of {n} hold NaN or infinite pixels; features of them would be, too. "
+            "Leave these patches out."
         )
         raise ValueError(msg)
 
@@ -145,12 +190,21 @@ def _check_arrays(labelled: Labelled) -> None:
 def _check_split(labelled: Labelled) -> None:
     name, found = labelled.name, np.unique(labelled.split)
     if not np.isin(found, SPLITS).all():
-        msg = f"Labelled patches {name!r} have the splits {listed(found)}; there are 'train' and 'test'. Name each patch's part by one of them."
+        msg = (
+            f"Labelled patches {name!r} have the splits {listed(found)}; there are 'train' and 'test'. Name each "
+            "patch's part by one of them."
+        )
         raise ValueError(msg)
     if len(labelled.classes) < 2:
-        msg = f"Labelled patches {name!r} hold one class only ({listed(labelled.classes)}); there is nothing to tell apart. Take a column with two or more."
+        msg = (
+            f"Labelled patches {name!r} hold one class only ({listed(labelled.classes)}); there is nothing to tell "
+            "apart. Take a column with two or more."
+        )
         raise ValueError(msg)
     for part in SPLITS:
         if lost := sorted(set(labelled.classes) - set(labelled.labels[labelled.split == part])):
-            msg = f"The {part} part of {name!r} lacks {len(lost)} of {len(labelled.classes)} classes ({listed(lost)}). Leave them out, or split otherwise."
+            msg = (
+                f"The {part} part of {name!r} lacks {len(lost)} of {len(labelled.classes)} classes ({listed(lost)}). "
+                "Leave them out, or split otherwise."
+            )
             raise ValueError(msg)

@@ -32,9 +32,16 @@ def predict(train_nd: torch.Tensor, codes_n: torch.Tensor, test_qd: torch.Tensor
 
 
 def fit(
-    x_nd: torch.Tensor, codes_n: torch.Tensor, *, classes: int, strength: float, start: tuple[torch.Tensor, torch.Tensor] | None = None
+    x_nd: torch.Tensor,
+    codes_n: torch.Tensor,
+    *,
+    classes: int,
+    strength: float,
+    start: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Minimise mean cross-entropy + strength / 2 · ‖W‖² by L-BFGS; return W (c, d) and the bias (c,), which is not penalised.
+    """Minimise mean cross-entropy + strength / 2 · ‖W‖² by L-BFGS.
+
+    Return W (c, d) and the bias (c,), which is not penalised.
 
     Parameters
     ----------
@@ -50,7 +57,12 @@ def fit(
     zeros = (x_nd.new_zeros(classes, x_nd.shape[1]), x_nd.new_zeros(classes))
     weight, bias = (value.detach().clone().requires_grad_() for value in start or zeros)
     optimiser = torch.optim.LBFGS(
-        [weight, bias], max_iter=200, tolerance_grad=1e-5, tolerance_change=1e-9, history_size=10, line_search_fn="strong_wolfe"
+        [weight, bias],
+        max_iter=200,
+        tolerance_grad=1e-5,
+        tolerance_change=1e-9,
+        history_size=10,
+        line_search_fn="strong_wolfe",
     )
 
     def closure() -> torch.Tensor:
@@ -82,7 +94,9 @@ def held_out(codes_n: torch.Tensor) -> torch.Tensor:
     """Return every fifth patch of each class (n,), bool: none of a class with fewer than five."""
     order = torch.argsort(codes_n, stable=True)
     counts = torch.bincount(codes_n)
-    rank = torch.arange(len(codes_n), device=codes_n.device) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+    rank = torch.arange(len(codes_n), device=codes_n.device) - torch.repeat_interleave(
+        counts.cumsum(0) - counts, counts
+    )
     held = torch.empty_like(codes_n, dtype=torch.bool)
     held[order] = rank % HELD_OUT == HELD_OUT - 1
     return held

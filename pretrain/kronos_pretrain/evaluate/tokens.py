@@ -31,11 +31,15 @@ def chosen(labelled: Labelled, count: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def pictures(encode: Encode, labelled: Labelled, panel: Panel, *, count: int = 4, device: torch.device | str = "cpu") -> np.ndarray:
-    """Return a picture (H, W, 3), uint8: patches in false colour, and beside each its tokens, averaged over markers; unmasked.
+def pictures(
+    encode: Encode, labelled: Labelled, panel: Panel, *, count: int = 4, device: torch.device | str = "cpu"
+) -> np.ndarray:
+    """Return a picture (H, W, 3), uint8: patches in false colour, and beside each its tokens, averaged over markers.
 
-    Colours are components over the tokens of all patches shown. A component's sign is that with which it grows with the intensity under
-    the token, so pictures of successive steps can be compared.
+    Unmasked.
+
+    Colours are components over the tokens of all patches shown. A component's sign is that with which it grows with the
+    intensity under the token, so pictures of successive steps can be compared.
 
     Parameters
     ----------
@@ -57,13 +61,17 @@ def pictures(encode: Encode, labelled: Labelled, panel: Panel, *, count: int = 4
     shown = false_colour(pixels.cpu().numpy(), panel.nuclear)
     edge = max(EDGE, shown.shape[1])
     pairs = [
-        np.concatenate([_tile(image, edge), _gap(edge), _tile(colour, edge)], axis=1) for image, colour in zip(shown, colours, strict=True)
+        np.concatenate([_tile(image, edge), _gap(edge), _tile(colour, edge)], axis=1)
+        for image, colour in zip(shown, colours, strict=True)
     ]
     return np.rint(_grid(pairs) * 255).astype(np.uint8)
 
 
 def components(tokens_td: torch.Tensor, intensity_t: torch.Tensor) -> torch.Tensor:
-    """Return the first three principal components of tokens (t, 3), each stretched to 0 … 1; 0.5 where there is no spread."""
+    """Return the first three principal components of tokens (t, 3), each stretched to 0 … 1.
+
+    0.5 where there is no spread.
+    """
     centred = tokens_td - tokens_td.mean(0)
     _, _, axes = torch.linalg.svd(centred, full_matrices=False)
     values_tk = centred @ axes[:3].T

@@ -1,4 +1,7 @@
-"""The teacher's targets: a softmax around a running centre, or Sinkhorn–Knopp over the batch; both keep it from collapsing."""
+"""The teacher's targets: a softmax around a running centre, or Sinkhorn–Knopp over the batch.
+
+Both keep it from collapsing.
+"""
 
 # Shapes: n rows of this process, k prototypes.
 from __future__ import annotations
@@ -18,8 +21,8 @@ if TYPE_CHECKING:
 class Center(nn.Module):
     """Running mean of the teacher's logits (DINO: Caron et al. 2021; DINOv2: Oquab et al. 2023).
 
-    Targets of a step use the centre of the steps before it. The logits of a step are observed in any number of parts, on any number of
-    processes, and move the centre once, by their mean over all rows.
+    Targets of a step use the centre of the steps before it. The logits of a step are observed in any number of parts,
+    on any number of processes, and move the centre once, by their mean over all rows.
 
     Parameters
     ----------
@@ -40,7 +43,9 @@ class Center(nn.Module):
         super().__init__()
         self.momentum, self.group = momentum, group
         self.register_buffer("center", torch.zeros(1, prototypes))
-        self.register_buffer("seen", torch.zeros(1, prototypes + 1), persistent=False)  # sum of the rows, then their number
+        self.register_buffer(
+            "seen", torch.zeros(1, prototypes + 1), persistent=False
+        )  # sum of the rows, then their number
 
     @torch.no_grad()
     def probabilities(self, logits_nk: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -55,7 +60,10 @@ class Center(nn.Module):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move the centre towards the mean of what all processes observed since the last call; without any row it stays."""
+        """Move the centre towards the mean of what all processes observed since the last call.
+
+        Without any row it stays.
+        """
         seen = total(self.seen, self.group)
         rows = seen[:, -1:]
         mean = seen[:, :-1] / rows.clamp(min=1)
@@ -64,12 +72,14 @@ class Center(nn.Module):
 
 
 @torch.no_grad()
-def sinkhorn(logits_nk: torch.Tensor, temperature: float, *, iterations: int = 3, group: ProcessGroup | None = None) -> torch.Tensor:
+def sinkhorn(
+    logits_nk: torch.Tensor, temperature: float, *, iterations: int = 3, group: ProcessGroup | None = None
+) -> torch.Tensor:
     """Return targets that use all prototypes equally over the rows of all processes (Cuturi 2013; SwAV: Caron et al. 2020).
 
-    exp(logits / temperature) is scaled in turn to equal sums per prototype and to sums of one per row, `iterations` times. Only the
-    logarithms of the two scalings are kept, so nothing overflows however large the logits are; each process may hold any number of rows,
-    also none.
+    exp(logits / temperature) is scaled in turn to equal sums per prototype and to sums of one per row, `iterations`
+    times. Only the logarithms of the two scalings are kept, so nothing overflows however large the logits are; each
+    process may hold any number of rows, also none.
 
     Parameters
     ----------

@@ -11,8 +11,8 @@ from torch.autograd.function import once_differentiable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Bytes of one float32 scratch array. A processor keeps some of these in its cache, so that every pass after the first reads from there;
-# a GPU wants enough rows to fill it.
+# Bytes of one float32 scratch array. A processor keeps some of these in its cache, so that every pass after the first
+# reads from there; a GPU wants enough rows to fill it.
 CPU_BYTES = 1 << 20
 GPU_BYTES = 1 << 28
 
@@ -33,15 +33,17 @@ def soft_cross_entropy(
 ) -> torch.Tensor:
     """Return Σₙ wₙ · −Σₖ tₙₖ · log softmax(zₙ / τ)ₖ.
 
-    The arithmetic is in float32 whatever the inputs are; of the size of the logits, only the inputs are kept for the backward pass.
+    The arithmetic is in float32 whatever the inputs are; of the size of the logits, only the inputs are kept for the
+    backward pass.
 
     Parameters
     ----------
     logits_nk
         The student's z (n, k).
     targets_nk
-        The teacher's t, a constant, (n, k), or (b, k) with n = v · b: then row i of the targets stands against rows i, b + i, 2b + i, …
-        Rows need not sum to one. Cross-entropy is linear in the targets, so several targets of one row can be added up beforehand.
+        The teacher's t, a constant, (n, k), or (b, k) with n = v · b: then row i of the targets stands against rows i,
+        b + i, 2b + i, … Rows need not sum to one. Cross-entropy is linear in the targets, so several targets of one row
+        can be added up beforehand.
     temperature
         τ.
     weights_n
@@ -51,12 +53,17 @@ def soft_cross_entropy(
     b = len(targets_nk)
     if targets_nk.shape[1:] != (k,) or (n % b if b else n):
         msg = (
-            f"Targets {tuple(targets_nk.shape)} do not fit logits {tuple(logits_nk.shape)}: the prototypes must agree and the rows of the "
+            f"Targets {tuple(targets_nk.shape)} do not fit logits {tuple(logits_nk.shape)}: the prototypes must agree "
+            "and the rows of the "
             "logits be a multiple of the rows of the targets."
         )
         raise ValueError(msg)
     dtype = working_type(logits_nk)
-    weights = weights_n.detach().to(dtype) if isinstance(weights_n, torch.Tensor) else logits_nk.new_full((n,), weights_n, dtype=dtype)
+    weights = (
+        weights_n.detach().to(dtype)
+        if isinstance(weights_n, torch.Tensor)
+        else logits_nk.new_full((n,), weights_n, dtype=dtype)
+    )
     logits_vbk = logits_nk.unflatten(0, (n // b if b else 1, b))
     return _SoftCrossEntropy.apply(logits_vbk, targets_nk.detach(), weights.view(logits_vbk.shape[:2]), temperature)
 
@@ -64,8 +71,8 @@ def soft_cross_entropy(
 class _SoftCrossEntropy(torch.autograd.Function):
     """The loss of all rows, chunk by chunk.
 
-    The gradient is formed in the backward pass, from the softmax computed again, and not in the forward pass: in float16 it would
-    underflow there, before the scaled gradient of the loss has been multiplied in.
+    The gradient is formed in the backward pass, from the softmax computed again, and not in the forward pass: in
+    float16 it would underflow there, before the scaled gradient of the loss has been multiplied in.
     """
 
     @staticmethod

@@ -19,7 +19,8 @@ def ibot_loss(
     Parameters
     ----------
     student_nk
-        The student's logits at the hidden tokens, those of crop 0 first, then crop 1, …; the order within a crop is free.
+        The student's logits at the hidden tokens, those of crop 0 first, then crop 1, …; the order within a crop is
+        free.
     teacher_nk
         The teacher's targets at the same tokens.
     masks_cp
@@ -31,7 +32,8 @@ def ibot_loss(
 
     Returns
     -------
-    A scalar; without any hidden token an exact zero that still has a gradient (of zero), so that all processes take the same path.
+    A scalar; without any hidden token an exact zero that still has a gradient (of zero), so that all processes take the
+    same path.
     """
     hidden_c = masks_cp.sum(1) * markers
     weights_c = 1 / (hidden_c.clamp(min=1) * len(masks_cp)).to(working_type(student_nk))

@@ -21,13 +21,14 @@ EPS = 1e-8
 def koleo(features_bd: torch.Tensor, *, group: ProcessGroup | None = None) -> torch.Tensor:
     """Return −mean log of the distance to the nearest other sample, of features scaled to length one.
 
-    Neighbours are sought among the samples of all processes, which hold equally many; the mean is over those of this process. With a
-    single sample in all there is no neighbour, and the loss is 0.
+    Neighbours are sought among the samples of all processes, which hold equally many; the mean is over those of this
+    process. With a single sample in all there is no neighbour, and the loss is 0.
 
     Parameters
     ----------
     features_bd
-        Class tokens of one view of each sample (b, d); views of one sample must not repel each other, so call it once per view.
+        Class tokens of one view of each sample (b, d); views of one sample must not repel each other, so call it once
+        per view.
     group
         Processes; `None` is all of them.
     """
@@ -44,8 +45,9 @@ def koleo(features_bd: torch.Tensor, *, group: ProcessGroup | None = None) -> to
 def _nearest(unit_gd: torch.Tensor, first: int, rows: int) -> torch.Tensor:
     """Return the nearest other sample of each of `rows` samples from `first` on.
 
-    Distances do not change when the mean is taken off, but their digits do: at the start of training all class tokens nearly coincide,
-    dot products of the vectors themselves are 1 to the last digit, and the neighbour found would depend on the order of summation.
+    Distances do not change when the mean is taken off, but their digits do: at the start of training all class tokens
+    nearly coincide, dot products of the vectors themselves are 1 to the last digit, and the neighbour found would
+    depend on the order of summation.
     """
     centred_gd = unit_gd - unit_gd.mean(0)
     own_bd = centred_gd[first : first + rows]

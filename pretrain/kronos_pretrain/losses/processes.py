@@ -1,4 +1,7 @@
-"""Sums and gathers over the processes of a run; with one process, or without `torch.distributed`, they return what they were given."""
+"""Sums and gathers over the processes of a run.
+
+With one process, or without `torch.distributed`, they return what they were given.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,9 @@ def _reduced(x: torch.Tensor, operation: Any, group: ProcessGroup | None) -> tor
 def gathered(x: torch.Tensor, group: ProcessGroup | None = None) -> torch.Tensor:
     """Return the rows of all processes in the order of their ranks; every process holds equally many.
 
-    A gradient on rows of another process travels back to it, where the gradients of all processes are added: if each process has the
-    mean over its own rows as its loss, the average of the processes' gradients is the gradient of the mean over all rows.
+    A gradient on rows of another process travels back to it, where the gradients of all processes are added: if each
+    process has the mean over its own rows as its loss, the average of the processes' gradients is the gradient of the
+    mean over all rows.
     """
     return _Gather.apply(x, group) if count(group) > 1 else x
 

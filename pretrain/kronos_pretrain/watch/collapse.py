@@ -43,14 +43,16 @@ def feature_std(cls_nd: torch.Tensor) -> torch.Tensor:
 def target_entropy(targets_nk: torch.Tensor) -> torch.Tensor:
     """Return the mean entropy of rows of probabilities over that of the uniform distribution.
 
-    Of each target: 1 if the teacher says nothing (all prototypes alike), 0 if it is certain. Of the mean target: near 1 if all
-    prototypes are in use, 0 if every crop gets the same one. Collapse is the first near 1 or the second near 0.
+    Of each target: 1 if the teacher says nothing (all prototypes alike), 0 if it is certain. Of the mean target: near 1
+    if all prototypes are in use, 0 if every crop gets the same one. Collapse is the first near 1 or the second near 0.
     """
     return torch.special.entr(targets_nk.float()).sum(1).mean() / math.log(targets_nk.shape[1])
 
 
 def effective_rank(cls_nd: torch.Tensor) -> torch.Tensor:
-    """Return RankMe, the exponential of the entropy of the normalised singular values (Garrido et al. 2023); at most min(n, d).
+    """Return RankMe, the exponential of the entropy of the normalised singular values (Garrido et al. 2023).
+
+    At most min(n, d).
 
     The singular values come from the smaller Gram matrix, in float64 so that squaring loses nothing that counts.
     """

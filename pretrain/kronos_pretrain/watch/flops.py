@@ -24,9 +24,9 @@ _EDGE = {"cuda": 8192, "cpu": 1024}
 def sample_flops(config: Config, markers: int) -> float:
     """Return the floating-point operations of one sample in a training step: 2 per multiply–add of every matrix product.
 
-    Student forward and backward on all views, without what dropped paths skip; teacher forward on the global views; both heads. What is
-    computed twice to save memory counts once, as usual for "model FLOPs" (Chowdhery et al. 2022, Appendix B); losses, norms and the
-    optimiser are left out.
+    Student forward and backward on all views, without what dropped paths skip; teacher forward on the global views;
+    both heads. What is computed twice to save memory counts once, as usual for "model FLOPs" (Chowdhery et al. 2022,
+    Appendix B); losses, norms and the optimiser are left out.
 
     Parameters
     ----------
@@ -51,7 +51,9 @@ def sample_flops(config: Config, markers: int) -> float:
 def sample_tokens(config: Config, markers: int) -> int:
     """Return the marker tokens of one sample: those of all its views that the student encodes, class and register tokens aside."""
     views, patch = config.views, config.model.patch
-    return markers * (GLOBAL_VIEWS * (views.global_size // patch) ** 2 + views.local_count * (views.local_size // patch) ** 2)
+    return markers * (
+        GLOBAL_VIEWS * (views.global_size // patch) ** 2 + views.local_count * (views.local_size // patch) ** 2
+    )
 
 
 def _encoder(model: Model, positions: int, markers: int) -> tuple[float, float]:
@@ -74,10 +76,12 @@ def _head_row(head: Head, dim: int) -> float:
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the operations per second of a large square matrix product, the best of several; takes about half a second.
+    """Return the operations per second of a large square matrix product, the best of several.
 
-    The yardstick of the utilisation: what this device reaches on this number format with the current number of threads, not what its
-    data sheet promises.
+    Takes about half a second.
+
+    The yardstick of the utilisation: what this device reaches on this number format with the current number of threads,
+    not what its data sheet promises.
 
     Parameters
     ----------

@@ -24,7 +24,8 @@ PICTURES = "pictures"
 class Lines:
     """A file with one JSON object a line, appended to and flushed at once.
 
-    A run that goes on from a step drops the lines after it: they belong to a future that did not happen. So does a line that was cut off.
+    A run that goes on from a step drops the lines after it: they belong to a future that did not happen. So does a line
+    that was cut off.
 
     Parameters
     ----------
@@ -52,7 +53,9 @@ class Lines:
 
     def write(self, values: Mapping[str, float]) -> None:
         """Append a line; what is not finite is written as null."""
-        self._file.write(json.dumps({name: _finite(value) for name, value in values.items()}, allow_nan=False).encode() + b"\n")
+        self._file.write(
+            json.dumps({name: _finite(value) for name, value in values.items()}, allow_nan=False).encode() + b"\n"
+        )
         self._file.flush()
 
     def close(self) -> None:
@@ -65,7 +68,9 @@ def _finite(value: float) -> float | None:
 
 
 def read(folder: str | Path) -> dict[str, np.ndarray]:
-    """Return the figures of a run as arrays of equal length, one entry per step that has any; NaN where a step lacks a figure.
+    """Return the figures of a run as arrays of equal length, one entry per step that has any.
+
+    NaN where a step lacks a figure.
 
     Parameters
     ----------
@@ -86,7 +91,10 @@ def read(folder: str | Path) -> dict[str, np.ndarray]:
         steps.setdefault(line["step"], {}).update(line)
     names = dict.fromkeys(name for _, line in sorted(steps.items()) for name in line)
     columns = {name: [steps[step].get(name) for step in sorted(steps)] for name in names}
-    return {name: np.array([math.nan if v is None else v for v in column], dtype=_dtype(name)) for name, column in columns.items()}
+    return {
+        name: np.array([math.nan if v is None else v for v in column], dtype=_dtype(name))
+        for name, column in columns.items()
+    }
 
 
 def _dtype(name: str) -> type:
@@ -108,11 +116,17 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 
 
 def tensorboard(folder: Path, *, first_step: int) -> SummaryWriter | None:
-    """Return a writer that hides what an earlier run wrote after `first_step`; None, with a log line, where TensorBoard is missing."""
+    """Return a writer that hides what an earlier run wrote after `first_step`.
+
+    None, with a log line, where TensorBoard is missing.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        info(f"TensorBoard is not installed: figures go to {METRICS} alone. Install tensorboard, or set watch.tensorboard=false.")
+        info(
+            f"TensorBoard is not installed: figures go to {METRICS} alone. Install tensorboard, or set "
+            "watch.tensorboard=false."
+        )
         return None
     return SummaryWriter(str(folder / TENSORBOARD), purge_step=first_step + 1 if first_step else None, flush_secs=30)
 

@@ -95,7 +95,10 @@ class Meter:
 
 
 def peak_memory(device: torch.device) -> float:
-    """Return the most bytes this process has held: on the GPU what tensors took, else its resident set; NaN where that is not known."""
+    """Return the most bytes this process has held: on the GPU what tensors took, else its resident set.
+
+    NaN where that is not known.
+    """
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
     try:

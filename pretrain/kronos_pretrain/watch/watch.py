@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Watch:
     """Figures, pictures and a progress bar of a run, written by rank 0; on other ranks every call does nothing.
 
-    Figures go to `metrics.jsonl` (one JSON object a line, read again by :func:`kronos_pretrain.watch.read`) and to TensorBoard.
+    Figures go to `metrics.jsonl` (one JSON object a line, read again by :func:`kronos_pretrain.watch.read`) and to
+    TensorBoard.
 
     Parameters
     ----------
@@ -62,7 +63,9 @@ class Watch:
         """Return whether a line will be written for this step: only then are costly figures, such as collapse monitors, of use."""
         return self.writes and (step % self.config.watch.every == 0 or step == self.config.run.steps)
 
-    def step(self, step: int, values: Mapping[str, float], *, n_images: int, markers: int | None = None, wait: float = 0.0) -> None:
+    def step(
+        self, step: int, values: Mapping[str, float], *, n_images: int, markers: int | None = None, wait: float = 0.0
+    ) -> None:
         """Count a step, and write a line if one is due.
 
         Parameters
@@ -85,7 +88,8 @@ class Watch:
             figures = self._meter.read()
             self.scalars(step, {**values, **figures})
             self._bar.set_postfix_str(
-                f"loss {values.get('loss/total', float('nan')):.3f}, {figures['speed/images_per_s']:.1f} images/s", refresh=False
+                f"loss {values.get('loss/total', float('nan')):.3f}, {figures['speed/images_per_s']:.1f} images/s",
+                refresh=False,
             )
         self._bar.update()
 

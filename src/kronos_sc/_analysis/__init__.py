@@ -1,1 +1,4 @@
-"""What analyses share: cross-validation, probes, partitions, alignment of panels, cases. Tables in, arrays between, no images."""
+"""What analyses share: cross-validation, probes, partitions, alignment of panels, cases.
+
+Tables in, arrays between, no images.
+"""

@@ -54,10 +54,16 @@ class Judged:
         proba = softmax(own.reshape(-1, classes)).reshape(own.shape)
         best, true = proba.argmax(2), proba[np.arange(n), :, self.truth]
         with_all = np.broadcast_to(true[:, :1], true[:, 1:].shape)
-        return {"changed": (best[:, 1:] != best[:, :1]).astype(np.float64), "p_true": with_all, "p_fall": with_all - true[:, 1:]}
+        return {
+            "changed": (best[:, 1:] != best[:, :1]).astype(np.float64),
+            "p_true": with_all,
+            "p_fall": with_all - true[:, 1:],
+        }
 
 
-def fit_probe(run: Readout, encoder: models.Model, features: str, names: tuple[str, str], draw: np.random.Generator) -> Judged:
+def fit_probe(
+    run: Readout, encoder: models.Model, features: str, names: tuple[str, str], draw: np.random.Generator
+) -> Judged:
     """Encode the units with all markers, and train one classifier per fold on the others."""
     sample = run.table[run.rows]
     wanted, folds = target_of(sample, names[0]), folds_of(sample, names[1])
@@ -67,22 +73,33 @@ def fit_probe(run: Readout, encoder: models.Model, features: str, names: tuple[s
         if len(trained) < 2 or not np.isin(tested, trained).all():
             lacking = [wanted.classes[code] for code in np.setdiff1d(tested, trained)]
             msg = (
-                f"Of the {len(run.rows):,} units drawn, those outside fold {split.name!r} hold {len(trained)} classes of {names[0]!r}"
-                f"{' and lack ' + listed(lacking) if lacking else ''}, so what the fold needs cannot be learnt. Draw more with n_units=, set rare "
+                f"Of the {len(run.rows):,} units drawn, those outside fold {split.name!r} hold {len(trained)} classes "
+                f"of {names[0]!r}"
+                f"{' and lack ' + listed(lacking) if lacking else ''}, so what the fold needs cannot be learnt. Draw "
+                "more with n_units=, set rare "
                 "classes to missing, or make other folds with pp.spatial_folds."
             )
             raise ValueError(msg)
-    full = run.compute(AblationView(encoder, (), features), {features: encoder.width(features, len(run.used))})[features]
+    full = run.compute(AblationView(encoder, (), features), {features: encoder.width(features, len(run.used))})[
+        features
+    ]
     plan = CVPlan(wanted, folds.codes, splits, [rep := Representation("X", full)], np.ones(len(full), bool))
     seeds = draw.integers(2**63, size=len(splits))
     where = fitted_on(run.device)
-    fitted, _ = cross_validate(plan, rep, sizes=[None], search=Search(_GRID, 1), seeds=seeds, device=where, tell=lambda: None)
+    fitted, _ = cross_validate(
+        plan, rep, sizes=[None], search=Search(_GRID, 1), seeds=seeds, device=where, tell=lambda: None
+    )
     probes = [fold[0] for fold in fitted]
     coef = np.stack([probe.linear.coef / probe.scaler.scale for probe in probes])
-    judge = FoldClassifier(coef, np.stack([probe.linear.intercept for probe in probes]), np.stack([probe.scaler.mean for probe in probes]))
+    judge = FoldClassifier(
+        coef, np.stack([probe.linear.intercept for probe in probes]), np.stack([probe.scaler.mean for probe in probes])
+    )
     return Judged(judge, folds.codes, wanted.codes)
 
 
 def fitted_on(device: torch.device) -> str:
-    """Return where to fit: where the network runs; not on Apple's devices, which lack the float64 that sums are taken in."""
+    """Return where to fit: where the network runs.
+
+    Not on Apple's devices, which lack the float64 that sums are taken in.
+    """
     return "cpu" if device.type == "mps" else str(device)

@@ -87,27 +87,32 @@ def align(left: AnnData, right: AnnData, name: str) -> Aligned:
 
     By marker where `tl.embed` left a record, by name in `X` and in frames of `obsm`, else by position, with a warning.
 
-    Raises an error if nothing lines up: models that differ, features of different kinds, no marker in common, different widths without
-    names.
+    Raises an error if nothing lines up: models that differ, features of different kinds, no marker in common, different
+    widths without names.
     """
     a, b = _origin(left, name), _origin(right, name)
     _check_models(a, b, name)
     if a.names is None or b.names is None:
         return _by_position(a, b, name)
     if a.block != b.block:
-        msg = f"{slot(name)} has {a.block} features per marker in the first table and {b.block} in the second. Embed both with the same model and features=."
+        msg = (
+            f"{slot(name)} has {a.block} features per marker in the first table and {b.block} in the second. Embed "
+            "both with the same model and features=."
+        )
         raise ValueError(msg)
     where = {key: i for i, key in enumerate(b.names)}
     common = [(i, where[key]) for i, key in enumerate(a.names) if key in where]
     if not common:
         msg = (
-            f"{slot(name)}: the two tables have no marker in common. First: {_shown(a.names)}; second: {_shown(b.names)}. "
+            f"{slot(name)}: the two tables have no marker in common. First: {_shown(a.names)}; second: "
+            f"{_shown(b.names)}. "
             "Names have to agree; tl.embed(sdata, channels={...}) and pp.match_markers(sdata) map channels to markers."
         )
         raise ValueError(msg)
     if a.names != b.names:
         info(
-            f"{name}: {len(common)} markers in common, of {len(a.names)} and {len(b.names)}: {', '.join(_text(a.names[i]) for i, _ in common)}"
+            f"{name}: {len(common)} markers in common, of {len(a.names)} and {len(b.names)}: "
+            f"{', '.join(_text(a.names[i]) for i, _ in common)}"
         )
     columns = [_columns([pair[side] for pair in common], origin) for side, origin in enumerate((a, b))]
     return Aligned(tuple(_text(a.names[i]) for i, _ in common), len(common) * a.block, *columns)
@@ -136,32 +141,42 @@ def _check_models(a: _Origin, b: _Origin, name: str) -> None:
     if a.model is None or b.model is None:
         return
     if a.kind != b.kind:
-        msg = f"{slot(name)} holds {a.kind!r} features in the first table and {b.kind!r} features in the second. Embed both with the same features=."
+        msg = (
+            f"{slot(name)} holds {a.kind!r} features in the first table and {b.kind!r} features in the second. Embed "
+            "both with the same features=."
+        )
         raise ValueError(msg)
     fields = ("sha256",) if a.model.get("sha256") and b.model.get("sha256") else ("name", "source")
     for field in (*fields, "blocks_run", "token_overlap"):
         ours, theirs = (np.atleast_1d(model.get(field, "")).tolist() for model in (a.model, b.model))
         if ours != theirs:
             msg = (
-                f"{slot(name)} was made by different models: {a.model['name']!r} and {b.model['name']!r} differ in {field} "
-                f"({_brief(ours)} and {_brief(theirs)}), and features of two models cannot be compared. Embed both tables with one model."
+                f"{slot(name)} was made by different models: {a.model['name']!r} and {b.model['name']!r} differ in "
+                f"{field} "
+                f"({_brief(ours)} and {_brief(theirs)}), and features of two models cannot be compared. Embed both "
+                "tables with one model."
             )
             raise ValueError(msg)
     if a.window != b.window:
         sizes = " and ".join(", ".join(map(str, origin.window)) for origin in (a, b))
-        warn(f"{slot(name)} was made from windows of {sizes} pixels; features of other windows differ. Embed both with one patch_size=.")
+        warn(
+            f"{slot(name)} was made from windows of {sizes} pixels; features of other windows differ. Embed both with "
+            "one patch_size=."
+        )
 
 
 def _by_position(a: _Origin, b: _Origin, name: str) -> Aligned:
     if a.width != b.width:
         msg = (
-            f"{slot(name)} has {a.width} features in the first table and {b.width} in the second, and no record says which belong together. "
+            f"{slot(name)} has {a.width} features in the first table and {b.width} in the second, and no record says "
+            "which belong together. "
             "Embed both with tl.embed(sdata), whose marker features are aligned by the markers in common."
         )
         raise ValueError(msg)
     if a.model is None or b.model is None:
         warn(
-            f"{slot(name)} has no record of tl.embed in both tables; features are compared by position. Features fitted to one table (a PCA, say) cannot be."
+            f"{slot(name)} has no record of tl.embed in both tables; features are compared by position. Features "
+            "fitted to one table (a PCA, say) cannot be."
         )
     return Aligned((), a.width)
 

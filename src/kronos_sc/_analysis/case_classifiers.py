@@ -75,14 +75,21 @@ def _draw(rep: Representation, cases: Cases, options: CaseMethod, draws: Draws) 
     return rows, random_directions(rep.width, options.max_features, np.random.default_rng(draws.directions))
 
 
-def _drawn(rep: Representation, cases: Cases, options: Composition | AttentionMIL, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
+def _drawn(
+    rep: Representation, cases: Cases, options: Composition | AttentionMIL, draws: Draws
+) -> tuple[np.ndarray, np.ndarray]:
     """Return units (n × features) and their cases."""
     rows, directions = _draw(rep, cases, options, draws)
     return projected(rep, rows, directions), cases.codes[rows]
 
 
-def _reduced_means(rep: Representation, cases: Cases, options: Logistic | MeanMLP, draws: Draws) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what reduces the means of all cases by the PCA of training cases; sums over units are taken here, once for all splits."""
+def _reduced_means(
+    rep: Representation, cases: Cases, options: Logistic | MeanMLP, draws: Draws
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what reduces the means of all cases by the PCA of training cases.
+
+    Sums over units are taken here, once for all splits.
+    """
     rows, directions = _draw(rep, cases, options, draws)
     means = case_means(rep, cases.codes, len(cases.names)).astype(np.float32)
     means = means if directions is None else means @ directions
@@ -94,7 +101,11 @@ def _composition(rep: Representation, cases: Cases, options: Composition, draws:
     units, codes = _drawn(rep, cases, options, draws)
     how = {name: getattr(options, name) for name in ("n_clusters", "scale", "max_fit", "n_init")}
     share = partial(cluster_shares, units, codes, n_cases=len(cases.names), **how)
-    once = share(fit=np.ones(len(units), bool), rng=np.random.default_rng(draws.clusters)) if options.fit_on == "all" else None
+    once = (
+        share(fit=np.ones(len(units), bool), rng=np.random.default_rng(draws.clusters))
+        if options.fit_on == "all"
+        else None
+    )
 
     def predict(train: np.ndarray, test: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         shares = once if once is not None else share(fit=np.isin(codes, train), rng=rng)
@@ -139,5 +150,10 @@ def _training(options: MeanMLP | AttentionMIL, bag_size: int | None) -> Training
     from kronos_sc._methods.mil import Training
 
     return Training(
-        options.epochs, options.learning_rate, options.weight_decay, options.validation, bag_size, device=options.device or "cpu"
+        options.epochs,
+        options.learning_rate,
+        options.weight_decay,
+        options.validation,
+        bag_size,
+        device=options.device or "cpu",
     )

@@ -62,16 +62,22 @@ def label_of_each(cases: ClassColumn, labels: ClassColumn) -> np.ndarray:
     if (torn := np.flatnonzero(seen.sum(axis=1) > 1)).size:
         first = labels.classes[seen[torn[0]]]
         msg = (
-            f"{len(torn)} of {len(cases.classes)} cases have several values of {labels.name!r} ({listed(cases.classes[torn], most=5)}; "
-            f"{str(cases.classes[torn[0]])!r} has {listed(first, most=5)}). A case needs one: name another column, or another case_key "
+            f"{len(torn)} of {len(cases.classes)} cases have several values of {labels.name!r} "
+            f"({listed(cases.classes[torn], most=5)}; "
+            f"{str(cases.classes[torn[0]])!r} has {listed(first, most=5)}). A case needs one: name another column, or "
+            "another case_key "
             f"(cases of obs[{cases.name!r}] were taken)."
         )
         raise ValueError(msg)
     return np.where(seen.any(axis=1), seen.argmax(axis=1), -1)
 
 
-def labelled_cases(adata: AnnData, case_key: str, label_key: str, *, argument: str, reps: Sequence[Representation] = ()) -> Cases:
-    """Return the cases that have a label and usable units; the others are counted in the log, what is lost to NaN in warnings.
+def labelled_cases(
+    adata: AnnData, case_key: str, label_key: str, *, argument: str, reps: Sequence[Representation] = ()
+) -> Cases:
+    """Return the cases that have a label and usable units.
+
+    The others are counted in the log, what is lost to NaN in warnings.
 
     Parameters
     ----------
@@ -93,7 +99,10 @@ def labelled_cases(adata: AnnData, case_key: str, label_key: str, *, argument: s
         codes[~usable_in(reps, cases.keep(np.append(label, -1)[codes] >= 0))] = -1
     there = np.bincount(codes[codes >= 0], minlength=len(label)) > 0
     if (lost := np.flatnonzero((label >= 0) & ~there)).size:
-        warn(f"{len(lost)} of {len(label)} cases have no unit without NaN and are left out ({listed(cases.classes[lost], most=5)}).")
+        warn(
+            f"{len(lost)} of {len(label)} cases have no unit without NaN and are left out "
+            f"({listed(cases.classes[lost], most=5)})."
+        )
     return _kept(Cases(cases.classes, codes, label, labels.classes), (label >= 0) & there)
 
 

@@ -53,7 +53,12 @@ class CVPlan:
 
 
 def plan(
-    adata: AnnData, name: str, use_rep: str | Sequence[str] | None, fold_key: str, rng: np.random.Generator, order_key: str | None = None
+    adata: AnnData,
+    name: str,
+    use_rep: str | Sequence[str] | None,
+    fold_key: str,
+    rng: np.random.Generator,
+    order_key: str | None = None,
 ) -> CVPlan:
     """Check target, folds and representations; draw who trains and who validates."""
     wanted = target(adata, name)
@@ -77,7 +82,10 @@ def folds_of(adata: AnnData, fold_key: str) -> ClassColumn:
         raise KeyError(msg)
     folds = classes_of(column(adata, fold_key, argument="fold_key"), name=fold_key)
     if len(folds.classes) < 2:
-        msg = f"obs[{fold_key!r}] has {len(folds.classes)} folds ({listed(folds.classes)}); at least 2 are needed. Make them with pp.spatial_folds(adata)."
+        msg = (
+            f"obs[{fold_key!r}] has {len(folds.classes)} folds ({listed(folds.classes)}); at least 2 are needed. Make "
+            "them with pp.spatial_folds(adata)."
+        )
         raise ValueError(msg)
     return folds
 
@@ -85,7 +93,9 @@ def folds_of(adata: AnnData, fold_key: str) -> ClassColumn:
 def _order(adata: AnnData, key: str, wanted: ClassColumn) -> np.ndarray:
     """Return the rank of each unit, of a column of numbers from 0 up; units without a class need none."""
     values = column(adata, key, argument="order_key")
-    fix = f"Make an order with pp.nested_subsets(adata, {wanted.name!r}), and pass order_key={wanted.name + '_order'!r}."
+    fix = (
+        f"Make an order with pp.nested_subsets(adata, {wanted.name!r}), and pass order_key={wanted.name + '_order'!r}."
+    )
     if not pd.api.types.is_numeric_dtype(values):
         msg = f"obs[{key!r}] holds text, not ranks. {fix}"
         raise ValueError(msg)
@@ -109,7 +119,8 @@ def _check_classes(wanted: ClassColumn, splits: list[Split], fold_key: str) -> N
             counts = dict(zip(wanted.classes, wanted.counts, strict=True))
             sizes = ", ".join(f"{name!r}: {counts[name]}" for name in weak[:10])
             msg = (
-                f"Fold {split.name!r} tests classes that have fewer than 2 units in the other folds ({sizes} units in all), so they cannot be learnt. "
+                f"Fold {split.name!r} tests classes that have fewer than 2 units in the other folds ({sizes} units in "
+                "all), so they cannot be learnt. "
                 f"Merge them, set obs[{wanted.name!r}] to missing there, or share classes out: "
                 f"pp.spatial_folds(adata, block_size=..., stratify={wanted.name!r})."
             )
@@ -120,10 +131,13 @@ def _check_classes(wanted: ClassColumn, splits: list[Split], fold_key: str) -> N
                 "Leave the fold out (set it to missing), or make other folds with pp.spatial_folds(adata)."
             )
             raise ValueError(msg)
-    some = [s.name for s in splits if len(np.unique(wanted.codes[s.test])) < len(np.unique(wanted.codes[wanted.labelled]))]
+    some = [
+        s.name for s in splits if len(np.unique(wanted.codes[s.test])) < len(np.unique(wanted.codes[wanted.labelled]))
+    ]
     if some:
         warn(
-            f"Folds {listed(some)} of {fold_key!r} hold not every class of {wanted.name!r}; their scores are means over the classes they hold."
+            f"Folds {listed(some)} of {fold_key!r} hold not every class of {wanted.name!r}; their scores are means "
+            "over the classes they hold."
         )
 
 
@@ -131,5 +145,6 @@ def announce(what: str, plan: CVPlan, target_name: str) -> None:
     """Say what is about to be computed."""
     names = ", ".join(f"{rep.label} ({rep.width:,} features)" for rep in plan.reps)
     info(
-        f"{what} of {target_name!r}: {plan.target.labelled.sum():,} units, {len(plan.target.classes)} classes, {len(plan.splits)} folds; {names}"
+        f"{what} of {target_name!r}: {plan.target.labelled.sum():,} units, {len(plan.target.classes)} classes, "
+        f"{len(plan.splits)} folds; {names}"
     )

@@ -56,7 +56,10 @@ class How:
         positive_integer(self.n_neighbors, name="n_neighbors")
         if self.method != "leiden":
             if self.n_clusters is None:
-                msg = f"method={self.method!r} needs n_{self.noun}=. Give a number, or let method='leiden' choose it by resolution=."
+                msg = (
+                    f"method={self.method!r} needs n_{self.noun}=. Give a number, or let method='leiden' choose it by "
+                    "resolution=."
+                )
                 raise ValueError(msg)
             positive_integer(self.n_clusters, name=f"n_{self.noun}")
         elif not self.resolution > 0:
@@ -72,10 +75,16 @@ class How:
     def require(self, n: int, *, what: str) -> None:
         """Raise a ValueError unless `n` units can be clustered; `what` names them."""
         if self.method == "leiden" and n < _LEAST_FOR_A_GRAPH:
-            msg = f"{what} has {n:,} units, and a neighbour graph needs {_LEAST_FOR_A_GRAPH}. Leave it out, or take method='kmeans'."
+            msg = (
+                f"{what} has {n:,} units, and a neighbour graph needs {_LEAST_FOR_A_GRAPH}. Leave it out, or take "
+                "method='kmeans'."
+            )
             raise ValueError(msg)
         if self.method != "leiden" and n < (self.n_clusters or 1):
-            msg = f"{what} has {n:,} units, too few for {self.n_clusters:,} {self.noun}. Ask for fewer with n_{self.noun}=."
+            msg = (
+                f"{what} has {n:,} units, too few for {self.n_clusters:,} {self.noun}. Ask for fewer with "
+                f"n_{self.noun}=."
+            )
             raise ValueError(msg)
 
 
@@ -85,7 +94,9 @@ def partition(rep: Representation, rows: np.ndarray, how: How, rng: np.random.Ge
     if method == "minibatch":
         scaler = streamed_scaler(rep, rows) if how.scale else None
         return minibatch(rep.rows, rows, int(how.n_clusters or 1), n_init=how.n_init, rng=rng, scaler=scaler)
-    tell_memory(rep, len(rows), how=f"; tl.pca(adata, use_rep={rep.name!r}) makes it small, method='minibatch' reads blocks")
+    tell_memory(
+        rep, len(rows), how=f"; tl.pca(adata, use_rep={rep.name!r}) makes it small, method='minibatch' reads blocks"
+    )
     x = rep.rows(rows) if len(rows) < rep.n_units else rep.rows()
     if how.scale:
         x = fit_scaler(x).apply(x)

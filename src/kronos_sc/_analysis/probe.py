@@ -78,7 +78,10 @@ def train(
     device: str = "cpu",
     tell: Callable[[], None] = lambda: None,
 ) -> list[Probe]:
-    """Return one probe per training size (units per class); scaling, search and fit see training and validation units only."""
+    """Return one probe per training size (units per class).
+
+    Scaling, search and fit see training and validation units only.
+    """
     largest = max(sizes, key=lambda n: np.inf if n is None else n)
     most = first_of_each(split.train, wanted.codes, largest)
     features, held_out = rep.rows(most), rep.rows(split.validation)
@@ -104,7 +107,9 @@ def train(
             high=search.high,
             tell=tell,
         )
-        probes.append(Probe(scaler, _widen(found.linear, present, len(wanted.classes)), found.C, found.trials, len(rows)))
+        probes.append(
+            Probe(scaler, _widen(found.linear, present, len(wanted.classes)), found.C, found.trials, len(rows))
+        )
     return probes
 
 
@@ -159,22 +164,34 @@ def confusion(truth: np.ndarray, proba: np.ndarray, classes: np.ndarray, label: 
     """Return counts of units: `representation`, `true`, `predicted`, `count`."""
     counts = metrics.confusion(truth, proba.argmax(axis=1), len(classes))
     true, predicted = np.meshgrid(classes, classes, indexing="ij")
-    return pd.DataFrame({"representation": label, "true": true.ravel(), "predicted": predicted.ravel(), "count": counts.ravel()})
+    return pd.DataFrame(
+        {"representation": label, "true": true.ravel(), "predicted": predicted.ravel(), "count": counts.ravel()}
+    )
 
 
 def write_predictions(adata: AnnData, key: str, proba: np.ndarray, classes: np.ndarray) -> None:
-    """Write `obs[key]` (categorical) and `obsm[key + "_proba"]` (frame); rows without a prediction are missing and NaN."""
+    """Write `obs[key]` (categorical) and `obsm[key + "_proba"]` (frame).
+
+    Rows without a prediction are missing and NaN.
+    """
     there = ~np.isnan(proba).any(axis=1)
     codes = np.full(len(proba), -1)
     codes[there] = proba[there].argmax(axis=1)
     adata.obs[key] = pd.Categorical.from_codes(codes, categories=[str(c) for c in classes])
-    adata.obsm[f"{key}_proba"] = pd.DataFrame(proba.astype(np.float32), index=adata.obs_names, columns=storable(classes))
+    adata.obsm[f"{key}_proba"] = pd.DataFrame(
+        proba.astype(np.float32), index=adata.obs_names, columns=storable(classes)
+    )
 
 
 def device_of(device: str | None) -> str:
-    """Return where to fit: as told, or a CUDA device if there is one; not Apple's, which lack the float64 that sums are taken in."""
+    """Return where to fit: as told, or a CUDA device if there is one.
+
+    Not Apple's, which lack the float64 that sums are taken in.
+    """
     import torch
 
     from kronos_sc.models.inference import placement
 
-    return str(placement.choose_device(device)) if device is not None else "cuda" if torch.cuda.is_available() else "cpu"
+    return (
+        str(placement.choose_device(device)) if device is not None else "cuda" if torch.cuda.is_available() else "cpu"
+    )

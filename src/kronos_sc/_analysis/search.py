@@ -42,7 +42,9 @@ class SearchSet:
             yield part, self.change(values)
 
 
-def nearest(reference: SearchSet, query: SearchSet, k: int, *, metric: str, skip_own: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def nearest(
+    reference: SearchSet, query: SearchSet, k: int, *, metric: str, skip_own: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Return distance (float32) and row number in the reference's table (int64) of the `k` nearest, both queries × k.
 
     `skip_own`: rows of both sides are the same units, and none is its own answer. References are read once for every
@@ -61,7 +63,10 @@ def nearest(reference: SearchSet, query: SearchSet, k: int, *, metric: str, skip
 
 
 def _without(own: np.ndarray, distance: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return answers without the query itself; one that is not among its own answers (others equal it) loses the last."""
+    """Return answers without the query itself.
+
+    One that is not among its own answers (others equal it) loses the last.
+    """
     keep = index != own[:, None]
     keep[keep.all(axis=1), -1] = False
     shape = (len(own), index.shape[1] - 1)

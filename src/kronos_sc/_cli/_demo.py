@@ -32,5 +32,7 @@ def demo(
     for name, score in result.ari.items():
         typer.echo(f"ARI of clusters and true cell types, {name}: {score:.3f}")
     if result.card.trained is False:
-        typer.echo(f"{result.card.name!r} has UNTRAINED weights: the figures show the pipeline, not what a trained model sees.")
+        typer.echo(
+            f"{result.card.name!r} has UNTRAINED weights: the figures show the pipeline, not what a trained model sees."
+        )
     typer.echo(f"{time.perf_counter() - start:.0f} s; open {page}")

@@ -57,7 +57,12 @@ def draw(result: Result, folder: Path) -> dict[str, Figure]:
         figures[name] = _figure(name, alt, size, plot, folder)
 
     beside = (5.7, 4.2)
-    add("tissue", f"Simulated tissue in pseudo-colour: {', '.join(SHOWN)}.", beside, lambda ax: pl.image(sdata, channels=SHOWN, ax=ax))
+    add(
+        "tissue",
+        f"Simulated tissue in pseudo-colour: {', '.join(SHOWN)}.",
+        beside,
+        lambda ax: pl.image(sdata, channels=SHOWN, ax=ax),
+    )
     for name, column, alt in (
         ("types", "cell_type", "True cell types in space."),
         ("clusters", "cluster", "Clusters of the embedding in space."),

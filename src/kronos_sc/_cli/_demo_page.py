@@ -32,7 +32,10 @@ def write(result: Result, figures: dict[str, Figure], path: Path, *, seconds: fl
         "key": escape(result.key),
     }
     template = Template(files("kronos_sc._cli").joinpath("demo.html").read_text(encoding="utf-8"))
-    path.write_text(template.substitute(fields, **{f"fig_{name}": _picture(figure) for name, figure in figures.items()}), encoding="utf-8")
+    path.write_text(
+        template.substitute(fields, **{f"fig_{name}": _picture(figure) for name, figure in figures.items()}),
+        encoding="utf-8",
+    )
     return path
 
 
@@ -53,7 +56,8 @@ def _banner(result: Result) -> str:
     return (
         '<aside class="banner"><strong>Untrained weights.</strong> '
         f"<code>{escape(result.card.name)}</code> has the architecture of KRONOS and random numbers for weights. "
-        "This page shows that the pipeline runs from pixels to figures; it says nothing about what a trained model sees.</aside>"
+        "This page shows that the pipeline runs from pixels to figures; it says nothing about what a trained model "
+        "sees.</aside>"
     )
 
 
@@ -62,12 +66,16 @@ def _tiles(result: Result, *, markers: int, seconds: float) -> str:
     tiles = {
         "cells": (f"{result.table.n_obs:,}", f"{result.shape[0]} × {result.shape[1]} pixels"),
         "markers": (str(markers), "matched by name"),
-        "features per cell": (f"{result.table.obsm[f'X_{result.key}'].shape[1]:,}", "obsm[" + repr(f"X_{result.key}") + "]"),
+        "features per cell": (
+            f"{result.table.obsm[f'X_{result.key}'].shape[1]:,}",
+            "obsm[" + repr(f"X_{result.key}") + "]",
+        ),
         "embedding": (f"{embed:.1f} s", f"{result.table.n_obs / embed:,.0f} cells per second"),
         "whole demo": (f"{seconds:.0f} s", "model loading to this page"),
     }
     return "".join(
-        f"<div><dt>{name}</dt><dd>{escape(number)}</dd><dd class=note>{escape(note)}</dd></div>" for name, (number, note) in tiles.items()
+        f"<div><dt>{name}</dt><dd>{escape(number)}</dd><dd class=note>{escape(note)}</dd></div>"
+        for name, (number, note) in tiles.items()
     )
 
 

@@ -85,7 +85,10 @@ def run(model: Model, *, size: int, seed: int, say: Callable[[str], object]) -> 
     types = table.obs["cell_type"].astype("category").cat.remove_unused_categories()
     table.obs["cell_type"] = types
     ari = {}
-    for name, slot, column in ((MODEL, f"X_{model.key}", "cluster"), (BASELINE, "X_mean_marker", "mean_marker_cluster")):
+    for name, slot, column in (
+        (MODEL, f"X_{model.key}", "cluster"),
+        (BASELINE, "X_mean_marker", "mean_marker_cluster"),
+    ):
         reduced = components(table.obsm[slot], seed)
         table.obsm[f"{slot}_pca"] = reduced
         labels = kmeans(reduced, len(types.cat.categories), seed)
@@ -98,7 +101,10 @@ def run(model: Model, *, size: int, seed: int, say: Callable[[str], object]) -> 
 
 
 def _expected(model: Model, cells: int) -> str:
-    """Return how long a network will take for all cells, in words, by what it takes for a few; empty where there is none."""
+    """Return how long a network will take for all cells, in words, by what it takes for a few.
+
+    Empty where there is none.
+    """
     import torch
 
     from kronos_sc.models.inference.placement import choose_device, choose_dtype
@@ -116,7 +122,10 @@ def _expected(model: Model, cells: int) -> str:
             start = time.perf_counter()
             model.encode(pixels.to(model.input_format), ids, inside, ("marker",))["marker"].cpu()
             took = time.perf_counter() - start
-    return f": about {max(1, round(took / _TRIED * cells))} s in {str(model.input_format).removeprefix('torch.')} on {device.type}"
+    return (
+        f": about {max(1, round(took / _TRIED * cells))} s in {str(model.input_format).removeprefix('torch.')} on "
+        f"{device.type}"
+    )
 
 
 def components(features: np.ndarray, seed: int) -> np.ndarray:
@@ -156,7 +165,10 @@ def named_after(labels: np.ndarray, types: pd.Series) -> pd.Categorical:
 
 
 def tsne(reduced: np.ndarray, seed: int) -> np.ndarray:
-    """Return a t-SNE (float32, two columns); UMAP would spend twenty seconds of the first minute on its own compilation."""
+    """Return a t-SNE (float32, two columns).
+
+    UMAP would spend twenty seconds of the first minute on its own compilation.
+    """
     from sklearn.manifold import TSNE
 
     perplexity = min(30, (len(reduced) - 1) / 3)

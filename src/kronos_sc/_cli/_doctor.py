@@ -16,12 +16,24 @@ if TYPE_CHECKING:
     from kronos_sc.models import Card
 
 _HUB = "hf-hub:"
-_PACKAGES = ("kronos-sc", "torch", "spatialdata", "anndata", "scanpy", "squidpy", "zarr", "dask", "numpy", "huggingface-hub")
+_PACKAGES = (
+    "kronos-sc",
+    "torch",
+    "spatialdata",
+    "anndata",
+    "scanpy",
+    "squidpy",
+    "zarr",
+    "dask",
+    "numpy",
+    "huggingface-hub",
+)
 
 
 def doctor(
     checkpoint: Annotated[
-        str | None, typer.Argument(help="A model folder, hub name or registered name to describe; checkpoints are examined.")
+        str | None,
+        typer.Argument(help="A model folder, hub name or registered name to describe; checkpoints are examined."),
     ] = None,
     *,
     debug: Debug = False,
@@ -66,7 +78,9 @@ def _devices() -> Iterator[str]:
 
     chosen = choose_device(None)
     yield f"cpu      {_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; precision 'auto' is {auto(torch.device('cpu'))}"
-    fast = [str(dtype).removeprefix("torch.") for dtype in (torch.float32, torch.bfloat16) if instructions.is_fast(dtype)]
+    fast = [
+        str(dtype).removeprefix("torch.") for dtype in (torch.float32, torch.bfloat16) if instructions.is_fast(dtype)
+    ]
     limited = " (fewer than the processor has: the environment limits oneDNN)" if instructions.limited() else ""
     yield f"{'':<9}instructions {instructions.name()}{limited}; fast in {' and '.join(fast)}"
     for index in range(torch.cuda.device_count()):
@@ -147,7 +161,11 @@ def _examined(facts: Card) -> Card | None:
     except (ConnectionError, FileNotFoundError):
         return None
     # a folder of models.save brings a card of its own, any other is called after the folder
-    return replace(facts, diagnostic=found.diagnostic) if found.name == folder.name else replace(found, source=facts.source)
+    return (
+        replace(facts, diagnostic=found.diagnostic)
+        if found.name == folder.name
+        else replace(found, source=facts.source)
+    )
 
 
 def _logged_in() -> bool:

@@ -21,69 +21,107 @@ _DATA, _MODEL, _RUN, _WRITE = "Data", "Model", "Run", "What is written"
 def embed(
     data: Annotated[Path, typer.Argument(help="A SpatialData store (.zarr).", metavar="SPATIALDATA")],
     *,
-    model: Annotated[str, typer.Option(help="Registered name, folder, or hf-hub:owner/name.", rich_help_panel=_MODEL)] = "kronos",
+    model: Annotated[
+        str, typer.Option(help="Registered name, folder, or hf-hub:owner/name.", rich_help_panel=_MODEL)
+    ] = "kronos",
     image: Annotated[str | None, typer.Option(help="Image; the only one if left out.", rich_help_panel=_DATA)] = None,
     labels: Annotated[str | None, typer.Option(help="Embed the cells of these labels.", rich_help_panel=_DATA)] = None,
     shapes: Annotated[str | None, typer.Option(help="Embed these boxes.", rich_help_panel=_DATA)] = None,
     table: Annotated[str | None, typer.Option(help="Table; the only one if left out.", rich_help_panel=_DATA)] = None,
     spatial_key: Annotated[
-        str | None, typer.Option(help="Centre windows on these coordinates of obsm, not on centroids.", rich_help_panel=_DATA)
+        str | None,
+        typer.Option(help="Centre windows on these coordinates of obsm, not on centroids.", rich_help_panel=_DATA),
     ] = None,
     channels: Annotated[
         str | None,
         typer.Option(
-            help="Channels to use, comma-separated (AR=unseen says what one is), or a .csv of pp.match_markers.", rich_help_panel=_DATA
+            help="Channels to use, comma-separated (AR=unseen says what one is), or a .csv of pp.match_markers.",
+            rich_help_panel=_DATA,
         ),
     ] = None,
     mapping: Annotated[
         list[str] | None,
-        typer.Option("--map", help="CHANNEL=MARKER, CHANNEL=unseen, or CHANNEL= to leave it out; repeatable.", rich_help_panel=_DATA),
+        typer.Option(
+            "--map",
+            help="CHANNEL=MARKER, CHANNEL=unseen, or CHANNEL= to leave it out; repeatable.",
+            rich_help_panel=_DATA,
+        ),
     ] = None,
     no_nuclear: Annotated[
-        bool, typer.Option("--no-nuclear", help="Do without a nuclear stain (require_nuclear=False).", rich_help_panel=_DATA)
+        bool,
+        typer.Option("--no-nuclear", help="Do without a nuclear stain (require_nuclear=False).", rich_help_panel=_DATA),
     ] = False,
     max_value: Annotated[float | None, typer.Option(help="Raw value that becomes 1.", rich_help_panel=_DATA)] = None,
     nan: Annotated[str, typer.Option(help="Pixels without a value: error, or zero.", rich_help_panel=_DATA)] = "error",
-    scale: Annotated[str | None, typer.Option(help="Pyramid level; full resolution if left out.", rich_help_panel=_DATA)] = None,
-    mpp: Annotated[float | None, typer.Option(help="Resample to this many µm per pixel.", rich_help_panel=_DATA)] = None,
-    patch_size: Annotated[int | None, typer.Option(help="Edge of the window in pixels.", rich_help_panel=_MODEL)] = None,
+    scale: Annotated[
+        str | None, typer.Option(help="Pyramid level; full resolution if left out.", rich_help_panel=_DATA)
+    ] = None,
+    mpp: Annotated[
+        float | None, typer.Option(help="Resample to this many µm per pixel.", rich_help_panel=_DATA)
+    ] = None,
+    patch_size: Annotated[
+        int | None, typer.Option(help="Edge of the window in pixels.", rich_help_panel=_MODEL)
+    ] = None,
     features: Annotated[str, typer.Option(help="marker, cls, or marker,cls.", rich_help_panel=_MODEL)] = "marker",
-    mask_fill: Annotated[str, typer.Option(help="Outside the cell: mean, zero, or none to keep it.", rich_help_panel=_MODEL)] = "mean",
+    mask_fill: Annotated[
+        str, typer.Option(help="Outside the cell: mean, zero, or none to keep it.", rich_help_panel=_MODEL)
+    ] = "mean",
     token_overlap: Annotated[
         bool | None, typer.Option(help="Cut tokens every half token; four times the cost.", rich_help_panel=_MODEL)
     ] = None,
     blocks: Annotated[
-        str | None, typer.Option(help="Run the official blocks, or all; the model's own choice if left out.", rich_help_panel=_MODEL)
+        str | None,
+        typer.Option(
+            help="Run the official blocks, or all; the model's own choice if left out.", rich_help_panel=_MODEL
+        ),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cuda, cpu, …; the fastest if left out.", rich_help_panel=_RUN)] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cuda, cpu, …; the fastest if left out.", rich_help_panel=_RUN)
+    ] = None,
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.", rich_help_panel=_RUN)] = "auto",
-    dtype: Annotated[str, typer.Option(help="Of the features: float32 or float16.", rich_help_panel=_WRITE)] = "float32",
+    dtype: Annotated[
+        str, typer.Option(help="Of the features: float32 or float16.", rich_help_panel=_WRITE)
+    ] = "float32",
     batch_size: Annotated[int | None, typer.Option(help="Units per pass.", rich_help_panel=_RUN)] = None,
-    key_added: Annotated[str | None, typer.Option(help="Name that all slots are derived from.", rich_help_panel=_RUN)] = None,
+    key_added: Annotated[
+        str | None, typer.Option(help="Name that all slots are derived from.", rich_help_panel=_RUN)
+    ] = None,
     store: Annotated[
         Path | None,
-        typer.Option(help="Keep the features in a store of their own: resumable, larger than memory.", rich_help_panel=_WRITE),
+        typer.Option(
+            help="Keep the features in a store of their own: resumable, larger than memory.", rich_help_panel=_WRITE
+        ),
     ] = None,
-    beside: Annotated[bool, typer.Option("--beside", help="The same, in a store beside the SpatialData.", rich_help_panel=_WRITE)] = False,
+    beside: Annotated[
+        bool, typer.Option("--beside", help="The same, in a store beside the SpatialData.", rich_help_panel=_WRITE)
+    ] = False,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Drop what such a store holds already, do not resume.", rich_help_panel=_WRITE)
+        bool,
+        typer.Option("--restart", help="Drop what such a store holds already, do not resume.", rich_help_panel=_WRITE),
     ] = False,
     into_table: Annotated[
         bool,
-        typer.Option("--into-table", help="With --store or --beside: write the table of the SpatialData too.", rich_help_panel=_WRITE),
+        typer.Option(
+            "--into-table",
+            help="With --store or --beside: write the table of the SpatialData too.",
+            rich_help_panel=_WRITE,
+        ),
     ] = False,
     output: Annotated[
-        Path | None, typer.Option(help="Write the table to this .h5ad or .zarr, not into the SpatialData.", rich_help_panel=_WRITE)
+        Path | None,
+        typer.Option(help="Write the table to this .h5ad or .zarr, not into the SpatialData.", rich_help_panel=_WRITE),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing --output.", rich_help_panel=_WRITE)] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing --output.", rich_help_panel=_WRITE)
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Embed the cells or patches of a SpatialData store.
 
-    The embedding is written into its table, and nothing else in it is touched; features larger than memory stay in a store beside it.
-    With --output the table goes to a file; with --store or --beside the features stay in a store of their own. Neither changes the
-    SpatialData, unless --into-table says so. A run that was killed goes on where it stopped if its features have a store: make the same
-    call again.
+    The embedding is written into its table, and nothing else in it is touched; features larger than memory stay in a
+    store beside it. With --output the table goes to a file; with --store or --beside the features stay in a store of
+    their own. Neither changes the SpatialData, unless --into-table says so. A run that was killed goes on where it
+    stopped if its features have a store: make the same call again.
     """
     _require_choices(nan, mask_fill, blocks, dtype)
     _require_places(store, beside=beside, into_table=into_table, output=output)
@@ -147,11 +185,15 @@ def _require_places(store: Path | None, *, beside: bool, into_table: bool, outpu
 def _require_used(*, restart: bool, overwrite: bool) -> None:
     """Raise a ValueError for options that would change nothing."""
     if restart:
-        msg = "--restart starts a store of features again, and none was named. Add --beside or --store PATH, or leave --restart out."
+        msg = (
+            "--restart starts a store of features again, and none was named. Add --beside or --store PATH, or leave "
+            "--restart out."
+        )
         raise ValueError(msg)
     if overwrite:
         msg = (
-            "--overwrite replaces an existing --output, and there is none. Add --output FILE, or leave --overwrite out; a store of features "
+            "--overwrite replaces an existing --output, and there is none. Add --output FILE, or leave --overwrite "
+            "out; a store of features "
             "begins again with --restart."
         )
         raise ValueError(msg)
@@ -174,7 +216,10 @@ def parse_map(items: Sequence[str]) -> dict[str, str | None]:
     for item in items:
         channel, sign, marker = item.rpartition("=")
         if not sign or not channel.strip():
-            msg = f"--map {item!r} is no correction; it is written CHANNEL=MARKER, CHANNEL=unseen, or CHANNEL= to leave the channel out."
+            msg = (
+                f"--map {item!r} is no correction; it is written CHANNEL=MARKER, CHANNEL=unseen, or CHANNEL= to leave "
+                "the channel out."
+            )
             raise ValueError(msg)
         if channel.strip() in corrections:
             msg = f"--map names channel {channel.strip()!r} twice. Name each channel once."
@@ -189,7 +234,10 @@ def chosen_channels(there: Sequence[str], channels: str | None, corrections: dic
         return corrections or None
     if channels.endswith(".csv"):
         if corrections:
-            msg = f"--channels {channels} is a finished panel and --map corrects one. Correct the file, or leave one of them out."
+            msg = (
+                f"--channels {channels} is a finished panel and --map corrects one. Correct the file, or leave one of "
+                "them out."
+            )
             raise ValueError(msg)
         return _panel(Path(channels))
     from kronos_sc._core.checks import known

@@ -32,7 +32,10 @@ class OutputFile:
 
         require_store(store)
         if path.suffix not in (".h5ad", ".zarr"):
-            msg = f"--output {path} ends with {path.suffix or 'nothing'!r}; a table is written as .h5ad or .zarr. Name it {path.with_suffix('.h5ad')}, say."
+            msg = (
+                f"--output {path} ends with {path.suffix or 'nothing'!r}; a table is written as .h5ad or .zarr. Name "
+                f"it {path.with_suffix('.h5ad')}, say."
+            )
             raise ValueError(msg)
         _require_apart(path, store)
         if not path.parent.is_dir():
@@ -104,7 +107,16 @@ def _require_replaceable(path: Path, *, overwrite: bool) -> None:
     attributes = metadata(path / "zarr.json").get("attributes") or metadata(path / ".zattrs")
     if path.suffix == ".zarr" and path.is_dir() and attributes.get("encoding-type") == "anndata":
         return
-    what = "a SpatialData store" if "spatialdata_attrs" in attributes else "a folder of another kind" if path.is_dir() else "a file"
+    what = (
+        "a SpatialData store"
+        if "spatialdata_attrs" in attributes
+        else "a folder of another kind"
+        if path.is_dir()
+        else "a file"
+    )
     wanted = "a file" if path.suffix == ".h5ad" else "an AnnData store (encoding-type 'anndata' in its root attributes)"
-    msg = f"{path} is {what}; --overwrite replaces a {path.suffix} only if it is {wanted}. Choose another --output, or move what is there away first."
+    msg = (
+        f"{path} is {what}; --overwrite replaces a {path.suffix} only if it is {wanted}. Choose another --output, or "
+        "move what is there away first."
+    )
     raise FileExistsError(msg)

@@ -53,8 +53,14 @@ def write(sdata: SpatialData, key: str, embedding: str) -> str:
 
 
 def stored(sdata: SpatialData, key: str, embedding: str, place: Path | None) -> str:
-    """Return where the features of an embedding are, and how to get at them; without a place they lie beside the SpatialData."""
+    """Return where the features of an embedding are, and how to get at them.
+
+    Without a place they lie beside the SpatialData.
+    """
     from kronos_sc._embedding.resume import resolve_store_path
 
     path = resolve_store_path(sdata, place or True, table=key, key=embedding, size=0)
-    return f"features of {embedding!r} are in {path}; io.read_embedding(sdata, {str(path)!r}) attaches them to table {key!r}"
+    return (
+        f"features of {embedding!r} are in {path}; io.read_embedding(sdata, {str(path)!r}) attaches them to table "
+        f"{key!r}"
+    )

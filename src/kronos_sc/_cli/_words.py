@@ -33,7 +33,9 @@ def in_options(text: str) -> str:
 
 def _maps(pairs: str) -> str:
     """Return the items of a mapping as one option each; no marker leaves a channel out."""
-    return " ".join(f"--map '{channel}={marker}'" for channel, marker in re.findall(r"'([^']*)': (?:None|'([^']*)')", pairs))
+    return " ".join(
+        f"--map '{channel}={marker}'" for channel, marker in re.findall(r"'([^']*)': (?:None|'([^']*)')", pairs)
+    )
 
 
 def _list(items: str) -> str:

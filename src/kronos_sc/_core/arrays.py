@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 def writable(values: ArrayLike, dtype: DTypeLike = None) -> np.ndarray:
     """Return an array that torch can share: the one given if it is contiguous and may be written to, else a copy.
 
-    pandas 3 hands out columns read-only, and so do memory maps and whoever has frozen an array; torch knows no read-only tensors, and
-    warns of every one. All that goes to `torch.from_numpy` passes here. What is written into (an `out=`) must not: it might be a copy.
+    pandas 3 hands out columns read-only, and so do memory maps and whoever has frozen an array; torch knows no
+    read-only tensors, and warns of every one. All that goes to `torch.from_numpy` passes here. What is written into (an
+    `out=`) must not: it might be a copy.
 
     Examples
     --------

@@ -27,7 +27,8 @@ def select_a_plane(element: Any, name: str, *, kind: str) -> str:
     names = f", c_coords={full}.c.values.tolist()" if kind == "images" else ""
     return (
         f"Select a plane first: sdata.{kind}[{name!r}] = "
-        f"spatialdata.models.{_PARSER[kind]}.parse({full}.isel(z=0, drop=True){names}) takes the first of {array.sizes['z']}."
+        f"spatialdata.models.{_PARSER[kind]}.parse({full}.isel(z=0, drop=True){names}) takes the first of "
+        f"{array.sizes['z']}."
     )
 
 

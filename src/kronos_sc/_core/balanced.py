@@ -13,7 +13,10 @@ def drawn(codes: np.ndarray, most: int | None, draw: np.random.Generator) -> np.
 
 
 def standardised(values: np.ndarray) -> np.ndarray:
-    """Return values (units × markers) with mean 0 and standard deviation (n) 1 per marker; 0 where a marker has no spread."""
+    """Return values (units × markers) with mean 0 and standard deviation (n) 1 per marker.
+
+    0 where a marker has no spread.
+    """
     mean, sd = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64)
     flat = sd <= 1e-6 * np.maximum(np.abs(mean), 1e-30)  # rounding, in float32
     return np.where(flat, 0.0, (values - mean) / np.where(flat, 1.0, sd)).astype(np.float32)

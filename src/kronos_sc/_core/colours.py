@@ -7,9 +7,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# The first eight follow Okabe & Ito (2008), for readers with a colour vision deficiency; the others are as far from all before as can be.
+# The first eight follow Okabe & Ito (2008), for readers with a colour vision deficiency; the others are as far from all
+# before as can be.
 EIGHT = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#c2b200", "#7a3e9d")
-MORE = ("#80701a", "#e0186a", "#86e08c", "#f47be0", "#3b7d80", "#a8484c", "#4aa51c", "#7472ff", "#5fe0d8", "#c58f66", "#cba0f8", "#ddcaab")
+MORE = (
+    "#80701a",
+    "#e0186a",
+    "#86e08c",
+    "#f47be0",
+    "#3b7d80",
+    "#a8484c",
+    "#4aa51c",
+    "#7472ff",
+    "#5fe0d8",
+    "#c58f66",
+    "#cba0f8",
+    "#ddcaab",
+)
 
 
 def class_colours(count: int) -> list[str]:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 def compiled(*signature: str, **how: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return a decorator that compiles a function, which then runs without the interpreter's lock.
 
-    A container may have no place to keep the result: neither beside the source nor in the user's cache. It is then compiled anew in
-    each process.
+    A container may have no place to keep the result: neither beside the source nor in the user's cache. It is then
+    compiled anew in each process.
 
     Parameters
     ----------

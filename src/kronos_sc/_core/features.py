@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def record_of(adata: AnnData, name: str) -> tuple[dict[str, Any], str] | None:
-    """Return the record of `tl.embed` that a representation belongs to, and its kind of features ("marker" or "cls"); None without."""
+    """Return the record of `tl.embed` that a representation belongs to, and its kind of features ("marker" or "cls").
+
+    None without.
+    """
     stem = name.removeprefix("X_")
     if name == "X" or stem == name:
         return None
@@ -50,7 +53,10 @@ def feature_frame(adata: AnnData, rep: Representation) -> pd.DataFrame:
 
 
 def owners(frame: pd.DataFrame) -> list[str] | None:
-    """Return the marker (or variable, or named feature of the unit) that each column belongs to; None where columns are anonymous."""
+    """Return the marker (or variable, or named feature of the unit) that each column belongs to.
+
+    None where columns are anonymous.
+    """
     for column in ("marker", "name"):
         if column in frame:
             return [str(value) for value in frame[column]]
@@ -100,7 +106,9 @@ def _of_record(entry: Mapping[str, Any], kind: str, width: int) -> pd.DataFrame 
     inside = np.array(names, dtype=object) if len(names) == each else np.arange(each)
     marker = np.repeat(np.array(markers, dtype=object), each)
     feature = np.tile(inside, len(markers))
-    return pd.DataFrame({"marker": marker, "feature": feature}, index=[f"{m}_{f}" for m, f in zip(marker, feature, strict=True)])
+    return pd.DataFrame(
+        {"marker": marker, "feature": feature}, index=[f"{m}_{f}" for m, f in zip(marker, feature, strict=True)]
+    )
 
 
 def _listed(model: Mapping[str, Any], field: str) -> list[str]:
@@ -117,7 +125,11 @@ def _of_rings(adata: AnnData, rep: Representation) -> pd.DataFrame | None:
     if source not in ({"X"} if adata.n_vars else set()) | set(adata.obsm) or str(params["n_pcs"]):
         return None
     base = feature_frame(adata, representation(adata, source))
-    if owners(base) is None or layout["stop"].iloc[-1] != rep.width or (layout["stop"] - layout["start"] != len(base)).any():
+    if (
+        owners(base) is None
+        or layout["stop"].iloc[-1] != rep.width
+        or (layout["stop"] - layout["start"] != len(base)).any()
+    ):
         return None
     parts = []
     for hop, stat in zip(layout["hop"].astype(int), layout["stat"], strict=True):

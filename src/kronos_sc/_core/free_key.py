@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 
 def free_key(adata: AnnData, key: str, *inputs: str | None) -> str:
-    """Return `key` if a result may be called that; results of earlier calls are replaced, and nothing else that matters.
+    """Return `key` if a result may be called that.
 
-    Raises a ValueError for a column that the call reads (`inputs`), for the columns that say which element a row annotates, for the record
-    of an embedding, and for entries of `uns` that others left.
+    Results of earlier calls are replaced, and nothing else that matters.
+
+    Raises a ValueError for a column that the call reads (`inputs`), for the columns that say which element a row
+    annotates, for the record of an embedding, and for entries of `uns` that others left.
     """
     require_anndata(adata)
     attrs = adata.uns.get(UNS_SPATIALDATA) or {}

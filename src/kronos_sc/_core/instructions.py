@@ -20,7 +20,10 @@ _LEFT_OUT_BY = {
     "amx_fp16": _WITHOUT_TILES | {"AVX512_CORE_AMX", "AVX10_1_512_AMX"},
 }
 
-_ASKED_BEFORE = {"amx_bf16": "_is_amx_tile_supported", "avx512_bf16": "_is_avx512_bf16_supported"}  # before torch could list them
+_ASKED_BEFORE = {
+    "amx_bf16": "_is_amx_tile_supported",
+    "avx512_bf16": "_is_avx512_bf16_supported",
+}  # before torch could list them
 
 
 def capabilities(cpu: Any) -> Mapping[str, object]:
@@ -41,8 +44,8 @@ def usable(capabilities: Mapping[str, object], *names: str) -> bool:
     Parameters
     ----------
     capabilities
-        What the processor has, as :func:`capabilities` returns it. It knows nothing of the limit that users set, to compare
-        machines or to imitate one.
+        What the processor has, as :func:`capabilities` returns it. It knows nothing of the limit that users set, to
+        compare machines or to imitate one.
     names
         Instruction sets by torch's names: `"avx512_bf16"`, `"avx512_fp16"`, `"amx_bf16"`, `"amx_fp16"`.
     """

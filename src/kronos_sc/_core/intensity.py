@@ -19,7 +19,8 @@ def max_value(dtype: np.dtype, given: float | None, *, image: str) -> float:
     scale = _FULL_SCALE.get(f"{dtype.kind}{dtype.itemsize}")
     if scale is None:
         msg = (
-            f"Image {image!r} has dtype {dtype}, whose full scale is not defined (uint8: 255, uint16: 65535, float: 1). "
+            f"Image {image!r} has dtype {dtype}, whose full scale is not defined (uint8: 255, uint16: 65535, float: "
+            "1). "
             "Say which value is full scale with max_value=."
         )
         raise ValueError(msg)

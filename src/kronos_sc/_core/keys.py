@@ -29,7 +29,10 @@ class EmbedKeys:
     def __post_init__(self) -> None:
         # what SpatialData accepts in names; anything else would fail when the table is written
         if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z0-9_.-]+", self.name):
-            msg = f"key_added={self.name!r} is no name that can be stored; letters, digits, '_', '-' and '.' can be. Choose such a name."
+            msg = (
+                f"key_added={self.name!r} is no name that can be stored; letters, digits, '_', '-' and '.' can be. "
+                "Choose such a name."
+            )
             raise ValueError(msg)
 
     @property
@@ -53,7 +56,10 @@ class EmbedKeys:
 
 
 def storable(names: Iterable[object]) -> list[str]:
-    """Return names as columns of a stored frame can have them: Zarr and HDF5 take "/" for a folder, so it becomes "|"; unique in any case."""
+    """Return names as columns of a stored frame can have them: Zarr and HDF5 take "/" for a folder, so it becomes "|".
+
+    Unique in any case.
+    """
     out: list[str] = []
     for name in names:
         plain = str(name).replace("/", "|")

@@ -26,7 +26,10 @@ def is_dense(rows: np.ndarray) -> bool:
 
 
 def remembered(values: Any, find: Callable[[], np.ndarray]) -> np.ndarray:
-    """Return what `find` returns; for a dask array the answer of an earlier call, if the array is the same object and was not assigned to."""
+    """Return what `find` returns.
+
+    For a dask array the answer of an earlier call, if the array is the same object and was not assigned to.
+    """
     if not is_lazy(values):
         return find()
     key = id(values)
@@ -52,7 +55,8 @@ def computed(values: Any) -> np.ndarray:
 def _on_a_cluster(values: Any) -> bool:
     """Whether parts of a dask array are held by the workers of a cluster, which alone can put them together.
 
-    All else is computed by threads of this process, client or not: rows are read a few at a time, from files that workers may not see.
+    All else is computed by threads of this process, client or not: rows are read a few at a time, from files that
+    workers may not see.
     """
     if "distributed" not in sys.modules:
         return False
@@ -60,15 +64,17 @@ def _on_a_cluster(values: Any) -> bool:
     from distributed import Future
 
     graph = values.__dask_graph__()
-    layers = [layer for layer in getattr(graph, "layers", {"": graph}).values() if not isinstance(layer, Blockwise)]  # rules, not parts
+    layers = [
+        layer for layer in getattr(graph, "layers", {"": graph}).values() if not isinstance(layer, Blockwise)
+    ]  # rules, not parts
     return any(isinstance(part, Future) for layer in layers for part in layer.values())
 
 
 class ForwardReader:
     """A dask array whose rows are asked for front to back.
 
-    A block of rows that ends within a chunk would have it computed again for the next block; what was computed beyond the block is kept
-    instead.
+    A block of rows that ends within a chunk would have it computed again for the next block; what was computed beyond
+    the block is kept instead.
 
     Parameters
     ----------

@@ -24,8 +24,8 @@ def is_missing_text(value: object) -> bool:
 def class_column(column: pd.Series, *, place: str) -> pd.Series:
     """Return a column of classes or groups in which text that stands for a missing value is missing; a warning says so.
 
-    SpatialData and AnnData write a column that mixes text and missing values as text. Columns of numbers and truth values are returned as
-    they are, empty text is missing without a word, and categories that no row has stay.
+    SpatialData and AnnData write a column that mixes text and missing values as text. Columns of numbers and truth
+    values are returned as they are, empty text is missing without a word, and categories that no row has stay.
 
     Parameters
     ----------
@@ -41,8 +41,10 @@ def class_column(column: pd.Series, *, place: str) -> pd.Series:
         count = int(column.isin(loud).sum())
         categories = f"{place}.astype('category').cat"
         warn(
-            f"{count:,} of {len(column):,} rows of {place} hold the text {listed(loud)}, as files have it where a value was missing; they are "
-            f"taken as missing. Repair the column with {place} = {categories}.remove_categories({loud!r}). If it is the name of a class, rename it: "
+            f"{count:,} of {len(column):,} rows of {place} hold the text {listed(loud)}, as files have it where a "
+            "value was missing; they are "
+            f"taken as missing. Repair the column with {place} = {categories}.remove_categories({loud!r}). If it is "
+            "the name of a class, rename it: "
             f"{place} = {categories}.rename_categories({{{loud[0]!r}: 'other'}})."
         )
     if isinstance(column.dtype, pd.CategoricalDtype):

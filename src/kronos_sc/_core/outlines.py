@@ -9,7 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from shapely import Polygon
 
-# The four sides of a pixel (top, right, bottom, left), walked clockwise: the step along the side, and the step out over it, as (y, x).
+# The four sides of a pixel (top, right, bottom, left), walked clockwise: the step along the side, and the step out over
+# it, as (y, x).
 _AHEAD = ((0, 1), (1, 0), (0, -1), (-1, 0))
 _OUT = ((-1, 0), (0, 1), (1, 0), (0, -1))
 _START = ((0, 0), (0, 1), (1, 1), (1, 0))  # corner where a side begins, from the upper left corner of its pixel
@@ -18,8 +19,9 @@ _START = ((0, 0), (0, 1), (1, 1), (1, 0))  # corner where a side begins, from th
 def outlines(classes: np.ndarray) -> list[tuple[int, Polygon]]:
     """Return code and outline of each connected part of a label image, background (0) left out, in reading order of their first pixels.
 
-    Outlines run along pixel edges: pixel `i` covers [i, i + 1), so the area of a polygon is its number of pixels. Parts are connected
-    through edges, not corners, and holes are holes, so every polygon is valid; corners lie only where an outline turns.
+    Outlines run along pixel edges: pixel `i` covers [i, i + 1), so the area of a polygon is its number of pixels. Parts
+    are connected through edges, not corners, and holes are holes, so every polygon is valid; corners lie only where an
+    outline turns.
 
     Parameters
     ----------
@@ -43,7 +45,9 @@ def outlines(classes: np.ndarray) -> list[tuple[int, Polygon]]:
     turns[first] = side[first] != side[last]
     xy = np.stack([x, y], -1)[turns] - 1 + np.array(_START)[side[turns], ::-1]
     owner = parts.ravel()[pixel[first]]
-    order = np.argsort(owner, kind="stable")  # walks are found from top to bottom, so the shell of a part comes before its holes
+    order = np.argsort(
+        owner, kind="stable"
+    )  # walks are found from top to bottom, so the shell of a part comes before its holes
     rings = shapely.linearrings(xy.astype(float), indices=ring[turns])
     polygons = shapely.polygons(rings[order], indices=owner[order] - 1)
     pixels = np.zeros(len(polygons), np.int64)
@@ -55,13 +59,16 @@ def outlines(classes: np.ndarray) -> list[tuple[int, Polygon]]:
 def _sides(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return every side between a part and something else (4 · pixel + side), and the position of the one that follows it.
 
-    Where two pixels of one part touch at a corner, the walk goes over to the other: its holes become rings of their own.
+    Where two pixels of one part touch at a corner, the walk goes over to the other: its holes become rings of their
+    own.
     """
     width, flat = parts.shape[1], parts.ravel()
     found, after = [], []
     for side, (ahead, out) in enumerate(zip(_AHEAD, _OUT, strict=True)):
         step, over = ahead[0] * width + ahead[1], out[0] * width + out[1]
-        inner = np.flatnonzero(parts[1:-1, 1:-1] != parts[1 + out[0] : parts.shape[0] - 1 + out[0], 1 + out[1] : width - 1 + out[1]])
+        inner = np.flatnonzero(
+            parts[1:-1, 1:-1] != parts[1 + out[0] : parts.shape[0] - 1 + out[0], 1 + out[1] : width - 1 + out[1]]
+        )
         pixel = (inner // (width - 2) + 1) * width + inner % (width - 2) + 1
         pixel = pixel[flat[pixel] > 0]
         mine = flat[pixel]

@@ -11,9 +11,25 @@ if TYPE_CHECKING:
 
 _CHUNK = re.compile(r"[^\W_]+")
 _PART = re.compile(r"\d+|\D+")
-# A number behind one of these is a version or part of an antigen's name, and says nothing of the sample: cellpose3_cells, CD3_mask.
-_VERSIONED = {"cellpose", "cpsam", "sam", "stardist", "mesmer", "deepcell", "instanseg", "cellvit", "hovernet", "version", "cd", "ck"}
-_PLACE = re.compile(r"([^\W\d_])?0*(\d+)([^\W\d_])?")  # 3, 003, A3, 3a: a number, or a place of a plate or a tissue microarray
+# A number behind one of these is a version or part of an antigen's name, and says nothing of the sample:
+# cellpose3_cells, CD3_mask.
+_VERSIONED = {
+    "cellpose",
+    "cpsam",
+    "sam",
+    "stardist",
+    "mesmer",
+    "deepcell",
+    "instanseg",
+    "cellvit",
+    "hovernet",
+    "version",
+    "cd",
+    "ck",
+}
+_PLACE = re.compile(
+    r"([^\W\d_])?0*(\d+)([^\W\d_])?"
+)  # 3, 003, A3, 3a: a number, or a place of a plate or a tissue microarray
 
 Marks = tuple[str, ...]
 
@@ -73,10 +89,10 @@ def name_parts(name: str) -> NameParts:
 def fitting(name: str, candidates: Iterable[str]) -> list[str]:
     """Return the candidates that belong to an element by their names; several where the names do not tell.
 
-    Numbers pair elements, and words alone never do: `tumour_cells` and `tumour_he` may be chance. All marks (numbers, places, single
-    letters) agree; where none agrees in all, the candidate is meant whose whole name is in the name (`image_1` in `image_1_cells_2`),
-    else those that stand alone agree, or the number at the end while the marks of one name are among the other's. Of several that fit,
-    the one whose own words are in the name is meant.
+    Numbers pair elements, and words alone never do: `tumour_cells` and `tumour_he` may be chance. All marks (numbers,
+    places, single letters) agree; where none agrees in all, the candidate is meant whose whole name is in the name
+    (`image_1` in `image_1_cells_2`), else those that stand alone agree, or the number at the end while the marks of one
+    name are among the other's. Of several that fit, the one whose own words are in the name is meant.
     """
     own = name_parts(name)
     others = {candidate: name_parts(candidate) for candidate in candidates}
@@ -116,7 +132,10 @@ def _has_number(marks: Marks) -> bool:
 
 
 def _by_words(own: NameParts, found: dict[str, NameParts]) -> list[str]:
-    """Return the only candidate whose words, but for those of all, are in the name; all of them where that is not one."""
+    """Return the only candidate whose words, but for those of all, are in the name.
+
+    All of them where that is not one.
+    """
     shared = frozenset.intersection(*(other.words for other in found.values()))
     telling = []
     for candidate, other in found.items():

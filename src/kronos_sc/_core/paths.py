@@ -22,7 +22,10 @@ def existing(path: str | Path, *, argument: str) -> Path:
     folder = found.parent
     if not folder.is_dir():
         exists = next(parent for parent in folder.parents if parent.is_dir())
-        msg = f"There is no {str(found)!r}: the folder {str(folder)!r} does not exist; {str(exists)!r} does. Correct {argument}=."
+        msg = (
+            f"There is no {str(found)!r}: the folder {str(folder)!r} does not exist; {str(exists)!r} does. Correct "
+            f"{argument}=."
+        )
         raise FileNotFoundError(msg)
     names = sorted(entry.name for entry in folder.iterdir())
     close = near(found.name, names)

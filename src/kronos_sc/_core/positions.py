@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 def positions(values: Sequence[Any] | pd.Series, categories: Sequence[Any]) -> np.ndarray:
     """Return where each value stands in `categories` (int64), -1 for missing values and any other.
 
-    `pd.Categorical(values, categories=…).codes` says the same, but of values outside the categories it will make an error (pandas 4).
+    `pd.Categorical(values, categories=…).codes` says the same, but of values outside the categories it will make an
+    error (pandas 4).
 
     Examples
     --------

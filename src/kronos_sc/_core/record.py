@@ -20,7 +20,9 @@ def is_embedding(entry: Any) -> bool:
 
 
 def freeze(value: Any) -> Any:
-    """Return a value in a form that survives writing: scalars, arrays and dicts of them; frames become dicts of columns.
+    """Return a value in a form that survives writing: scalars, arrays and dicts of them.
+
+    Frames become dicts of columns.
 
     Sequences become arrays; None becomes the empty string, which every reader understands the same way.
     """
@@ -53,7 +55,9 @@ def thaw(value: Any) -> Any:
     """Return a record as plain values: dicts of equally long arrays with a `channel` column become frames again."""
     if isinstance(value, Mapping):
         if "channel" in value and "marker" in value:
-            order = [key for key in _PANEL if key in value] + [key for key in value if key not in _PANEL]  # files sort keys by name
+            order = [key for key in _PANEL if key in value] + [
+                key for key in value if key not in _PANEL
+            ]  # files sort keys by name
             return pd.DataFrame({key: _plain(value[key]) for key in order})
         return {key: thaw(item) for key, item in value.items()}
     if isinstance(value, np.generic):

@@ -34,7 +34,8 @@ class Representation:
     name
         Key of `obsm`, or `"X"`.
     values
-        Array-like (units × features): numpy, frame, sparse, dask, Zarr or HDF5. Only :meth:`rows` and :meth:`blocks` read it.
+        Array-like (units × features): numpy, frame, sparse, dask, Zarr or HDF5. Only :meth:`rows` and :meth:`blocks`
+        read it.
     """
 
     name: str
@@ -61,7 +62,10 @@ class Representation:
         return isinstance(self.values, np.ndarray)
 
     def rows(self, index: np.ndarray | slice | None = None) -> np.ndarray:
-        """Return rows as float32 (n × features, C order), in the order of `index` (row numbers, a mask or a slice); all if left out."""
+        """Return rows as float32 (n × features, C order), in the order of `index` (row numbers, a mask or a slice).
+
+        All if left out.
+        """
         if index is None:
             index = slice(None)
         elif not isinstance(index, slice):
@@ -69,14 +73,21 @@ class Representation:
             index = np.flatnonzero(index) if index.dtype == bool else index
         return np.ascontiguousarray(lazy.computed(_take(self.values, index)), dtype=np.float32)
 
-    def blocks(self, index: np.ndarray | None = None, *, size: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def blocks(
+        self, index: np.ndarray | None = None, *, size: int | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (row numbers, rows as float32) until all of `index`, or all rows, were read.
 
-        A block holds `size` rows, or what `settings.block_memory` allows. Chunks of a dask array are computed once, wherever blocks end.
+        A block holds `size` rows, or what `settings.block_memory` allows. Chunks of a dask array are computed once,
+        wherever blocks end.
         """
         rows = np.arange(self.n_units) if index is None else np.asarray(index)
         step = size or self._held
-        source = replace(self, values=lazy.ForwardReader(self.values, most=max(step, self._held))) if lazy.is_lazy(self.values) else self
+        source = (
+            replace(self, values=lazy.ForwardReader(self.values, most=max(step, self._held)))
+            if lazy.is_lazy(self.values)
+            else self
+        )
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
             # a run of rows is read as a slice: one contiguous read wherever the array lies
@@ -90,7 +101,9 @@ class Representation:
 
     @cached_property
     def finite(self) -> np.ndarray:
-        """Which rows hold numbers throughout (bool, one per unit); `tl.embed` leaves NaN in rows of regions it was not asked for.
+        """Which rows hold numbers throughout (bool, one per unit).
+
+        `tl.embed` leaves NaN in rows of regions it was not asked for.
 
         A pass over all features; for a dask array its result is remembered as long as the array lives.
         """
@@ -98,7 +111,9 @@ class Representation:
 
     def _read_finite(self) -> np.ndarray:
         mask = np.zeros(self.n_units, bool)
-        for part, values in track(self.blocks(), total=-(-self.n_units // self._held), description="look for NaN", unit="block"):
+        for part, values in track(
+            self.blocks(), total=-(-self.n_units // self._held), description="look for NaN", unit="block"
+        ):
             mask[part] = np.isfinite(values.sum(axis=1, dtype=np.float64))
         mask.setflags(write=False)
         return mask
@@ -122,8 +137,8 @@ def representation(adata: AnnData, name: str) -> Representation:
 def representations(adata: AnnData, use_rep: str | Sequence[str] | None) -> list[Representation]:
     """Return the representations to compare: those named, or all embeddings on record, and always mean marker expression.
 
-    Mean marker expression is `obsm["X_mean_marker"]` (`tl.embed(sdata, model="mean-marker")`) or else `X`. It comes last unless it was
-    named elsewhere: a claim about an embedding is a comparison with it.
+    Mean marker expression is `obsm["X_mean_marker"]` (`tl.embed(sdata, model="mean-marker")`) or else `X`. It comes
+    last unless it was named elsewhere: a claim about an embedding is a comparison with it.
     """
     named = [use_rep] if isinstance(use_rep, str) else list(use_rep) if use_rep is not None else _on_record(adata)
     baseline = BASELINE if BASELINE in adata.obsm else "X" if adata.X is not None and adata.n_vars else None
@@ -136,7 +151,9 @@ def representations(adata: AnnData, use_rep: str | Sequence[str] | None) -> list
         raise KeyError(msg)
     found = [representation(adata, name) for name in dict.fromkeys(named)]
     if twice := repeated([rep.label for rep in found]):
-        msg = f"Two representations go by the name {listed(twice)} once the 'X_' is left out. Rename one of them in obsm."
+        msg = (
+            f"Two representations go by the name {listed(twice)} once the 'X_' is left out. Rename one of them in obsm."
+        )
         raise ValueError(msg)
     return found
 
@@ -146,9 +163,14 @@ def _on_record(adata: AnnData) -> list[str]:
     recorded = [key for key, entry in adata.uns.items() if is_embedding(entry)]
     slots = {name for key in recorded for name in (f"X_{key}", f"X_{key}_cls")}
     found = [name for name in adata.obsm if name in slots and name != BASELINE]
-    if not found and not recorded and (others := [name for name in adata.obsm if name.startswith("X_") and name not in _NO_EMBEDDING]):
+    if (
+        not found
+        and not recorded
+        and (others := [name for name in adata.obsm if name.startswith("X_") and name not in _NO_EMBEDDING])
+    ):
         msg = (
-            f"obsm has {listed(others)}, and no record of tl.embed says which of them are embeddings (anndata.concat drops records unless "
+            f"obsm has {listed(others)}, and no record of tl.embed says which of them are embeddings (anndata.concat "
+            "drops records unless "
             "uns_merge='same'). Name them with use_rep=."
         )
         raise ValueError(msg)

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-_LINK_AGAIN = "Link the table again with spatialdata.models.TableModel.parse(adata, region=..., region_key=..., instance_key=..., overwrite_metadata=True)."
+_LINK_AGAIN = (
+    "Link the table again with spatialdata.models.TableModel.parse(adata, region=..., region_key=..., "
+    "instance_key=..., overwrite_metadata=True)."
+)
 
 CLASS = "class"
 """Column of `obs` that names the classes of labels."""
@@ -54,7 +57,8 @@ def only(elements: Mapping[str, Any], name: str | None, *, what: str, argument: 
         raise ValueError(msg)
     if len(elements) > 1:
         msg = (
-            f"There are {len(elements)} elements of the kind {what!r} ({listed(elements)}) and none was named. Choose one with {argument}=."
+            f"There are {len(elements)} elements of the kind {what!r} ({listed(elements)}) and none was named. Choose "
+            f"one with {argument}=."
         )
         raise ValueError(msg)
     return next(iter(elements))
@@ -75,11 +79,16 @@ def _is_map(sdata: Any, name: str) -> bool:
 def _names_classes(table: AnnData) -> bool:
     """Whether the rows of a table are classes of a labels element rather than units: a label and a class each, and nothing measured."""
     attrs = table.uns.get(UNS_SPATIALDATA) or {}
-    return str(attrs.get("instance_key")) == "label" and CLASS in table.obs and table.n_vars == 0 and not len(table.obsm)
+    return (
+        str(attrs.get("instance_key")) == "label" and CLASS in table.obs and table.n_vars == 0 and not len(table.obsm)
+    )
 
 
 def classes_of_labels(sdata: Any, labels: str) -> tuple[AnnData | None, dict[int, str]]:
-    """Return the table that says which value of a labels element is which class, and what it says; None and nothing without one."""
+    """Return the table that says which value of a labels element is which class, and what it says.
+
+    None and nothing without one.
+    """
     import pandas as pd
 
     from kronos_sc._core.missing import class_column
@@ -111,7 +120,10 @@ def image_of(sdata: Any, region: str | None, image_key: str | Mapping[str, str] 
     """Return the image of a region: as told, the only one, or the one whose name has its number (cells_3, image_3)."""
     if isinstance(image_key, Mapping):
         if region not in image_key:
-            msg = f"image_key names no image for region {region!r}; it has {listed(image_key)}. Add {region!r}: one of {listed(sdata.images)}."
+            msg = (
+                f"image_key names no image for region {region!r}; it has {listed(image_key)}. Add {region!r}: one of "
+                f"{listed(sdata.images)}."
+            )
             raise KeyError(msg)
         return image_key[region]
     images = sdata.images if image_key is not None else tissue_images(sdata)
@@ -125,7 +137,9 @@ def image_of(sdata: Any, region: str | None, image_key: str | Mapping[str, str] 
 def table_key(sdata: Any, name: str | None) -> str:
     """Return the key of the table to work on."""
     fix = "Make one with pp.label_table(sdata, labels_key=...) for cells or pp.tile(sdata, size=...) for patches."
-    return only(sdata.tables if name is not None else unit_tables(sdata), name, what="table", argument="table_key", fix=fix)
+    return only(
+        sdata.tables if name is not None else unit_tables(sdata), name, what="table", argument="table_key", fix=fix
+    )
 
 
 def annotation(table: AnnData, *, name: str) -> Annotation:
@@ -167,7 +181,10 @@ def as_table(data: Any, name: str | None) -> AnnData:
         return data
     if hasattr(data, "tables"):
         return data.tables[table_key(data, name)]
-    msg = f"Expected AnnData or SpatialData, got {type(data).__name__}. Read images with io.read_tiff or spatialdata.read_zarr."
+    msg = (
+        f"Expected AnnData or SpatialData, got {type(data).__name__}. Read images with io.read_tiff or "
+        "spatialdata.read_zarr."
+    )
     raise TypeError(msg)
 
 
@@ -192,6 +209,10 @@ def require_free(sdata: Any, names: Mapping[str, str], *, overwrite: bool | None
         for other in getattr(sdata, kind):
             name = wanted.get(other.lower())
             if name is not None and not (overwrite and other == name and names[name] == kind):
-                hint = ", or pass overwrite=True to replace it" if other == name and names[name] == kind and replaceable else ""
+                hint = (
+                    ", or pass overwrite=True to replace it"
+                    if other == name and names[name] == kind and replaceable
+                    else ""
+                )
                 msg = f"The name {other!r} is taken ({kind}). Choose another with key_added={hint}."
                 raise ValueError(msg)

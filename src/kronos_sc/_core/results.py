@@ -27,7 +27,9 @@ class HasResult(Protocol):
         """Return what `uns` would hold: `kind`, `params`, `main` and frames by name."""
 
 
-def store(adata: AnnData, key: str, *, kind: str, params: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], **arrays: Any) -> None:
+def store(
+    adata: AnnData, key: str, *, kind: str, params: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], **arrays: Any
+) -> None:
     """Write one result to `uns[key]`: `kind` (the function), `params`, frames by name, the first being the main one, and arrays by name."""
     entry: dict[str, Any] = {"kind": kind, "params": freeze(params), "main": next(iter(tables), "")}
     entry |= {name: _storable(table) for name, table in tables.items()}
@@ -41,7 +43,9 @@ def _storable(table: pd.DataFrame) -> pd.DataFrame:
     for name in plain.columns:
         column = plain[name]
         if not pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-            plain[name] = column.map(lambda value: "" if value is None or value is pd.NA or value != value else str(value)).astype(object)
+            plain[name] = column.map(
+                lambda value: "" if value is None or value is pd.NA or value != value else str(value)
+            ).astype(object)
     return plain
 
 
@@ -59,11 +63,19 @@ def entry(adata: AnnData | HasResult, key: str | None, *, kind: str | None = Non
     if key is None:
         msg = f"key is missing: which result in uns? There are: {listed(there)}."
         raise TypeError(msg)
-    known(key, there, what="result in uns", fix=f"Run {_call(kind) if kind else 'the analysis'} first, or name its key_added.")
+    known(
+        key,
+        there,
+        what="result in uns",
+        fix=f"Run {_call(kind) if kind else 'the analysis'} first, or name its key_added.",
+    )
     found = adata.uns[key]
     if kind is not None and str(found["kind"]) != kind:
         fitting = [name for name in there if str(adata.uns[name]["kind"]) == kind]
-        msg = f"uns[{key!r}] was made by {_call(found['kind'])}, not by {_call(kind)}, whose results are: {listed(fitting)}. Name one of them."
+        msg = (
+            f"uns[{key!r}] was made by {_call(found['kind'])}, not by {_call(kind)}, whose results are: "
+            f"{listed(fitting)}. Name one of them."
+        )
         raise ValueError(msg)
     return found
 
@@ -73,7 +85,8 @@ def _by_itself(source: HasResult, key: str | None) -> Mapping[str, Any]:
     if key is not None:
         own = type(source).__name__
         msg = (
-            f"key={key!r} names a result in uns, and a {own} is one by itself. Pass it alone to get.result, pl.scores, pl.class_scores, "
+            f"key={key!r} names a result in uns, and a {own} is one by itself. Pass it alone to get.result, pl.scores, "
+            "pl.class_scores, "
             "pl.roc or pl.confusion."
         )
         raise TypeError(msg)
@@ -90,8 +103,13 @@ def _call(kind: object) -> str:
     return f"{'pp' if str(kind) in _PREPARATION else 'tl'}.{kind}"
 
 
-def frame(adata: AnnData | HasResult, key: str | None, table: str | None = None, *, kind: str | None = None) -> pd.DataFrame:
-    """Return one table of a result, the main one if left out; text comes back as plain strings from every file format."""
+def frame(
+    adata: AnnData | HasResult, key: str | None, table: str | None = None, *, kind: str | None = None
+) -> pd.DataFrame:
+    """Return one table of a result, the main one if left out.
+
+    Text comes back as plain strings from every file format.
+    """
     found = entry(adata, key, kind=kind)
     tables = [name for name, value in found.items() if isinstance(value, pd.DataFrame)]
     what = f"table of the result {described(adata, key)}"
@@ -112,7 +130,9 @@ def array(adata: AnnData, key: str, name: str, *, kind: str | None = None) -> np
     """Return one array of a result."""
     found = entry(adata, key, kind=kind)
     arrays = [k for k, value in found.items() if isinstance(value, np.ndarray)]
-    return found[known(name, arrays, what=f"array of the result {key!r}", fix="See get.result(adata, key) for the table.")]
+    return found[
+        known(name, arrays, what=f"array of the result {key!r}", fix="See get.result(adata, key) for the table.")
+    ]
 
 
 def keys_of(key: str, labels: Sequence[str]) -> list[str]:
@@ -136,8 +156,8 @@ def half_width(sd: Any, n: Any) -> Any:
 def summary(scores: pd.DataFrame, *, by: str | list[str], metrics: list[str]) -> pd.DataFrame:
     """Return mean, standard deviation (n − 1), number and 95 % interval of the mean of each metric, one row per group and metric.
 
-    The interval is Student's, mean ± t · sd / √n. It takes the values as independent; folds and draws share training units, so it is
-    rather too narrow.
+    The interval is Student's, mean ± t · sd / √n. It takes the values as independent; folds and draws share training
+    units, so it is rather too narrow.
     """
     by = [by] if isinstance(by, str) else by
     long = scores.melt(id_vars=by, value_vars=metrics, var_name="metric")

@@ -28,8 +28,8 @@ class Settings:
     verbosity
         0 errors, 1 warnings, 2 what was found and added (default), 3 details.
     block_memory
-        Bytes of pixels one block may hold (decoded, selected channels). Larger blocks mean fewer, larger reads and more memory;
-        results do not depend on it.
+        Bytes of pixels one block may hold (decoded, selected channels). Larger blocks mean fewer, larger reads and more
+        memory; results do not depend on it.
     memory
         Bytes that the features of one embedding may take in memory; larger ones go to a store on disk
         (`tl.embed(store=...)`). A quarter of the machine's memory, or of what the job was given, if None.
@@ -50,8 +50,15 @@ class Settings:
         """Refuse numbers that could not work, where they are set and not hours later."""
         if name in ("block_memory", "read_threads"):
             value = positive_integer(value, name=f"settings.{name}")
-        elif name == "memory" and value is not None and (isinstance(value, bool) or not isinstance(value, Real) or not value >= 0):
-            msg = f"settings.memory must be a number of bytes, 0 or more, or None for a quarter of the machine's; got {value!r}."
+        elif (
+            name == "memory"
+            and value is not None
+            and (isinstance(value, bool) or not isinstance(value, Real) or not value >= 0)
+        ):
+            msg = (
+                "settings.memory must be a number of bytes, 0 or more, or None for a quarter of the machine's; got "
+                f"{value!r}."
+            )
             raise ValueError(msg)
         super().__setattr__(name, value)
 

@@ -65,24 +65,36 @@ def require_anndata(adata: Any) -> None:
 
 
 def column(adata: AnnData, name: str, *, argument: str) -> pd.Series:
-    """Return a column of `obs`, missing where a file made text of it; the error names the argument that chooses another."""
+    """Return a column of `obs`, missing where a file made text of it.
+
+    The error names the argument that chooses another.
+    """
     known(name, list(adata.obs.columns), what="column in obs", fix=f"Name another column with {argument}=.")
     return class_column(adata.obs[name], place=f"adata.obs[{name!r}]")
 
 
 def target(adata: AnnData, name: str, *, argument: str = "target", least: int = 2) -> ClassColumn:
-    """Return a column as a target; units without a value are missing and counted, and fewer than `least` classes are an error."""
+    """Return a column as a target.
+
+    Units without a value are missing and counted, and fewer than `least` classes are an error.
+    """
     found = classes_of(column(adata, name, argument=argument), name=name)
     if missing := int((~found.labelled).sum()):
         info(f"{missing:,} of {adata.n_obs:,} units have no {name!r} and are left out")
     if len(found.classes) < least:
-        msg = f"obs[{name!r}] has {len(found.classes)} classes ({listed(found.classes)}); at least {least} are needed. Name another column with {argument}=."
+        msg = (
+            f"obs[{name!r}] has {len(found.classes)} classes ({listed(found.classes)}); at least {least} are needed. "
+            f"Name another column with {argument}=."
+        )
         raise ValueError(msg)
     return found
 
 
 def classes_of(values: pd.Series | Sequence[Any], *, name: str = "") -> ClassColumn:
-    """Return values as a target: categories keep their order, anything else is sorted; missing values and empty text are -1."""
+    """Return values as a target: categories keep their order, anything else is sorted.
+
+    Missing values and empty text are -1.
+    """
     series = pd.Series(values)
     if isinstance(series.dtype, pd.CategoricalDtype):
         kept = series.cat.remove_unused_categories().cat.categories

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 
 class Blend:
-    """Weighted mean of the windows' probabilities at each token; memory is that of the map, whatever the number of windows.
+    """Weighted mean of the windows' probabilities at each token.
+
+    Memory is that of the map, whatever the number of windows.
 
     Parameters
     ----------

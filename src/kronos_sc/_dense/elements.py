@@ -57,7 +57,9 @@ class MapKeys:
 
     def require_free(self, sdata: SpatialData, *, polygons: bool, overwrite: bool) -> None:
         """Raise a ValueError if a name is taken."""
-        kinds = {self.name: "images", self.labels: "labels", self.table: "tables"} | ({self.shapes: "shapes"} if polygons else {})
+        kinds = {self.name: "images", self.labels: "labels", self.table: "tables"} | (
+            {self.shapes: "shapes"} if polygons else {}
+        )
         require_free(sdata, kinds, overwrite=overwrite)
 
     def old_shapes(self, sdata: SpatialData) -> bool:
@@ -75,7 +77,9 @@ def placed(image: Raster, tiling: Tiling) -> dict[str, Any]:
 
     step, corner, axes = tiling.grid.step, tiling.corner, ("y", "x")
     onto = [Scale([step, step], axes=axes), Translation([corner, corner], axes=axes)]
-    return {system: Sequence([*onto, there]) for system, there in get_transformation(image.element, get_all=True).items()}
+    return {
+        system: Sequence([*onto, there]) for system, there in get_transformation(image.element, get_all=True).items()
+    }
 
 
 def elements(
@@ -97,8 +101,14 @@ def elements(
     lazy = da.from_array(proba_krc, chunks=(1, _CHUNK, _CHUNK))
     codes_rc = codes_rc.astype(np.uint8 if len(classes) < 256 else np.int32)
     made = {
-        "images": {keys.name: Image2DModel.parse(lazy, dims=("c", "y", "x"), c_coords=list(classes), transformations=where)},
-        "labels": {keys.labels: Labels2DModel.parse(da.from_array(codes_rc, chunks=_CHUNK), dims=("y", "x"), transformations=where)},
+        "images": {
+            keys.name: Image2DModel.parse(lazy, dims=("c", "y", "x"), c_coords=list(classes), transformations=where)
+        },
+        "labels": {
+            keys.labels: Labels2DModel.parse(
+                da.from_array(codes_rc, chunks=_CHUNK), dims=("y", "x"), transformations=where
+            )
+        },
         "tables": {keys.table: _table(keys, codes_rc, tiling, classes, params)},
     }
     if polygons:
@@ -110,14 +120,18 @@ def put(sdata: SpatialData, keys: MapKeys, made: Mapping[str, Mapping[str, Any]]
     """Add all elements; outlines of an earlier map go with it."""
     if "shapes" not in made and keys.old_shapes(sdata):
         del sdata.shapes[keys.shapes]
-        disk = f"; those on disk go with sdata.delete_element_from_disk({keys.shapes!r})" if sdata.path is not None else ""
+        disk = (
+            f"; those on disk go with sdata.delete_element_from_disk({keys.shapes!r})" if sdata.path is not None else ""
+        )
         info(f"removed shapes[{keys.shapes!r}] of the map that is replaced{disk}")
     for kind, named in made.items():
         for name, element in named.items():
             getattr(sdata, kind)[name] = element
 
 
-def _table(keys: MapKeys, codes_rc: np.ndarray, tiling: Tiling, classes: Sequence[str], params: Mapping[str, Any]) -> AnnData:
+def _table(
+    keys: MapKeys, codes_rc: np.ndarray, tiling: Tiling, classes: Sequence[str], params: Mapping[str, Any]
+) -> AnnData:
     """Return one row per class, those that the map lacks included."""
     from anndata import AnnData
     from spatialdata.models import TableModel
@@ -136,16 +150,27 @@ def _table(keys: MapKeys, codes_rc: np.ndarray, tiling: Tiling, classes: Sequenc
     )
     table = TableModel.parse(AnnData(obs=obs), region=keys.labels, region_key="region", instance_key="label")
     counted = pd.DataFrame(
-        {"class": list(classes), "label": obs["label"].to_numpy(), "tokens": tokens, "area": area, "share": obs["share"].to_numpy()}
+        {
+            "class": list(classes),
+            "label": obs["label"].to_numpy(),
+            "tokens": tokens,
+            "area": area,
+            "share": obs["share"].to_numpy(),
+        }
     )
     results.store(table, keys.name, kind="predict_map", params=params, tables={"classes": counted})
-    colours = dict(zip(classes, class_colours(len(classes)), strict=True)) | ({_ARTIFACT: EIGHT[3]} if _ARTIFACT in classes[:3] else {})
+    colours = dict(zip(classes, class_colours(len(classes)), strict=True)) | (
+        {_ARTIFACT: EIGHT[3]} if _ARTIFACT in classes[:3] else {}
+    )
     table.uns["class_colors"] = np.array(list(colours.values()), object)
     return table
 
 
 def _covered(codes_rc: np.ndarray, tiling: Tiling, n_classes: int) -> np.ndarray:
-    """Return the pixels of the image under each class (int64); tokens of the border count with the part that lies on it."""
+    """Return the pixels of the image under each class (int64).
+
+    Tokens of the border count with the part that lies on it.
+    """
     sides = []
     for axis, edge in enumerate(tiling.shape):
         low = tiling.corner + np.arange(codes_rc.shape[axis]) * tiling.grid.step
@@ -155,7 +180,10 @@ def _covered(codes_rc: np.ndarray, tiling: Tiling, n_classes: int) -> np.ndarray
 
 
 def _outlines(codes_rc: np.ndarray, image: Raster, tiling: Tiling, classes: Sequence[str]) -> Any:
-    """Return one shape per connected region in pixels of the image, with its class; the last tokens end where the image ends."""
+    """Return one shape per connected region in pixels of the image, with its class.
+
+    The last tokens end where the image ends.
+    """
     import geopandas
     import shapely
     from spatialdata.models import ShapesModel
@@ -164,7 +192,9 @@ def _outlines(codes_rc: np.ndarray, image: Raster, tiling: Tiling, classes: Sequ
     from kronos_sc._core.outlines import outlines
 
     found = outlines(codes_rc)
-    geometry = shapely.transform(np.array([shape for _, shape in found], object), lambda xy: xy * tiling.grid.step + tiling.corner)
+    geometry = shapely.transform(
+        np.array([shape for _, shape in found], object), lambda xy: xy * tiling.grid.step + tiling.corner
+    )
     geometry = shapely.intersection(geometry, shapely.box(0, 0, *tiling.shape[::-1]))
     names = pd.Categorical([classes[code - 1] for code, _ in found], categories=list(classes))
     frame = geopandas.GeoDataFrame({"class": names}, geometry=geometry)

@@ -52,20 +52,27 @@ def folds(regions: Regions, wanted: int, rng: np.random.Generator) -> np.ndarray
         sizes = np.bincount(regions.codes, minlength=n_classes)
         counts = ", ".join(f"{name!r}: {n}" for name, n in zip(regions.classes, sizes.tolist(), strict=True))
         msg = (
-            f"Class {listed(rare)} lies in a single group of regions (regions: {counts}), so it cannot be both trained and tested. "
-            "Label regions of it elsewhere (one in two images, cores or patients at least), merge classes, or name smaller groups with group_key=."
+            f"Class {listed(rare)} lies in a single group of regions (regions: {counts}), so it cannot be both trained "
+            "and tested. "
+            "Label regions of it elsewhere (one in two images, cores or patients at least), merge classes, or name "
+            "smaller groups with group_key=."
         )
         raise ValueError(msg)
     count = min(wanted, int(held.min()))
     if count < wanted:
-        info(f"{count} folds instead of {wanted}: {regions.classes[int(held.argmin())]!r} is in {count} groups of regions")
+        info(
+            f"{count} folds instead of {wanted}: {regions.classes[int(held.argmin())]!r} is in {count} groups of "
+            "regions"
+        )
     for seed in rng.integers(2**31 - 1, size=_SEEDS).tolist():
         found = deal_mixed(regions.groups, regions.codes, count, seed)[regions.groups]
         if all(len(np.unique(regions.codes[found != fold])) == n_classes for fold in np.unique(found)):
             return found
     msg = (
-        f"No {count} folds of whole groups leave every class to train on ({len(np.unique(regions.groups))} groups, classes {listed(regions.classes)}). "
-        "Label the rare classes in more groups, name smaller ones with group_key=, or lower options=DenseOptions(n_folds=...)."
+        f"No {count} folds of whole groups leave every class to train on ({len(np.unique(regions.groups))} groups, "
+        f"classes {listed(regions.classes)}). "
+        "Label the rare classes in more groups, name smaller ones with group_key=, or lower "
+        "options=DenseOptions(n_folds=...)."
     )
     raise ValueError(msg)
 
@@ -78,16 +85,28 @@ def comparable(regions: Regions, fold: np.ndarray, seen: np.ndarray) -> bool:
 
 
 def fit(
-    x_tf: np.ndarray, region: np.ndarray, regions: Regions, *, search: Search, seed: int, device: str, tell: Callable[[], None]
+    x_tf: np.ndarray,
+    region: np.ndarray,
+    regions: Regions,
+    *,
+    search: Search,
+    seed: int,
+    device: str,
+    tell: Callable[[], None],
 ) -> Fitted:
-    """Return the classifier of tokens of some regions; C is chosen on held-out groups among them, then all of them train."""
+    """Return the classifier of tokens of some regions.
+
+    C is chosen on held-out groups among them, then all of them train.
+    """
     codes, draw = regions.codes[region], np.random.default_rng(seed)
     scaler = fit_scaler(x_tf)
     z_tf = scaler.apply(x_tf)
     start, C = None, float(np.ravel(search.C)[0]) if search.C is not None and np.size(search.C) == 1 else None
     if C is None:
         held = _held_out(region, regions, draw)
-        judging, trained = (held, ~held) if held.any() else (slice(None), slice(None))  # one token of each class: nothing can be held out
+        judging, trained = (
+            (held, ~held) if held.any() else (slice(None), slice(None))
+        )  # one token of each class: nothing can be held out
         problem = _problem(z_tf[trained], codes[trained], len(regions.classes), device)
         how: dict[str, Any] = {"C": search.C, "n_trials": search.n_trials, "low": search.low, "high": search.high}
         found = choose(problem, z_tf[judging], codes[judging], rng=draw, tell=tell, **how)
@@ -139,31 +158,43 @@ def evaluate(
 ) -> dict[str, pd.DataFrame]:
     """Return `scores`, `per_class` and `regions` of one representation: each fold is predicted by what the others trained.
 
-    Only the regions `scored` (flags) count for the scores, so that representations with tokens of different sizes are compared on the same.
-    `positive` is the class whose own scores stand beside the means, if there are two.
+    Only the regions `scored` (flags) count for the scores, so that representations with tokens of different sizes are
+    compared on the same. `positive` is the class whose own scores stand beside the means, if there are two.
     """
     proba = np.full((len(regions), len(regions.classes)), np.nan)
     seen = np.bincount(region, minlength=len(regions)) > 0  # a region may be smaller than a token of the baseline
     rows, chance = [], np.random.default_rng(seed)
     for number in np.unique(fold).tolist():
         tested = fold[region] == number
-        fitted = fit(x_tf[~tested], region[~tested], regions, search=search, seed=seed + number, device=device, tell=tell)
+        fitted = fit(
+            x_tf[~tested], region[~tested], regions, search=search, seed=seed + number, device=device, tell=tell
+        )
         means = by_region.region_means(fitted.proba(x_tf[tested]), region[tested], len(regions))
         here = (fold == number) & seen
         proba[here] = means[here]
         mine = here & scored
         row, _ = by_region.scores(regions.codes[mine], proba[mine], regions.groups[mine], chance, positive=positive)
-        rows.append({"fold": str(number), "n_regions": int(mine.sum()), "n_tokens": int((~tested).sum()), "C": fitted.C} | row)
-    row, classes = by_region.scores(regions.codes[scored], proba[scored], regions.groups[scored], chance, positive=positive)
+        rows.append(
+            {"fold": str(number), "n_regions": int(mine.sum()), "n_tokens": int((~tested).sum()), "C": fitted.C} | row
+        )
+    row, classes = by_region.scores(
+        regions.codes[scored], proba[scored], regions.groups[scored], chance, positive=positive
+    )
     rows.append({"fold": "all", "n_regions": int(scored.sum()), "n_tokens": len(region), "C": np.nan} | row)
     classes["class"] = [regions.classes[c] for c in classes["class"]]
-    frames = {"scores": pd.DataFrame(rows), "per_class": classes, "regions": _predicted(region, regions, fold, proba, scored)[seen]}
+    frames = {
+        "scores": pd.DataFrame(rows),
+        "per_class": classes,
+        "regions": _predicted(region, regions, fold, proba, scored)[seen],
+    }
     for frame in frames.values():
         frame.insert(0, "representation", label)
     return frames
 
 
-def _predicted(region: np.ndarray, regions: Regions, fold: np.ndarray, proba: np.ndarray, scored: np.ndarray) -> pd.DataFrame:
+def _predicted(
+    region: np.ndarray, regions: Regions, fold: np.ndarray, proba: np.ndarray, scored: np.ndarray
+) -> pd.DataFrame:
     """Return one row per region: where it is, what it is, what it was taken for."""
     names = np.array(regions.classes, object)
     n_tokens = np.bincount(region, minlength=len(regions))

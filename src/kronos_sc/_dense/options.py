@@ -23,21 +23,23 @@ class DenseOptions:
     Parameters
     ----------
     overlap
-        Share of a window that its neighbour repeats, 0 to below 1; rounded to whole tokens. More overlap gives every token more
-        surroundings and smoother maps, and costs more passes.
+        Share of a window that its neighbour repeats, 0 to below 1; rounded to whole tokens. More overlap gives every
+        token more surroundings and smoother maps, and costs more passes.
     n_folds
         Folds of the evaluation, at most the number of groups that hold the rarest class.
     C
-        Inverse strength of the penalty: a value, a grid to choose from, or None for Bayesian optimisation over 1e-10 to 1e5.
+        Inverse strength of the penalty: a value, a grid to choose from, or None for Bayesian optimisation over 1e-10 to
+        1e5.
     n_trials
-        Fits of the optimisation, for each fold and each representation; 25 in the paper (cell phenotyping). The later ones start from
-        solutions nearby: with 5,000 tokens per class, 25 cost 2 to 3 seconds of a core more than 12, of 3 (one marker, three classes) to
-        47 (three markers, two classes) for a search. Irrelevant if `C` is given.
+        Fits of the optimisation, for each fold and each representation; 25 in the paper (cell phenotyping). The later
+        ones start from solutions nearby: with 5,000 tokens per class, 25 cost 2 to 3 seconds of a core more than 12, of
+        3 (one marker, three classes) to 47 (three markers, two classes) for a search. Irrelevant if `C` is given.
     max_tokens
-        Most tokens per class, drawn evenly over its regions (one of each at least); None for all. Training and evaluation see these.
+        Most tokens per class, drawn evenly over its regions (one of each at least); None for all. Training and
+        evaluation see these.
     baseline
-        Evaluate raw intensities (means over squares of 16 pixels) on the same regions and folds, too. Scores then count the regions that
-        hold a token of both; where these are too few, raw intensities are left out with a warning.
+        Evaluate raw intensities (means over squares of 16 pixels) on the same regions and folds, too. Scores then count
+        the regions that hold a token of both; where these are too few, raw intensities are left out with a warning.
     require_nuclear
         Insist on a nuclear stain among the channels; KRONOS was never trained without one.
     max_value
@@ -47,8 +49,8 @@ class DenseOptions:
     precision
         Of the network: `"float32"`, `"bfloat16"`, or `"auto"` for the faster one that the hardware offers.
     positive
-        Of two classes the one whose own F1 and average precision are scored; the paper has both for tumour and non-tumour. The second if
-        left out: the later in the order of the categories, or of the alphabet.
+        Of two classes the one whose own F1 and average precision are scored; the paper has both for tumour and
+        non-tumour. The second if left out: the later in the order of the categories, or of the alphabet.
     """
 
     overlap: float = 0.5
@@ -65,10 +67,16 @@ class DenseOptions:
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:
-            msg = f"overlap must be at least 0 and below 1 (a share of the window), got {self.overlap!r}. 0.5 moves by half a window."
+            msg = (
+                f"overlap must be at least 0 and below 1 (a share of the window), got {self.overlap!r}. 0.5 moves by "
+                "half a window."
+            )
             raise ValueError(msg)
         if positive_integer(self.n_folds, name="n_folds") < 2:
-            msg = f"n_folds must be at least 2, got {self.n_folds!r}: what is tested must not have been trained on. The paper has 4."
+            msg = (
+                f"n_folds must be at least 2, got {self.n_folds!r}: what is tested must not have been trained on. The "
+                "paper has 4."
+            )
             raise ValueError(msg)
         if self.max_tokens is not None:
             positive_integer(self.max_tokens, name="max_tokens")

@@ -18,16 +18,24 @@ if TYPE_CHECKING:
     from kronos_sc.patches import Raster
 
 
-def dense_panel(found: Regions, encoder: Model, channels: Any, *, require_nuclear: bool, preset: str | None) -> tuple[Regions, Panel]:
-    """Return the panel, and the regions whose images spell its channels so; the artifact preset reads the first nuclear stain alone."""
+def dense_panel(
+    found: Regions, encoder: Model, channels: Any, *, require_nuclear: bool, preset: str | None
+) -> tuple[Regions, Panel]:
+    """Return the panel, and the regions whose images spell its channels so.
+
+    The artifact preset reads the first nuclear stain alone.
+    """
     if preset != "artifact":
-        return found, panel_for(found.images, encoder, channels, require_nuclear=require_nuclear and encoder.needs_statistics)
+        return found, panel_for(
+            found.images, encoder, channels, require_nuclear=require_nuclear and encoder.needs_statistics
+        )
     first = found.images[0]
     panel = Panel.of(first.channels, encoder.vocabulary, channels).frame
     nuclear = panel.index[panel["role"] == "nuclear"]
     if not len(nuclear):
         msg = (
-            f"Artifacts are found in the nuclear stain, and image {first.name!r} has none that is known; its channels are "
+            f"Artifacts are found in the nuclear stain, and image {first.name!r} has none that is known; its channels "
+            "are "
             f"{listed(panel['channel'], most=60)}. Name yours with channels={{'channel': 'DAPI'}}."
         )
         raise ValueError(msg)
@@ -42,10 +50,13 @@ def _spelt(image: Raster, stain: pd.Series, first: str, encoder: Model) -> Raste
     if stain["channel"] in image.channels:
         return image
     there = markers.match(image.channels, encoder.vocabulary)
-    same = there.loc[(there["id"] == stain["id"]) & (stain["how"] != "unseen"), "channel"]  # a free id is another marker elsewhere
+    same = there.loc[
+        (there["id"] == stain["id"]) & (stain["how"] != "unseen"), "channel"
+    ]  # a free id is another marker elsewhere
     if same.empty:
         msg = (
-            f"Image {image.name!r} has no channel of {stain['marker']!r}, which is {stain['channel']!r} in {first!r}; its channels are "
+            f"Image {image.name!r} has no channel of {stain['marker']!r}, which is {stain['channel']!r} in {first!r}; "
+            "its channels are "
             f"{listed(image.channels, most=60)}. Name it so with sdata.set_channel_names({image.name!r}, [...])."
         )
         raise ValueError(msg)

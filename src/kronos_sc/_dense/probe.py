@@ -28,8 +28,8 @@ class DenseProbe:
     """A linear classifier of token features, made by :func:`dense_probe` and drawn over images by :func:`predict_map`.
 
     :func:`kronos_sc.pl.scores`, :func:`kronos_sc.pl.class_scores`, :func:`kronos_sc.pl.roc` and :func:`kronos_sc.pl.confusion` draw it as
-    they draw results of a table: `pl.scores(probe)`. :func:`kronos_sc.get.result` returns what they draw, fold by fold and in the columns
-    of :func:`linear_probe`: `scores`, `summary`, `per_class`, `confusion`, `roc`, `regions`.
+    they draw results of a table: `pl.scores(probe)`. :func:`kronos_sc.get.result` returns what they draw, fold by fold
+    and in the columns of :func:`linear_probe`: `scores`, `summary`, `per_class`, `confusion`, `roc`, `regions`.
 
     Parameters
     ----------
@@ -52,18 +52,19 @@ class DenseProbe:
     max_value
         Raw value that becomes 1, if it was given.
     scores
-        One row per representation and fold, and one with `fold` "all" over the regions of all folds: `n_regions`, `n_tokens` (training),
-        `C`, `n_groups`, `balanced_accuracy`, `macro_f1`, `macro_ap`, `auroc` (mean over the classes, each against the rest) and its 95 %
-        interval `auroc_low`, `auroc_high` (bootstrap over groups; NaN for fewer than 5. Draws that lack a class do not count for it),
-        `auroc_ovo` (mean over pairs of classes, the paper's for more than two; the same as `auroc` for two), and of two classes `f1` and
-        `average_precision` of the `positive` one; NaN for more classes.
+        One row per representation and fold, and one with `fold` "all" over the regions of all folds: `n_regions`,
+        `n_tokens` (training), `C`, `n_groups`, `balanced_accuracy`, `macro_f1`, `macro_ap`, `auroc` (mean over the
+        classes, each against the rest) and its 95 % interval `auroc_low`, `auroc_high` (bootstrap over groups; NaN for
+        fewer than 5. Draws that lack a class do not count for it), `auroc_ovo` (mean over pairs of classes, the paper's
+        for more than two; the same as `auroc` for two), and of two classes `f1` and `average_precision` of the
+        `positive` one; NaN for more classes.
     per_class
-        Over all folds, one row per representation and class: `n_regions`, `precision`, `recall`, `f1`, `average_precision`, `auroc` of
-        the class against the rest, `auroc_low`, `auroc_high`.
+        Over all folds, one row per representation and class: `n_regions`, `precision`, `recall`, `f1`,
+        `average_precision`, `auroc` of the class against the rest, `auroc_low`, `auroc_high`.
     regions
-        One row per representation and region: `image`, `shapes`, `region` (index in the shapes), `group`, `fold`, `n_tokens`, `scored`
-        (False where the other representation has no token: not counted in the scores), `true`, `predicted`, and the probability of each
-        class by the probe that did not see the region's fold.
+        One row per representation and region: `image`, `shapes`, `region` (index in the shapes), `group`, `fold`,
+        `n_tokens`, `scored` (False where the other representation has no token: not counted in the scores), `true`,
+        `predicted`, and the probability of each class by the probe that did not see the region's fold.
     params
         Further arguments of the call.
     mpp
@@ -90,19 +91,26 @@ class DenseProbe:
 
     @property
     def positive(self) -> str | None:
-        """The positive one of two classes, whose `f1` and `average_precision` are in the scores; None for more classes."""
+        """The positive one of two classes, whose `f1` and `average_precision` are in the scores.
+
+        None for more classes.
+        """
         return self.params.get("positive") or tables.positive_class(self.classes, None)
 
     @property
     def summary(self) -> pd.DataFrame:
         """Mean and standard deviation (n − 1) of each score over the folds, and the 95 % interval of that mean.
 
-        One row per `representation` and `metric`: `mean`, `sd`, `n` (folds), `low`, `high`; to be put beside the paper's mean ± sd.
+        One row per `representation` and `metric`: `mean`, `sd`, `n` (folds), `low`, `high`; to be put beside the
+        paper's mean ± sd.
         """
         return tables.summary(self.scores)
 
     def as_result(self) -> dict[str, Any]:
-        """Return what a table would hold of it in `uns`: `kind`, `params`, and frames by name. Plots and `get.result` read this."""
+        """Return what a table would hold of it in `uns`: `kind`, `params`, and frames by name.
+
+        Plots and `get.result` read this.
+        """
         found = tables.tables(self.scores, self.regions, self.classes, self.positive)
         return {"kind": "dense_probe", "params": freeze(self.params), "main": "scores"} | found
 
@@ -120,10 +128,14 @@ class DenseProbe:
             Of the file; an existing one is replaced once the new one is on the disk, and stays if writing fails.
         """
         plain = {name: getattr(self, name) for name in _PLAIN}
-        frames = {name: json.loads(getattr(self, name).to_json(orient="split", double_precision=15)) for name in _FRAMES}
+        frames = {
+            name: json.loads(getattr(self, name).to_json(orient="split", double_precision=15)) for name in _FRAMES
+        }
         text = json.dumps({"format": _FORMAT, "frames": frames} | plain, default=_as_json)
         held = BytesIO()
-        np.savez_compressed(held, meta=np.frombuffer(text.encode(), np.uint8), **{name: getattr(self, name) for name in _ARRAYS})
+        np.savez_compressed(
+            held, meta=np.frombuffer(text.encode(), np.uint8), **{name: getattr(self, name) for name in _ARRAYS}
+        )
         part = (target := Path(path)).with_name(f".{Path(path).name}.{os.getpid()}.part")
         write_whole(part, held.getvalue())
         try:
@@ -154,9 +166,15 @@ class DenseProbe:
             msg = f"{Path(path).name!r} holds no dense probe ({type(error).__name__}: {error}). {fix}"
             raise ValueError(msg) from error
         if meta.get("format") != _FORMAT:
-            msg = f"{Path(path).name!r} has the format {meta.get('format')!r}; this version reads {_FORMAT}. Train the probe again with tl.dense_probe."
+            msg = (
+                f"{Path(path).name!r} has the format {meta.get('format')!r}; this version reads {_FORMAT}. Train the "
+                "probe again with tl.dense_probe."
+            )
             raise ValueError(msg)
-        frames = {name: pd.read_json(StringIO(json.dumps(meta["frames"][name])), orient="split", dtype=False) for name in _FRAMES}
+        frames = {
+            name: pd.read_json(StringIO(json.dumps(meta["frames"][name])), orient="split", dtype=False)
+            for name in _FRAMES
+        }
         plain = {name: meta[name] for name in _PLAIN}
         probe = cls(**arrays, **frames, **plain | {"classes": tuple(plain["classes"])})
         return replace(probe, scores=tables.completed(probe.scores, probe.regions, probe.classes, probe.positive))
@@ -164,7 +182,16 @@ class DenseProbe:
     def record(self) -> dict[str, Any]:
         """Return what a map remembers of the probe, in a form that `uns` can hold."""
         facts = {"model": self.model, "panel": self.panel, "classes": list(self.classes), "patch_size": self.patch_size}
-        return freeze(facts | {"overlap": self.overlap, "preset": self.preset, "C": self.C, "max_value": self.max_value, "mpp": self.mpp})
+        return freeze(
+            facts
+            | {
+                "overlap": self.overlap,
+                "preset": self.preset,
+                "C": self.C,
+                "max_value": self.max_value,
+                "mpp": self.mpp,
+            }
+        )
 
     def __repr__(self) -> str:
         lines = [
@@ -176,11 +203,15 @@ class DenseProbe:
             interval = f" [{row.auroc_low:.3f}, {row.auroc_high:.3f}]" if np.isfinite(row.auroc_low) else ""
             few = "" if interval else ", too few for an interval"
             lines.append(
-                f"    {row.representation}: balanced accuracy {row.balanced_accuracy:.3f}, AUROC {row.auroc:.3f}{interval}, "
+                f"    {row.representation}: balanced accuracy {row.balanced_accuracy:.3f}, AUROC "
+                f"{row.auroc:.3f}{interval}, "
                 f"{row.n_regions} regions in {row.n_groups} groups{few}"
             )
         if self.positive is not None:
-            lines.append(f"    F1 and average precision of {self.positive!r} are in probe.scores, mean and sd over folds in probe.summary")
+            lines.append(
+                f"    F1 and average precision of {self.positive!r} are in probe.scores, mean and sd over folds in "
+                "probe.summary"
+            )
         return "\n".join(lines)
 
 

@@ -62,11 +62,18 @@ class Regions:
     def subset(self, keep: np.ndarray) -> Regions:
         """Return some of the regions (flags); classes stay."""
         names = self.names[keep].reset_index(drop=True)
-        return Regions(self.images, self.image[keep], self.outline[keep], self.codes[keep], self.classes, self.groups[keep], names)
+        return Regions(
+            self.images, self.image[keep], self.outline[keep], self.codes[keep], self.classes, self.groups[keep], names
+        )
 
 
 def regions(
-    sdata: SpatialData, shapes_key: Any, *, class_key: str, image_key: str | Mapping[str, str] | None, group_key: str | None
+    sdata: SpatialData,
+    shapes_key: Any,
+    *,
+    class_key: str,
+    image_key: str | Mapping[str, str] | None,
+    group_key: str | None,
 ) -> Regions:
     """Return the regions of all shapes named that have a class and lie on their image."""
     pairs = _pairs(sdata, shapes_key, image_key)
@@ -95,14 +102,23 @@ def _pairs(sdata: SpatialData, shapes_key: Any, image_key: Any) -> list[tuple[st
         names = [shapes_key] if isinstance(shapes_key, str) else list(shapes_key)
         pairs = [(image_of(sdata, name, image_key), name) for name in names]
     for _, shapes in pairs:
-        known(shapes, sdata.shapes, what="shapes", fix="Read annotations with io.read_geojson(sdata, path), or draw them with napari.")
+        known(
+            shapes,
+            sdata.shapes,
+            what="shapes",
+            fix="Read annotations with io.read_geojson(sdata, path), or draw them with napari.",
+        )
     if not pairs:
-        msg = f"shapes_key names no shapes; there are: {listed(sdata.shapes)}. Name those that hold the labelled regions."
+        msg = (
+            f"shapes_key names no shapes; there are: {listed(sdata.shapes)}. Name those that hold the labelled regions."
+        )
         raise ValueError(msg)
     return pairs
 
 
-def _of_shapes(sdata: SpatialData, shapes_key: str, image: Raster, class_key: str, group_key: str | None) -> pd.DataFrame:
+def _of_shapes(
+    sdata: SpatialData, shapes_key: str, image: Raster, class_key: str, group_key: str | None
+) -> pd.DataFrame:
     """Return one row per labelled region on the image."""
     shapes = sdata.shapes[shapes_key]
     classes = _column(sdata, shapes_key, class_key, argument="class_key")
@@ -134,18 +150,24 @@ def _column(sdata: SpatialData, shapes_key: str, name: str, *, argument: str) ->
         if name in table.obs:
             rows = what.rows(table, shapes_key)
             values = class_column(table.obs[name], place=f"sdata.tables[{key!r}].obs[{name!r}]").iloc[rows]
-            return pd.Series(values.array, index=table.obs[what.instance_key].iloc[rows].to_numpy()).reindex(shapes.index)
+            return pd.Series(values.array, index=table.obs[what.instance_key].iloc[rows].to_numpy()).reindex(
+                shapes.index
+            )
         seen += list(table.obs.columns)
     columns = [c for c in shapes.columns if c != "geometry"]
     msg = (
-        f"Shapes {shapes_key!r} have no column {name!r}; they have: {listed(columns)}, and tables that annotate them: {listed(seen)}. "
+        f"Shapes {shapes_key!r} have no column {name!r}; they have: {listed(columns)}, and tables that annotate them: "
+        f"{listed(seen)}. "
         f"Name the column with {argument}=, or add it: sdata.shapes[{shapes_key!r}][{name!r}] = [...]."
     )
     raise KeyError(msg)
 
 
 def _outlines(shapes: Any, image: Raster, name: str) -> np.ndarray:
-    """Return geometries in pixels of the image; circles become polygons, and outlines that cross themselves valid ones."""
+    """Return geometries in pixels of the image.
+
+    Circles become polygons, and outlines that cross themselves valid ones.
+    """
     import shapely
 
     affine = between(shapes, image.element, names=(name, image.name))
@@ -164,12 +186,18 @@ def _on_image(frame: pd.DataFrame, image: Raster, shapes_key: str) -> pd.DataFra
     if not outside.any():
         return frame
     where = f"outside image {image.name!r} ({image.shape[0]} × {image.shape[1]} pixels)"
-    fix = "Check the transformations with spatialdata.transformations.get_transformation, or name the image with image_key=."
+    fix = (
+        "Check the transformations with spatialdata.transformations.get_transformation, or name the image with "
+        "image_key=."
+    )
     lost = numbers(frame.loc[outside, "region"])
     if outside.all():
         msg = f"All {len(frame)} labelled regions of {shapes_key!r} lie {where}: {lost}. {fix}"
         raise ValueError(msg)
-    warn(f"{int(outside.sum())} of {len(frame)} labelled regions of {shapes_key!r} lie {where} and are left out: {lost}. {fix}")
+    warn(
+        f"{int(outside.sum())} of {len(frame)} labelled regions of {shapes_key!r} lie {where} and are left out: "
+        f"{lost}. {fix}"
+    )
     return frame[~outside]
 
 
@@ -182,7 +210,8 @@ def _classes(parts: Sequence[pd.Series], class_key: str, where: str) -> tuple[st
         names = sorted(names)
     if len(names) < 2:
         msg = (
-            f"The labelled regions of {where} have {len(names)} classes in {class_key!r} ({listed(names)}); at least 2 are needed. "
+            f"The labelled regions of {where} have {len(names)} classes in {class_key!r} ({listed(names)}); at least 2 "
+            "are needed. "
             "Label regions of what is to be told apart, background included, or name another column with class_key=."
         )
         raise ValueError(msg)

@@ -25,7 +25,10 @@ _ABOUT = ("name", "licence", "trained", "source")  # what does not change featur
 def require_probe(probe: Any) -> None:
     """Raise a TypeError unless this is a probe."""
     if not isinstance(probe, DenseProbe):
-        msg = f"A map is drawn with a DenseProbe, got {type(probe).__name__}. Train one with tl.dense_probe, or load one with tl.DenseProbe.load(path)."
+        msg = (
+            f"A map is drawn with a DenseProbe, got {type(probe).__name__}. Train one with tl.dense_probe, or load one "
+            "with tl.DenseProbe.load(path)."
+        )
         raise TypeError(msg)
 
 
@@ -35,10 +38,16 @@ def encoder_of(probe: DenseProbe, model: str | os.PathLike[str] | models.Model |
     encoder = models.load(model) if model is not None else _by_name(probe)
     mine, its = _comparable(encoder.facts), _comparable(probe.model)
     if mine != its:
-        differ = "; ".join(f"{key}: {mine.get(key)!r}, the probe's {its.get(key)!r}" for key in mine | its if mine.get(key) != its.get(key))
+        differ = "; ".join(
+            f"{key}: {mine.get(key)!r}, the probe's {its.get(key)!r}"
+            for key in mine | its
+            if mine.get(key) != its.get(key)
+        )
         msg = (
-            f"The probe was trained with {probe.model['name']!r}, and {encoder.card.name!r} is another model ({differ}). "
-            "Features of one model mean nothing to a probe of another: pass the first with model=, or train again with tl.dense_probe."
+            f"The probe was trained with {probe.model['name']!r}, and {encoder.card.name!r} is another model "
+            f"({differ}). "
+            "Features of one model mean nothing to a probe of another: pass the first with model=, or train again with "
+            "tl.dense_probe."
         )
         raise ValueError(msg)
     return encoder
@@ -48,10 +57,13 @@ def _by_name(probe: DenseProbe) -> models.Model:
     """Load a model by the name, or the place on a hub, that the probe recorded."""
     name, source = str(probe.model["name"]), str(probe.model.get("source", ""))
     from_file, timm = source.startswith("file "), name.startswith(TIMM)
-    passed = f"Load it as in training{f', models.load({name!r}, weights=...),' if from_file else ''} and pass it with model="
+    passed = (
+        f"Load it as in training{f', models.load({name!r}, weights=...),' if from_file else ''} and pass it with model="
+    )
     if timm and from_file:
         msg = (
-            f"The probe was trained with {name!r} and the weights of a {source}, which no name leads to. {passed}; its sha256 is compared."
+            f"The probe was trained with {name!r} and the weights of a {source}, which no name leads to. {passed}; its "
+            "sha256 is compared."
         )
         raise ValueError(msg)
     known = timm or name in models.list_models()
@@ -65,7 +77,11 @@ def _by_name(probe: DenseProbe) -> models.Model:
     try:
         return models.load(name if known else source, **options)
     except ConnectionError as error:  # its own words name arguments of models.load
-        weights = f"weights of a {source}" if from_file else "weights of the hub, which are neither in the local cache nor within reach"
+        weights = (
+            f"weights of a {source}"
+            if from_file
+            else "weights of the hub, which are neither in the local cache nor within reach"
+        )
         msg = f"The probe was trained with {name!r} and {weights}. {passed}; its sha256 is compared with the probe's."
         raise ConnectionError(msg) from error
     except PermissionError as error:
@@ -75,12 +91,17 @@ def _by_name(probe: DenseProbe) -> models.Model:
 
 def _comparable(facts: dict[str, Any]) -> dict[str, Any]:
     """Return what tells networks apart; by name where there are no weights to sum."""
-    found = {key: list(value) if isinstance(value, tuple) else value for key, value in facts.items() if key not in _ABOUT}
+    found = {
+        key: list(value) if isinstance(value, tuple) else value for key, value in facts.items() if key not in _ABOUT
+    }
     return found if found.get("sha256") else found | {"name": facts["name"]}
 
 
 def panel_of(probe: DenseProbe, image: Raster, encoder: models.Model) -> pd.DataFrame:
-    """Return the probe's panel with the image's names of its channels; a ValueError for markers that the image lacks."""
+    """Return the probe's panel with the image's names of its channels.
+
+    A ValueError for markers that the image lacks.
+    """
     panel = probe.panel.reset_index(drop=True)
     if set(panel["channel"]) <= set(image.channels):
         return panel
@@ -93,19 +114,26 @@ def panel_of(probe: DenseProbe, image: Raster, encoder: models.Model) -> pd.Data
     ]
     if lacking := [str(row.marker) for row, name in zip(panel.itertuples(), names, strict=True) if name is None]:
         msg = (
-            f"Image {image.name!r} lacks markers that the probe reads: {listed(lacking)}. Its channels are {listed(image.channels, most=60)}. "
-            f"Name channels as in training with sdata.set_channel_names({image.name!r}, [...]), or train on the markers that both have."
+            f"Image {image.name!r} lacks markers that the probe reads: {listed(lacking)}. Its channels are "
+            f"{listed(image.channels, most=60)}. "
+            f"Name channels as in training with sdata.set_channel_names({image.name!r}, [...]), or train on the "
+            "markers that both have."
         )
         raise ValueError(msg)
     return panel.assign(channel=names)
 
 
 def warn_of_size(probe: DenseProbe, image: Raster) -> None:
-    """Warn if the pixels of an image are of another size than those that a probe was trained on; nothing where either is not known."""
+    """Warn if the pixels of an image are of another size than those that a probe was trained on.
+
+    Nothing where either is not known.
+    """
     size = patches.pixel_size(image)
     if size is None or probe.mpp is None or max(size, probe.mpp) <= SAME_SIZE * min(size, probe.mpp):
         return
     warn(
-        f"Image {image.name!r} has {size:g} µm per pixel, and the probe was trained at {probe.mpp:g}. Windows and tokens are counted in pixels, "
-        f"so that they show other lengths here, and the map may be wrong. Resample the image to {probe.mpp:g} µm, or train on regions of such images."
+        f"Image {image.name!r} has {size:g} µm per pixel, and the probe was trained at {probe.mpp:g}. Windows and "
+        "tokens are counted in pixels, "
+        f"so that they show other lengths here, and the map may be wrong. Resample the image to {probe.mpp:g} µm, or "
+        "train on regions of such images."
     )

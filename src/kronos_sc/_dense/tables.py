@@ -76,7 +76,9 @@ def tested(regions: pd.DataFrame, classes: tuple[str, ...]) -> list[Tested]:
     return found
 
 
-def completed(scores: pd.DataFrame, regions: pd.DataFrame, classes: tuple[str, ...], positive: str | None) -> pd.DataFrame:
+def completed(
+    scores: pd.DataFrame, regions: pd.DataFrame, classes: tuple[str, ...], positive: str | None
+) -> pd.DataFrame:
     """Return scores with the columns that an earlier version did not write, computed from the regions."""
     if not set(ADDED) - set(scores.columns):
         return scores
@@ -97,7 +99,9 @@ def summary(scores: pd.DataFrame) -> pd.DataFrame:
     return results.summary(folds, by="representation", metrics=there)
 
 
-def tables(scores: pd.DataFrame, regions: pd.DataFrame, classes: tuple[str, ...], positive: str | None) -> dict[str, pd.DataFrame]:
+def tables(
+    scores: pd.DataFrame, regions: pd.DataFrame, classes: tuple[str, ...], positive: str | None
+) -> dict[str, pd.DataFrame]:
     """Return `scores`, `summary`, `per_class`, `confusion`, `roc` and `regions`, in the columns of :func:`kronos_sc.tl.linear_probe`."""
     names = np.array(classes, object)
     per_class, confusion, curves = [], [], []

@@ -48,7 +48,10 @@ class Tokens:
 
 
 def labelled(regions: Regions, tilings: Sequence[Tiling]) -> Tokens:
-    """Return the tokens whose centres lie inside a region, each in one region; those that two classes claim are left out."""
+    """Return the tokens whose centres lie inside a region, each in one region.
+
+    Those that two classes claim are left out.
+    """
     parts = []
     for number, (outline, image) in enumerate(zip(regions.outline, regions.image.tolist(), strict=True)):
         rows, columns = _inside(outline, tilings[image])
@@ -63,7 +66,10 @@ def labelled(regions: Regions, tilings: Sequence[Tiling]) -> Tokens:
     claimed = np.zeros(len(first), bool)
     np.logical_or.at(claimed, inverse.ravel(), differ)
     if claimed.any():
-        warn(f"{int(claimed.sum())} tokens lie in regions of different classes and are left out. Do regions overlap that should not?")
+        warn(
+            f"{int(claimed.sum())} tokens lie in regions of different classes and are left out. Do regions overlap "
+            "that should not?"
+        )
     keep = first[~claimed]
     return Tokens(region, row, column).subset(np.sort(keep))
 
@@ -83,7 +89,10 @@ def _inside(outline: object, tiling: Tiling) -> tuple[np.ndarray, np.ndarray]:
 
 
 def drawn(tokens: Tokens, codes: np.ndarray, most: int | None, rng: np.random.Generator) -> Tokens:
-    """Return at most `most` tokens per class (`codes` by region), as evenly over its regions as their sizes allow; one of each at least."""
+    """Return at most `most` tokens per class (`codes` by region), as evenly over its regions as their sizes allow.
+
+    One of each at least.
+    """
     if most is None:
         return tokens
     order = np.lexsort((rng.random(len(tokens.region)), tokens.region))
@@ -99,7 +108,10 @@ def drawn(tokens: Tokens, codes: np.ndarray, most: int | None, rng: np.random.Ge
 
 
 def without_tokens(regions: Regions, tokens: Tokens, step: int) -> np.ndarray:
-    """Return which regions hold no token (flags), and warn about them; a ValueError if none does. Tokens lie `step` pixels apart."""
+    """Return which regions hold no token (flags), and warn about them; a ValueError if none does.
+
+    Tokens lie `step` pixels apart.
+    """
     empty = np.bincount(tokens.region, minlength=len(regions)) == 0
     if empty.all():
         import shapely
@@ -107,8 +119,10 @@ def without_tokens(regions: Regions, tokens: Tokens, step: int) -> np.ndarray:
         sides = shapely.bounds(regions.outline).reshape(-1, 2, 2)
         width, height = np.ptp(sides, axis=1).max(axis=0).tolist()
         msg = (
-            f"None of the {len(regions)} labelled regions holds the centre of a token: tokens are squares of {step} × {step} pixels, and the "
-            f"regions measure at most {width:g} × {height:g} pixels. Draw larger regions; a model with smaller tokens reads smaller ones "
+            f"None of the {len(regions)} labelled regions holds the centre of a token: tokens are squares of {step} × "
+            f"{step} pixels, and the "
+            f"regions measure at most {width:g} × {height:g} pixels. Draw larger regions; a model with smaller tokens "
+            "reads smaller ones "
             "(models.load(..., token_overlap=True) for KRONOS)."
         )
         raise ValueError(msg)
@@ -166,11 +180,21 @@ def _planned(
     count = tiling.grid.count
     place = (tokens.row - top[window]) * count + (tokens.column - left[window])
     most = max(1, _MOST_BYTES // (4 * width * count**2))
-    return token_job(image, list(encoder.used["channel"]), units, max_value=max_value, nan=encoder.nan, most=most), window, place
+    return (
+        token_job(image, list(encoder.used["channel"]), units, max_value=max_value, nan=encoder.nan, most=most),
+        window,
+        place,
+    )
 
 
 def token_job(
-    image: Raster, channels: Sequence[str], units: patches.Units, *, max_value: float | None, nan: str, most: int | None = None
+    image: Raster,
+    channels: Sequence[str],
+    units: patches.Units,
+    *,
+    max_value: float | None,
+    nan: str,
+    most: int | None = None,
 ) -> Job:
     """Return the job that reads windows of an image for their tokens, as its blocks are numbered within it."""
     how = {} if most is None else {"most": most}

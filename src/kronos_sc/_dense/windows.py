@@ -60,7 +60,10 @@ class Tiling:
 
     @cached_property
     def origins(self) -> tuple[np.ndarray, np.ndarray]:
-        """Origins of windows along each axis (int64); the last is moved so that less than one token lies beyond the border."""
+        """Origins of windows along each axis (int64).
+
+        The last is moved so that less than one token lies beyond the border.
+        """
         return tuple(self._along(edge) for edge in self.shape)
 
     def _along(self, edge: int) -> np.ndarray:
@@ -105,15 +108,20 @@ SAME_SIZE = 1.1
 
 
 def pixel_size_of(images: Sequence[patches.Raster]) -> float | None:
-    """Return the micrometres per pixel of training images (their median), None where none records it; a warning if they differ."""
+    """Return the micrometres per pixel of training images (their median), None where none records it.
+
+    A warning if they differ.
+    """
     sizes = {image.name: size for image in images if (size := patches.pixel_size(image)) is not None}
     if not sizes:
         return None
     small, large = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
     if sizes[large] > SAME_SIZE * sizes[small]:
         warn(
-            f"Images of different pixel sizes train one probe: {small!r} has {sizes[small]:g} µm per pixel, {large!r} {sizes[large]:g}. "
-            "Tokens are counted in pixels and show different lengths: train on images of one size, or resample them first."
+            f"Images of different pixel sizes train one probe: {small!r} has {sizes[small]:g} µm per pixel, {large!r} "
+            f"{sizes[large]:g}. "
+            "Tokens are counted in pixels and show different lengths: train on images of one size, or resample them "
+            "first."
         )
     return float(np.median(list(sizes.values())))
 
@@ -134,7 +142,10 @@ def tiling(image: patches.Raster, model: Model, size: int, overlap: float) -> Ti
         multiple = model.card.patch_multiple
         largest = min(image.shape) // multiple * multiple
         fix = f"The largest window that fits is patch_size={largest}." if largest else "No window of this model fits."
-        msg = f"Image {image.name!r} ({image.shape[0]} × {image.shape[1]} pixels) is smaller than a window of {size} pixels. {fix}"
+        msg = (
+            f"Image {image.name!r} ({image.shape[0]} × {image.shape[1]} pixels) is smaller than a window of {size} "
+            f"pixels. {fix}"
+        )
         raise ValueError(msg)
     stride = min(max(1, round(size * (1 - overlap) / grid.step)), grid.count) * grid.step
     return Tiling(image.shape, size, grid, stride)

@@ -14,11 +14,16 @@ if TYPE_CHECKING:
 def numbered(jobs: list[Job]) -> list[Job]:
     """Return the jobs with their blocks numbered through the whole call."""
     ends = np.cumsum([len(job.plan.blocks) for job in jobs])
-    return [replace(job, numbers=tuple(range(end - len(job.plan.blocks), end))) for job, end in zip(jobs, ends.tolist(), strict=True)]
+    return [
+        replace(job, numbers=tuple(range(end - len(job.plan.blocks), end)))
+        for job, end in zip(jobs, ends.tolist(), strict=True)
+    ]
 
 
 def table_rows(jobs: list[Job]) -> np.ndarray:
-    """Return the rows of the table of each block (blocks × capacity, int64); -1 where a block has fewer units than the largest.
+    """Return the rows of the table of each block (blocks × capacity, int64).
+
+    -1 where a block has fewer units than the largest.
 
     The capacity is a power of two, so that rows can be compressed in equal groups.
     """

@@ -56,7 +56,9 @@ class InferenceConfig:
     dtype: torch.dtype
 
 
-def embedded(job: Job, encoder: InferenceConfig, *, turn: AbstractContextManager[Any] | None = None) -> Iterator[FeatureBlock]:
+def embedded(
+    job: Job, encoder: InferenceConfig, *, turn: AbstractContextManager[Any] | None = None
+) -> Iterator[FeatureBlock]:
     """Yield the blocks of a job one after the other, each read ahead while the one before it is encoded.
 
     Parameters
@@ -73,7 +75,10 @@ def embedded(job: Job, encoder: InferenceConfig, *, turn: AbstractContextManager
     brightest: dict[int, float] = {}
     parts: list[runner.Encoded] = []
     # closed here, whatever the model raises: it ends the reader's thread, and the turn
-    with closing(patches.read(job.plan, nan=encoder.nan)) as read, closing(_in_turn(watched(read, job, brightest), turn)) as blocks:
+    with (
+        closing(patches.read(job.plan, nan=encoder.nan)) as read,
+        closing(_in_turn(watched(read, job, brightest), turn)) as blocks,
+    ):
         for part in runner.run(encoder.model, blocks, preprocess_config, **how):
             parts.append(part)
             block = job.plan.blocks[part.block]
@@ -82,24 +87,33 @@ def embedded(job: Job, encoder: InferenceConfig, *, turn: AbstractContextManager
                 parts = []
 
 
-def _in_turn(blocks: Iterator[patches.PixelBlock], turn: AbstractContextManager[Any] | None) -> Iterator[patches.PixelBlock]:
+def _in_turn(
+    blocks: Iterator[patches.PixelBlock], turn: AbstractContextManager[Any] | None
+) -> Iterator[patches.PixelBlock]:
     """Yield the blocks while it is this job's turn, from the first that was read to the end."""
     first = next(blocks, None)
     if first is None:
         return
-    with turn or nullcontext():  # not given back between blocks: on a GPU the next one is asked for before this one is encoded
+    with (
+        turn or nullcontext()
+    ):  # not given back between blocks: on a GPU the next one is asked for before this one is encoded
         yield first
         yield from blocks
 
 
 def _joined(parts: list[runner.Encoded], number: int, rows: np.ndarray, brightest: float) -> FeatureBlock:
     features = {kind: np.concatenate([part.features[kind] for part in parts]) for kind in parts[0].features}
-    return FeatureBlock(number, rows, features, np.concatenate([part.pixels for part in parts]).astype(np.int32), brightest)
+    return FeatureBlock(
+        number, rows, features, np.concatenate([part.pixels for part in parts]).astype(np.int32), brightest
+    )
 
 
 def compute_here(jobs: list[Job], encoder: InferenceConfig, sink: Sink) -> None:
     """Embed all blocks of the jobs with the device of this process; features are put away meanwhile, in threads."""
-    with bar(total=sum(job.n_planned for job in jobs), description="embed", unit="unit") as shown, BackgroundWriter(sink, shown) as away:
+    with (
+        bar(total=sum(job.n_planned for job in jobs), description="embed", unit="unit") as shown,
+        BackgroundWriter(sink, shown) as away,
+    ):
         for job in jobs:
             for block in embedded(job, encoder):
                 away.put(block)

@@ -78,5 +78,8 @@ def apply_exclusion(sdata: SpatialData, jobs: list[Job], exclude: Any, rows: int
             "Exclude fewer classes, or check the labels."
         )
         raise ValueError(msg)
-    info(f"{int(is_excluded.sum()):,} of {total:,} units lie on excluded pixels ({', '.join(labels)}) and are not embedded")
+    info(
+        f"{int(is_excluded.sum()):,} of {total:,} units lie on excluded pixels ({', '.join(labels)}) and are not "
+        "embedded"
+    )
     return ExclusionResult(numbered(kept_jobs), is_excluded, {"exclude": labels}, exclusions)

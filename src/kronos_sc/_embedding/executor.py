@@ -24,10 +24,15 @@ _PATIENCE = 5.0  # seconds until a line says that no worker is there yet
 
 
 def choose_executor(device: str | torch.device | None) -> LocalExecutor | DaskExecutor:
-    """Return the cluster of the active client if there is one, else this process; a device that is not there is an error."""
+    """Return the cluster of the active client if there is one, else this process.
+
+    A device that is not there is an error.
+    """
     client = active_client()
     return (
-        LocalExecutor(placement.choose_device(device)) if client is None else DaskExecutor(client, None if device is None else str(device))
+        LocalExecutor(placement.choose_device(device))
+        if client is None
+        else DaskExecutor(client, None if device is None else str(device))
     )
 
 
@@ -44,7 +49,10 @@ def active_client() -> Client | None:
     if client.status != "running" or _in_task(get_worker):
         return None
     if client.asynchronous:
-        msg = "The active Dask client is asynchronous; tl.embed waits for its workers. Make it with Client(...), without asynchronous=True."
+        msg = (
+            "The active Dask client is asynchronous; tl.embed waits for its workers. Make it with Client(...), without "
+            "asynchronous=True."
+        )
         raise ValueError(msg)
     return client
 
@@ -101,7 +109,8 @@ class DaskExecutor:
         found = self._ask(precision)
         if found.version != __version__:
             msg = (
-                f"The workers of {self.address} have kronos-sc {found.version}, this process has {__version__}; their features could differ. "
+                f"The workers of {self.address} have kronos-sc {found.version}, this process has {__version__}; their "
+                "features could differ. "
                 "Install the same version everywhere."
             )
             raise RuntimeError(msg)
@@ -117,7 +126,9 @@ class DaskExecutor:
         return self.client.scheduler.address
 
     def _ask(self, precision: str) -> WorkerInfo:
-        future = self.client.submit(worker_info, self.device, precision, key=f"kronos-sc-facts-{token_hex(4)}", pure=False)
+        future = self.client.submit(
+            worker_info, self.device, precision, key=f"kronos-sc-facts-{token_hex(4)}", pure=False
+        )
         try:
             self._wait(future)
             if (error := future.exception()) is None:
@@ -128,7 +139,8 @@ class DaskExecutor:
             msg = f"On a worker of {self.address}: {error}"
             raise ValueError(msg) from error  # noqa: TRY004 - what the worker raised
         msg = (
-            f"The workers of {self.address} cannot embed ({type(error).__name__}: {error}). Install kronos-sc with all it needs on them and on "
+            f"The workers of {self.address} cannot embed ({type(error).__name__}: {error}). Install kronos-sc with all "
+            "it needs on them and on "
             "the scheduler, as in this process; or close the client to embed here."
         )
         raise RuntimeError(msg) from error

@@ -1,4 +1,7 @@
-"""What makes two calls the same: model, panel, parameters, pixels, units. A store goes on only with the call that began it."""
+"""What makes two calls the same: model, panel, parameters, pixels, units.
+
+A store goes on only with the call that began it.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ def fingerprint(plan: EmbedPlan, parameters: dict[str, Any], *, precision: str) 
     asked = {key: _plain(value) for key, value in parameters.items() if key not in _CHECKS}
     return {
         "model": facts | {"weights sha256": _weights(model)},
-        "panel": [[str(channel), str(marker), int(number), float(mean), float(std)] for channel, marker, number, mean, std in panel],
+        "panel": [
+            [str(channel), str(marker), int(number), float(mean), float(std)]
+            for channel, marker, number, mean, std in panel
+        ],
         "parameters": asked | {"precision": precision},
         "regions": {job.units.region: _region(job) for job in plan.jobs},
         "table": {"rows": len(names), "obs_names sha256": names_sha256(names)},
@@ -55,7 +61,9 @@ def _weights(model: models.Model) -> str:
     """Return a checksum of the numbers themselves: a model may have been changed since it was loaded."""
     if model.net is None:
         return ""
-    return _sha(*(value.detach().cpu().contiguous().view(-1).float().numpy() for value in model.net.state_dict().values()))
+    return _sha(
+        *(value.detach().cpu().contiguous().view(-1).float().numpy() for value in model.net.state_dict().values())
+    )
 
 
 def _region(job: Job) -> dict[str, Any]:

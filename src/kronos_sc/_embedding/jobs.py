@@ -58,7 +58,11 @@ class Job:
 
     def with_blocks(self, groups: Sequence[np.ndarray], numbers: Sequence[int]) -> Job:
         """Return a job that reads only these groups of units (positions), as blocks of these numbers."""
-        return replace(self, plan=patches.plan(self.plan.image, self.plan.channels, self.units, groups=groups), numbers=tuple(numbers))
+        return replace(
+            self,
+            plan=patches.plan(self.plan.image, self.plan.channels, self.units, groups=groups),
+            numbers=tuple(numbers),
+        )
 
     def only(self, index: int) -> Job:
         """Return a job of one block alone, small enough to be sent to another machine."""
@@ -67,7 +71,9 @@ class Job:
 
     def preprocess_config(self, used: pd.DataFrame, features: tuple[str, ...]) -> runner.PreprocessConfig:
         """Return how pixels of this region become input of the model."""
-        ids, mean, std = (used[column].to_numpy(kind) for column, kind in (("id", np.int64), ("mean", float), ("std", float)))
+        ids, mean, std = (
+            used[column].to_numpy(kind) for column, kind in (("id", np.int64), ("mean", float), ("std", float))
+        )
         return runner.PreprocessConfig(ids, mean, std, self.max_value, self.patch_size, self.mask_fill, features)
 
 
@@ -95,7 +101,9 @@ def make_job(
     """Plan one region: windows and blocks."""
     boxes = region in sdata.shapes
     size = window.window(image, patch_size=options.patch_size, mpp=options.mpp, boxes=boxes)
-    units = patches.units(sdata, target.table, target.annotation, region, image, size=size.source, spatial_key=options.spatial_key)
+    units = patches.units(
+        sdata, target.table, target.annotation, region, image, size=size.source, spatial_key=options.spatial_key
+    )
     if size.patch is None:
         size = window.for_boxes(units.size, image, model, options.mpp)
         units = units.resized(size.source)

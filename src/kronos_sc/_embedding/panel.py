@@ -22,18 +22,25 @@ if TYPE_CHECKING:
 
 
 def panel_for(images: list[Raster], model: Model, channels: Any, *, require_nuclear: bool) -> Panel:
-    """Return the panel that every image of the call is read with, or raise an error that says what to change; no pixel is read."""
+    """Return the panel that every image of the call is read with, or raise an error that says what to change.
+
+    No pixel is read.
+    """
     images = list({image.name: image for image in images}.values())
     panel = Panel.of(images[0].channels, model.vocabulary, channels)
     for image in images[1:]:
         if missing := [name for name in panel.channels if name not in image.channels]:
             msg = (
-                f"Image {image.name!r} lacks channels of {images[0].name!r}: {listed(missing)}. All images of one call are read with one panel: "
+                f"Image {image.name!r} lacks channels of {images[0].name!r}: {listed(missing)}. All images of one call "
+                "are read with one panel: "
                 "list the common channels with channels=[...], or embed the images one by one with image_key=."
             )
             raise ValueError(msg)
         if surplus := [name for name in image.channels if name not in images[0].channels]:
-            info(f"image {image.name!r} has channels that {images[0].name!r} has not; they are left out: {listed(surplus, most=60)}")
+            info(
+                f"image {image.name!r} has channels that {images[0].name!r} has not; they are left out: "
+                f"{listed(surplus, most=60)}"
+            )
     panel.check(require_nuclear=require_nuclear, require_statistics=False)
     if not isinstance(channels, pd.DataFrame):  # such a panel was looked at
         _tell(panel)
@@ -60,8 +67,8 @@ def complete(
 ) -> Panel:
     """Return the panel with statistics for every marker: the model's own, or those of the images.
 
-    Those of the images stand in for markers that the model has not seen, and for all where a model brings none; pixels that are `excluded`
-    (by image) do not count.
+    Those of the images stand in for markers that the model has not seen, and for all where a model brings none; pixels
+    that are `excluded` (by image) do not count.
     """
     if not model.needs_statistics:
         return panel.without_scaling()

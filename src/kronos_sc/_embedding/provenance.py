@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 _SOFTWARE = ("kronos-sc", "torch", "spatialdata", "anndata", "numpy")
 
 
-def record(model: Model, panel: Panel, parameters: dict[str, Any], *, precision: str, device: str, seconds: float) -> dict[str, Any]:
+def record(
+    model: Model, panel: Panel, parameters: dict[str, Any], *, precision: str, device: str, seconds: float
+) -> dict[str, Any]:
     """Return the entry of `uns`; every value survives h5ad and Zarr, no path and no secret is in it."""
     entry = {
         "model": model.facts,

@@ -80,13 +80,19 @@ class ReadOptions:
 
     @classmethod
     def of(cls, keywords: Mapping[str, Any]) -> ReadOptions:
-        """Return the options of keywords; one that `tl.embed` does not have, or that has no meaning here, is a TypeError."""
+        """Return the options of keywords.
+
+        One that `tl.embed` does not have, or that has no meaning here, is a TypeError.
+        """
         known = [field.name for field in fields(cls)]
         for name in keywords:
             if name not in known:
                 close = near(name, known)
                 hint = f" Did you mean {close[0]!r}?" if close else ""
-                msg = f"There is no argument {name!r}; which units and pixels are read is said by {listed(known, most=20)}.{hint} See tl.embed."
+                msg = (
+                    f"There is no argument {name!r}; which units and pixels are read is said by "
+                    f"{listed(known, most=20)}.{hint} See tl.embed."
+                )
                 raise TypeError(msg)
         return cls(**keywords)
 

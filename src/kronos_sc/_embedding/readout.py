@@ -75,7 +75,9 @@ class Readout:
         """Return what a view of the model gives for each row (rows × width, float32), by kind."""
         options = self.plan.request.options
         sink = _SampleSink(self.rows, widths)
-        config = InferenceConfig(view, self.used, tuple(widths), options.nan, options.batch_size, self.device, self.dtype)
+        config = InferenceConfig(
+            view, self.used, tuple(widths), options.nan, options.batch_size, self.device, self.dtype
+        )
         compute_here(self.jobs, config, sink)
         for job in self.jobs:
             units = job.units.subset(np.flatnonzero(np.isin(job.units.rows, self.rows)))
@@ -88,7 +90,9 @@ class Readout:
         """Return what is to be remembered of the pass."""
         parameters = self.plan.parameters | per_region(self.jobs) | {"batch_size": self.plan.request.options.batch_size}
         number_format = str(self.dtype).removeprefix("torch.")
-        return record(model, self.plan.panel, parameters, precision=number_format, device=self.device.type, seconds=seconds)
+        return record(
+            model, self.plan.panel, parameters, precision=number_format, device=self.device.type, seconds=seconds
+        )
 
 
 def prepare(sdata: SpatialData, view: models.Model, options: ReadOptions, kinds: tuple[str, ...]) -> Readout:
@@ -121,7 +125,8 @@ def rows_named(run: Readout, ids: Sequence[str] | None) -> np.ndarray:
     if not names or not table.obs_names.is_unique:
         what = "ids is empty." if not names else "obs_names of the table are repeated, so units cannot be named."
         msg = (
-            f"{what} There are units called {listed(table.obs_names[:3])}; pass some, make names unique with table.obs_names_make_unique(), "
+            f"{what} There are units called {listed(table.obs_names[:3])}; pass some, make names unique with "
+            "table.obs_names_make_unique(), "
             "or leave ids out."
         )
         raise ValueError(msg)
@@ -130,7 +135,8 @@ def rows_named(run: Readout, ids: Sequence[str] | None) -> np.ndarray:
     if not there.all():
         lost = [name for name, ok in zip(names, there, strict=True) if not ok]
         msg = (
-            f"No units {listed(lost)} are read in {run.target}; names look like {listed(table.obs_names[run.rows[:3]])}. "
+            f"No units {listed(lost)} are read in {run.target}; names look like "
+            f"{listed(table.obs_names[run.rows[:3]])}. "
             "Pass obs_names of the table, or name their region with labels_key= or shapes_key=."
         )
         raise KeyError(msg)

@@ -150,7 +150,10 @@ def _require_possible(model: models.Model, kinds: tuple[str, ...], patch_size: i
     """Raise a ValueError unless the model gives these features and takes this size."""
     for kind in kinds:
         if kind not in model.card.features:
-            msg = f"{model.card.name!r} gives no {kind!r} features; it gives: {', '.join(model.card.features)}. Choose one with features=."
+            msg = (
+                f"{model.card.name!r} gives no {kind!r} features; it gives: {', '.join(model.card.features)}. Choose "
+                "one with features=."
+            )
             raise ValueError(msg)
     if patch_size is not None:
         window.check_patch(patch_size, model)

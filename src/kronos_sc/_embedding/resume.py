@@ -28,7 +28,14 @@ if TYPE_CHECKING:
     from kronos_sc._embedding.jobs import Job
 
 
-def resolve_store_path(sdata: SpatialData, store: str | os.PathLike[str] | bool | None, *, table: str, key: str, size: int) -> Path | None:  # noqa: FBT001
+def resolve_store_path(
+    sdata: SpatialData,
+    store: str | os.PathLike[str] | bool | None,  # noqa: FBT001
+    *,
+    table: str,
+    key: str,
+    size: int,
+) -> Path | None:
     """Return the folder of the store, or None for memory.
 
     Parameters
@@ -46,19 +53,27 @@ def resolve_store_path(sdata: SpatialData, store: str | os.PathLike[str] | bool 
         budget = None if isinstance(store, bool) else feature_memory()
         if store is False or (store is None and size <= budget):
             return None
-        why = "" if store else f"{size / 2**30:.1f} GiB of features are more than settings.memory ({budget / 2**30:.1f} GiB). "
+        why = (
+            ""
+            if store
+            else f"{size / 2**30:.1f} GiB of features are more than settings.memory ({budget / 2**30:.1f} GiB). "
+        )
         beside = _beside(sdata, table, key, why=why)
         if why:
             info(f"{why}They go to {beside}")
         return beside
     if not isinstance(store, str | os.PathLike) or not str(store):
         msg = (
-            f"store={store!r} names no folder. It can be a path, True for beside the SpatialData, False for memory, or be left out "
+            f"store={store!r} names no folder. It can be a path, True for beside the SpatialData, False for memory, or "
+            "be left out "
             "to let the size decide; write store='features.zarr', say."
         )
         raise ValueError(msg)
     if "://" in (text := os.fspath(store)):
-        msg = f"store={text!r} is an address; features are written to a folder of this machine or of a mounted disk. Give its path."
+        msg = (
+            f"store={text!r} is an address; features are written to a folder of this machine or of a mounted disk. "
+            "Give its path."
+        )
         raise ValueError(msg)
     place = Path(store).expanduser().absolute()
     if sdata.path is not None and place.resolve().is_relative_to(tissue := Path(sdata.path).resolve()):
@@ -74,7 +89,8 @@ def _beside(sdata: SpatialData, table: str, key: str, *, why: str) -> Path:
     """Return the default place, or raise an error for a SpatialData that lies nowhere."""
     if sdata.path is None:
         msg = (
-            f"{why}This SpatialData is not on disk, so features cannot lie beside it. Write it first with sdata.write('….zarr'), "
+            f"{why}This SpatialData is not on disk, so features cannot lie beside it. Write it first with "
+            "sdata.write('….zarr'), "
             "name a folder with store=, or keep them in memory with store=False."
         )
         raise ValueError(msg)
@@ -82,7 +98,10 @@ def _beside(sdata: SpatialData, table: str, key: str, *, why: str) -> Path:
 
 
 def precision_for(place: Path | None, precision: str, *, overwrite: bool) -> str:
-    """Return the precision asked for; for `"auto"` that of the store which this call goes on with, whatever this machine would take."""
+    """Return the precision asked for.
+
+    For `"auto"` that of the store which this call goes on with, whatever this machine would take.
+    """
     if precision != "auto" or place is None or overwrite:
         return precision
     fingerprint = (_store.attributes(place) or {}).get("identity")
@@ -131,7 +150,10 @@ def _left(store: _store.EmbeddingStore, jobs: list[Job]) -> tuple[list[Job], np.
     """Return what is left of the jobs, and which blocks are done; say so, and which were done and are damaged."""
     there, done = store.present(), store.intact()
     if len(damaged := np.flatnonzero(there & ~done)):
-        info(f"{len(damaged)} of {len(done)} blocks in {store.path} are damaged and computed again: block {numbers(damaged)}")
+        info(
+            f"{len(damaged)} of {len(done)} blocks in {store.path} are damaged and computed again: block "
+            f"{numbers(damaged)}"
+        )
     if not done.any():
         return jobs, done
     units = int((store.rows[done] >= 0).sum())
@@ -146,8 +168,10 @@ def _warn_if_full(place: Path, described: _store.Spec, *, units: int) -> None:
     half = "" if described.dtype == "float16" else ", or take half of it with dtype='float16'"
     if most > free:
         warn(
-            f"Features of {units:,} units take up to {most / 2**30:.1f} GiB, before compression, and {free / 2**30:.1f} GiB are free at "
-            f"{place}. If they do not fit, the call fails there, and goes on from there when it is made again with more room. "
+            f"Features of {units:,} units take up to {most / 2**30:.1f} GiB, before compression, and "
+            f"{free / 2**30:.1f} GiB are free at "
+            f"{place}. If they do not fit, the call fails there, and goes on from there when it is made again with "
+            "more room. "
             f"Name another disk with store={half}."
         )
 
@@ -164,7 +188,8 @@ def _finished(place: Path, described: _store.Spec) -> _store.EmbeddingStore:
     if not done.all() or store.record() is None:
         what = "its record is" if done.all() else f"{int((~done).sum())} of its {len(done)} blocks are"
         msg = (
-            f"{place} is read-only, and {what} still to be written. Make the folder writable, or copy it to another place and name that "
+            f"{place} is read-only, and {what} still to be written. Make the folder writable, or copy it to another "
+            "place and name that "
             "with store=."
         )
         raise PermissionError(msg)
@@ -187,14 +212,18 @@ def _require_same(store: _store.EmbeddingStore, described: _store.Spec) -> None:
     if changed := _changed(store.fingerprint, described.fingerprint):
         more = f"; and {len(changed) - 6} more" if len(changed) > 6 else ""
         msg = (
-            f"{store.path} holds an embedding of another call: {'; '.join(changed[:6])}{more}. {_for_part(store, described)}"
+            f"{store.path} holds an embedding of another call: {'; '.join(changed[:6])}{more}. "
+            f"{_for_part(store, described)}"
             "Make the call that began it, choose another place with store=, or start again with overwrite=True."
         )
         raise ValueError(msg)
 
 
 def _for_part(store: _store.EmbeddingStore, described: _store.Spec) -> str:
-    """Return the way to the features of a table that is a part of the one embedded, or that table in another order; empty otherwise."""
+    """Return the way to the features of a table that is a part of the one embedded, or that table in another order.
+
+    Empty otherwise.
+    """
     there, here = comparable(store.fingerprint), comparable(described.fingerprint)
     differ = {name for name in here if there.get(name) != here[name]}
     if "table" not in differ or differ - {"table", "regions"}:
@@ -206,7 +235,8 @@ def _for_part(store: _store.EmbeddingStore, described: _store.Spec) -> str:
     if not names.issuperset(described.names.tolist()):
         return ""
     return (
-        f"It was made for a table of {len(names):,} rows that has all {len(described.names):,} of this one: if they are the same units, "
+        f"It was made for a table of {len(names):,} rows that has all {len(described.names):,} of this one: if they "
+        "are the same units, "
         f"attach their features with io.read_embedding(sdata, {str(store.path)!r}), which finds rows by name. "
     )
 
@@ -214,8 +244,12 @@ def _for_part(store: _store.EmbeddingStore, described: _store.Spec) -> str:
 def _changed(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """Say what differs between two calls: what was asked for, or else what it was asked of."""
     there, here = comparable(there), comparable(here)
-    sections = [_store.differences(there.get(name), here.get(name), name="" if name == "parameters" else name) for name in here]
-    asked = [line for name, lines in zip(here, sections, strict=True) for line in lines if name not in ("regions", "table")]
+    sections = [
+        _store.differences(there.get(name), here.get(name), name="" if name == "parameters" else name) for name in here
+    ]
+    asked = [
+        line for name, lines in zip(here, sections, strict=True) for line in lines if name not in ("regions", "table")
+    ]
     return asked or [line for lines in sections for line in lines]
 
 
@@ -225,7 +259,9 @@ def _noted(store: _store.EmbeddingStore, blocks: int) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        error.add_note(f"{store.complete()} of {blocks} blocks are complete in {store.path}; the same call goes on from there.")
+        error.add_note(
+            f"{store.complete()} of {blocks} blocks are complete in {store.path}; the same call goes on from there."
+        )
         raise
 
 

@@ -22,7 +22,10 @@ _SAMPLES = 16  # windows of a block, every second pixel: enough for a 99.9th per
 
 
 def watched(blocks: Iterator[PixelBlock], job: Job, brightest: dict[int, float]) -> Iterator[PixelBlock]:
-    """Yield blocks unchanged and note how bright each one is, as a share of full scale; raise for values outside the scale."""
+    """Yield blocks unchanged and note how bright each one is, as a share of full scale.
+
+    Raise for values outside the scale.
+    """
     for block in blocks:
         try:
             check_range(block.pixels, given=job.given_max, image=job.plan.image.name)
@@ -37,8 +40,10 @@ def warn_if_dim(job: Job, brightest: float) -> None:
     if brightest < _DIM:
         image = job.plan.image
         warn(
-            f"Image {image.name!r} is almost empty on its scale: the 99.9th percentile of its brightest channel is {brightest:.2g} of full scale "
-            f"({job.max_value:g}). Counts in a {image.data.dtype} container? Say which value is full scale with max_value=."
+            f"Image {image.name!r} is almost empty on its scale: the 99.9th percentile of its brightest channel is "
+            f"{brightest:.2g} of full scale "
+            f"({job.max_value:g}). Counts in a {image.data.dtype} container? Say which value is full scale with "
+            "max_value=."
         )
 
 
@@ -46,7 +51,10 @@ def _bright(block: PixelBlock) -> float:
     """Return the largest 99.9th percentile of any channel in evenly spaced windows."""
     some = np.linspace(0, len(block.units) - 1, min(_SAMPLES, len(block.units))).astype(int)
     corners = zip(block.y[some].tolist(), block.x[some].tolist(), strict=True)
-    windows = [block.pixels[:, y : y + block.size : 2, x : x + block.size : 2].reshape(len(block.pixels), -1) for y, x in corners]
+    windows = [
+        block.pixels[:, y : y + block.size : 2, x : x + block.size : 2].reshape(len(block.pixels), -1)
+        for y, x in corners
+    ]
     pixels = np.concatenate(windows, axis=1)
     rank = math.ceil(0.999 * (pixels.shape[1] - 1))
     return float(np.partition(pixels, rank, axis=1)[:, rank].max())
@@ -59,7 +67,8 @@ def warn_if_cut(units: Units, inside: np.ndarray) -> None:
     gone = inside == 0
     if gone.any():
         warn(
-            f"{int(gone.sum())} of {len(units)} cells of {units.region!r} have no pixel of theirs in their window, so their features describe nothing. "
+            f"{int(gone.sum())} of {len(units)} cells of {units.region!r} have no pixel of theirs in their window, so "
+            "their features describe nothing. "
             "They vanish at a coarse scale=, or spatial_key= does not hold x and y in pixels of the image."
         )
     expected = units.area * units.labels.affine.area
@@ -67,6 +76,7 @@ def warn_if_cut(units: Units, inside: np.ndarray) -> None:
     cut = ~gone & (inside < 0.9 * expected - slack)
     if cut.any():
         warn(
-            f"{int(cut.sum())} of {len(units)} cells of {units.region!r} have more than a tenth of their pixels beyond the window of {units.size} pixels. "
+            f"{int(cut.sum())} of {len(units)} cells of {units.region!r} have more than a tenth of their pixels beyond "
+            f"the window of {units.size} pixels. "
             "Choose a larger patch_size, or a coarser mpp."
         )

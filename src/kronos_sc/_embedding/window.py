@@ -34,7 +34,10 @@ def window(image: patches.Raster, *, patch_size: int | None, mpp: float | None, 
         return Window(patch, patch)
     size = patches.pixel_size(image)
     if size is None:
-        msg = f"mpp={mpp} was asked for, but image {image.name!r} does not record its pixel size. Record it with io.set_pixel_size(sdata, µm per pixel)."
+        msg = (
+            f"mpp={mpp} was asked for, but image {image.name!r} does not record its pixel size. Record it with "
+            "io.set_pixel_size(sdata, µm per pixel)."
+        )
         raise ValueError(msg)
     if not mpp > 0:
         msg = f"mpp must be a positive number of micrometres per pixel, got {mpp!r}."
@@ -57,6 +60,9 @@ def check_patch(size: int, model: Model) -> None:
     multiple = model.card.patch_multiple
     if size < multiple or size % multiple:
         lower = max(multiple, size // multiple * multiple)
-        msg = f"patch_size={size!r} does not fit {model.card.name!r}, which takes multiples of {multiple} pixels. Nearest: {lower} or {lower + multiple}."
+        msg = (
+            f"patch_size={size!r} does not fit {model.card.name!r}, which takes multiples of {multiple} pixels. "
+            f"Nearest: {lower} or {lower + multiple}."
+        )
         raise ValueError(msg)
     model.tokens(size, 1)  # a model that fits windows to its patches by itself says which are too small

@@ -13,7 +13,10 @@ def agreement(true: np.ndarray, found: np.ndarray) -> dict[str, float]:
 
 
 def silhouette(x: np.ndarray, labels: np.ndarray) -> float:
-    """Return the mean silhouette (−1 to 1) of rows `x` (units × features) with `labels` as the clusters; NaN unless 2 to n − 1 labels occur."""
+    """Return the mean silhouette (−1 to 1) of rows `x` (units × features) with `labels` as the clusters.
+
+    NaN unless 2 to n − 1 labels occur.
+    """
     from sklearn.metrics import silhouette_score
 
     if not 2 <= len(np.unique(labels)) < len(labels):

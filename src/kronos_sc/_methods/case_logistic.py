@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 
-def logistic_proba(reduced: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray, *, c: float) -> np.ndarray:
-    """Return probabilities of the test cases (test × classes) from a regression on the training cases; `reduced` (cases × components)."""
+def logistic_proba(
+    reduced: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray, *, c: float
+) -> np.ndarray:
+    """Return probabilities of the test cases (test × classes) from a regression on the training cases.
+
+    `reduced` (cases × components).
+    """
     from sklearn.linear_model import LogisticRegression
 
     reduced = reduced.astype(np.float64)

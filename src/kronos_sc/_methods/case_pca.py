@@ -1,7 +1,7 @@
 """Scaling and PCA of units, fitted on those of some cases, from sums that are kept per case.
 
-Sums over units are taken once. A fit on the training cases of a split adds those of its cases, so that its cost depends neither on the
-number of units nor on the width of the representation, and nothing of another case takes part.
+Sums over units are taken once. A fit on the training cases of a split adds those of its cases, so that its cost depends
+neither on the number of units nor on the width of the representation, and nothing of another case takes part.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Reduction:
 def case_sums(blocks: Iterable[tuple[np.ndarray, np.ndarray]], codes: np.ndarray, near: np.ndarray) -> CaseSums:
     """Return the sums of units that come in blocks of (row numbers, values); `codes` are the cases of all rows.
 
-    `near` (cases × features) lies close to the mean of each case, such as the mean over more of its units: deviations are taken from
-    there, so that nothing is lost where the mean is large and the spread small.
+    `near` (cases × features) lies close to the mean of each case, such as the mean over more of its units: deviations
+    are taken from there, so that nothing is lost where the mean is large and the spread small.
     """
     near = np.asarray(near, np.float32)
     n_cases, width = near.shape
@@ -85,8 +85,9 @@ def case_sums(blocks: Iterable[tuple[np.ndarray, np.ndarray]], codes: np.ndarray
 def fit_reduction(sums: CaseSums, train: np.ndarray, n_components: int) -> Reduction:
     """Fit on the units of the cases `train`: at most as many components as they have units − 1.
 
-    The components are brought to a mean variance of 1 by one number for all. Each to its own variance would be a mistake: it blows small
-    components, which are mostly noise, up to the size of large ones, and with few rows puts all of them at the same distance.
+    The components are brought to a mean variance of 1 by one number for all. Each to its own variance would be a
+    mistake: it blows small components, which are mostly noise, up to the size of large ones, and with few rows puts all
+    of them at the same distance.
     """
     from scipy.linalg import eigh
 
@@ -111,8 +112,8 @@ def fit_reduction(sums: CaseSums, train: np.ndarray, n_components: int) -> Reduc
 def reduced_means(means: np.ndarray, sums: CaseSums, train: np.ndarray, n_components: int) -> np.ndarray:
     """Return the means of all cases (cases × features) on the components of the training cases' units (cases × components, float32).
 
-    The mean of projected units is the projected mean. As a mean varies less than units do, one more number brings the training cases
-    to a mean variance of 1.
+    The mean of projected units is the projected mean. As a mean varies less than units do, one more number brings the
+    training cases to a mean variance of 1.
     """
     reduced = fit_reduction(sums, train, n_components).apply(means)
     return reduced / np.float32(_spread(reduced[train].var(axis=0, dtype=np.float64).mean()))

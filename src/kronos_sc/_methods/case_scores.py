@@ -6,10 +6,12 @@ import numpy as np
 
 
 def case_scores(true: np.ndarray, proba: np.ndarray) -> dict[str, float]:
-    """Return AUROC (one-vs-rest), balanced accuracy and macro F1; averages run over the classes that the test set holds.
+    """Return AUROC (one-vs-rest), balanced accuracy and macro F1.
 
-    `true` (n, int) are classes, `proba` (n × classes) probabilities. AUROC is NaN where the test set holds a single class. A hundred times
-    faster than scikit-learn on a handful of cases, where checking takes all the time.
+    Averages run over the classes that the test set holds.
+
+    `true` (n, int) are classes, `proba` (n × classes) probabilities. AUROC is NaN where the test set holds a single
+    class. A hundred times faster than scikit-learn on a handful of cases, where checking takes all the time.
     """
     predicted = proba.argmax(axis=1)
     n_classes = proba.shape[1]

@@ -6,7 +6,10 @@ import numpy as np
 
 
 def training_counts(counts: np.ndarray, train_size: float) -> np.ndarray:
-    """Return training cases per class (int64): a number per class if `train_size` is whole, else a share of each; one of each class is left."""
+    """Return training cases per class (int64): a number per class if `train_size` is whole, else a share of each.
+
+    One of each class is left.
+    """
     counts = np.asarray(counts)
     if isinstance(train_size, int | np.integer):
         return np.full(len(counts), int(train_size))

@@ -31,8 +31,8 @@ def case_means(rep: Representation, codes: np.ndarray, n_cases: int) -> np.ndarr
 def case_moments(rep: Representation, codes: np.ndarray, n_cases: int, *, order: int = 2) -> list[np.ndarray]:
     """Return mean, standard deviation and, with a higher `order`, skewness (3) and kurtosis (4) of each case (cases × features, float64 each).
 
-    Two passes: deviations are taken from the mean, so that nothing is lost where the mean is large and the spread small. The standard
-    deviation divides by n; it and the higher moments are 0 where a case has no spread.
+    Two passes: deviations are taken from the mean, so that nothing is lost where the mean is large and the spread
+    small. The standard deviation divides by n; it and the higher moments are 0 where a case has no spread.
     """
     mean = case_means(rep, codes, n_cases)
     powers = np.zeros((order - 1, n_cases, rep.width))
@@ -48,19 +48,30 @@ def case_moments(rep: Representation, codes: np.ndarray, n_cases: int, *, order:
     # the mean of a constant is exact to rounding only; a spread of that size is none
     sd[sd <= 1e-10 * np.abs(mean)] = 0.0
     flat = sd == 0
-    higher = [np.where(flat, 0.0, moment / np.where(flat, 1.0, sd) ** (number + 3)) for number, moment in enumerate(central[1:])]
+    higher = [
+        np.where(flat, 0.0, moment / np.where(flat, 1.0, sd) ** (number + 3))
+        for number, moment in enumerate(central[1:])
+    ]
     return [mean, sd, *higher]
 
 
 def case_shares(clusters: np.ndarray, codes: np.ndarray, n_cases: int, n_clusters: int) -> np.ndarray:
-    """Return the share of each case's units in each cluster (cases × clusters, float64); units without a case or a cluster (-1) count nowhere."""
+    """Return the share of each case's units in each cluster (cases × clusters, float64).
+
+    Units without a case or a cluster (-1) count nowhere.
+    """
     both = (codes >= 0) & (clusters >= 0)
-    counts = np.bincount(codes[both] * n_clusters + clusters[both], minlength=n_cases * n_clusters).reshape(n_cases, n_clusters)
+    counts = np.bincount(codes[both] * n_clusters + clusters[both], minlength=n_cases * n_clusters).reshape(
+        n_cases, n_clusters
+    )
     return _over(counts.astype(np.float64), counts.sum(axis=1))
 
 
 def draw_units(codes: np.ndarray, most: int | None, rng: np.random.Generator) -> np.ndarray:
-    """Return row numbers of at most `most` units of each case, drawn without replacement, in increasing order; all units if `most` is None."""
+    """Return row numbers of at most `most` units of each case, drawn without replacement, in increasing order.
+
+    All units if `most` is None.
+    """
     rows = np.flatnonzero(codes >= 0)
     if most is None:
         return rows
@@ -72,17 +83,21 @@ def draw_units(codes: np.ndarray, most: int | None, rng: np.random.Generator) ->
 
 
 def random_directions(width: int, most_features: int | None, rng: np.random.Generator) -> np.ndarray | None:
-    """Return `most_features` random directions (features × directions, float32) for vectors wider than that; None for others.
+    """Return `most_features` random directions (features × directions, float32) for vectors wider than that.
 
-    Gaussian directions keep squared distances within a factor 1 ± √(2 / directions) or so (Johnson & Lindenstrauss). They are drawn
-    without a look at the data, so nothing of a test case can reach a training case through them.
+    None for others.
+
+    Gaussian directions keep squared distances within a factor 1 ± √(2 / directions) or so (Johnson & Lindenstrauss).
+    They are drawn without a look at the data, so nothing of a test case can reach a training case through them.
     """
     if most_features is None or width <= most_features:
         return None
     return rng.standard_normal((width, most_features), dtype=np.float32) / np.float32(np.sqrt(most_features))
 
 
-def projected_blocks(rep: Representation, rows: np.ndarray, directions: np.ndarray | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def projected_blocks(
+    rep: Representation, rows: np.ndarray, directions: np.ndarray | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield (row numbers, rows as float32) until all of `rows` were read, projected onto `directions` if there are any."""
     for part, values in rep.blocks(rows):
         yield part, values if directions is None else values @ directions

@@ -55,9 +55,9 @@ def choose(
 ) -> Choice:
     """Fit `problem` for several C and keep the best macro F1 on the validation units `x` (standardised) and `y`.
 
-    `C` is a value, a grid, or None for `n_trials` of a tree-structured Parzen estimator (optuna) on log C between `low` and `high`.
-    Among equal scores the lower cross-entropy wins, so that probabilities mean something where the classes are easy. `tell` is called
-    after each fit.
+    `C` is a value, a grid, or None for `n_trials` of a tree-structured Parzen estimator (optuna) on log C between `low`
+    and `high`. Among equal scores the lower cross-entropy wins, so that probabilities mean something where the classes
+    are easy. `tell` is called after each fit.
     """
     fitted: dict[float, tuple[tuple[float, float], Linear]] = {}
     rows = []
@@ -89,7 +89,9 @@ def _judge(proba: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     return macro_f1(y, proba.argmax(axis=1)), float(-np.log(truth).mean())
 
 
-def _optimise(judge: Callable[[float], float], n_trials: int, rng: np.random.Generator, low: float, high: float) -> None:
+def _optimise(
+    judge: Callable[[float], float], n_trials: int, rng: np.random.Generator, low: float, high: float
+) -> None:
     import optuna
 
     sampler = optuna.samplers.TPESampler(seed=int(rng.integers(2**31 - 1)))

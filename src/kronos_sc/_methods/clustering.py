@@ -64,7 +64,10 @@ def kmeans(x: np.ndarray, n_clusters: int, *, n_init: int, rng: np.random.Genera
 
 
 def _fit(x: np.ndarray, n_clusters: int, n_init: int, rng: np.random.Generator) -> KMeans:
-    """Return scikit-learn's k-means, fitted; small problems on one thread, where waiting for each other costs more than a second one brings."""
+    """Return scikit-learn's k-means, fitted.
+
+    Small problems on one thread, where waiting for each other costs more than a second one brings.
+    """
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
@@ -73,13 +76,20 @@ def _fit(x: np.ndarray, n_clusters: int, n_init: int, rng: np.random.Generator) 
 
 
 def minibatch(
-    read: Read, rows: np.ndarray, n_clusters: int, *, n_init: int, rng: np.random.Generator, scaler: Scaler | None = None
+    read: Read,
+    rows: np.ndarray,
+    n_clusters: int,
+    *,
+    n_init: int,
+    rng: np.random.Generator,
+    scaler: Scaler | None = None,
 ) -> Clusters:
     """Cluster rows that need not fit into memory.
 
-    The centres start as those of k-means on a sample, are refined by scikit-learn's mini-batch updates over three passes, and each row then
-    goes to the nearest. A mini-batch mixes rows from sixteen random places, so that tables sorted by image do no harm; within a place,
-    rows are read as one slice. What is read when depends on the shape of the data and on `rng` alone.
+    The centres start as those of k-means on a sample, are refined by scikit-learn's mini-batch updates over three
+    passes, and each row then goes to the nearest. A mini-batch mixes rows from sixteen random places, so that tables
+    sorted by image do no harm; within a place, rows are read as one slice. What is read when depends on the shape of
+    the data and on `rng` alone.
 
     Parameters
     ----------
@@ -106,9 +116,16 @@ def minibatch(
     size = max(_BATCH, 20 * n_clusters)
     # no centre is moved because a batch happens to miss its rows: the start is a good one
     model = MiniBatchKMeans(
-        n_clusters, init=start.cluster_centers_, n_init=1, reassignment_ratio=0, batch_size=size, random_state=integer(rng)
+        n_clusters,
+        init=start.cluster_centers_,
+        n_init=1,
+        reassignment_ratio=0,
+        batch_size=size,
+        random_state=integer(rng),
     )
-    model.partial_fit(sample)  # gives the centres weight: the first batch, which may lack whole images, moves them a little only
+    model.partial_fit(
+        sample
+    )  # gives the centres weight: the first batch, which may lack whole images, moves them a little only
     run = max(held // _RUNS, 1)
     draws = [draw for _ in range(_EPOCHS) for draw in _draws(rows, run=run, held=held, rng=rng)]
     for draw in track(draws, description="mini-batch k-means", unit="block"):
@@ -131,7 +148,9 @@ def _assign(model: MiniBatchKMeans, fetch: Callable[[np.ndarray], np.ndarray], r
     return Clusters(by_size(labels), inertia)
 
 
-def _sample(fetch: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, n: int, *, held: int, rng: np.random.Generator) -> np.ndarray:
+def _sample(
+    fetch: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, n: int, *, held: int, rng: np.random.Generator
+) -> np.ndarray:
     """Return `n` random rows, from one pass in order: rows picked one by one would open a chunk on disk each."""
     chosen = np.sort(rng.choice(len(rows), n, replace=False))
     parts = []
@@ -143,7 +162,10 @@ def _sample(fetch: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, n: int,
 
 
 def _draws(rows: np.ndarray, *, run: int, held: int, rng: np.random.Generator) -> Iterator[list[np.ndarray]]:
-    """Yield groups of runs of consecutive entries of `rows`, in random order, about `held` rows a group; all groups together hold each row once."""
+    """Yield groups of runs of consecutive entries of `rows`, in random order, about `held` rows a group.
+
+    All groups together hold each row once.
+    """
     starts = rng.permutation(np.arange(0, len(rows), run))
     per_group = max(1, held // run)
     for first in range(0, len(starts), per_group):

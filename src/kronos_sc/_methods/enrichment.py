@@ -11,9 +11,9 @@ import pandas as pd
 def compare_shares(a: np.ndarray, b: np.ndarray) -> pd.DataFrame:
     """Compare shares of clusters between two groups of cases (cases × clusters each), one row per cluster.
 
-    Two-sided Mann–Whitney U test per cluster, exact for small groups without ties; Benjamini–Hochberg over the clusters. `statistic` is U of
-    `a`; `effect` is the rank-biserial correlation 2 U / (n_a n_b) − 1: 1 where every case of `a` has more than every case of `b`, -1 the
-    other way round.
+    Two-sided Mann–Whitney U test per cluster, exact for small groups without ties; Benjamini–Hochberg over the
+    clusters. `statistic` is U of `a`; `effect` is the rank-biserial correlation 2 U / (n_a n_b) − 1: 1 where every case
+    of `a` has more than every case of `b`, -1 the other way round.
     """
     from scipy.stats import false_discovery_control, mannwhitneyu
 

@@ -1,7 +1,8 @@
 """Many small logistic regressions on draws from one set of units, solved together.
 
-A model fitted to n units with d ≫ n features lies in their span, W = A X (representer theorem): it needs the inner products of the units
-and nothing else. Scores of the drawn units are A G, scores of all others A (X Xᵀ), so that one product of features serves every draw.
+A model fitted to n units with d ≫ n features lies in their span, W = A X (representer theorem): it needs the inner
+products of the units and nothing else. Scores of the drawn units are A G, scores of all others A (X Xᵀ), so that one
+product of features serves every draw.
 
 Shapes: r problems, k classes, n training units, m units, d features.
 """
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 _MEMORY = 12  # corrections that L-BFGS remembers
 _MOST = 300  # iterations
 _TRIALS = 30  # of a length, along one line
-_REFRESH = (0, 1, 4)  # iterations at which the preconditioner is made anew: curvature falls a hundredfold in the first steps
+_REFRESH = (
+    0,
+    1,
+    4,
+)  # iterations at which the preconditioner is made anew: curvature falls a hundredfold in the first steps
 _GROUP = 32  # problems solved together: their inner products stay in the cache
 _KEPT = 2**29  # bytes of inner products between all units worth keeping
 
@@ -32,11 +37,13 @@ _KEPT = 2**29  # bytes of inner products between all units worth keeping
 def draw(codes: np.ndarray, most: int, repeats: int, rng: np.random.Generator) -> np.ndarray:
     """Draw `most` units of every class without replacement, `repeats` times.
 
-    `codes` (m, int) are classes 0 … k − 1, or −1 for units that are never drawn. Returns row numbers (r × most × k, int64): the first s of
-    the second axis are a draw of s units per class, so that draws of all sizes are nested.
+    `codes` (m, int) are classes 0 … k − 1, or −1 for units that are never drawn. Returns row numbers (r × most × k,
+    int64): the first s of the second axis are a draw of s units per class, so that draws of all sizes are nested.
     """
     by_class = [np.flatnonzero(codes == c) for c in range(int(codes.max()) + 1)]
-    return np.stack([np.stack([rng.choice(rows, most, replace=False) for rows in by_class], axis=1) for _ in range(repeats)])
+    return np.stack(
+        [np.stack([rng.choice(rows, most, replace=False) for rows in by_class], axis=1) for _ in range(repeats)]
+    )
 
 
 def benchmark(
@@ -44,9 +51,9 @@ def benchmark(
 ) -> np.ndarray:
     """Return balanced accuracy (repeats × shots, float64) of models trained on a few units per class and tested on all others.
 
-    `x` (m × d, float32) holds the units of one image, standardised; `codes` (m) their classes 0 … k − 1, −1 for units that are neither
-    drawn nor tested. Each repeat draws the largest number of shots per class; smaller ones are its subsets, and units of the draw are
-    never tested, so that every number of shots meets the same test units.
+    `x` (m × d, float32) holds the units of one image, standardised; `codes` (m) their classes 0 … k − 1, −1 for units
+    that are neither drawn nor tested. Each repeat draws the largest number of shots per class; smaller ones are its
+    subsets, and units of the draw are never tested, so that every number of shots meets the same test units.
     """
     n_classes, most = int(codes.max()) + 1, max(shots)
     drawn = draw(codes, most, repeats, rng).reshape(repeats, most * n_classes)
@@ -122,8 +129,9 @@ class Fits:
 def solve(gram: np.ndarray, y: np.ndarray, *, n_classes: int, C: float = 1.0, tolerance: float = 3e-4) -> Fits:
     """Minimise C · Σ cross-entropy + ½ ‖W‖² for r problems, the intercept free: the objective of scikit-learn.
 
-    `gram` (r × n × n) holds inner products of the training units, `y` (r × n) their classes. Two classes are one logistic function, as in
-    scikit-learn. A problem is solved once the gradient, measured by the curvature, is below `tolerance` times the larger of 1 and ‖W‖.
+    `gram` (r × n × n) holds inner products of the training units, `y` (r × n) their classes. Two classes are one
+    logistic function, as in scikit-learn. A problem is solved once the gradient, measured by the curvature, is below
+    `tolerance` times the larger of 1 and ‖W‖.
     """
     # softmax splits the weights of a logistic function between two classes, which halves its penalty
     strength = C if n_classes > 2 else C / 2
@@ -144,8 +152,8 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 class _Problem:
     """Loss of r problems in the span of their training units, turned to its principal axes.
 
-    With G = Q Λ Qᵀ, rows of Z = Q √Λ are the units in that span: inner products, hence penalty and scores, stay the same. Weights there
-    belong to W = A X with A = weights · Λ^-½ Qᵀ.
+    With G = Q Λ Qᵀ, rows of Z = Q √Λ are the units in that span: inner products, hence penalty and scores, stay the
+    same. Weights there belong to W = A X with A = weights · Λ^-½ Qᵀ.
     """
 
     def __init__(self, gram: np.ndarray, y: np.ndarray, n_classes: int, strength: float) -> None:
@@ -184,7 +192,9 @@ class _Preconditioner:
         p = slope / f.strength + f.onehot
         s = (f.strength / 2 * (p * (1 - p)).sum(dim=1).mean(dim=-1)).clamp(min=1e-8)[:, None, None]
         self.inverse = 1 / (1 + s * f.values)
-        share = f.axes.sum(dim=1, keepdim=True)  # of the vector of ones along each axis; s n − s² uᵀ (1 + s Λ)⁻¹ u without cancellation
+        share = f.axes.sum(
+            dim=1, keepdim=True
+        )  # of the vector of ones along each axis; s n − s² uᵀ (1 + s Λ)⁻¹ u without cancellation
         self.rest = s * (share * share * self.inverse).sum(dim=-1, keepdim=True)
         self.u = s * share * f.values.sqrt() * self.inverse
 
@@ -236,8 +246,8 @@ def _two_loop(history: list[tuple[Tensor, Tensor, Tensor]], gradient: Tensor, in
 def _line(f: _Problem, point: Tensor, scores: Tensor, step: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
     """Return the length of the step (r × 1 × 1) and the slope at its end.
 
-    Scores are linear along a line and the loss is convex: the best length is the root of an increasing function, bracketed and cut until
-    half of the derivative is gone. That takes no product of matrices.
+    Scores are linear along a line and the loss is convex: the best length is the root of an increasing function,
+    bracketed and cut until half of the derivative is gone. That takes no product of matrices.
     """
     inner, outer = _dot(point[..., :-1], step[..., :-1]), _dot(step[..., :-1], step[..., :-1])
 

@@ -1,10 +1,11 @@
 """Multinomial logistic regression with an L2 penalty, for many features and many values of C.
 
-Minimises scikit-learn's objective, C · Σ wᵢ · CEᵢ + ½‖W‖² with a free intercept (that of two classes, too), divided by C · Σ wᵢ. Three
-things make it fast where the same data are fitted again and again: an iteration touches the data twice and no more (scores along the
-search direction are kept, so the line search costs nothing), L-BFGS starts from a low-rank picture of the curvature that is made once for
-all values of C, and a fit can start from its neighbour's solution. With fewer units than features the problem moves to the space that the
-units span, where it is exactly the same and smaller.
+Minimises scikit-learn's objective, C · Σ wᵢ · CEᵢ + ½‖W‖² with a free intercept (that of two classes, too), divided by
+C · Σ wᵢ. Three things make it fast where the same data are fitted again and again: an iteration touches the data twice
+and no more (scores along the search direction are kept, so the line search costs nothing), L-BFGS starts from a
+low-rank picture of the curvature that is made once for all values of C, and a fit can start from its neighbour's
+solution. With fewer units than features the problem moves to the space that the units span, where it is exactly the
+same and smaller.
 
 Shapes: n units, d features, k classes, r rank of the preconditioner.
 """
@@ -103,7 +104,13 @@ class Problem:
     """
 
     def __init__(
-        self, x: np.ndarray, y: np.ndarray, n_classes: int, *, weight: np.ndarray | None = None, device: str | torch.device = "cpu"
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        n_classes: int,
+        *,
+        weight: np.ndarray | None = None,
+        device: str | torch.device = "cpu",
     ):
         data = torch.from_numpy(writable(x, np.float32)).to(device)
         self._span: torch.Tensor | None = None
@@ -119,7 +126,9 @@ class Problem:
         self._truth = torch.zeros(len(y), n_classes, device=device)
         self._truth[torch.arange(len(y), device=device), self._y] = 1
         prior = np.bincount(y, weights=share / self._total)
-        self._null = float(-(prior[prior > 0] * np.log(prior[prior > 0])).sum())  # cross-entropy of the best constant prediction
+        self._null = float(
+            -(prior[prior > 0] * np.log(prior[prior > 0])).sum()
+        )  # cross-entropy of the best constant prediction
 
     @property
     def size(self) -> int:
@@ -129,9 +138,11 @@ class Problem:
     def fit(self, C: float, *, start: Linear | None = None, tol: float = 1e-6, max_iter: int = 500) -> Linear:
         """Return the minimum for one C (a smaller C is a stronger penalty).
 
-        `start` is the solution for another C. The fit ends when a step promises less than `tol` of the objective, or after `max_iter` steps.
+        `start` is the solution for another C. The fit ends when a step promises less than `tol` of the objective, or
+        after `max_iter` steps.
         """
-        # with two classes scikit-learn counts one vector of weights, the difference of ours: ½‖w₁ − w₀‖² = ‖w₁‖² + ‖w₀‖²
+        # with two classes scikit-learn counts one vector of weights, the difference of ours: ½‖w₁ − w₀‖² = ‖w₁‖² +
+        # ‖w₀‖²
         penalty = (2.0 if self._k == 2 else 1.0) / (C * self._total)
         state = self._start(start, penalty)
         pairs: deque[tuple[torch.Tensor, torch.Tensor, float]] = deque(maxlen=_MEMORY)
@@ -145,7 +156,8 @@ class Problem:
                 pairs.clear()
                 step = -apply(gradient)
                 slope = _dot(gradient, step)
-            # under a strong penalty the loss hardly falls, yet that little decides the class: accuracy is relative to what was gained
+            # under a strong penalty the loss hardly falls, yet that little decides the class: accuracy is relative to
+            # what was gained
             if -slope <= tol * min(max(state.value, _SMALL), self._null - state.value):
                 break
             along = self._scores(step)
@@ -158,7 +170,9 @@ class Problem:
                     damping = 100 * damping + 0.01
                 pairs.clear()
                 continue
-            state = _State(state.w + length * step[:-1], state.b + length * step[-1], state.z.add_(along, alpha=length), value)
+            state = _State(
+                state.w + length * step[:-1], state.b + length * step[-1], state.z.add_(along, alpha=length), value
+            )
             if iteration % _REFRESH == 0:
                 if mark - state.value <= tol * max(state.value, _SMALL):  # rounding hides what is left to gain
                     break
@@ -201,14 +215,18 @@ class Problem:
         residual = p.sub_(self._truth).mul_(self._share[:, None])
         return torch.cat([torch.addmm(state.w, self._x.T, residual, beta=penalty), residual.sum(0)[None]]), spread
 
-    def _search(self, state: _State, step: torch.Tensor, along: torch.Tensor, penalty: float, slope: float) -> tuple[float, float]:
+    def _search(
+        self, state: _State, step: torch.Tensor, along: torch.Tensor, penalty: float, slope: float
+    ) -> tuple[float, float]:
         """Return a step length and the value there: Newton's method in one dimension on scores that are already known, then Armijo."""
         ww, wd, dd = _dot(state.w, state.w), _dot(state.w, step[:-1]), _dot(step[:-1], step[:-1])
         length = 1.0
         for _ in range(4):
             p = torch.softmax(torch.add(state.z, along, alpha=length), 1)
             mean = (p * along).sum(1)
-            first = float(torch.dot(mean - along.gather(1, self._y[:, None])[:, 0], self._share)) + penalty * (wd + length * dd)
+            first = float(torch.dot(mean - along.gather(1, self._y[:, None])[:, 0], self._share)) + penalty * (
+                wd + length * dd
+            )
             second = float(torch.dot((p * along * along).sum(1) - mean * mean, self._share)) + penalty * dd
             if second <= 0 or abs(first) <= 0.1 * abs(slope):
                 break
@@ -216,7 +234,9 @@ class Problem:
         for _ in range(25):
             z = torch.add(state.z, along, alpha=length)
             loss = torch.logsumexp(z, 1) - z.gather(1, self._y[:, None])[:, 0]
-            value = float(torch.dot(loss.double(), self._share.double())) + 0.5 * penalty * (ww + 2 * length * wd + length**2 * dd)
+            value = float(torch.dot(loss.double(), self._share.double())) + 0.5 * penalty * (
+                ww + 2 * length * wd + length**2 * dd
+            )
             if value <= state.value + 1e-4 * length * slope:
                 return length, value
             length *= 0.3
@@ -239,7 +259,9 @@ class Problem:
         floor = _FLOOR * float(eigen.max())
         return basis @ rotation.T, eigen.clamp(min=floor), max(rest, floor)
 
-    def _preconditioner(self, penalty: float, spread: torch.Tensor, damping: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    def _preconditioner(
+        self, penalty: float, spread: torch.Tensor, damping: float
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
         """Return what applies the inverse of (spread · XᵀDX + penalty) per class, and of spread to the intercept.
 
         `damping` adds that share of the largest curvature to all of it: shorter steps, closer to plain descent.

@@ -11,9 +11,9 @@ SCORES = ("balanced_accuracy", "macro_f1", "macro_ap", "auroc_ovo", "auroc_ovr")
 def scores(true: np.ndarray, proba: np.ndarray) -> dict[str, float]:
     """Return balanced accuracy, macro F1, macro average precision and macro AUROC one-vs-one and one-vs-rest.
 
-    `true` (n, int) are classes, `proba` (n × classes) the probabilities; the prediction is the largest. Averages run over the classes
-    that the test set holds; a score that needs two of them is NaN where there is one. One-vs-one is the mean over pairs of classes of
-    their two AUROC (Hand & Till 2001).
+    `true` (n, int) are classes, `proba` (n × classes) the probabilities; the prediction is the largest. Averages run
+    over the classes that the test set holds; a score that needs two of them is NaN where there is one. One-vs-one is
+    the mean over pairs of classes of their two AUROC (Hand & Till 2001).
     """
     from sklearn.metrics import roc_auc_score
 
@@ -55,7 +55,16 @@ def per_class(true: np.ndarray, proba: np.ndarray) -> pd.DataFrame:
     predicted = proba.argmax(axis=1)
     precision, recall, f1, support = precision_recall_fscore_support(true, predicted, labels=present, zero_division=0)
     ap = [average_precision_score(true == c, proba[:, c]) for c in present]
-    return pd.DataFrame({"class": present, "n_test": support, "precision": precision, "recall": recall, "f1": f1, "average_precision": ap})
+    return pd.DataFrame(
+        {
+            "class": present,
+            "n_test": support,
+            "precision": precision,
+            "recall": recall,
+            "f1": f1,
+            "average_precision": ap,
+        }
+    )
 
 
 def confusion(true: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:

@@ -52,7 +52,10 @@ class Bags:
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is trained: AdamW on class-balanced cross-entropy; `validation` is the share of bags that choose the best epoch."""
+    """How a network is trained: AdamW on class-balanced cross-entropy.
+
+    `validation` is the share of bags that choose the best epoch.
+    """
 
     epochs: int
     learning_rate: float
@@ -90,7 +93,13 @@ class MeanPool(nn.Module):
     """Mean of the units, then a hidden layer."""
 
     def __init__(
-        self, width: int, n_classes: int, *, hidden: int, dropout: float, generators: tuple[torch.Generator, torch.Generator]
+        self,
+        width: int,
+        n_classes: int,
+        *,
+        hidden: int,
+        dropout: float,
+        generators: tuple[torch.Generator, torch.Generator],
     ) -> None:
         super().__init__()
         weights, drops = generators
@@ -103,7 +112,10 @@ class MeanPool(nn.Module):
 
 
 class GatedAttention(nn.Module):
-    """Weighted mean of hidden units; weights are softmax(w · (tanh(V h) ⊙ sigmoid(U h))), equation 9 of Ilse et al. (2018)."""
+    """Weighted mean of hidden units.
+
+    Weights are softmax(w · (tanh(V h) ⊙ sigmoid(U h))), equation 9 of Ilse et al. (2018).
+    """
 
     def __init__(
         self,
@@ -137,7 +149,13 @@ Build = Callable[..., nn.Module]  # takes the two generators, of weights and of 
 
 
 def bag_proba(
-    build: Build, bags: Bags, train: np.ndarray, test: np.ndarray, n_classes: int, how: Training, rng: np.random.Generator
+    build: Build,
+    bags: Bags,
+    train: np.ndarray,
+    test: np.ndarray,
+    n_classes: int,
+    how: Training,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Train on the bags `train` and return probabilities of the bags `test` (test × classes, float64)."""
     weights, drops = torch.Generator(), torch.Generator(how.device)
@@ -157,7 +175,15 @@ def bag_proba(
     return logits.double().softmax(dim=1).cpu().numpy()
 
 
-def _fit(net: nn.Module, bags: Bags, train: np.ndarray, held: np.ndarray, n_classes: int, how: Training, rng: np.random.Generator) -> None:
+def _fit(
+    net: nn.Module,
+    bags: Bags,
+    train: np.ndarray,
+    held: np.ndarray,
+    n_classes: int,
+    how: Training,
+    rng: np.random.Generator,
+) -> None:
     """Train in place; with bags in `held`, end with the weights of the epoch that explained them best."""
     labels = torch.from_numpy(writable(bags.labels)).to(how.device)
     counts = np.bincount(bags.labels[train], minlength=n_classes)
@@ -187,6 +213,8 @@ def _batches(bags: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]
     yield from (order[i : i + _BATCH] for i in range(0, len(order), _BATCH))
 
 
-def _logits(net: nn.Module, bags: Bags, chosen: np.ndarray, most: int | None, how: Training, rng: np.random.Generator) -> torch.Tensor:
+def _logits(
+    net: nn.Module, bags: Bags, chosen: np.ndarray, most: int | None, how: Training, rng: np.random.Generator
+) -> torch.Tensor:
     x, there = bags.batch(chosen, most, rng)
     return net(x.to(how.device), there.to(how.device))

@@ -18,7 +18,8 @@ def smoothed(classes: np.ndarray, *, opening: int, closing: int, n_classes: int)
     1. Opening, each class by itself: pixels where no disc of this radius fits into their class lose it, and take that of the nearest pixel
        that kept its own (0 included, whose pixels all keep it). The nearest is measured from centre to centre.
     2. Closing, one class after the other, the one with most pixels first (of equals the lower code): a class takes the pixels outside it
-       where no disc fits, holes and gaps. What one class took the others leave alone, and what is wide enough for a disc is taken by nobody.
+       where no disc fits, holes and gaps. What one class took the others leave alone, and what is wide enough for a
+       disc is taken by nobody.
 
     Beyond the border the map goes on like its last row or column: parts that are cut off there are not rounded.
 

@@ -8,8 +8,8 @@ import numpy as np
 def motifs_around(xy: np.ndarray, types: np.ndarray, needed: np.ndarray, radius: float) -> np.ndarray:
     """Return how many motifs can be put together from the cells within `radius` of each cell, itself included (int64, one per cell).
 
-    `xy` (cells × 2), `types` (int64) numbers into `needed`, the cells of each type that one motif takes; -1 for all other types, around
-    which nothing is counted. No cell counts for two motifs.
+    `xy` (cells × 2), `types` (int64) numbers into `needed`, the cells of each type that one motif takes; -1 for all
+    other types, around which nothing is counted. No cell counts for two motifs.
     """
     taking_part = np.flatnonzero(types >= 0)
     out = np.zeros(len(xy), np.int64)
@@ -18,10 +18,13 @@ def motifs_around(xy: np.ndarray, types: np.ndarray, needed: np.ndarray, radius:
     return out
 
 
-def motifs_inside(xy: np.ndarray, types: np.ndarray, needed: np.ndarray, radius: float, *, centres: np.ndarray, edge: float) -> np.ndarray:
+def motifs_inside(
+    xy: np.ndarray, types: np.ndarray, needed: np.ndarray, radius: float, *, centres: np.ndarray, edge: float
+) -> np.ndarray:
     """Return the largest number of motifs around one cell of each square box (int64), counting only cells inside the same box.
 
-    Boxes have `centres` (boxes × 2) and one `edge`; a box owns its left and upper border. Otherwise as :func:`motifs_around`.
+    Boxes have `centres` (boxes × 2) and one `edge`; a box owns its left and upper border. Otherwise as
+    :func:`motifs_around`.
     """
     from scipy.spatial import cKDTree
 

@@ -24,10 +24,13 @@ def cluster_shares(
     n_init: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Return shares of clusters per case (cases × clusters, float64); k-means sees the rows of `units` that `fit` (bool) allows.
+    """Return shares of clusters per case (cases × clusters, float64).
 
-    `codes` (one per row) are numbers of cases. The centres come from at most `max_fit` rows drawn among those, and are the best of `n_init`
-    starts; each row then goes to the nearest. With fewer rows than clusters there are as many clusters as rows.
+    K-means sees the rows of `units` that `fit` (bool) allows.
+
+    `codes` (one per row) are numbers of cases. The centres come from at most `max_fit` rows drawn among those, and are
+    the best of `n_init` starts; each row then goes to the nearest. With fewer rows than clusters there are as many
+    clusters as rows.
     """
     from sklearn.cluster import KMeans
 
@@ -43,12 +46,16 @@ def cluster_shares(
     return case_shares(clusters, codes, n_cases, count)
 
 
-def nearest_proba(vectors: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray, n_classes: int) -> np.ndarray:
-    """Return closeness to the nearest training case of each class, summing to 1 (test × classes); the largest is the nearest case's class.
+def nearest_proba(
+    vectors: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray, n_classes: int
+) -> np.ndarray:
+    """Return closeness to the nearest training case of each class, summing to 1 (test × classes).
 
-    Closeness is 1 / Euclidean distance. It ranks test cases and is no calibrated probability. Where two classes have a case at the same
-    distance, the one whose next nearest case is nearer gets the larger part by a hair, and so on down the line; classes that are as near
-    all the way share alike. Every class needs a training case.
+    The largest is the nearest case's class.
+
+    Closeness is 1 / Euclidean distance. It ranks test cases and is no calibrated probability. Where two classes have a
+    case at the same distance, the one whose next nearest case is nearer gets the larger part by a hair, and so on down
+    the line; classes that are as near all the way share alike. Every class needs a training case.
     """
     from scipy.spatial.distance import cdist
 
@@ -66,7 +73,8 @@ def nearest_proba(vectors: np.ndarray, labels: np.ndarray, train: np.ndarray, te
 def _places(ordered: list[np.ndarray]) -> np.ndarray:
     """Return how many classes come before each (test × classes): compared by nearest distance, then by the next.
 
-    `ordered` holds the distances of each class (test × its training cases), increasing; as many are compared as each class has.
+    `ordered` holds the distances of each class (test × its training cases), increasing; as many are compared as each
+    class has.
     """
     depth = min(own.shape[1] for own in ordered)
     stacked = np.stack([own[:, :depth] for own in ordered], axis=1)

@@ -84,17 +84,22 @@ def aggregate(
     slots
         What to compute, of :func:`layout`.
     most
-        Rows of features to hold at a time; rows whose neighbours are scattered over the table are done in smaller parts.
+        Rows of features to hold at a time; rows whose neighbours are scattered over the table are done in smaller
+        parts.
 
     Returns
     -------
-    Values (rows × columns, float32) and, per row, the number of empty rings (int64). An empty ring takes the unit's own values as its mean
-    and 0 as its variance: as if surrounded by its like.
+    Values (rows × columns, float32) and, per row, the number of empty rings (int64). An empty ring takes the unit's own
+    values as its mean and 0 as its variance: as if surrounded by its like.
     """
-    around = {hop + 1: _among(ring, usable) for hop, ring in enumerate(rings(graph, rows, max(slot.hop for slot in slots)))}
+    around = {
+        hop + 1: _among(ring, usable) for hop, ring in enumerate(rings(graph, rows, max(slot.hop for slot in slots)))
+    }
     needed = np.unique(np.concatenate([rows, *(ring.indices for ring in around.values())]))
     if len(needed) > most and len(rows) > 1:
-        halves = [aggregate(read, graph, half, usable=usable, slots=slots, most=most) for half in np.array_split(rows, 2)]
+        halves = [
+            aggregate(read, graph, half, usable=usable, slots=slots, most=most) for half in np.array_split(rows, 2)
+        ]
         return tuple(np.concatenate(parts) for parts in zip(*halves, strict=True))  # type: ignore[return-value]
     values = read(needed).astype(np.float64)
     own = values[np.searchsorted(needed, rows)]
@@ -127,7 +132,9 @@ def _moments(
     """Return mean and variance (population) over a ring, and which rings are empty."""
     counts = np.diff(ring.indptr)
     weights = np.repeat(1 / np.maximum(counts, 1), counts)
-    local = sparse.csr_matrix((weights, np.searchsorted(needed, ring.indices), ring.indptr), shape=(len(counts), len(values)))
+    local = sparse.csr_matrix(
+        (weights, np.searchsorted(needed, ring.indices), ring.indptr), shape=(len(counts), len(values))
+    )
     bare = counts == 0
     centre = values.mean(axis=0)  # squares are summed around it, for the sake of digits
     centred = values - centre

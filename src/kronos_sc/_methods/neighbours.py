@@ -1,9 +1,10 @@
 """Exact nearest neighbours by brute force: a matrix product rules most pairs out, float64 settles the rest.
 
-With q and r centred (distances stay, lengths shrink), ‖q − r‖² = ‖q‖² + ‖r‖² − 2 q·r. The products are computed in float32, or in bfloat16
-where the processor multiplies fast in it, with the error bounded in advance: a pair is passed over only if no rounding could have made it
-one of the k nearest. The others, a few dozen per query, are measured in float64 from the rows as given. So the answer is that of a double
-loop in float64, and neither the number format nor the sizes of blocks change it.
+With q and r centred (distances stay, lengths shrink), ‖q − r‖² = ‖q‖² + ‖r‖² − 2 q·r. The products are computed in
+float32, or in bfloat16 where the processor multiplies fast in it, with the error bounded in advance: a pair is passed
+over only if no rounding could have made it one of the k nearest. The others, a few dozen per query, are measured in
+float64 from the rows as given. So the answer is that of a double loop in float64, and neither the number format nor the
+sizes of blocks change it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ Blocks = Iterable[tuple[np.ndarray, np.ndarray]]
 _QUERIES, _REFERENCES = 1024, 4096  # scores at once: 16 MB of float32
 _FIRST = 256
 _HELD = 2**25  # numbers of a block of references (134 MB)
-_WORTH, _LOADED = 3e11, 2e10  # multiplications from which bfloat16 pays for loading torch, and where torch is loaded anyway
+_WORTH, _LOADED = (
+    3e11,
+    2e10,
+)  # multiplications from which bfloat16 pays for loading torch, and where torch is loaded anyway
 _PARTS = 3  # columns that hold a float32 as a sum of bfloat16
 
 
@@ -39,8 +43,8 @@ def top_k(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return distance (float32) and row number (int64) of the `k` references nearest to each query, both queries × k.
 
-    Nearest first; of equal distances the lower row number. Beyond the arrays given, memory stays below 0.5 GB up to 16,000 features, however
-    many rows there are.
+    Nearest first; of equal distances the lower row number. Beyond the arrays given, memory stays below 0.5 GB up to
+    16,000 features, however many rows there are.
 
     Parameters
     ----------
@@ -78,7 +82,10 @@ def top_k(
     _enough(count, k)
     square = search.distance
     if not np.isfinite(square).all():
-        msg = f"{int((~np.isfinite(square).all(axis=1)).sum()):,} queries have fewer than {k} references at a finite distance. Leave rows with NaN out."
+        msg = (
+            f"{int((~np.isfinite(square).all(axis=1)).sum()):,} queries have fewer than {k} references at a finite "
+            "distance. Leave rows with NaN out."
+        )
         raise ValueError(msg)
     return (square / 2 if metric == "cosine" else np.sqrt(square)).astype(np.float32), search.index
 
@@ -89,7 +96,9 @@ def _enough(count: int, k: int) -> None:
         raise ValueError(msg)
 
 
-def _blocks(references: np.ndarray | Blocks, n_queries: int) -> tuple[Iterator[tuple[np.ndarray, np.ndarray]], int | None]:
+def _blocks(
+    references: np.ndarray | Blocks, n_queries: int
+) -> tuple[Iterator[tuple[np.ndarray, np.ndarray]], int | None]:
     """Return references block by block, and the number of steps if it is known."""
     if not isinstance(references, np.ndarray):
         return iter(references), None
@@ -119,7 +128,15 @@ class _Search:
     """
 
     def __init__(
-        self, queries: np.ndarray, k: int, sample: np.ndarray, *, cosine: bool, half: bool, pool: ThreadPoolExecutor, threads: int
+        self,
+        queries: np.ndarray,
+        k: int,
+        sample: np.ndarray,
+        *,
+        cosine: bool,
+        half: bool,
+        pool: ThreadPoolExecutor,
+        threads: int,
     ):
         self.queries, self.cosine, self.half, self.pool, self.threads = queries, cosine, half, pool, threads
         self.distance = np.full((len(queries), k), np.inf)
@@ -130,7 +147,9 @@ class _Search:
         )
         self.buffer = np.empty(_QUERIES * _REFERENCES, np.uint32)
         starts = range(0, len(queries), _QUERIES) if half else ()
-        self.rounding = max((self._rounding(self._prepared(queries[start : start + _QUERIES])[0]) for start in starts), default=0.0)
+        self.rounding = max(
+            (self._rounding(self._prepared(queries[start : start + _QUERIES])[0]) for start in starts), default=0.0
+        )
 
     def against(self, numbers: np.ndarray, rows: np.ndarray) -> Iterator[None]:
         """Compare all queries with a block of references; yields after each block of queries."""
@@ -151,14 +170,19 @@ class _Search:
                 floor, level = self._levels(chosen, query_norm * (1 - slack), query.shape[1])
                 _shift(query, level)
                 scores = _product(query, reference[part], self.buffer)
-                measured += self._settle(scores, chosen, (query_weight, floor, level), (rows[part], weight[part], numbers[part]))
+                measured += self._settle(
+                    scores, chosen, (query_weight, floor, level), (rows[part], weight[part], numbers[part])
+                )
             # where bfloat16 cannot tell neighbours from others, measuring them costs more than it saves
             if measured > len(query) * (50 * self.index.shape[1] + len(rows) // 50):
                 self.half = False
             yield
 
     def _steps(self, chosen: slice, count: int) -> list[slice]:
-        """Return parts of the references; the very first is small, because nothing is known yet that could rule out any."""
+        """Return parts of the references.
+
+        The very first is small, because nothing is known yet that could rule out any.
+        """
         first = _FIRST if np.isinf(self.distance[chosen]).any() else _REFERENCES
         edges = [0, *range(first, count, _REFERENCES), count]
         return [slice(a, b) for a, b in pairwise(edges)]
@@ -166,8 +190,8 @@ class _Search:
     def _levels(self, chosen: slice, floor: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Return `floor`, lowered by what one more summand may round, and that summand: the score (float32) a new neighbour has to reach now.
 
-        Scores are counted from there, so that those in question are near 0, where bfloat16 is fine: else its eight bits would be those of
-        the queries' lengths.
+        Scores are counted from there, so that those in question are near 0, where bfloat16 is fine: else its eight bits
+        would be those of the queries' lengths.
         """
         worst = self.distance[chosen, -1]
         level = np.where(np.isfinite(worst), (floor - worst) / 2, 0).astype(np.float32)
@@ -187,11 +211,17 @@ class _Search:
         width = ready.shape[1] - 2 * _PARTS
         return max(self._share(len(ready), lambda s: bfloat16_shift(ready[s], width)), default=0.0)
 
-    def _settle(self, scores: np.ndarray, chosen: slice, query: tuple[np.ndarray, ...], reference: tuple[np.ndarray, ...]) -> int:
+    def _settle(
+        self, scores: np.ndarray, chosen: slice, query: tuple[np.ndarray, ...], reference: tuple[np.ndarray, ...]
+    ) -> int:
         """Pass over one block of scores; returns how many pairs were measured."""
         queries = (self.queries[chosen], *query)
         lists = (self.distance[chosen], self.index[chosen])
-        return sum(self._share(len(scores), lambda s: settle(scores[s], *(x[s] for x in queries), *reference, *(x[s] for x in lists))))
+        return sum(
+            self._share(
+                len(scores), lambda s: settle(scores[s], *(x[s] for x in queries), *reference, *(x[s] for x in lists))
+            )
+        )
 
     def _share(self, count: int, work: Callable[[slice], Any]) -> list[Any]:
         """Return the results of `work` on consecutive rows, one slice per thread."""
@@ -202,9 +232,10 @@ class _Search:
 def _slack(width: int, query: float, reference: float) -> float:
     """Return c such that the computed q·r is off by at most c (‖q‖² + ‖r‖²) / 2, everything that rounds included.
 
-    A sum of `width` products in float32 is off by at most width · 2⁻²⁴ · Σ|qᵢrᵢ| in any order (Higham 2002, 3.1), with twice that as the
-    half length of r is one of the summands; centring, lengths and the final subtraction add a few units. Rounding to bfloat16 moves q and
-    r by shares `query` and `reference` of their lengths. |q·r| ≤ (‖q‖² + ‖r‖²) / 2.
+    A sum of `width` products in float32 is off by at most width · 2⁻²⁴ · Σ|qᵢrᵢ| in any order (Higham 2002, 3.1), with
+    twice that as the half length of r is one of the summands; centring, lengths and the final subtraction add a few
+    units. Rounding to bfloat16 moves q and r by shares `query` and `reference` of their lengths. |q·r| ≤ (‖q‖² + ‖r‖²)
+    / 2.
     """
     return 2 * (width + 32) * 2.0**-24 + query + (1 + query) * reference
 

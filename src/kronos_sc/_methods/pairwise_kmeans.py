@@ -31,12 +31,14 @@ class PairClusters:
     inertia: np.ndarray
 
 
-def pairwise_kmeans(groups: Groups, components: PairComponents, n_clusters: int, *, n_init: int, rng: np.random.Generator) -> PairClusters:
+def pairwise_kmeans(
+    groups: Groups, components: PairComponents, n_clusters: int, *, n_init: int, rng: np.random.Generator
+) -> PairClusters:
     """Cluster the pooled rows of each pair on all features.
 
-    Each pair has `n_init` starts: equal slices along its first principal component, and k-means++ drawn from a generator of the pair.
-    They run in the subspace of the principal components, where they are cheap, and the best of them is brought to its end on all
-    features.
+    Each pair has `n_init` starts: equal slices along its first principal component, and k-means++ drawn from a
+    generator of the pair. They run in the subspace of the principal components, where they are cheap, and the best of
+    them is brought to its end on all features.
     """
     pairs, inner = components.pairs, components.inner
     starts = [_starts(components, i, n_clusters, n_init, child) for i, child in enumerate(rng.spawn(len(pairs)))]
@@ -69,7 +71,9 @@ def _plus_plus(rows: np.ndarray, k: int, n_init: int, rng: np.random.Generator) 
     for i in range(k):
         total_sn = np.cumsum(nearest_sn if i else np.ones_like(nearest_sn), axis=1)
         for s in range(n_init):
-            chosen[s, i] = np.searchsorted(total_sn[s], draws[i, s] * total_sn[s, -1], side="right").clip(max=len(rows) - 1)
+            chosen[s, i] = np.searchsorted(total_sn[s], draws[i, s] * total_sn[s, -1], side="right").clip(
+                max=len(rows) - 1
+            )
         last_sd = rows[chosen[:, i]]
         distance_sn = square - 2 * (last_sd @ rows.T) + np.einsum("sd,sd->s", last_sd, last_sd)[:, None]
         nearest_sn = np.minimum(nearest_sn, np.maximum(distance_sn, 0))
@@ -90,7 +94,9 @@ def _lloyd(groups: Groups, pairs: np.ndarray, centres_pskd: np.ndarray) -> tuple
         sums_rkd, counts_r2k[open_], inertia_r[open_] = _assign(groups, pair_r2[open_], centres_rkd[open_])
         size_rk = counts_r2k[open_].sum(axis=1)
         # a cluster that lost all rows stays where it is
-        moved = np.where(size_rk[..., None] > 0, sums_rkd / np.maximum(size_rk, 1)[..., None], centres_rkd[open_]).astype(np.float32)
+        moved = np.where(
+            size_rk[..., None] > 0, sums_rkd / np.maximum(size_rk, 1)[..., None], centres_rkd[open_]
+        ).astype(np.float32)
         shift_r = np.square(moved - centres_rkd[open_], dtype=np.float64).sum(axis=(1, 2))
         centres_rkd[open_] = moved
         open_ = open_[shift_r > enough_r[open_]]
@@ -120,7 +126,9 @@ def _assign(groups: Groups, pair_r2: np.ndarray, centres_rkd: np.ndarray) -> tup
             one_nkq[:, j] = (far_nkq[:, j] == least_nq) & ~taken_nq
             taken_nq |= one_nkq[:, j] > 0
         size_qk = one_nkq.sum(axis=0).T
-        square = np.einsum("nd,nd->", z_nd, z_nd, dtype=np.float64) + len(z_nd) * np.einsum("d,d->", mean_d, mean_d, dtype=np.float64)
+        square = np.einsum("nd,nd->", z_nd, z_nd, dtype=np.float64) + len(z_nd) * np.einsum(
+            "d,d->", mean_d, mean_d, dtype=np.float64
+        )
         inertia_r[run] += least_nq.sum(axis=0, dtype=np.float64) + square
         within_qkd = (one_nkq.reshape(len(z_nd), -1).T @ z_nd).reshape(k, len(run), d).swapaxes(0, 1)
         sums_rkd[run] += within_qkd + size_qk[..., None] * mean_d
@@ -129,7 +137,10 @@ def _assign(groups: Groups, pair_r2: np.ndarray, centres_rkd: np.ndarray) -> tup
 
 
 def adjusted_rand(counts: np.ndarray) -> np.ndarray:
-    """Return the adjusted Rand index (Hubert & Arabie 1985) of tables of counts (… × classes × clusters); 1 where both are one group."""
+    """Return the adjusted Rand index (Hubert & Arabie 1985) of tables of counts (… × classes × clusters).
+
+    1 where both are one group.
+    """
     pairs = lambda n: n * (n - 1) / 2.0  # noqa: E731
     counts = counts.astype(np.float64)
     both = pairs(counts).sum(axis=(-2, -1))

@@ -1,7 +1,8 @@
 """Principal components of every pair of groups at once.
 
-The covariance of a pair is the sum of two covariances and a term of rank one, so all pairs share their work: one subspace for all of
-them, in which each pair is a small eigenproblem, and which grows by what the pairs still lack until each has its components.
+The covariance of a pair is the sum of two covariances and a term of rank one, so all pairs share their work: one
+subspace for all of them, in which each pair is a small eigenproblem, and which grows by what the pairs still lack until
+each has its components.
 
 Shapes: g groups, n rows of a group, d features, p pairs, c components, m dimensions of the subspace.
 """
@@ -56,7 +57,10 @@ class Groups:
 
 
 def centred(parts: Iterable[np.ndarray]) -> Groups:
-    """Return groups from their rows (float32), read one at a time; sums around the own mean keep float32 exact enough."""
+    """Return groups from their rows (float32), read one at a time.
+
+    Sums around the own mean keep float32 exact enough.
+    """
     rows, means = [], []
     for part in parts:
         mean = part.mean(axis=0, dtype=np.float64)
@@ -107,12 +111,18 @@ class PairComponents:
 
 
 def pairwise_pca(
-    groups: Groups, pairs: np.ndarray, n_components: int, *, rng: np.random.Generator, tolerance: float = TOLERANCE, rounds: int = 40
+    groups: Groups,
+    pairs: np.ndarray,
+    n_components: int,
+    *,
+    rng: np.random.Generator,
+    tolerance: float = TOLERANCE,
+    rounds: int = 40,
 ) -> PairComponents:
     """Return the leading principal components (centred, not scaled) of the pooled rows of each pair.
 
-    Exact up to `tolerance`; up to 512 features all are taken as they are. Eigenvalues closer than 5 % to the next one are asked for
-    less: their plane depends on single rows.
+    Exact up to `tolerance`; up to 512 features all are taken as they are. Eigenvalues closer than 5 % to the next one
+    are asked for less: their plane depends on single rows.
     """
     state = _Subspace(groups, pairs, n_components)
     if groups.width <= _DIRECT:
@@ -146,7 +156,10 @@ def _times_covariance(groups: Groups, x_dm: np.ndarray) -> np.ndarray:
 
 
 def _orthonormal(x_dm: np.ndarray, against: np.ndarray | None = None) -> np.ndarray:
-    """Return an orthonormal basis (float32) of what columns add to an orthonormal basis; nothing if they add nothing."""
+    """Return an orthonormal basis (float32) of what columns add to an orthonormal basis.
+
+    Nothing if they add nothing.
+    """
     length = np.linalg.norm(x_dm, axis=0)
     left = np.divide(x_dm, length, where=length > 0, out=np.zeros_like(x_dm))
     for _ in range(2):  # twice is enough (Kahan)
@@ -184,7 +197,9 @@ class _Subspace:
         self.weight = n_a * n_b / (n_a + n_b)
         squares = np.array([np.einsum("nd,nd->", z, z, dtype=np.float64) for z in groups.z_nd])
         apart = self._apart(groups.mean_gd)
-        self.total = squares[self.pairs].sum(axis=1) + self.weight * np.einsum("pd,pd->p", apart, apart, dtype=np.float64)
+        self.total = squares[self.pairs].sum(axis=1) + self.weight * np.einsum(
+            "pd,pd->p", apart, apart, dtype=np.float64
+        )
 
     def _apart(self, mean_gd: np.ndarray) -> np.ndarray:
         return mean_gd[self.pairs[:, 0]] - mean_gd[self.pairs[:, 1]]
@@ -219,7 +234,10 @@ class _Subspace:
             self.value[p], self.u[p] = _leading(scatter, self.c, start=self.u[p])
 
     def check(self, numbers: np.ndarray, tolerance: float) -> np.ndarray:
-        """Settle the pairs that are exact enough; return what the others lack (p × c × d), weighted by how much they lack."""
+        """Settle the pairs that are exact enough.
+
+        Return what the others lack (p × c × d), weighted by how much they lack.
+        """
         v_pcd = np.stack([(self.w_dm[:, : len(self.u[p])] @ self.u[p]).T for p in numbers])
         out_pcd = np.zeros_like(v_pcd)
         for z, y, here in self._members(numbers):

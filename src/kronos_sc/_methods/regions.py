@@ -1,4 +1,7 @@
-"""Scores of regions: a region's probability is the mean over its tokens; intervals by drawing groups of regions again."""
+"""Scores of regions: a region's probability is the mean over its tokens.
+
+Intervals by drawing groups of regions again.
+"""
 
 # Shapes: r regions, k classes, g groups, d draws.
 from __future__ import annotations
@@ -22,7 +25,10 @@ _AT_ONCE = 2**20  # weights held together
 
 
 def region_means(proba: np.ndarray, region: np.ndarray, n_regions: int) -> np.ndarray:
-    """Return the mean probability of each region (r × k, float64) from those of its tokens; NaN for regions without a token."""
+    """Return the mean probability of each region (r × k, float64) from those of its tokens.
+
+    NaN for regions without a token.
+    """
     counts = np.bincount(region, minlength=n_regions)
     sums = np.stack([np.bincount(region, weights=column, minlength=n_regions) for column in proba.T], axis=1)
     with np.errstate(invalid="ignore"):
@@ -45,12 +51,17 @@ class Ranked:
         self._neg = negatives[np.argsort(score[negatives], kind="stable")]
         self._pos = np.flatnonzero(positive)
         along = score[self._neg]
-        self._below, self._not_above = (np.searchsorted(along, score[self._pos], side=side) for side in ("left", "right"))
+        self._below, self._not_above = (
+            np.searchsorted(along, score[self._pos], side=side) for side in ("left", "right")
+        )
 
     def area(self, weights: np.ndarray) -> np.ndarray:
-        """Return the area under the ROC curve under each row of weights (d × r); NaN where positives or negatives weigh nothing.
+        """Return the area under the ROC curve under each row of weights (d × r).
 
-        The area is the weighted share of pairs of a positive and a negative that the score puts in order, ties counting half.
+        NaN where positives or negatives weigh nothing.
+
+        The area is the weighted share of pairs of a positive and a negative that the score puts in order, ties counting
+        half.
         """
         w_pos = weights[:, self._pos].astype(float)
         below = np.zeros((len(weights), len(self._neg) + 1))  # weight of the first negatives, by their number
@@ -80,7 +91,10 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def further_scores(true: np.ndarray, proba: np.ndarray, positive: int | None) -> dict[str, float]:
-    """Return AUROC one-vs-one, and F1 and average precision of the positive class; NaN without one, or without a region of it."""
+    """Return AUROC one-vs-one, and F1 and average precision of the positive class.
+
+    NaN without one, or without a region of it.
+    """
     return {"auroc_ovo": metrics.scores(true, proba)["auroc_ovo"]} | _of_class(metrics.per_class(true, proba), positive)
 
 
@@ -95,11 +109,12 @@ def scores(
 ) -> tuple[dict[str, float], pd.DataFrame]:
     """Return the scores of regions, and one row per class that occurs.
 
-    `true` (r) are classes, `proba` (r × k) mean probabilities, `groups` (r) what is drawn together. AUROC is the mean over the classes
-    that occur, each against the rest (for two classes, the usual one); its 95 % interval is a percentile bootstrap over groups. Draws
-    that lack a class say nothing about it and do not count for it, which makes the interval of a class in few groups rather too narrow.
-    Fewer than `FEWEST` groups have no interval: a handful of draws repeat themselves, and the interval would be false, not wide.
-    `positive` is the class whose own F1 and average precision stand beside the means over classes.
+    `true` (r) are classes, `proba` (r × k) mean probabilities, `groups` (r) what is drawn together. AUROC is the mean
+    over the classes that occur, each against the rest (for two classes, the usual one); its 95 % interval is a
+    percentile bootstrap over groups. Draws that lack a class say nothing about it and do not count for it, which makes
+    the interval of a class in few groups rather too narrow. Fewer than `FEWEST` groups have no interval: a handful of
+    draws repeat themselves, and the interval would be false, not wide. `positive` is the class whose own F1 and average
+    precision stand beside the means over classes.
     """
     row = metrics.scores(true, proba)
     table = metrics.per_class(true, proba).rename(columns={"n_test": "n_regions"})
@@ -108,7 +123,9 @@ def scores(
     area = [float(one.area(np.ones((1, len(true))))[0]) for one in ranked]
     draws = np.full((len(ranked), 1), np.nan)
     if n_groups >= FEWEST:
-        draws = np.concatenate([[one.area(weights) for one in ranked] for weights in drawn_weights(groups, rng)], axis=1)
+        draws = np.concatenate(
+            [[one.area(weights) for one in ranked] for weights in drawn_weights(groups, rng)], axis=1
+        )
     bounds = [interval(values) for values in draws]
     table = table.assign(auroc=area, auroc_low=[low for low, _ in bounds], auroc_high=[high for _, high in bounds])
     low, high = interval(np.mean(draws, axis=0))

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 def accuracy_at(relevant: np.ndarray, k: int) -> np.ndarray:
-    """Return whether any of the first `k` answers is relevant (float64, one per query); `relevant` is queries × answers, nearest first."""
+    """Return whether any of the first `k` answers is relevant (float64, one per query).
+
+    `relevant` is queries × answers, nearest first.
+    """
     return relevant[:, :k].any(axis=1).astype(np.float64)
 
 
@@ -23,8 +26,8 @@ def precision_at(relevant: np.ndarray, k: int) -> np.ndarray:
 def average_precision_at(relevant: np.ndarray, n_relevant: np.ndarray, k: int) -> np.ndarray:
     """Return AP@k (float64, one per query): Σᵢ P(i) · rel(i) / min(k, n_relevant), i = 1 … k, P(i) being the precision of the first i answers.
 
-    `n_relevant` (one per query) is how many relevant references there are. 1 if all that could be relevant are, and come first; NaN where
-    nothing could be.
+    `n_relevant` (one per query) is how many relevant references there are. 1 if all that could be relevant are, and
+    come first; NaN where nothing could be.
     """
     first = relevant[:, :k]
     precision = first.cumsum(axis=1) / np.arange(1, first.shape[1] + 1)

@@ -45,7 +45,9 @@ def bfloat16_shift(rows: np.ndarray, width: int) -> float:
         bits = row.view(np.uint32)
         for j in range(width):
             # to the nearest upper half, ties to even
-            rounded[j] = (bits[j] + np.uint32(0x7FFF) + ((bits[j] >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
+            rounded[j] = (bits[j] + np.uint32(0x7FFF) + ((bits[j] >> np.uint32(16)) & np.uint32(1))) & np.uint32(
+                0xFFFF0000
+            )
         moved = square = np.float32(0)
         for j in range(width):
             change = row[j] - back[j]
@@ -72,8 +74,9 @@ def squared_distance(a: np.ndarray, b: np.ndarray, wa: float, wb: float) -> floa
 def _range(level: float, cell: np.ndarray, shift: int) -> tuple[int, int]:
     """Return (base, span): a score of at least `level` has a bit pattern with `0 <= pattern - base <= span`, counted without sign.
 
-    Patterns of floats grow with the number from 0 up, and with its size from the sign bit on. `shift` is 16 for bfloat16, the upper half
-    of a float32. One step is spare on either side, for the rounding of `level` and of the scores.
+    Patterns of floats grow with the number from 0 up, and with its size from the sign bit on. `shift` is 16 for
+    bfloat16, the upper half of a float32. One step is spare on either side, for the rounding of `level` and of the
+    scores.
     """
     cell[0] = level
     pattern = np.int64(cell.view(np.uint32)[0]) >> shift
@@ -110,10 +113,10 @@ def settle(
 ) -> int:
     """Pass over scores (queries × references; bit patterns of float32 or bfloat16, as uint32 or uint16) and update the lists of neighbours.
 
-    A reference whose score rules it out is passed over, `CHUNK` at a time; any other is measured in float64 and takes its place in
-    `distance` (queries × k, squared) and `index`. `floor` (queries) is what the bound leaves of the query's own squared length: a
-    reference can be nearer than `d` only if its score reaches `(floor − d²) / 2 − level`. `numbers` (int64) must increase from call to call.
-    Returns how many were measured.
+    A reference whose score rules it out is passed over, `CHUNK` at a time; any other is measured in float64 and takes
+    its place in `distance` (queries × k, squared) and `index`. `floor` (queries) is what the bound leaves of the
+    query's own squared length: a reference can be nearer than `d` only if its score reaches `(floor − d²) / 2 − level`.
+    `numbers` (int64) must increase from call to call. Returns how many were measured.
     """
     n, width = scores.shape
     last = distance.shape[1] - 1

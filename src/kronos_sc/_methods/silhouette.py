@@ -48,8 +48,9 @@ def _distance_sums(x_cn, split, start, stop, out):
 def silhouettes(tasks: Iterable[tuple[np.ndarray, int]]) -> list[float]:
     """Return the mean silhouette of each task: rows (n × few features, float32), of which the first `split` are one group.
 
-    The definition of scikit-learn (Rousseeuw 1987), Euclidean: (b − a) / max(a, b) with a the mean distance to the other rows of the
-    own group and b that to the rows of the other; 0 for the only row of a group and where all distances are 0.
+    The definition of scikit-learn (Rousseeuw 1987), Euclidean: (b − a) / max(a, b) with a the mean distance to the
+    other rows of the own group and b that to the rows of the other; 0 for the only row of a group and where all
+    distances are 0.
     """
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         pending = []

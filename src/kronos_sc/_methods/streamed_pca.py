@@ -1,8 +1,9 @@
 """Principal components of rows that are read block by block, several times over.
 
-Nothing of the size of the rows is held, nor, for wide rows, the covariance of all features: its products with a few dozen directions are
-summed over one pass, and what these products span is the next set of directions (block Krylov, Musco & Musco 2015). All sets together
-are one subspace, in which the components are a small eigenproblem; passes go on until the components are exact enough.
+Nothing of the size of the rows is held, nor, for wide rows, the covariance of all features: its products with a few
+dozen directions are summed over one pass, and what these products span is the next set of directions (block Krylov,
+Musco & Musco 2015). All sets together are one subspace, in which the components are a small eigenproblem; passes go on
+until the components are exact enough.
 
 Shapes: n rows of a block, d features, b directions of a pass, m of the subspace, k components.
 """
@@ -61,7 +62,13 @@ class Components:
 
 
 def principal(
-    blocks: Blocks, width: int, n_components: int, *, scale: bool, rng: np.random.Generator, tolerance: float = TOLERANCE
+    blocks: Blocks,
+    width: int,
+    n_components: int,
+    *,
+    scale: bool,
+    rng: np.random.Generator,
+    tolerance: float = TOLERANCE,
 ) -> Components:
     """Return the leading principal components (centred; standardised if `scale`) of all rows.
 
@@ -168,7 +175,9 @@ def _direct(blocks: Blocks, width: int, n_components: int, *, scale: bool) -> Co
     scaler = sums.scaler(scale=scale)
     covariance = sums.product(np.eye(width)) / np.outer(scaler.scale, scaler.scale)
     variance, vectors = eigh(covariance, subset_by_index=[width - n_components, width - 1], check_finite=False)
-    return _components(scaler, vectors[:, ::-1], variance[::-1], sums.total(scaler, scale=scale), settled=True, passes=1)
+    return _components(
+        scaler, vectors[:, ::-1], variance[::-1], sums.total(scaler, scale=scale), settled=True, passes=1
+    )
 
 
 def _ritz(basis: np.ndarray, image: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -181,7 +190,10 @@ def _ritz(basis: np.ndarray, image: np.ndarray, k: int) -> tuple[np.ndarray, np.
 
 
 def _orthonormal(x_db: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """Return an orthonormal basis of what `x_db` adds to `basis`; directions that add nothing but rounding are left out."""
+    """Return an orthonormal basis of what `x_db` adds to `basis`.
+
+    Directions that add nothing but rounding are left out.
+    """
     for _ in range(2):  # once is not enough in floating point
         x_db = x_db - basis @ (basis.T @ x_db)
     room = basis.shape[0] - basis.shape[1]
@@ -189,7 +201,9 @@ def _orthonormal(x_db: np.ndarray, basis: np.ndarray) -> np.ndarray:
     return left[:, (size > 1e-7 * max(size[0], 1e-300)) & (np.arange(len(size)) < room)]
 
 
-def _components(scaler: Scaler, vectors: np.ndarray, variance: np.ndarray, total: float, *, settled: bool, passes: int) -> Components:
+def _components(
+    scaler: Scaler, vectors: np.ndarray, variance: np.ndarray, total: float, *, settled: bool, passes: int
+) -> Components:
     largest = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None], axis=0)
     vectors = np.ascontiguousarray(np.where(largest < 0, -vectors, vectors), np.float32)
     variance = np.maximum(variance, 0)

@@ -9,10 +9,12 @@ if TYPE_CHECKING:
 
 
 def one_thread(*, blas: bool = False) -> AbstractContextManager[object]:
-    """Return a context in which OpenMP (scikit-learn's k-means, torch on the CPU) works on one thread; what was set before comes back.
+    """Return a context in which OpenMP (scikit-learn's k-means, torch on the CPU) works on one thread.
 
-    With `blas`, products and eigenvectors of numpy and scipy as well. For hundreds of small fits: waking threads for each takes longer than
-    the fit, and ten times longer where other programs want the cores.
+    What was set before comes back.
+
+    With `blas`, products and eigenvectors of numpy and scipy as well. For hundreds of small fits: waking threads for
+    each takes longer than the fit, and ten times longer where other programs want the cores.
     """
     from threadpoolctl import threadpool_limits
 

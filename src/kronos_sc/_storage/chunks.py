@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     Decode = Callable[[bytes], Any]
 
 # Codecs of Zarr v3 that numcodecs decodes without knowing how they were configured.
-_SAME = {"blosc": {"id": "blosc"}, "zstd": {"id": "zstd"}, "gzip": {"id": "gzip"}, "crc32c": {"id": "crc32c", "location": "end"}}
+_SAME = {
+    "blosc": {"id": "blosc"},
+    "zstd": {"id": "zstd"},
+    "gzip": {"id": "gzip"},
+    "crc32c": {"id": "crc32c", "location": "end"},
+}
 _NONE = 2**64 - 1  # offset and length of a chunk that a shard does not hold (Zarr sharding codec 1.0)
 
 
@@ -109,7 +114,12 @@ class Chunks:
     """
 
     def __init__(
-        self, folder: Path, name: Callable[[tuple[int, ...]], str], shape: tuple[int, ...], dtype: np.dtype, steps: list[Decode]
+        self,
+        folder: Path,
+        name: Callable[[tuple[int, ...]], str],
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        steps: list[Decode],
     ) -> None:
         self.folder, self.name, self.shape, self._dtype, self._steps = folder, name, shape, dtype, steps
 
@@ -140,7 +150,9 @@ class Shards:
         Whether the index comes before the chunks.
     """
 
-    def __init__(self, chunks: Chunks, shape: tuple[int, ...], index: tuple[np.dtype, list[Decode]], *, first: bool) -> None:
+    def __init__(
+        self, chunks: Chunks, shape: tuple[int, ...], index: tuple[np.dtype, list[Decode]], *, first: bool
+    ) -> None:
         self._chunks, self._first = chunks, first
         self._per_shard = tuple(whole // edge for whole, edge in zip(shape, chunks.shape, strict=True))
         self._dtype, self._steps = index
@@ -149,7 +161,9 @@ class Shards:
 
     def __call__(self, key: tuple[int, ...]) -> np.ndarray | None:
         """Return a chunk, whole even at the edge of the image, or None if it was never written."""
-        shard, inside = zip(*(divmod(index, count) for index, count in zip(key, self._per_shard, strict=True)), strict=True)
+        shard, inside = zip(
+            *(divmod(index, count) for index, count in zip(key, self._per_shard, strict=True)), strict=True
+        )
         path = self._chunks.folder / self._chunks.name(shard)
         if shard not in self._known:  # two threads may both read it: the same answer
             self._known[shard] = self._index(path)
@@ -178,5 +192,9 @@ def stored_bytes(path: Path, start: int = 0, length: int = -1) -> bytes | None:
             if start:
                 file.seek(start if start > 0 else max(0, os.fstat(file.fileno()).st_size + start))
             return file.read(length)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):  # what Zarr takes for a chunk that was never written
+    except (
+        FileNotFoundError,
+        IsADirectoryError,
+        NotADirectoryError,
+    ):  # what Zarr takes for a chunk that was never written
         return None

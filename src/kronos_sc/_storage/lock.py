@@ -13,7 +13,9 @@ _NOTICED = 0.5  # seconds of waiting that need no word
 
 
 @contextmanager
-def held(lock: Path, *, busy: Callable[[], str], wait: float = 0.0, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+def held(
+    lock: Path, *, busy: Callable[[], str], wait: float = 0.0, waiting: Callable[[], None] | None = None
+) -> Iterator[None]:
     """Hold a lock.
 
     Parameters

@@ -47,8 +47,8 @@ def create(where: Any, name: str, *, blocks: int, capacity: int, width: int | No
 def encode(values: np.ndarray, *, capacity: int) -> bytes:
     """Return the file of one block, as :func:`create` lays it out: the bytes that Zarr would write, in half its time and in any thread.
 
-    Features are a shard (Zarr sharding codec 1.0): compressed chunks one after the other, then where each one begins and how long it is.
-    Rows are filled up to a whole chunk, values of one number per row up to `capacity`.
+    Features are a shard (Zarr sharding codec 1.0): compressed chunks one after the other, then where each one begins
+    and how long it is. Rows are filled up to a whole chunk, values of one number per row up to `capacity`.
     """
     from numcodecs import CRC32C, Blosc
 

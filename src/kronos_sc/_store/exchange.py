@@ -18,15 +18,19 @@ _SWAP = 2  # RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS
 def put(new: Path, target: Path, *, aside: Path) -> None:
     """Put a finished folder in the place of another one, and the other one out of the way.
 
-    One step on Linux (`renameat2`) and macOS (`renamex_np`) on the usual local file systems: whoever looks finds the old folder or the
-    new one. Elsewhere (NFS, Windows) two renames, between which nothing is there for some microseconds; the old folder then is `aside`.
+    One step on Linux (`renameat2`) and macOS (`renamex_np`) on the usual local file systems: whoever looks finds the
+    old folder or the new one. Elsewhere (NFS, Windows) two renames, between which nothing is there for some
+    microseconds; the old folder then is `aside`.
     """
     if not exchange(new, target):
         swap(new, target, aside=aside)
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Let two paths trade places; False if that cannot be done here, whatever the reason: a plain rename will say why."""
+    """Let two paths trade places.
+
+    False if that cannot be done here, whatever the reason: a plain rename will say why.
+    """
     import ctypes
 
     if sys.platform not in ("linux", "darwin"):

@@ -48,13 +48,15 @@ def open_group(path: Path) -> tuple[zarr.Group, dict[str, Any]]:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
     if (found := facts.get("format")) is None:
         msg = (
-            f"{path} is no store of an embedding: it is a Zarr group of another kind (attributes: {listed(facts, most=4)}). Name a folder that "
+            f"{path} is no store of an embedding: it is a Zarr group of another kind (attributes: "
+            f"{listed(facts, most=4)}). Name a folder that "
             "tl.embed(sdata, store=...) wrote; to write one, choose another place with store=."
         )
         raise ValueError(msg)
     if found != FORMAT:
         msg = (
-            f"{path} is not an embedding of this version of kronos-sc (format {found!r}, not {FORMAT!r}). Choose another place with store=."
+            f"{path} is not an embedding of this version of kronos-sc (format {found!r}, not {FORMAT!r}). Choose "
+            "another place with store=."
         )
         raise ValueError(msg)
     if facts.pop("sha256", None) != _checksum(facts):
@@ -63,7 +65,9 @@ def open_group(path: Path) -> tuple[zarr.Group, dict[str, Any]]:
 
 
 def _damaged(path: Path, why: str) -> OSError:
-    return OSError(f"{path / ROOT} is damaged ({why}). Restore it from a copy, or start again with tl.embed(..., overwrite=True).")
+    return OSError(
+        f"{path / ROOT} is damaged ({why}). Restore it from a copy, or start again with tl.embed(..., overwrite=True)."
+    )
 
 
 def identifier(path: Path) -> str | None:
@@ -80,7 +84,11 @@ def found_beside(tissue: Path, table: str) -> list[Path]:
     """Return the embeddings of a table that lie beside a SpatialData."""
     places = sorted(tissue.parent.glob(f"{escape(_stem(tissue))}.{escape(table)}.*.zarr"))
     facts = {place: attributes(place) or {} for place in places}
-    return [place for place, said in facts.items() if said.get("format") == FORMAT and place == beside(tissue, table, str(said.get("key")))]
+    return [
+        place
+        for place, said in facts.items()
+        if said.get("format") == FORMAT and place == beside(tissue, table, str(said.get("key")))
+    ]
 
 
 def _stem(tissue: Path) -> str:
@@ -111,7 +119,9 @@ def require_free(path: Path) -> None:
     if path.is_dir() and _ours(path, found):
         return
     what = listed(sorted(found - _OURS or found), most=4)
-    msg = f"{path} holds something else than an embedding ({what}) and is not touched. Choose another place with store=."
+    msg = (
+        f"{path} holds something else than an embedding ({what}) and is not touched. Choose another place with store=."
+    )
     raise FileExistsError(msg)
 
 

@@ -31,8 +31,8 @@ def is_consolidated(group: Path) -> bool:
 def prepared(store: Path, folder: Path, *, tables: dict[str, Path]) -> tuple[Path, Path]:
     """Write two versions of the root's metadata into a new folder: without the copy, and with one that knows the tables given.
 
-    Zarr itself makes the copy, of a store that has all metadata and nothing else: hidden folders and Parquet files are none of it, and
-    the store is not written to.
+    Zarr itself makes the copy, of a store that has all metadata and nothing else: hidden folders and Parquet files are
+    none of it, and the store is not written to.
     """
     folder.mkdir()
     plain = {name: value for name, value in metadata(store / ROOT).items() if name != _COPY}
@@ -52,7 +52,9 @@ def _skeleton(group: Path, copy: Path, instead: dict[Path, Path]) -> None:
     shutil.copyfile(group / ROOT, copy / ROOT)
     if metadata(group / ROOT).get("node_type") != "group":
         return
-    for child in sorted(Path(entry.path) for entry in os.scandir(group) if entry.is_dir() and not entry.name.startswith(".")):
+    for child in sorted(
+        Path(entry.path) for entry in os.scandir(group) if entry.is_dir() and not entry.name.startswith(".")
+    ):
         source = instead.get(child, child)
         if (source / ROOT).is_file():
             _skeleton(source, copy / child.name, instead)

@@ -75,7 +75,8 @@ class Rows:
     def _require_same(self) -> None:
         if identifier(self.path) != self.identifier:
             msg = (
-                f"{self.path} is not the embedding any more that this array was made of; it was moved, or written anew. "
+                f"{self.path} is not the embedding any more that this array was made of; it was moved, or written "
+                "anew. "
                 "Attach what is there with io.read_embedding(table, path)."
             )
             raise OSError(msg)
@@ -108,7 +109,8 @@ class Rows:
 
     def _lost(self, block: int, why: str) -> OSError:
         return OSError(
-            f"Block {block} of {self.kind!r} in {self.path} cannot be read ({why}). Nothing else is harmed: make the call of tl.embed that "
+            f"Block {block} of {self.kind!r} in {self.path} cannot be read ({why}). Nothing else is harmed: make the "
+            "call of tl.embed that "
             "wrote the store again, and only this block is computed anew."
         )
 

@@ -62,7 +62,9 @@ class StagedBlock:
 
 @dataclass(frozen=True)
 class BlockWriter:
-    """Writes finished blocks to disk where nobody counts them yet; can be sent to other machines that see the same path.
+    """Writes finished blocks to disk where nobody counts them yet.
+
+    Can be sent to other machines that see the same path.
 
     Parameters
     ----------

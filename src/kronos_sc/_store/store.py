@@ -70,7 +70,9 @@ class EmbeddingStore:
             write_rows(work, row=spec.rows.ravel(), **spec.flags)
             write_names(group, spec.names)
         on_disk(work)
-        for child in sorted(work.iterdir(), key=lambda child: child.name == ROOT):  # the root's metadata last: it makes the store one
+        for child in sorted(
+            work.iterdir(), key=lambda child: child.name == ROOT
+        ):  # the root's metadata last: it makes the store one
             child.rename(path / child.name)
         work.rmdir()
         return cls(path)
@@ -89,7 +91,9 @@ class EmbeddingStore:
 
     def present(self) -> np.ndarray:
         """Return which blocks have all their files (bool); their contents are not read."""
-        return np.array([all((self.path / name).exists() for name in self._files(block)) for block in range(len(self.rows))], bool)
+        return np.array(
+            [all((self.path / name).exists() for name in self._files(block)) for block in range(len(self.rows))], bool
+        )
 
     def intact(self) -> np.ndarray:
         """Return which blocks are complete and pass their checksums (bool); reads all features."""
@@ -125,7 +129,9 @@ class EmbeddingStore:
         stored = self.rows.ravel()
         position[stored[stored >= 0]] = np.flatnonzero(stored >= 0)
         identifier = str(self._group.attrs["id"])
-        return Rows(self.path, kind, position if rows is None else position[rows], self.rows.shape[1], identifier).lazy()
+        return Rows(
+            self.path, kind, position if rows is None else position[rows], self.rows.shape[1], identifier
+        ).lazy()
 
     def pixels(self) -> np.ndarray:
         """Return the pixels of each unit inside its window, by row of the table (int64); 0 where there is no unit."""

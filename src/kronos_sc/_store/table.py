@@ -30,19 +30,30 @@ def require_store(store: Path) -> None:
     """Raise a FileNotFoundError unless a folder is a Zarr store, of format 3 or 2."""
     if not (store / ROOT).is_file() and not (store / ".zgroup").is_file():
         what = "is not a SpatialData store" if store.exists() else "does not exist"
-        msg = f"{store} {what}. A store is a folder written by sdata.write('….zarr'); make one of images with io.read_tiff(...).write(...)."
+        msg = (
+            f"{store} {what}. A store is a folder written by sdata.write('….zarr'); make one of images with "
+            "io.read_tiff(...).write(...)."
+        )
         raise FileNotFoundError(msg)
 
 
-def require_writable(store: Path, *, instead: str = "Write the SpatialData to another place with sdata.write(path)") -> None:
+def require_writable(
+    store: Path, *, instead: str = "Write the SpatialData to another place with sdata.write(path)"
+) -> None:
     """Raise an error unless a table can be written into a store; `instead` is what else can be done."""
     require_store(store)
     locked = [path for path in (store, store / "tables") if path.exists() and not os.access(path, os.W_OK | os.X_OK)]
     if locked:
-        msg = f"{locked[0]} is read-only, and the embedding is written into its table. {instead}, or make the store writable."
+        msg = (
+            f"{locked[0]} is read-only, and the embedding is written into its table. {instead}, or make the store "
+            "writable."
+        )
         raise PermissionError(msg)
     if not (store / ROOT).is_file():
-        msg = f"{store} is in the older format Zarr 2, and tables are written in Zarr 3. {instead}, or rewrite the store once with sdata.write(new_path)."
+        msg = (
+            f"{store} is in the older format Zarr 2, and tables are written in Zarr 3. {instead}, or rewrite the store "
+            "once with sdata.write(new_path)."
+        )
         raise ValueError(msg)
 
 
@@ -93,18 +104,29 @@ class StoredTable:
         if not self.path.is_dir():
             folder = self.store / "tables"
             there = sorted(path.name for path in folder.iterdir() if (path / ROOT).is_file()) if folder.is_dir() else []
-            msg = f"Table {self.name!r} is not in {self.store} yet (tables there: {listed(there)}). Write it first with sdata.write_element({self.name!r})."
+            msg = (
+                f"Table {self.name!r} is not in {self.store} yet (tables there: {listed(there)}). Write it first with "
+                f"sdata.write_element({self.name!r})."
+            )
             raise KeyError(msg)
         if not (self.path / ROOT).is_file():
-            msg = f"{self.path} is in the older format Zarr 2, and tables are written in Zarr 3. Rewrite the store once with sdata.write(new_path)."
+            msg = (
+                f"{self.path} is in the older format Zarr 2, and tables are written in Zarr 3. Rewrite the store once "
+                "with sdata.write(new_path)."
+            )
             raise ValueError(msg)
         stored = self._names()
         if np.array_equal(stored, names):
             return
-        first = next((i for i, (one, other) in enumerate(zip(stored, names, strict=False)) if one != other), min(len(stored), len(names)))
+        first = next(
+            (i for i, (one, other) in enumerate(zip(stored, names, strict=False)) if one != other),
+            min(len(stored), len(names)),
+        )
         msg = (
-            f"Table {self.name!r} has {len(names):,} rows in memory and {len(stored):,} in {self.store}; they are not the same from row {first:,} on. "
-            f"Write the table as it is in memory: sdata.delete_element_from_disk({self.name!r}), then sdata.write_element({self.name!r})."
+            f"Table {self.name!r} has {len(names):,} rows in memory and {len(stored):,} in {self.store}; they are not "
+            f"the same from row {first:,} on. "
+            f"Write the table as it is in memory: sdata.delete_element_from_disk({self.name!r}), then "
+            f"sdata.write_element({self.name!r})."
         )
         raise ValueError(msg)
 
@@ -124,8 +146,8 @@ class StoredTable:
     def replace(self, slots: Slots, work: Path) -> None:
         """Write an embedding into the table, under the lock of the store: all of it is there, or nothing is.
 
-        The new table is whole, and on the disk, before the old one moves. Consolidated metadata go before that and come back after it:
-        in between, readers look at what is there, and at no time are they told of something that is not.
+        The new table is whole, and on the disk, before the old one moves. Consolidated metadata go before that and come
+        back after it: in between, readers look at what is there, and at no time are they told of something that is not.
         """
         new = work / NEW / self.name
         clone(self.path, new, without=self._obsolete(slots))
@@ -164,7 +186,9 @@ def _write(table: Path, slots: Slots) -> None:
             write_elem(group["obs"], column, values)
     order = [str(name) for name in group["obs"].attrs.get("column-order", ())]
     gone = {slots.keys.excluded} - set(slots.flags)  # of an earlier embedding of this name
-    group["obs"].attrs["column-order"] = list(dict.fromkeys([*(name for name in order if name not in gone), *slots.flags]))
+    group["obs"].attrs["column-order"] = list(
+        dict.fromkeys([*(name for name in order if name not in gone), *slots.flags])
+    )
     if root_metadata.is_consolidated(table):
         root_metadata.consolidate(table)
 

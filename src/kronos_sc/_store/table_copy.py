@@ -20,8 +20,8 @@ METADATA = {"zarr.json", ".zattrs", ".zarray", ".zgroup", ".zmetadata"}
 def clone(table: Path, new: Path, *, without: Collection[str]) -> None:
     """Make a copy of a table folder in which only metadata are files of their own.
 
-    Chunks are hard links; where the file system has none, they are copied. What will be written (`without`, paths inside the table) is
-    left out, so that no shared file can be written to.
+    Chunks are hard links; where the file system has none, they are copied. What will be written (`without`, paths
+    inside the table) is left out, so that no shared file can be written to.
     """
     with bar(description="prepare", unit="file") as shown:
         _clone(table, new, {table / name for name in without}, shown)

@@ -27,7 +27,8 @@ def write_features(group: zarr.Group, name: str, features: Any) -> None:
     name
         Of the slot; there is nothing of that name.
     features
-        An array, or a dask array, of which `settings.block_memory` bytes (one of its chunks at least) are in memory at a time.
+        An array, or a dask array, of which `settings.block_memory` bytes (one of its chunks at least) are in memory at
+        a time.
     """
     from zarr.codecs import BloscCodec
 

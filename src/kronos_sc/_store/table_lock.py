@@ -35,7 +35,9 @@ move old/NAME there; then remove this folder. Nothing else in it is needed.
 
 @contextmanager
 def writing(store: Path, *, wait: float) -> Iterator[Path]:
-    """Hold the lock of a store and lend a hidden folder in it, which goes afterwards; what a killed process left is put right first.
+    """Hold the lock of a store and lend a hidden folder in it, which goes afterwards.
+
+    What a killed process left is put right first.
 
     Raises
     ------
@@ -50,7 +52,9 @@ def writing(store: Path, *, wait: float) -> Iterator[Path]:
                 folder.mkdir()
             (work / _NOTE).write_text(_TEXT, encoding="utf-8")
             since = time.strftime("%Y-%m-%d %H:%M:%S")
-            (work / _HOLDER).write_text(json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": since}))
+            (work / _HOLDER).write_text(
+                json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": since})
+            )
             yield work
         except BaseException:
             with suppress(OSError):  # the error that led here says more
@@ -100,11 +104,14 @@ def settle(store: Path) -> None:
             sync(store / "tables")
             info(f"put table {aside.name!r} back, which a killed process had set aside")
         if (work / META).exists() and not root_metadata.is_consolidated(store):
-            root_metadata.prepared(store, work / f"{META}-{secrets.token_hex(4)}", tables={})[1].replace(store / root_metadata.ROOT)
+            root_metadata.prepared(store, work / f"{META}-{secrets.token_hex(4)}", tables={})[1].replace(
+                store / root_metadata.ROOT
+            )
         if kept := [aside for aside in (work / OLD).glob("*") if (work / NEW / aside.name).exists()]:
             # the writer was killed between its two renames, and somebody has made a new table since: neither may go
             warn(
-                f"{kept[0]} is table {kept[0].name!r} as it was when a process was killed; another one of that name has been written since. "
+                f"{kept[0]} is table {kept[0].name!r} as it was when a process was killed; another one of that name "
+                "has been written since. "
                 f"Move the one you need, then remove {work}."
             )
         else:

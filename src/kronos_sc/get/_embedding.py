@@ -36,8 +36,9 @@ def record(data: AnnData | SpatialData, *, key: str = "kronos", table_key: str |
 
     Returns
     -------
-    `model` (name, sha256, licence, blocks run), `panel` (a frame: channel, marker, id, mean, std, how), `left_out` (channels), `params`,
-    `precision`, `device`, `seconds`, `software`; the same from memory, h5ad and Zarr. Options that were left open are "".
+    `model` (name, sha256, licence, blocks run), `panel` (a frame: channel, marker, id, mean, std, how), `left_out`
+    (channels), `params`, `precision`, `device`, `seconds`, `software`; the same from memory, h5ad and Zarr. Options
+    that were left open are "".
     """
     table = as_table(data, table_key)
     known(EmbedKeys(key).uns, list(table.uns), what="record in uns", fix="Embed first with tl.embed(sdata).")
@@ -45,7 +46,11 @@ def record(data: AnnData | SpatialData, *, key: str = "kronos", table_key: str |
 
 
 def embedding(
-    data: AnnData | SpatialData, *, key: str = "kronos", markers: str | Sequence[str] | None = None, table_key: str | None = None
+    data: AnnData | SpatialData,
+    *,
+    key: str = "kronos",
+    markers: str | Sequence[str] | None = None,
+    table_key: str | None = None,
 ) -> xr.DataArray:
     """Return marker features as an array with named axes.
 
@@ -62,8 +67,9 @@ def embedding(
 
     Returns
     -------
-    Array (`unit`, `marker`, `feature`), a view of `obsm` where all markers are taken; features have names where the model gives them
-    (`"mean"` of `mean-marker+`). Features on disk stay there: the array is a dask array, of which `.compute()` reads what was selected.
+    Array (`unit`, `marker`, `feature`), a view of `obsm` where all markers are taken; features have names where the
+    model gives them (`"mean"` of `mean-marker+`). Features on disk stay there: the array is a dask array, of which
+    `.compute()` reads what was selected.
     """
     import xarray as xr
 
@@ -74,7 +80,10 @@ def embedding(
     values = table.obsm[slot]
     values = values if is_lazy(values) else np.asarray(values)
     if values.shape[1] % len(names) or "marker" not in list(record(table, key=key)["params"]["features"]):
-        msg = f"obsm[{slot!r}] holds one vector per unit, not one per marker ({values.shape[1]} features, {len(names)} markers). Read it from obsm directly."
+        msg = (
+            f"obsm[{slot!r}] holds one vector per unit, not one per marker ({values.shape[1]} features, {len(names)} "
+            "markers). Read it from obsm directly."
+        )
         raise ValueError(msg)
     coords = {"unit": table.obs_names.to_numpy(), "marker": names}
     frame = feature_frame(table, Representation(slot, values))
@@ -97,5 +106,8 @@ def _by_marker(values: Any, n_markers: int) -> Any:
         return values.reshape(shape)
     whole = values.rechunk({1: -1})
     return whole.map_blocks(
-        lambda block: block.reshape(len(block), *shape[1:]), new_axis=2, chunks=(whole.chunks[0], *shape[1:]), dtype=values.dtype
+        lambda block: block.reshape(len(block), *shape[1:]),
+        new_axis=2,
+        chunks=(whole.chunks[0], *shape[1:]),
+        dtype=values.dtype,
     )

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
-def feature_names(data: AnnData | SpatialData, use_rep: str = "X_kronos", *, table_key: str | None = None) -> pd.DataFrame:
+def feature_names(
+    data: AnnData | SpatialData, use_rep: str = "X_kronos", *, table_key: str | None = None
+) -> pd.DataFrame:
     """Return what each column of a representation is called, from the record of its embedding; no feature is read.
 
-    The same names stand in the variables of :func:`kronos_sc.tl.aggregate`, in :func:`kronos_sc.pl.importance`, and behind
-    `pl.spatial(sdata, "X_mean_marker_plus[CD3_mean]")`; they are the rows of the loadings of :func:`kronos_sc.tl.pca`.
+    The same names stand in the variables of :func:`kronos_sc.tl.aggregate`, in :func:`kronos_sc.pl.importance`, and
+    behind `pl.spatial(sdata, "X_mean_marker_plus[CD3_mean]")`; they are the rows of the loadings of
+    :func:`kronos_sc.tl.pca`.
 
     Parameters
     ----------
@@ -31,10 +34,10 @@ def feature_names(data: AnnData | SpatialData, use_rep: str = "X_kronos", *, tab
 
     Returns
     -------
-    Frame with one row per column, in order. Its index is the name: `CD3` where a marker has one feature, `CD3_mean` where the model names
-    them (`mean-marker+`), else `CD3_17`; with `_hop1_mean` for neighbourhoods; names of variables; `area` for named features of the unit;
-    `{representation}_{number}` for all else, components among it. Columns `marker`, `feature` (name or number within the marker), `hop`
-    and `stat`, where they apply.
+    Frame with one row per column, in order. Its index is the name: `CD3` where a marker has one feature, `CD3_mean`
+    where the model names them (`mean-marker+`), else `CD3_17`; with `_hop1_mean` for neighbourhoods; names of
+    variables; `area` for named features of the unit; `{representation}_{number}` for all else, components among it.
+    Columns `marker`, `feature` (name or number within the marker), `hop` and `stat`, where they apply.
 
     Raises
     ------

@@ -49,8 +49,9 @@ def patches(
 
     Returns
     -------
-    Array (`unit`, `c`, `y`, `x`) in the image's dtype, zero beyond the border, with coordinates `unit` (names), `c` (channel names) and
-    `mask` (`unit`, `y`, `x`; bool: the unit's own pixels), `top` and `left` (`unit`; first row and column on the image).
+    Array (`unit`, `c`, `y`, `x`) in the image's dtype, zero beyond the border, with coordinates `unit` (names), `c`
+    (channel names) and `mask` (`unit`, `y`, `x`; bool: the unit's own pixels), `top` and `left` (`unit`; first row and
+    column on the image).
 
     Raises
     ------
@@ -65,7 +66,9 @@ def patches(
     one_of(nan, ("error", "zero"), name="nan")
     if patch_size is not None:
         positive_integer(patch_size, name="patch_size")
-    target = room.target(sdata, image_key=image_key, labels_key=labels_key, shapes_key=shapes_key, table=table_key, scale=scale)
+    target = room.target(
+        sdata, image_key=image_key, labels_key=labels_key, shapes_key=shapes_key, table=table_key, scale=scale
+    )
     rows = _rows(target, ids)
     _require_readable(target, rows)
     names = tuple(channels) if channels is not None else next(iter(target.images.values())).channels
@@ -74,17 +77,25 @@ def patches(
     for region, image in target.images.items():
         if not np.isin(target.annotation.rows(target.table, region), rows).any():
             continue
-        units = room.units(sdata, target.table, target.annotation, region, image, size=patch_size, spatial_key=spatial_key)
+        units = room.units(
+            sdata, target.table, target.annotation, region, image, size=patch_size, spatial_key=spatial_key
+        )
         wanted, at = _chosen(units.rows, rows)
         units = units.subset(wanted)
         positions = [
-            image.channels.index(known(c, image.channels, what="channel", fix="Name channels as the image spells them.")) for c in names
+            image.channels.index(
+                known(c, image.channels, what="channel", fix="Name channels as the image spells them.")
+            )
+            for c in names
         ]
         if pixels is None:
             pixels = np.zeros((len(rows), len(names), units.size, units.size), image.data.dtype)
             masks = np.zeros((len(rows), units.size, units.size), bool)
         elif pixels.shape[-1] != units.size or pixels.dtype != image.data.dtype:
-            msg = f"The chosen units have windows of different size or dtype ({listed(target.images)}). Read one region at a time, or pass patch_size=."
+            msg = (
+                f"The chosen units have windows of different size or dtype ({listed(target.images)}). Read one region "
+                "at a time, or pass patch_size=."
+            )
             raise ValueError(msg)
         plan = room.plan(image, positions, units)
         if nan == "error":
@@ -116,7 +127,10 @@ def _rows(target: room.EmbedTarget, ids: Sequence[str]) -> np.ndarray:
         raise ValueError(msg)
     rows = names.get_indexer([str(i) for i in ids])
     if (rows < 0).any():
-        msg = f"Table {target.key!r} has no units {listed(i for i, row in zip(ids, rows, strict=True) if row < 0)}; its names look like {listed(names[:3])}."
+        msg = (
+            f"Table {target.key!r} has no units {listed(i for i, row in zip(ids, rows, strict=True) if row < 0)}; its "
+            f"names look like {listed(names[:3])}."
+        )
         raise KeyError(msg)
     return rows
 
@@ -124,7 +138,9 @@ def _rows(target: room.EmbedTarget, ids: Sequence[str]) -> np.ndarray:
 def _require_readable(target: room.EmbedTarget, rows: np.ndarray) -> None:
     """Raise a KeyError for units of regions that are not read."""
     region = target.table.obs[target.annotation.region_key].astype(str).to_numpy()[rows]
-    if strangers := [name for name, where in zip(target.table.obs_names[rows], region, strict=True) if where not in target.images]:
+    if strangers := [
+        name for name, where in zip(target.table.obs_names[rows], region, strict=True) if where not in target.images
+    ]:
         msg = (
             f"The units {listed(strangers)} belong to other regions than {listed(target.images)}. "
             "Name theirs with labels_key= or shapes_key=, or leave both out to read all regions."

@@ -25,7 +25,8 @@ def _sizes(series: tifffile.TiffPageSeries) -> list[tuple[str, int]]:
 def has_samples(series: tifffile.TiffPageSeries, named: Collection[int] = ()) -> bool:
     """Say whether pixels hold several samples, as colour pictures do.
 
-    Samples that lie plane by plane are channels where as many are named: three channels written without a word are stored like that.
+    Samples that lie plane by plane are channels where as many are named: three channels written without a word are
+    stored like that.
     """
     sizes = _sizes(series)
     if [axis for axis, _ in sizes] == ["S", "Y", "X"] and sizes[0][1] in named:
@@ -34,7 +35,10 @@ def has_samples(series: tifffile.TiffPageSeries, named: Collection[int] = ()) ->
 
 
 def described(series: tifffile.TiffPageSeries) -> str:
-    """Return the axes of the planes of a series in words, as in "T (time) × 4, C (channels) × 3"; empty for a single plane."""
+    """Return the axes of the planes of a series in words, as in "T (time) × 4, C (channels) × 3".
+
+    Empty for a single plane.
+    """
     return ", ".join(f"{axis} ({_MEANING.get(axis, 'unknown')}) × {size}" for axis, size in _sizes(series)[:-2])
 
 
@@ -46,7 +50,8 @@ def squeezed_shape(series: tifffile.TiffPageSeries) -> tuple[int, ...]:
 def samples_error(series: tifffile.TiffPageSeries, path: Path) -> ValueError:
     """Return the error for a colour picture."""
     return ValueError(
-        f"{str(path)!r} is stored as colour samples (axes {series.axes}, shape {series.shape}), as RGB pictures are, not as one plane per "
+        f"{str(path)!r} is stored as colour samples (axes {series.axes}, shape {series.shape}), as RGB pictures are, "
+        "not as one plane per "
         "marker. "
         "Export the unmixed channels; or, if the samples are markers, write them as planes: "
         "tifffile.imwrite(new, array_cyx, ome=True, photometric='minisblack', metadata={'axes': 'CYX'})."
@@ -82,12 +87,16 @@ def channel_count(series: tifffile.TiffPageSeries, path: Path, named: Collection
     if count in named or (len(planes) == 1 and axis not in "ZT"):
         _refuse_last_axis(sizes, series, path, named)
         if len(planes) > 1:
-            info(f"{path.name}: planes along {described(series)} are taken as the {count} channels named, the last axis running fastest")
+            info(
+                f"{path.name}: planes along {described(series)} are taken as the {count} channels named, the last axis "
+                "running fastest"
+            )
         elif axis in "ZT":
             info(f"{path.name}: {count} planes along {axis} ({_MEANING[axis]}) are taken as the {count} channels named")
         return count
     msg = (
-        f"{str(path)!r} has axes {series.axes} (shape {series.shape}): {described(series)}, where one image of channels, rows and columns "
+        f"{str(path)!r} has axes {series.axes} (shape {series.shape}): {described(series)}, where one image of "
+        "channels, rows and columns "
         "is needed. Project or choose one plane per channel and write that (axes CYX)"
         f"; if these planes are the channels, pass their {count} names with channels=[...]"
         f"{', in the order stored' if len(planes) > 1 else ''}."
@@ -95,7 +104,9 @@ def channel_count(series: tifffile.TiffPageSeries, path: Path, named: Collection
     raise ValueError(msg)
 
 
-def _refuse_last_axis(sizes: list[tuple[str, int]], series: tifffile.TiffPageSeries, path: Path, named: Collection[int]) -> None:
+def _refuse_last_axis(
+    sizes: list[tuple[str, int]], series: tifffile.TiffPageSeries, path: Path, named: Collection[int]
+) -> None:
     """Raise a ValueError for an array (rows, columns, channels) that was written as it is: its pages are rows of columns × channels."""
     if len(sizes) != 3 or sizes[0][0] not in "QI":
         return
@@ -103,8 +114,10 @@ def _refuse_last_axis(sizes: list[tuple[str, int]], series: tifffile.TiffPageSer
     if rows in named or not (last in named or (last <= _FEW and min(rows, columns) > _FEW)):
         return
     msg = (
-        f"{str(path)!r} has shape {series.shape}, which is {rows} planes of {columns} × {last} pixels: its channels seem to lie on the last "
-        "axis. Write them first: tifffile.imwrite(new, np.moveaxis(tifffile.imread(path), -1, 0), photometric='minisblack', "
+        f"{str(path)!r} has shape {series.shape}, which is {rows} planes of {columns} × {last} pixels: its channels "
+        "seem to lie on the last "
+        "axis. Write them first: tifffile.imwrite(new, np.moveaxis(tifffile.imread(path), -1, 0), "
+        "photometric='minisblack', "
         "metadata={'axes': 'CYX'})."
     )
     raise ValueError(msg)

@@ -26,7 +26,9 @@ def transformations(mpp: tuple[float, float] | None) -> dict[str, BaseTransforma
     return {"global": Identity()} | ({} if mpp is None else {MICROMETRE: micrometre_scale(mpp)})
 
 
-def image_element(levels: Sequence[da.Array], names: list[str], mpp: tuple[float, float] | None) -> DataArray | DataTree:
+def image_element(
+    levels: Sequence[da.Array], names: list[str], mpp: tuple[float, float] | None
+) -> DataArray | DataTree:
     """Return an image of one level, or a multiscale image of several as they are stored.
 
     Parameters
@@ -56,7 +58,10 @@ def _multiscale(levels: Sequence[da.Array], names: list[str], mpp: tuple[float, 
     for number, level in enumerate(levels):
         array = Image2DModel.parse(level, dims=("c", "y", "x"), c_coords=names)
         # pixel centres of every level in pixels of the first
-        centres = {axis: (np.arange(n) + 0.5) * (whole / n) for axis, n, whole in zip("yx", level.shape[1:], full[1:], strict=True)}
+        centres = {
+            axis: (np.arange(n) + 0.5) * (whole / n)
+            for axis, n, whole in zip("yx", level.shape[1:], full[1:], strict=True)
+        }
         scales[f"scale{number}"] = Dataset({"image": array.assign_coords(centres)})
     tree = DataTree.from_dict(scales)
     set_transformation(tree, transformations(mpp), set_all=True)
@@ -85,10 +90,14 @@ def cell_table(cells: Mapping[str, pd.DataFrame]) -> AnnData:
     every = pd.concat(cells.values(), keys=cells, names=["region", None]).reset_index("region")
     # signed and unsigned 64 bits together would become float64, which rounds
     large = any(frame["label"].dtype == np.uint64 for frame in cells.values())
-    every["label"] = np.concatenate([frame["label"].to_numpy(np.uint64 if large else np.int64) for frame in cells.values()])
+    every["label"] = np.concatenate(
+        [frame["label"].to_numpy(np.uint64 if large else np.int64) for frame in cells.values()]
+    )
     labels = every["label"].astype(str)
     every.index = pd.Index(labels if len(cells) == 1 else every["region"] + "_" + labels, name=None)
     region = pd.Categorical(every["region"], categories=list(cells))
     obs = pd.DataFrame({"region": region, "cell_id": every["label"], "area": every["area"]}, index=every.index)
-    table = AnnData(X=np.zeros((len(obs), 0), np.float32), obs=obs, obsm={"spatial": every[["x", "y"]].to_numpy(np.float64)})
+    table = AnnData(
+        X=np.zeros((len(obs), 0), np.float32), obs=obs, obsm={"spatial": every[["x", "y"]].to_numpy(np.float64)}
+    )
     return TableModel.parse(table, region=list(cells), region_key="region", instance_key="cell_id")

@@ -64,7 +64,9 @@ def features(path: Path) -> list[Mapping[str, Any]]:
         msg = f"{path.name!r} is no GeoJSON: {reason}. {_EXPORT}"
         raise ValueError(msg) from error
     found = data.get("features", [data]) if isinstance(data, Mapping) else data
-    if not isinstance(found, list) or not all(isinstance(one, Mapping) and one.get("type") == "Feature" for one in found):
+    if not isinstance(found, list) or not all(
+        isinstance(one, Mapping) and one.get("type") == "Feature" for one in found
+    ):
         kind = data.get("type", "no type") if isinstance(data, Mapping) else type(data).__name__
         msg = (
             f"{path.name!r} holds {kind!r}; a FeatureCollection, a Feature or a list of Features is read. "
@@ -92,7 +94,10 @@ def object_of(path: Path, number: int, what: str) -> Iterator[None]:
         shapely.errors.ShapelyError,
     ) as error:
         reason = "it is nested too deep" if isinstance(error, RecursionError) else error
-        msg = f"Object {number} of {path.name!r} has {what} that cannot be read: {reason}. Remove or mend it, and export again."
+        msg = (
+            f"Object {number} of {path.name!r} has {what} that cannot be read: {reason}. Remove or mend it, and export "
+            "again."
+        )
         raise ValueError(msg) from error
 
 
@@ -106,12 +111,19 @@ def words(feature: Mapping[str, Any]) -> Words:
     label = _label(given)
     colour = _colour(given) if isinstance(given, Mapping) else None
     name = properties.get("name")
-    kind = properties.get("objectType") or properties.get("object_type") or _OLD_IDS.get(str(feature.get("id")), "annotation")
+    kind = (
+        properties.get("objectType")
+        or properties.get("object_type")
+        or _OLD_IDS.get(str(feature.get("id")), "annotation")
+    )
     return Words(label, None if name is None else str(name), colour or _colour(properties), str(kind).lower())
 
 
 def _as_object(value: Any) -> Any:
-    """Return text that is an object or a list, as tables hold what is nested, as what it is; anything else unchanged."""
+    """Return text that is an object or a list, as tables hold what is nested, as what it is.
+
+    Anything else unchanged.
+    """
     text = value.strip() if isinstance(value, str) else ""
     if not text or text[0] + text[-1] not in ("{}", "[]") or len(text) > _LONG:
         return value
@@ -138,7 +150,10 @@ def _label(said: Any) -> str | None:
 
 
 def _colour(said: Mapping[str, Any]) -> str | None:
-    """Return a colour as #rrggbb; QuPath writes [r, g, b], its older versions one signed whole number (alpha, red, green, blue)."""
+    """Return a colour as #rrggbb.
+
+    QuPath writes [r, g, b], its older versions one signed whole number (alpha, red, green, blue).
+    """
     value = _as_object(said.get("color", said.get("colorRGB")))
     if isinstance(value, str):
         if value.strip().lstrip("-").isdecimal():

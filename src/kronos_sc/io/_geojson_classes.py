@@ -54,13 +54,20 @@ def classes_of(sdata: SpatialData, element: str, class_key: str | None, table_ke
     own = sdata.shapes.get(element)
     if own is not None and table_key is None and (class_key or _CLASS) in own.columns:
         column = class_column(own[class_key or _CLASS], place=f"sdata.shapes[{element!r}][{class_key or _CLASS!r}]")
-        return Classes(_by_unit(own.index, column), _colours(column, {}, own["color"] if "color" in own.columns else None))
+        return Classes(
+            _by_unit(own.index, column), _colours(column, {}, own["color"] if "color" in own.columns else None)
+        )
     tables = {key: table for key, table in sdata.tables.items() if table.uns.get(UNS_SPATIALDATA)}
     fits = {key: table for key, table in tables.items() if element in annotation(table, name=key).regions}
     if not fits and class_key is None and table_key is None:
         return Classes(None if own is None else dict.fromkeys(own.index), {})
     if not fits and own is not None:
-        known(class_key or _CLASS, list(own.columns), what=f"column of shapes {element!r}", fix="Name one with class_key=.")
+        known(
+            class_key or _CLASS,
+            list(own.columns),
+            what=f"column of shapes {element!r}",
+            fix="Name one with class_key=.",
+        )
     fix = "Make one with pp.label_table(sdata) for labels, or leave class_key out to write outlines without classes."
     key = only(fits, table_key, what=f"table of {element!r}", argument="table_key", fix=fix)
     table, what = fits[key], annotation(fits[key], name=key)
@@ -78,15 +85,25 @@ def classes_of(sdata: SpatialData, element: str, class_key: str | None, table_ke
 def _by_unit(units: Any, column: pd.Series) -> dict[Any, str | None]:
     if not pd.Index(units).is_unique:
         again = pd.Index(units)[pd.Index(units).duplicated()].unique()
-        msg = f"Several rows name the same unit: {listed(again)}. Number the shapes with shapes.reset_index(drop=True), or keep one row per label."
+        msg = (
+            f"Several rows name the same unit: {listed(again)}. Number the shapes with shapes.reset_index(drop=True), "
+            "or keep one row per label."
+        )
         raise ValueError(msg)
-    return {unit: None if pd.isna(value) else str(value) for unit, value in zip(units.tolist(), column.tolist(), strict=True)}
+    return {
+        unit: None if pd.isna(value) else str(value)
+        for unit, value in zip(units.tolist(), column.tolist(), strict=True)
+    }
 
 
 def _in_order(column: pd.Series) -> list[Any]:
     """Return the classes of a column: its categories, or its values, sorted."""
     filled = column.dropna()
-    return list(filled.cat.categories) if isinstance(filled.dtype, pd.CategoricalDtype) else sorted(filled.unique(), key=str)
+    return (
+        list(filled.cat.categories)
+        if isinstance(filled.dtype, pd.CategoricalDtype)
+        else sorted(filled.unique(), key=str)
+    )
 
 
 def _colours(column: pd.Series, stored: dict[str, Any], own: pd.Series | None) -> dict[str, str]:
@@ -97,6 +114,10 @@ def _colours(column: pd.Series, stored: dict[str, Any], own: pd.Series | None) -
     colours = dict(zip(names, class_colours(len(names)), strict=True))
     colours |= {name: to_hex(colour) for name, colour in stored.items()}
     if own is not None:
-        there = pd.DataFrame({"class": column.astype(str), "color": own})[column.notna().to_numpy()].dropna().drop_duplicates("class")
+        there = (
+            pd.DataFrame({"class": column.astype(str), "color": own})[column.notna().to_numpy()]
+            .dropna()
+            .drop_duplicates("class")
+        )
         colours |= dict(zip(there["class"], there["color"], strict=True))
     return colours

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def label_outlines(labels: da.Array, *, name: str) -> Iterator[tuple[int, Any]]:
     """Yield each label and its outline (a polygon, or a multipolygon of parts that do not touch), in pixels of the labels.
 
-    A label is complete when its pixels have all been seen; until then its pieces wait. The order is that of the pieces of the image in which
-    labels are completed.
+    A label is complete when its pixels have all been seen; until then its pieces wait. The order is that of the pieces
+    of the image in which labels are completed.
 
     Parameters
     ----------

@@ -81,7 +81,9 @@ def mask_planes(path: Path, size: tuple[int, int]) -> MaskPlanes:
         samples = has_samples(chosen) and not separate
         if samples or _on_last_axis(shape, size):
             colour = samples and chosen.keyframe.photometric.name not in ("MINISBLACK", "MINISWHITE")
-            words = f"axes {chosen.axes}, shape {chosen.shape}" + ("" if colour else f": {shape[-1]} planes on the last axis")
+            words = f"axes {chosen.axes}, shape {chosen.shape}" + (
+                "" if colour else f": {shape[-1]} planes on the last axis"
+            )
             return MaskPlanes((LoadedPlanes(_loaded(chosen, path)),), words, colour)
         group = like(chosen, every)
         words = f"axes {chosen.axes}: {described(chosen)}" if len(group) == 1 else f"{len(group)} images"
@@ -100,7 +102,10 @@ def _loaded(series: tifffile.TiffPageSeries, path: Path) -> np.ndarray:
     try:
         array = series.asarray()
     except (OSError, RuntimeError, ValueError, TypeError, IndexError, struct.error) as error:
-        msg = f"{str(path)!r} could not be decoded ({type(error).__name__}: {error}). The file is damaged. Copy or export it again."
+        msg = (
+            f"{str(path)!r} could not be decoded ({type(error).__name__}: {error}). The file is damaged. Copy or "
+            "export it again."
+        )
         raise OSError(msg) from error
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     return np.moveaxis(array.reshape(squeezed_shape(series)), -1, 0)

@@ -45,14 +45,22 @@ def mask_files(mask: MaskPath | Mapping[str, MaskPath] | None, labels_key: str) 
     if mask is None:
         return {}
     by_name = mask if isinstance(mask, Mapping) else {labels_key: mask}
-    return {str(name): _mask_file(value, f"mask[{name!r}]" if isinstance(mask, Mapping) else "mask") for name, value in by_name.items()}
+    return {
+        str(name): _mask_file(value, f"mask[{name!r}]" if isinstance(mask, Mapping) else "mask")
+        for name, value in by_name.items()
+    }
 
 
 def _mask_file(value: object, argument: str) -> MaskFile:
     path, page = value if isinstance(value, tuple) and len(value) == 2 else (value, None)
-    if not isinstance(path, (str, Path)) or isinstance(page, bool) or not (page is None or isinstance(page, (int, np.integer))):
+    if (
+        not isinstance(path, (str, Path))
+        or isinstance(page, bool)
+        or not (page is None or isinstance(page, (int, np.integer)))
+    ):
         msg = (
-            f"{argument} is {type(value).__name__}, not the path of a label TIFF. Pass a path, (path, page), or a dict of them by name; "
+            f"{argument} is {type(value).__name__}, not the path of a label TIFF. Pass a path, (path, page), or a dict "
+            "of them by name; "
             "labels already in memory go into sdata.labels with spatialdata.models.Labels2DModel.parse."
         )
         raise TypeError(msg)
@@ -67,7 +75,10 @@ def _mask_file(value: object, argument: str) -> MaskFile:
 
 
 def open_mask(file: MaskFile, size: tuple[int, int], image: Path, chunks: tuple[int, int] | None) -> da.Array:
-    """Return the labels of one file as a lazy (rows, columns) array of the image's size; reads pixels only of signed or float labels."""
+    """Return the labels of one file as a lazy (rows, columns) array of the image's size.
+
+    Reads pixels only of signed or float labels.
+    """
     planes = mask_planes(file.path, size)
     levels = planes.levels
     page = _page(file, planes)
@@ -90,15 +101,18 @@ def _page(file: MaskFile, planes: MaskPlanes) -> int:
     choose = f"mask=({file.path.name!r}, 0)"
     if file.page is None and planes.colour:
         msg = (
-            f"Mask {name!r} is stored as colour samples ({planes.words}), as RGB pictures are. Labels are whole numbers, one per pixel: "
-            f"export the label image, not a picture of it. If one of the samples holds the labels, choose it, as in {choose}."
+            f"Mask {name!r} is stored as colour samples ({planes.words}), as RGB pictures are. Labels are whole "
+            "numbers, one per pixel: "
+            "export the label image, not a picture of it. If one of the samples holds the labels, choose it, as in "
+            f"{choose}."
         )
         raise ValueError(msg)
     if file.page is None and count > 1:
         msg = (
             f"Mask {name!r} has {count} pages, and only one can be the labels. "
             f"Choose it, counted from 0, as in {choose} ({planes.words}); "
-            f"nuclei and whole cells both, as in mask={{'cells': ({file.path.name!r}, 0), 'nuclei': ({file.path.name!r}, 1)}}."
+            f"nuclei and whole cells both, as in mask={{'cells': ({file.path.name!r}, 0), 'nuclei': "
+            f"({file.path.name!r}, 1)}}."
         )
         raise ValueError(msg)
     page = file.page or 0
@@ -121,14 +135,18 @@ def _labels(pixels: da.Array, file: MaskFile) -> da.Array:
         return pixels
     if pixels.dtype.kind not in "if":
         msg = (
-            f"Mask {file.path.name!r} holds {pixels.dtype} values; labels are whole numbers, 0 for background. Export it as a label image."
+            f"Mask {file.path.name!r} holds {pixels.dtype} values; labels are whole numbers, 0 for background. Export "
+            "it as a label image."
         )
         raise ValueError(msg)
     fractions = (pixels != np.floor(pixels)).any() if pixels.dtype.kind == "f" else False
-    low, high, broken = dask.compute(pixels.min(), pixels.max(), fractions, scheduler="threads")  # workers may not see the file
+    low, high, broken = dask.compute(
+        pixels.min(), pixels.max(), fractions, scheduler="threads"
+    )  # workers may not see the file
     if broken or not np.isfinite([float(low), float(high)]).all():
         msg = (
-            f"Mask {file.path.name!r} holds {pixels.dtype} values that are not whole numbers (from {low:g} to {high:g}): "
+            f"Mask {file.path.name!r} holds {pixels.dtype} values that are not whole numbers (from {low:g} to "
+            f"{high:g}): "
             "probabilities, perhaps, not labels. "
             "Export the label image; or threshold and label it with skimage.measure.label(mask > 0.5)."
         )
@@ -143,14 +161,16 @@ def _labels(pixels: da.Array, file: MaskFile) -> da.Array:
         return pixels
     if int(high) > _LARGEST:
         msg = (
-            f"Mask {file.path.name!r} holds the label {high:.0f} as {pixels.dtype}, beyond {_LARGEST}, the largest that is read of such numbers. "
+            f"Mask {file.path.name!r} holds the label {high:.0f} as {pixels.dtype}, beyond {_LARGEST}, the largest "
+            "that is read of such numbers. "
             "Number its objects anew with skimage.segmentation.relabel_sequential(mask)[0]."
         )
         raise ValueError(msg)
     exact = 2 ** (np.finfo(pixels.dtype).nmant + 1)
     if high > exact:
         warn(
-            f"Mask {file.path.name!r} holds labels up to {high:.0f} as {pixels.dtype}, which tells whole numbers apart up to {exact:,} only: "
+            f"Mask {file.path.name!r} holds labels up to {high:.0f} as {pixels.dtype}, which tells whole numbers apart "
+            f"up to {exact:,} only: "
             "cells may have been merged when it was saved. Export it as uint32."
         )
     whole = np.dtype(np.uint32 if high < 2**32 else np.int64)
@@ -169,7 +189,8 @@ def check_cells(cells: pd.DataFrame, name: str, file: MaskFile) -> None:
     if len(cells) == 1:
         label = int(cells["label"].iloc[0])
         warn(
-            f"Mask {file.path.name!r} holds one label only ({label}), so {name!r} is one cell of {int(cells['area'].iloc[0])} pixels: "
+            f"Mask {file.path.name!r} holds one label only ({label}), so {name!r} is one cell of "
+            f"{int(cells['area'].iloc[0])} pixels: "
             "it looks like a binary mask. "
             f"Number its objects with {_RELABEL} and pass that."
         )

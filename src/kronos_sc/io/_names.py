@@ -26,7 +26,10 @@ def given_names(channels: Sequence[str] | str | Path | None) -> PanelFile | None
         return read_panel(existing(channels, argument="channels"))
     names = list(channels)
     if wrong := [name for name in names if not isinstance(name, str) or not name.strip()]:
-        msg = f"channels must be names, got {listed(wrong)} among {len(names)}. Pass one text per channel, as in channels=['DAPI', 'CD3']."
+        msg = (
+            f"channels must be names, got {listed(wrong)} among {len(names)}. Pass one text per channel, as in "
+            "channels=['DAPI', 'CD3']."
+        )
         raise TypeError(msg)
     return PanelFile("channels=", tuple(name.strip() for name in names), tuple(range(1, len(names) + 1)))
 
@@ -46,9 +49,14 @@ def channel_names(source: Source, given: PanelFile | None) -> list[str]:
         origin = "channels="
     elif any(source.names):
         origin = source.names_from
-        names = numbered([name or f"channel_{i}" for i, name in enumerate(source.names)], f"{source.path.name} ({origin})")
+        names = numbered(
+            [name or f"channel_{i}" for i, name in enumerate(source.names)], f"{source.path.name} ({origin})"
+        )
         if missing := sum(name is None for name in source.names):
-            info(f"{source.path.name}: {missing} of {count} channels have no name ({origin}) and are numbered; pass channels= to name them")
+            info(
+                f"{source.path.name}: {missing} of {count} channels have no name ({origin}) and are numbered; pass "
+                "channels= to name them"
+            )
     else:
         names = [f"channel_{i}" for i in range(count)]
         origin = ""
@@ -65,14 +73,17 @@ def channel_names(source: Source, given: PanelFile | None) -> list[str]:
 
 def _warn_of_another_order(source: Source, names: list[str]) -> None:
     """Warn where the names given are those of the file, at other planes: a panel sorted by hand beside files sorted by name."""
-    places = {name.casefold(): place for place, name in enumerate(source.names) if name and source.names.count(name) == 1}
+    places = {
+        name.casefold(): place for place, name in enumerate(source.names) if name and source.names.count(name) == 1
+    }
     both = [(place, places[name.casefold()]) for place, name in enumerate(names) if name.casefold() in places]
     moved = [pair for pair in both if pair[0] != pair[1]]
     if 2 * len(both) < len(names) or 2 * len(moved) <= len(both):
         return
     stored = moved[0][1]
     warn(
-        f"channels= gives {len(moved)} of {len(names)} channels of {source.path.name!r} another place than its {source.names_from}: plane "
+        f"channels= gives {len(moved)} of {len(names)} channels of {source.path.name!r} another place than its "
+        f"{source.names_from}: plane "
         f"{stored} is {source.names[stored]!r} there and {names[stored]!r} here. "
         "The names given are taken; leave channels= out if those stored are right."
     )

@@ -11,7 +11,9 @@ from kronos_sc._core.log import detail
 from kronos_sc.io._units import micrometres
 
 # How programs call fields of view; and what a writer calls images that were given no name.
-_FIELD = re.compile(r"(?:pos|position|scene|fov|field|site|tile|region|roi|series|well|point|stage|xy|#)\W*\d", re.IGNORECASE)
+_FIELD = re.compile(
+    r"(?:pos|position|scene|fov|field|site|tile|region|roi|series|well|point|stage|xy|#)\W*\d", re.IGNORECASE
+)
 _NUMBERED = re.compile(r"\s*(?:image[\s:_]*\d*|untitled\W*\d*)?\s*", re.IGNORECASE)
 
 
@@ -67,7 +69,8 @@ def ome_images(xml: str) -> list[OmeImage]:
 def channels_of_their_own(images: list[OmeImage]) -> list[str | None] | None:
     """Return the names of images of one channel each that are the channels of one image; None where they are not.
 
-    They are not where the stage moved between them, or where their channels are called the same: then they are fields of view.
+    They are not where the stage moved between them, or where their channels are called the same: then they are fields
+    of view.
 
     Parameters
     ----------
@@ -91,8 +94,15 @@ def channels_of_their_own(images: list[OmeImage]) -> list[str | None] | None:
 def _from_model(image: Any) -> OmeImage:
     pixels = image.pixels
     names = tuple(channel.name or channel.fluor for channel in pixels.channels)
-    y, x = (_length(getattr(pixels, f"physical_size_{axis}"), getattr(pixels, f"physical_size_{axis}_unit").value) for axis in "yx")
-    places = [(plane.position_y, plane.position_x) for plane in pixels.planes[:1] if None not in (plane.position_y, plane.position_x)]
+    y, x = (
+        _length(getattr(pixels, f"physical_size_{axis}"), getattr(pixels, f"physical_size_{axis}_unit").value)
+        for axis in "yx"
+    )
+    places = [
+        (plane.position_y, plane.position_x)
+        for plane in pixels.planes[:1]
+        if None not in (plane.position_y, plane.position_x)
+    ]
     return OmeImage((pixels.size_y, pixels.size_x), names, _both(y, x), image.name, places[0] if places else None)
 
 
@@ -106,9 +116,13 @@ def _by_attributes(xml: str) -> list[OmeImage]:
         before = part
         pixels = _attributes(part.split(">", 1)[0])
         channels = [_attributes(text) for text in re.findall(r"<(?:\w+:)?Channel\b([^>]*)>", part)]
-        y, x = (_length(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "YX")
+        y, x = (
+            _length(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "YX"
+        )
         height, width = (int(pixels[f"Size{axis}"]) if pixels.get(f"Size{axis}", "").isdigit() else 0 for axis in "YX")
-        found.append(OmeImage((height, width), tuple(c.get("Name") or c.get("Fluor") for c in channels), _both(y, x), label))
+        found.append(
+            OmeImage((height, width), tuple(c.get("Name") or c.get("Fluor") for c in channels), _both(y, x), label)
+        )
     return found
 
 

@@ -48,7 +48,9 @@ class Source:
     mpp_from: str = ""
 
 
-def open_source(path: Path, *, series: int | None = None, named: Collection[int] = (), without: Collection[Path] = ()) -> Source:
+def open_source(
+    path: Path, *, series: int | None = None, named: Collection[int] = (), without: Collection[Path] = ()
+) -> Source:
     """Open a TIFF file, or a folder of one TIFF per channel.
 
     Parameters
@@ -58,7 +60,8 @@ def open_source(path: Path, *, series: int | None = None, named: Collection[int]
     series
         Image of a file that holds several; None takes the largest.
     named
-        How many channel names the user gave (a file may say several numbers): as many planes along z or time are taken as channels.
+        How many channel names the user gave (a file may say several numbers): as many planes along z or time are taken
+        as channels.
     without
         Files of a folder that are no channels.
     """
@@ -80,7 +83,8 @@ def _open_folder(folder: Path, without: Collection[Path]) -> Source:
         common = max(set(sizes.values()), key=list(sizes.values()).count)
         odd = [f"{name} ({y} × {x})" for name, (y, x) in sizes.items() if (y, x) != common]
         msg = (
-            f"The channels in {str(folder)!r} differ in size: most are {common[0]} × {common[1]} pixels, but not {listed(odd)}. "
+            f"The channels in {str(folder)!r} differ in size: most are {common[0]} × {common[1]} pixels, but not "
+            f"{listed(odd)}. "
             "Move what is no channel of this image elsewhere, or register the channels to one grid."
         )
         raise ValueError(msg)
@@ -147,19 +151,35 @@ def opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, list[tifffile.TiffPa
     with tif:
         try:
             every = list(tif.series)
-        except (AssertionError, AttributeError, IndexError, KeyError, OSError, RuntimeError, TypeError, ValueError, struct.error) as error:
+        except (
+            AssertionError,
+            AttributeError,
+            IndexError,
+            KeyError,
+            OSError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+            struct.error,
+        ) as error:
             msg = (
-                f"The pages of {str(path)!r} cannot be read ({type(error).__name__}: {error}): the file is damaged or cut off. "
+                f"The pages of {str(path)!r} cannot be read ({type(error).__name__}: {error}): the file is damaged or "
+                "cut off. "
                 "Copy or export it again."
             )
             raise OSError(msg) from error
         if not every:
-            msg = f"{str(path)!r} holds no image that can be read: the file is damaged or cut off. Copy or export it again."
+            msg = (
+                f"{str(path)!r} holds no image that can be read: the file is damaged or cut off. Copy or export it "
+                "again."
+            )
             raise OSError(msg)
         yield tif, every
 
 
-def _chosen(every: list[tifffile.TiffPageSeries], series: int | None, path: Path, named: Collection[int]) -> tifffile.TiffPageSeries:
+def _chosen(
+    every: list[tifffile.TiffPageSeries], series: int | None, path: Path, named: Collection[int]
+) -> tifffile.TiffPageSeries:
     """Return the series asked for, or the largest that is no colour picture."""
     if series is not None:
         if series not in range(len(every)):
@@ -190,7 +210,11 @@ def _tell_others(every: list[tifffile.TiffPageSeries], group: list[tifffile.Tiff
 
 def like(chosen: tifffile.TiffPageSeries, every: Sequence[tifffile.TiffPageSeries]) -> list[tifffile.TiffPageSeries]:
     """Return the series of the same axes, shape and dtype as one of them."""
-    return [one for one in every if (one.kind, one.axes, one.shape, one.dtype) == (chosen.kind, chosen.axes, chosen.shape, chosen.dtype)]
+    return [
+        one
+        for one in every
+        if (one.kind, one.axes, one.shape, one.dtype) == (chosen.kind, chosen.axes, chosen.shape, chosen.dtype)
+    ]
 
 
 def planes_each(series: tifffile.TiffPageSeries) -> int:
@@ -210,18 +234,26 @@ def _belong_together(
     if each in named:
         return False
     if each * len(alike) in named:
-        info(f"{path.name}: {len(alike)} images of {each} planes each are taken as the {each * len(alike)} channels named")
+        info(
+            f"{path.name}: {len(alike)} images of {each} planes each are taken as the {each * len(alike)} channels "
+            "named"
+        )
         return True
     if each > 1:
         return False
     images = described_images(tif, indexes, alike[0])
     if not images or channels_of_their_own(images) is not None:
-        info(f"{path.name}: {len(alike)} images of one plane each are taken as the channels of one; series= reads one of them alone")
+        info(
+            f"{path.name}: {len(alike)} images of one plane each are taken as the channels of one; series= reads one "
+            "of them alone"
+        )
         return True
     names = listed(f"{image.label or 'image'}: {image.names[0] if image.names else 'no channel'}" for image in images)
     warn(
-        f"{path.name!r} holds {len(alike)} images of one plane each ({names}), which seem to be fields of view: the first is read. "
-        f"Choose another with series=; if they are the channels of one image, pass their {len(alike)} names with channels=[...]."
+        f"{path.name!r} holds {len(alike)} images of one plane each ({names}), which seem to be fields of view: the "
+        "first is read. "
+        f"Choose another with series=; if they are the channels of one image, pass their {len(alike)} names with "
+        "channels=[...]."
     )
     return False
 
@@ -263,7 +295,8 @@ def _pages(series: tifffile.TiffPageSeries, path: Path) -> list[Any]:
 def _cut_off(path: Path, told: int, there: int) -> OSError:
     found = f"holds {there}" if there else "ends before they do"
     return OSError(
-        f"{str(path)!r} describes {told} planes but {found}: it is cut off or damaged, or files that belong to it are missing beside it. "
+        f"{str(path)!r} describes {told} planes but {found}: it is cut off or damaged, or files that belong to it are "
+        "missing beside it. "
         "Copy or export it again."
     )
 
@@ -293,6 +326,9 @@ def _plane(page: Any, path: Path, number: int, *, at: int | None = None, first: 
     last = max(range(len(page.dataoffsets)), key=page.dataoffsets.__getitem__)
     end = begin + math.prod(shape) * dtype.itemsize if plain else page.dataoffsets[last] + page.databytecounts[last]
     if end > plane.stamp[0]:
-        msg = f"{str(path)!r} is cut off: plane {number} ends at byte {end:,}, the file at {plane.stamp[0]:,}. Copy or export it again."
+        msg = (
+            f"{str(path)!r} is cut off: plane {number} ends at byte {end:,}, the file at {plane.stamp[0]:,}. Copy or "
+            "export it again."
+        )
         raise OSError(msg)
     return plane

@@ -74,7 +74,10 @@ def _entry(raw: bytes, suffixes: tuple[str, ...], most: int) -> bytes:
             if meant:
                 with archive.open(meant[0]) as stream:
                     return _bounded(stream, most)
-    msg = f"is a zip without a file of the kind {' or '.join(map(repr, suffixes))}; it holds {listed(names)}. Name the file that is meant."
+    msg = (
+        f"is a zip without a file of the kind {' or '.join(map(repr, suffixes))}; it holds {listed(names)}. Name the "
+        "file that is meant."
+    )
     raise _Refused(msg)
 
 

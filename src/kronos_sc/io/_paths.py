@@ -16,7 +16,11 @@ _TIFF = {".tif", ".tiff", ".btf", ".tf8", ".tf2", ".qptiff"}
 
 def natural(name: str) -> list[tuple[bool, int, str]]:
     """Return a sort key in which CD8 comes before CD20, whatever the case."""
-    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name.lower()) if part]
+    return [
+        (not part.isdigit(), int(part) if part.isdigit() else 0, part)
+        for part in re.split(r"(\d+)", name.lower())
+        if part
+    ]
 
 
 def stem(path: Path) -> str:
@@ -27,11 +31,18 @@ def stem(path: Path) -> str:
 def tiffs_in(folder: Path, *, without: Collection[Path]) -> list[Path]:
     """Return the TIFF files of a folder in natural order, except hidden ones and those of `without`."""
     if folder.suffix == ".zarr" or any((folder / name).exists() for name in ("zarr.json", ".zgroup", ".zattrs")):
-        msg = f"{str(folder)!r} is a Zarr store, not a folder of TIFF files. Read it with spatialdata.read_zarr({str(folder)!r})."
+        msg = (
+            f"{str(folder)!r} is a Zarr store, not a folder of TIFF files. Read it with "
+            f"spatialdata.read_zarr({str(folder)!r})."
+        )
         raise ValueError(msg)
     aside = {path.resolve() for path in without}
-    every = sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=lambda entry: natural(entry.name))
-    found = [entry for entry in every if entry.suffix.lower() in _TIFF and entry.is_file() and entry.resolve() not in aside]
+    every = sorted(
+        (entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=lambda entry: natural(entry.name)
+    )
+    found = [
+        entry for entry in every if entry.suffix.lower() in _TIFF and entry.is_file() and entry.resolve() not in aside
+    ]
     if not found:
         msg = (
             f"The folder {str(folder)!r} holds no TIFF file; it holds: {listed(entry.name for entry in every)}. "

@@ -24,12 +24,14 @@ def micrometre_scale(mpp: tuple[float, float]) -> Scale:
     return Scale(list(mpp), axes=("y", "x"))
 
 
-def set_pixel_size(sdata: SpatialData, mpp: float | tuple[float, float], *, elements: str | Sequence[str] | None = None) -> None:
+def set_pixel_size(
+    sdata: SpatialData, mpp: float | tuple[float, float], *, elements: str | Sequence[str] | None = None
+) -> None:
     """Record the size of a pixel in micrometres.
 
-    Models expect tissue at one resolution; with the pixel size recorded, images can be brought to it. It is kept as a transformation
-    to the coordinate system `"um"`, whose unit is one micrometre. Elements that are not on the pixel grid of "global" (labels at half
-    resolution, say) keep their place on it: their way to "um" goes through "global".
+    Models expect tissue at one resolution; with the pixel size recorded, images can be brought to it. It is kept as a
+    transformation to the coordinate system `"um"`, whose unit is one micrometre. Elements that are not on the pixel
+    grid of "global" (labels at half resolution, say) keep their place on it: their way to "um" goes through "global".
 
     Parameters
     ----------
@@ -70,7 +72,12 @@ def set_pixel_size(sdata: SpatialData, mpp: float | tuple[float, float], *, elem
     there = {name: element for kind in (sdata.images, sdata.labels, sdata.shapes) for name, element in kind.items()}
     wanted = list(there) if elements is None else [elements] if isinstance(elements, str) else list(elements)
     for name in wanted:
-        known(name, there, what="image, labels or shapes element", fix="Correct elements=, or leave it out for all of them.")
+        known(
+            name,
+            there,
+            what="image, labels or shapes element",
+            fix="Correct elements=, or leave it out for all of them.",
+        )
     if not wanted:
         msg = (
             f"There is no element to set a pixel size on: images, labels and shapes hold {listed(there)}. "

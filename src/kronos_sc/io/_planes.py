@@ -63,14 +63,25 @@ class Plane:
         import tifffile
 
         if stamp(self.path) != self.stamp:
-            msg = f"{self.path!r} has changed since it was opened. Its pixels can no longer be found: call io.read_tiff again."
+            msg = (
+                f"{self.path!r} has changed since it was opened. Its pixels can no longer be found: call io.read_tiff "
+                "again."
+            )
             raise OSError(msg)
         try:
             if self.keyframe is None:
                 # mapped for the length of this line only: a copy leaves it
                 return np.array(np.memmap(self.path, self.dtype, "r", self.offset, self.shape)[y0:y1, x0:x1])
             return self._decoded(y0, y1, x0, x1)
-        except (OSError, RuntimeError, ValueError, TypeError, IndexError, struct.error, tifffile.TiffFileError) as error:
+        except (
+            OSError,
+            RuntimeError,
+            ValueError,
+            TypeError,
+            IndexError,
+            struct.error,
+            tifffile.TiffFileError,
+        ) as error:
             msg = (
                 f"Plane {self.number} of {self.path!r} could not be decoded ({type(error).__name__}: {error}). "
                 "The file is damaged, or its compression needs another version of imagecodecs. Copy or export it again."
@@ -90,7 +101,9 @@ class Plane:
                     continue
                 top, left = row * height, column * width
                 ys, xs = _overlap(y0, y1, top, len(pixels)), _overlap(x0, x1, left, pixels.shape[1])
-                out[ys[0] - y0 : ys[1] - y0, xs[0] - x0 : xs[1] - x0] = pixels[ys[0] - top : ys[1] - top, xs[0] - left : xs[1] - left]
+                out[ys[0] - y0 : ys[1] - y0, xs[0] - x0 : xs[1] - x0] = pixels[
+                    ys[0] - top : ys[1] - top, xs[0] - left : xs[1] - left
+                ]
         return out
 
 
@@ -134,7 +147,9 @@ def _segments(path: str, _stamp: tuple[int, int], offset: int) -> _Segments:
 
     with tifffile.TiffFile(path) as tif:
         frame = tifffile.TiffFrame(tif, index=0, offset=offset)
-        return _Segments(np.asarray(frame.dataoffsets, np.int64), np.asarray(frame.databytecounts, np.int64), frame.jpegtables)
+        return _Segments(
+            np.asarray(frame.dataoffsets, np.int64), np.asarray(frame.databytecounts, np.int64), frame.jpegtables
+        )
 
 
 def _segment(handle: BinaryIO, encoding: _Encoding, where: _Segments, index: int) -> np.ndarray | None:
@@ -191,12 +206,17 @@ class PlaneStack:
 
         tile = tuple(max(plane.tile[axis] for plane in self.planes) for axis in (0, 1))
         wanted = chunks or _spread(tile, self.shape[1:])
-        edges = [min(size, -(-edge // step) * step) for edge, step, size in zip(wanted, tile, self.shape[1:], strict=True)]
+        edges = [
+            min(size, -(-edge // step) * step) for edge, step, size in zip(wanted, tile, self.shape[1:], strict=True)
+        ]
         return da.from_array(self, chunks=(1, *edges), fancy=False, asarray=False)
 
 
 def _spread(tile: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
-    """Return a chunk of about `_EDGE` × `_EDGE` pixels made of whole tiles; of many rows where tiles are as wide as the image."""
+    """Return a chunk of about `_EDGE` × `_EDGE` pixels made of whole tiles.
+
+    Of many rows where tiles are as wide as the image.
+    """
     width = tile[1] * max(1, _EDGE // tile[1])
     rows = _EDGE if tile[1] < shape[1] else max(1, _EDGE**2 // width)
     return tile[0] * max(1, rows // tile[0]), width

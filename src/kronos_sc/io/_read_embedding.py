@@ -23,12 +23,16 @@ if TYPE_CHECKING:
 
 
 def read_embedding(
-    data: AnnData | SpatialData, store: str | os.PathLike[str] | None = None, *, table_key: str | None = None, key_added: str | None = None
+    data: AnnData | SpatialData,
+    store: str | os.PathLike[str] | None = None,
+    *,
+    table_key: str | None = None,
+    key_added: str | None = None,
 ) -> None:
     """Attach the features of a store to a table; no image, model or GPU is needed.
 
-    `tl.embed(sdata, store=...)` writes such a store. Rows find their features by `obs_names`, so the table may hold fewer units than
-    were embedded, in any order. Features are read when they are needed: `obsm` holds a dask array.
+    `tl.embed(sdata, store=...)` writes such a store. Rows find their features by `obs_names`, so the table may hold
+    fewer units than were embedded, in any order. Features are read when they are needed: `obsm` holds a dask array.
 
     Parameters
     ----------
@@ -43,13 +47,14 @@ def read_embedding(
 
     Returns
     -------
-    `None`. Sets the slots of :func:`kronos_sc.tl.embed`: `obsm['X_' + key_added]` (dask array, rows × features), `obs[key_added + '_edge']`
-    and `uns[key_added]`.
+    `None`. Sets the slots of :func:`kronos_sc.tl.embed`: `obsm['X_' + key_added]` (dask array, rows × features),
+    `obs[key_added + '_edge']` and `uns[key_added]`.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        There is no embedding, or one that is not finished; several and none named; rows of the table that it does not hold.
+        There is no embedding, or one that is not finished; several and none named; rows of the table that it does not
+        hold.
     """
     table = as_table(data, table_key)
     path = _beside(data, table_key) if store is None else Path(store).expanduser().absolute()
@@ -57,24 +62,40 @@ def read_embedding(
     entry = found.record()
     if entry is None:
         msg = (
-            f"{path} is not finished: {found.complete()} of {len(found.rows)} blocks are there. Make the call of tl.embed that began it again; "
+            f"{path} is not finished: {found.complete()} of {len(found.rows)} blocks are there. Make the call of "
+            "tl.embed that began it again; "
             "it goes on from there."
         )
         raise ValueError(msg)
     rows = _rows_of(table, found.names(), path)
     keys = EmbedKeys(key_added or found.key)
     excluded = None if (flags := found.excluded()) is None else flags[rows]
-    slots = fill(table, keys, {kind: found.features(kind, rows) for kind in found.kinds}, found.edge()[rows], entry, excluded=excluded)
+    slots = fill(
+        table,
+        keys,
+        {kind: found.features(kind, rows) for kind in found.kinds},
+        found.edge()[rows],
+        entry,
+        excluded=excluded,
+    )
     info(
-        f"added {', '.join(f'obsm[{slot!r}]' for slot in slots)}, obs[{keys.edge!r}] and uns[{keys.uns!r}]: {table.n_obs:,} units of {path}"
+        f"added {', '.join(f'obsm[{slot!r}]' for slot in slots)}, obs[{keys.edge!r}] and uns[{keys.uns!r}]: "
+        f"{table.n_obs:,} units of {path}"
     )
 
 
 def _beside(data: AnnData | SpatialData, name: str | None) -> Path:
     """Return the only embedding that lies beside a SpatialData for one of its tables."""
     if not hasattr(data, "tables") or data.path is None:
-        what = "This SpatialData is in memory only" if hasattr(data, "tables") else "A table alone does not say where it lies"
-        msg = f"{what}, so no store can be found beside it. Name the folder that tl.embed wrote: io.read_embedding(data, 'features.zarr')."
+        what = (
+            "This SpatialData is in memory only"
+            if hasattr(data, "tables")
+            else "A table alone does not say where it lies"
+        )
+        msg = (
+            f"{what}, so no store can be found beside it. Name the folder that tl.embed wrote: io.read_embedding(data, "
+            "'features.zarr')."
+        )
         raise ValueError(msg)
     tissue, key = Path(data.path).absolute(), table_key(data, name)
     found = _store.found_beside(tissue, key)
@@ -100,13 +121,18 @@ def _rows_of(table: AnnData, names: np.ndarray, path: Path) -> np.ndarray:
         return np.arange(len(names))
     there = pd.Index(names)
     if not there.is_unique:
-        msg = f"{path} was written for a table with repeated obs_names, and this table is not that one row by row. Attach it to the table that was embedded."
+        msg = (
+            f"{path} was written for a table with repeated obs_names, and this table is not that one row by row. "
+            "Attach it to the table that was embedded."
+        )
         raise ValueError(msg)
     rows = there.get_indexer(wanted)
     if (rows < 0).any():
         msg = (
-            f"{int((rows < 0).sum()):,} of {len(wanted):,} rows of the table are not in {path}: {listed(wanted[rows < 0])}. "
-            f"It holds {len(names):,} units ({listed(names, most=3)}, …). Attach it to the table that was embedded, or to a part of it."
+            f"{int((rows < 0).sum()):,} of {len(wanted):,} rows of the table are not in {path}: "
+            f"{listed(wanted[rows < 0])}. "
+            f"It holds {len(names):,} units ({listed(names, most=3)}, …). Attach it to the table that was embedded, or "
+            "to a part of it."
         )
         raise ValueError(msg)
     return rows

@@ -42,9 +42,10 @@ def read_geojson(
 ) -> None:
     """Read outlines with classes, as QuPath exports them, into shapes on an image.
 
-    For regions that a pathologist drew: truth for `tl.dense_probe`. Coordinates are pixels of the full-resolution image, x before y, as
-    QuPath writes them whatever the zoom. A FeatureCollection, a single Feature and a bare list of Features are read, plain, compressed
-    (`.gz`) or in a zip, as QuPath's *Compress data* makes it; annotations, detections and cells alike.
+    For regions that a pathologist drew: truth for `tl.dense_probe`. Coordinates are pixels of the full-resolution
+    image, x before y, as QuPath writes them whatever the zoom. A FeatureCollection, a single Feature and a bare list of
+    Features are read, plain, compressed (`.gz`) or in a zip, as QuPath's *Compress data* makes it; annotations,
+    detections and cells alike.
 
     Parameters
     ----------
@@ -66,18 +67,18 @@ def read_geojson(
     `None`. Sets:
 
     `shapes['annotations' | key_added]`
-        Polygons and multipolygons in pixels of the image, with the image's transformations. Columns: `class` (or `class_key`;
-        categorical, in order of appearance, missing where an object is not classified), `name`, `color` (#rrggbb) and `object_type`,
-        missing where nothing is said. Points and lines are left out (also of a collection), outlines that cross themselves are mended,
-        empty ones dropped; the log says which.
+        Polygons and multipolygons in pixels of the image, with the image's transformations. Columns: `class` (or
+        `class_key`; categorical, in order of appearance, missing where an object is not classified), `name`, `color`
+        (#rrggbb) and `object_type`, missing where nothing is said. Points and lines are left out (also of a
+        collection), outlines that cross themselves are mended, empty ones dropped; the log says which.
 
     Raises
     ------
     FileNotFoundError
         There is no such file.
     ValueError
-        It is no GeoJSON, an archive of several, unpacks to what no text does, holds no area, or all areas lie outside the image; an object
-        cannot be read, which is named; `key_added` is taken.
+        It is no GeoJSON, an archive of several, unpacks to what no text does, holds no area, or all areas lie outside
+        the image; an object cannot be read, which is named; `key_added` is taken.
 
     Examples
     --------
@@ -95,7 +96,10 @@ def read_geojson(
     """
     require_spatialdata(sdata)
     if class_key in _COLUMNS:
-        msg = f"class_key={class_key!r} is the name of another column of the shapes ({listed(_COLUMNS)}). Choose another name, 'class' say."
+        msg = (
+            f"class_key={class_key!r} is the name of another column of the shapes ({listed(_COLUMNS)}). Choose another "
+            "name, 'class' say."
+        )
         raise ValueError(msg)
     image = raster(sdata, image_key)
     require_free(sdata, {key_added: "shapes"}, overwrite=overwrite)
@@ -104,7 +108,9 @@ def read_geojson(
     _check_place(frame, image, file)
     sdata.shapes[key_added] = _element(frame, image)
     counts = frame[class_key].value_counts(sort=False, dropna=False)
-    said = ", ".join(f"{count:,} {'without a class' if pd.isna(name) else repr(name)}" for name, count in counts.items() if count)
+    said = ", ".join(
+        f"{count:,} {'without a class' if pd.isna(name) else repr(name)}" for name, count in counts.items() if count
+    )
     info(f"added {len(frame):,} areas of {file.name!r} to shapes[{key_added!r}]: {said}")
 
 
@@ -125,16 +131,26 @@ def _frame(found: list[Mapping[str, Any]], file: Path, class_key: str) -> GeoDat
             areas.append((number, one))
             shapes.append(area)
     if others := {kind: count for kind, count in kinds.items() if kind not in _AREAS}:
-        info(f"{file.name}: {', '.join(f'{count:,} {kind}' for kind, count in others.items())} left out; areas are read")
+        info(
+            f"{file.name}: {', '.join(f'{count:,} {kind}' for kind, count in others.items())} left out; areas are read"
+        )
     geometry = _mended(shapely.force_2d(np.array(shapes, dtype=object)), [number for number, _ in areas], file)
     empty = shapely.is_empty(geometry) if len(geometry) else np.empty(0, bool)
     if empty.all():
         what = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items()) or "no object"
-        msg = f"{file.name!r} holds no area ({what}). Draw polygons, rectangles or brush strokes in QuPath, and export them as GeoJSON."
+        msg = (
+            f"{file.name!r} holds no area ({what}). Draw polygons, rectangles or brush strokes in QuPath, and export "
+            "them as GeoJSON."
+        )
         raise ValueError(msg)
     if empty.any():
-        info(f"{file.name}: {int(empty.sum()):,} empty outlines dropped: {numbers(areas[row][0] for row in np.flatnonzero(empty))}")
-    return geopandas.GeoDataFrame(_columns([areas[row] for row in np.flatnonzero(~empty)], file, class_key), geometry=geometry[~empty])
+        info(
+            f"{file.name}: {int(empty.sum()):,} empty outlines dropped: "
+            f"{numbers(areas[row][0] for row in np.flatnonzero(empty))}"
+        )
+    return geopandas.GeoDataFrame(
+        _columns([areas[row] for row in np.flatnonzero(~empty)], file, class_key), geometry=geometry[~empty]
+    )
 
 
 def _columns(areas: list[tuple[int, Mapping[str, Any]]], file: Path, class_key: str) -> dict[str, Any]:
@@ -180,7 +196,10 @@ def _geometry(given: Mapping[str, Any]) -> Any:
 def _mended(geometry: np.ndarray, number: list[int], file: Path) -> np.ndarray:
     """Return areas that are valid; those that crossed themselves are cut into parts that do not."""
     if len(lost := not_finite(geometry)):
-        msg = f"Object {number[lost[0]]} of {file.name!r} has corners that are not finite. Remove or mend it, and export again."
+        msg = (
+            f"Object {number[lost[0]]} of {file.name!r} has corners that are not finite. Remove or mend it, and export "
+            "again."
+        )
         raise ValueError(msg)
     geometry, broken = valid_areas(geometry)
     say_mended(file.name, (number[i] for i in broken))
@@ -196,11 +215,17 @@ def _check_place(frame: GeoDataFrame, image: Raster, file: Path) -> None:
     if not outside.any():
         return
     left, top, right, bottom = frame.total_bounds
-    where = f"the areas span x {left:g} to {right:g}, y {top:g} to {bottom:g}; image {image.name!r} has {width} × {height} pixels"
+    where = (
+        f"the areas span x {left:g} to {right:g}, y {top:g} to {bottom:g}; image {image.name!r} has {width} × {height} "
+        "pixels"
+    )
     if outside.all():
         msg = f"No area of {file.name!r} lies on the image: {where}. Name the image that was drawn on with image_key=."
         raise ValueError(msg)
-    warn(f"{int(outside.sum()):,} of {len(frame):,} areas of {file.name!r} lie outside the image: {where}. Was it drawn on another image?")
+    warn(
+        f"{int(outside.sum()):,} of {len(frame):,} areas of {file.name!r} lie outside the image: {where}. Was it drawn "
+        "on another image?"
+    )
 
 
 def _element(frame: GeoDataFrame, image: Raster) -> GeoDataFrame:

@@ -99,7 +99,9 @@ def _page_name(page: Any) -> str | None:
     return page.tags.valueof("PageName")
 
 
-def _size(tif: tifffile.TiffFile, page: tifffile.TiffPage, ome: OmeImage | None) -> tuple[tuple[float, float] | None, str]:
+def _size(
+    tif: tifffile.TiffFile, page: tifffile.TiffPage, ome: OmeImage | None
+) -> tuple[tuple[float, float] | None, str]:
     """Return the first pixel size that any convention states; a wrong one is not covered up by the next."""
     if ome is not None and ome.mpp is not None:
         return ome.mpp, "OME-XML"

@@ -40,38 +40,39 @@ def read_tiff(
 ) -> SpatialData:
     """Read a multiplexed image, and the segmentation that belongs to it, from TIFF files.
 
-    Reads OME-TIFF, also of one image per channel, QPTIFF and inForm component data, IonPath MIBItiff, ImageJ hyperstacks, any TIFF of
-    one page per channel, and a folder of one TIFF per channel (file name = channel, in natural order). Image pixels stay in the file: they are decoded when
-    something asks for them, and then only the stored tiles or strips asked for. Masks are read once, to measure their cells.
+    Reads OME-TIFF, also of one image per channel, QPTIFF and inForm component data, IonPath MIBItiff, ImageJ
+    hyperstacks, any TIFF of one page per channel, and a folder of one TIFF per channel (file name = channel, in natural
+    order). Image pixels stay in the file: they are decoded when something asks for them, and then only the stored tiles
+    or strips asked for. Masks are read once, to measure their cells.
 
     Parameters
     ----------
     path
         A TIFF file, or a folder of one TIFF per channel.
     mask
-        Label image of the cells (0 is background) as a TIFF: its path, or (path, page) for one of several planes, counted from 0,
-        whatever axis they lie on; or several as a dict from name to either, as in `{"cells": (path, 0), "nuclei": (path, 1)}`. Of a
-        mask with a pyramid, the level of the image's size is taken.
+        Label image of the cells (0 is background) as a TIFF: its path, or (path, page) for one of several planes,
+        counted from 0, whatever axis they lie on; or several as a dict from name to either, as in `{"cells": (path, 0),
+        "nuclei": (path, 1)}`. Of a mask with a pyramid, the level of the image's size is taken.
     channels
-        Names in stored order: a list, or the path of a panel file. That is a text of one name per line; a CSV or TSV, of any
-        spreadsheet's making, with a column such as `marker_name`, `marker`, `target`, `name` or `channel`; a table of cycles and
-        channels; or JSON with a list of names. Rows marked as not used (`keep` 0, `remove` TRUE) are left out where that gives the
-        number of planes; where a column numbers the channels, rows follow it; blanks that repeat are numbered. By default names come
-        from OME-XML, page descriptions or file names.
-        Planes that a file declares as depth or time, or as cycles × channels, are read as channels when as many names are given.
+        Names in stored order: a list, or the path of a panel file. That is a text of one name per line; a CSV or TSV,
+        of any spreadsheet's making, with a column such as `marker_name`, `marker`, `target`, `name` or `channel`; a
+        table of cycles and channels; or JSON with a list of names. Rows marked as not used (`keep` 0, `remove` TRUE)
+        are left out where that gives the number of planes; where a column numbers the channels, rows follow it; blanks
+        that repeat are numbered. By default names come from OME-XML, page descriptions or file names. Planes that a
+        file declares as depth or time, or as cycles × channels, are read as channels when as many names are given.
     image_key, labels_key, table_key
         Names of the elements; `labels_key` is for a single mask.
     mpp
-        Edge of a full-resolution pixel in µm, one number or (y, x). By default as stored in the file; sizes that cannot be true
-        are left out with a warning.
+        Edge of a full-resolution pixel in µm, one number or (y, x). By default as stored in the file; sizes that cannot
+        be true are left out with a warning.
     series
         Image of a file that holds several; the largest that is no colour picture by default.
     level
-        One stored pyramid level (0 is full resolution) as a single-scale image, on its own pixel grid. By default all levels are
-        kept, as a multiscale image where there are several.
+        One stored pyramid level (0 is full resolution) as a single-scale image, on its own pixel grid. By default all
+        levels are kept, as a multiscale image where there are several.
     chunks
-        Edge of a dask chunk in pixels, or (rows, columns); rounded up to whole stored tiles. By default about 1,024. Larger chunks mean
-        fewer, larger reads.
+        Edge of a dask chunk in pixels, or (rows, columns); rounded up to whole stored tiles. By default about 1,024.
+        Larger chunks mean fewer, larger reads.
 
     Returns
     -------
@@ -82,8 +83,8 @@ def read_tiff(
     `labels[labels_key]`, or one per key of `mask`
         (y, x), dtype as stored; whole numbers stored as float become uint32.
     `tables[table_key]`, with a mask only
-        One row per label: `obs["region"]` (labels element), `obs["cell_id"]` (label), `obs["area"]` (pixels), `obsm["spatial"]`
-        (centroid x, y in pixels, float64; pixel i covers [i, i + 1)); no variables.
+        One row per label: `obs["region"]` (labels element), `obs["cell_id"]` (label), `obs["area"]` (pixels),
+        `obsm["spatial"]` (centroid x, y in pixels, float64; pixel i covers [i, i + 1)); no variables.
 
     Image and labels carry the transformations "global" (pixels) and, where the pixel size is known, "um" (micrometres).
 
@@ -94,8 +95,8 @@ def read_tiff(
     OSError
         A file is no TIFF, is damaged or cut off.
     ValueError
-        The image has depth, time or colour samples; names repeat or are of the wrong number; channels of a folder differ in size; a mask is
-        of another size, has several pages, or holds no labels, negative or fractional values.
+        The image has depth, time or colour samples; names repeat or are of the wrong number; channels of a folder
+        differ in size; a mask is of another size, has several pages, or holds no labels, negative or fractional values.
 
     Examples
     --------
@@ -148,7 +149,8 @@ def _levels(source: Source, level: int | None) -> tuple[PlaneStack, ...]:
     if isinstance(level, bool) or level not in range(len(source.levels)):
         sizes = ", ".join(f"{i} ({stack.shape[1]} × {stack.shape[2]})" for i, stack in enumerate(source.levels))
         msg = (
-            f"{source.path.name!r} has no pyramid level {level!r}; stored levels: {sizes}. Choose one of them, or leave level out for all."
+            f"{source.path.name!r} has no pyramid level {level!r}; stored levels: {sizes}. Choose one of them, or "
+            "leave level out for all."
         )
         raise ValueError(msg)
     return (source.levels[level],)
@@ -160,7 +162,10 @@ def _mpp(source: Source, given: tuple[float, float] | None, stack: PlaneStack) -
     if full is None and source.mpp is not None:
         full, origin = stored_size(source.mpp, source.mpp_from, source.path.name), source.mpp_from
     if full is None:
-        info(f"{source.path.name}: pixel size not known; pass mpp=, or record it later with io.set_pixel_size(sdata, mpp)")
+        info(
+            f"{source.path.name}: pixel size not known; pass mpp=, or record it later with io.set_pixel_size(sdata, "
+            "mpp)"
+        )
         return None
     ratios = [whole / part for whole, part in zip(source.levels[0].shape[1:], stack.shape[1:], strict=True)]
     size = full[0] * ratios[0], full[1] * ratios[1]
@@ -173,4 +178,7 @@ def _announce(source: Source, stacks: tuple[PlaneStack, ...], cells: dict[str, i
     count, height, width = stacks[0].shape
     levels = f", {len(stacks)} levels" if len(stacks) > 1 else ""
     found = "".join(f", {number:,} {name}" for name, number in cells.items())
-    info(f"{source.path.name}: {count} channels of {height} × {width} pixels, {stacks[0].dtype}{levels}{found}, in {seconds:.1f} s")
+    info(
+        f"{source.path.name}: {count} channels of {height} × {width} pixels, {stacks[0].dtype}{levels}{found}, in "
+        f"{seconds:.1f} s"
+    )

@@ -32,11 +32,15 @@ def given_mpp(mpp: float | tuple[float, float]) -> tuple[float, float]:
     except (TypeError, ValueError):
         y = x = math.nan
     if not (math.isfinite(y) and math.isfinite(x) and y > 0 and x > 0):
-        msg = f"mpp={mpp!r} is not a pixel size. It is micrometres per pixel: one positive number, or two as (y, x), as in mpp=0.5."
+        msg = (
+            f"mpp={mpp!r} is not a pixel size. It is micrometres per pixel: one positive number, or two as (y, x), as "
+            "in mpp=0.5."
+        )
         raise ValueError(msg)
     if not plausible((y, x)):
         warn(
-            f"mpp={mpp!r} means pixels of {y:g} × {x:g} µm, outside of {_SMALLEST:g}–{_LARGEST:g} µm, and is recorded as given. "
+            f"mpp={mpp!r} means pixels of {y:g} × {x:g} µm, outside of {_SMALLEST:g}–{_LARGEST:g} µm, and is recorded "
+            "as given. "
             "mpp is in micrometres: give 0.325 for 325 nm."
         )
     return y, x
@@ -49,7 +53,8 @@ def stored_size(mpp: tuple[float, float], origin: str, name: str) -> tuple[float
     # resolution tags are often a printer's 72 or 300 dots per inch: no statement about tissue, so not worth a warning
     if origin != "resolution tags":
         warn(
-            f"{name!r} states pixels of {mpp[0]:g} × {mpp[1]:g} µm ({origin}), outside of {_SMALLEST:g}–{_LARGEST:g} µm; "
+            f"{name!r} states pixels of {mpp[0]:g} × {mpp[1]:g} µm ({origin}), outside of {_SMALLEST:g}–{_LARGEST:g} "
+            "µm; "
             "no pixel size is recorded. "
             "Pass the true size with mpp=, in micrometres per pixel."
         )

@@ -24,8 +24,8 @@ def not_finite(geometry: np.ndarray) -> np.ndarray:
 def valid_areas(geometry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return areas that are valid, and the positions (int64) of those that were not.
 
-    Outlines that cross themselves are cut into parts that do not; lines and points among them go, holes stay. What covers nothing is empty,
-    and a multipolygon or collection of one part is that part.
+    Outlines that cross themselves are cut into parts that do not; lines and points among them go, holes stay. What
+    covers nothing is empty, and a multipolygon or collection of one part is that part.
 
     Parameters
     ----------
@@ -45,7 +45,10 @@ def valid_areas(geometry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def area_of(geometry: Any) -> Any:
-    """Return the areas of a geometry: itself, those of a collection, the only part of a multipolygon; an empty polygon without any."""
+    """Return the areas of a geometry: itself, those of a collection, the only part of a multipolygon.
+
+    An empty polygon without any.
+    """
     import shapely
 
     if geometry is None or geometry.is_empty:

@@ -28,16 +28,19 @@ if TYPE_CHECKING:
 _DEFAULT = "kronos"
 
 
-def write_embedding(sdata: SpatialData, *, key: str | None = None, table_key: str | None = None, wait: float = 30.0) -> None:
+def write_embedding(
+    sdata: SpatialData, *, key: str | None = None, table_key: str | None = None, wait: float = 30.0
+) -> None:
     """Write one embedding into the store on disk that the SpatialData was read from or written to.
 
-    Only the slots of the embedding are written: `sdata.write_element` would write the whole table anew, counts, layers and graphs
-    included. Features that are a dask array (:func:`kronos_sc.tl.embed` with `store=`) are written piece by piece, so they may be
-    larger than memory.
+    Only the slots of the embedding are written: `sdata.write_element` would write the whole table anew, counts, layers
+    and graphs included. Features that are a dask array (:func:`kronos_sc.tl.embed` with `store=`) are written piece by
+    piece, so they may be larger than memory.
 
-    Readers see the old table or the new one, each whole, and so does everybody after a crash: the new table is made beside the old one,
-    of hard links to its files, and takes its place in one step when all of it is on the disk. Where the file system cannot exchange two
-    folders (NFS, Windows) there are two steps, and a process killed between them leaves a store without that table;
+    Readers see the old table or the new one, each whole, and so does everybody after a crash: the new table is made
+    beside the old one, of hard links to its files, and takes its place in one step when all of it is on the disk. Where
+    the file system cannot exchange two folders (NFS, Windows) there are two steps, and a process killed between them
+    leaves a store without that table;
     :func:`kronos_sc.io.recover`, or the next call of this function, puts it back. A reader that has begun to read the table when it is
     replaced may find parts of both.
 
@@ -46,8 +49,8 @@ def write_embedding(sdata: SpatialData, *, key: str | None = None, table_key: st
     sdata
         Has the embedding in one of its tables, and a store on a local or mounted disk, in Zarr 3.
     key
-        `key_added` of the embedding; the only one of the table if left out, or `"kronos"` of several. One of the same name in the store
-        is replaced; others stay.
+        `key_added` of the embedding; the only one of the table if left out, or `"kronos"` of several. One of the same
+        name in the store is replaced; others stay.
     table_key
         Which table; the only one if left out. In the store it must have the same rows in the same order.
     wait
@@ -55,13 +58,14 @@ def write_embedding(sdata: SpatialData, *, key: str | None = None, table_key: st
 
     Returns
     -------
-    `None`. Writes `obsm['X_' + key]`, `obsm['X_' + key + '_cls']` if there is one, `obs[key + '_edge']` (and `_excluded`) and `uns[key]` of the table
-    in the store; `sdata` itself does not change.
+    `None`. Writes `obsm['X_' + key]`, `obsm['X_' + key + '_cls']` if there is one, `obs[key + '_edge']` (and
+    `_excluded`) and `uns[key]` of the table in the store; `sdata` itself does not change.
 
     Raises
     ------
     KeyError, ValueError
-        Before anything is written: no such embedding or table in memory, several and none named, no store, no such table in it or one with other rows, Zarr 2.
+        Before anything is written: no such embedding or table in memory, several and none named, no store, no such
+        table in it or one with other rows, Zarr 2.
     BlockingIOError
         Another process is writing into the store, for longer than `wait`.
     OSError
@@ -88,7 +92,8 @@ def write_embedding(sdata: SpatialData, *, key: str | None = None, table_key: st
     slots = slots_of(table, key, name=name)
     if sdata.path is None:
         msg = (
-            f"This SpatialData is in memory only, so there is no store to write {key!r} into. Write all of it first with sdata.write(path)."
+            f"This SpatialData is in memory only, so there is no store to write {key!r} into. Write all of it first "
+            "with sdata.write(path)."
         )
         raise ValueError(msg)
     _warn_if_large(slots)
@@ -122,8 +127,10 @@ def _warn_if_large(slots: Slots) -> None:
     lazy = [features for features in slots.features.values() if hasattr(features, "dask")]
     if (size := sum(int(features.nbytes) for features in lazy)) > (most := feature_memory()):
         warn(
-            f"Features of {slots.keys.name!r} take {size / 2**30:.1f} GiB, more than settings.memory ({most / 2**30:.1f} GiB), and "
-            "spatialdata.read_zarr loads those of a table whole. They can stay in their store instead: io.read_embedding(sdata) attaches "
+            f"Features of {slots.keys.name!r} take {size / 2**30:.1f} GiB, more than settings.memory "
+            f"({most / 2**30:.1f} GiB), and "
+            "spatialdata.read_zarr loads those of a table whole. They can stay in their store instead: "
+            "io.read_embedding(sdata) attaches "
             "them without loading them."
         )
 
@@ -133,14 +140,22 @@ def slots_of(table: AnnData, key: str, *, name: str) -> Slots:
     keys = EmbedKeys(key)
     there = _embeddings(table)
     again = "Make it with tl.embed(sdata)."
-    known(key, there, what="embedding", fix=f"{again.removesuffix('.')}, or name another embedding of table {name!r} with key=.")
+    known(
+        key,
+        there,
+        what="embedding",
+        fix=f"{again.removesuffix('.')}, or name another embedding of table {name!r} with key=.",
+    )
     record = table.uns[keys.uns]
     kinds = [str(kind) for kind in np.atleast_1d(record["params"]["features"])]
     wanted = [keys.obsm(kind, alone=len(kinds) == 1) for kind in kinds]
     missing = [f"obsm[{slot!r}]" for slot in wanted if slot not in table.obsm]
     missing += [] if keys.edge in table.obs else [f"obs[{keys.edge!r}]"]
     if missing:
-        msg = f"uns[{key!r}] of table {name!r} is the record of an embedding, but {', '.join(missing)} is gone (obsm holds {listed(table.obsm)}). {again}"
+        msg = (
+            f"uns[{key!r}] of table {name!r} is the record of an embedding, but {', '.join(missing)} is gone (obsm "
+            f"holds {listed(table.obsm)}). {again}"
+        )
         raise KeyError(msg)
     flags = {column: table.obs[column].values for column in (keys.edge, keys.excluded) if column in table.obs}
     return Slots(keys, {slot: table.obsm[slot] for slot in wanted}, flags, record)
@@ -150,8 +165,8 @@ def recover(path: str | os.PathLike[str]) -> None:
     """Put a SpatialData store in order after a process that was killed while it wrote a table.
 
     :func:`kronos_sc.io.write_embedding` and `kronos-sc embed` do so themselves when they next write to the store. Call this if a table
-    is missing (only possible where the file system cannot exchange two folders, NFS say), or to remove the hidden work folder
-    `.kronos_sc-…` that a killed process left.
+    is missing (only possible where the file system cannot exchange two folders, NFS say), or to remove the hidden work
+    folder `.kronos_sc-…` that a killed process left.
 
     Parameters
     ----------

@@ -49,9 +49,10 @@ def write_geojson(
 ) -> None:
     """Write regions or cells with their classes as GeoJSON, to look at and correct in QuPath.
 
-    Coordinates are pixels of the full-resolution image, whatever the element's own: a map of tokens comes out in its place on the image.
-    In QuPath, drop the file on the image it belongs to. The same call gives the same bytes, ids included. Written as it grows: hundreds
-    of thousands of cells need little memory, and a file that was not finished does not stay behind.
+    Coordinates are pixels of the full-resolution image, whatever the element's own: a map of tokens comes out in its
+    place on the image. In QuPath, drop the file on the image it belongs to. The same call gives the same bytes, ids
+    included. Written as it grows: hundreds of thousands of cells need little memory, and a file that was not finished
+    does not stay behind.
 
     Parameters
     ----------
@@ -60,27 +61,30 @@ def write_geojson(
     path
         The file; compressed if it ends in `.gz`. Its folder must exist.
     element
-        Shapes (the regions of `tl.predict_map(polygons=True)`, annotations, boxes), or labels: segmented cells, or a map of classes.
+        Shapes (the regions of `tl.predict_map(polygons=True)`, annotations, boxes), or labels: segmented cells, or a
+        map of classes.
     class_key
-        Column with the classes: of the shapes, or of the table that annotates the element. `"class"` if there is one; without any,
-        objects have no class.
+        Column with the classes: of the shapes, or of the table that annotates the element. `"class"` if there is one;
+        without any, objects have no class.
     table_key
         The table; the only one that annotates the element if left out.
     image_key
-        The image that QuPath opens; the only one if left out, or the one whose name has the element's number (`cells_3`, `image_3`).
+        The image that QuPath opens; the only one if left out, or the one whose name has the element's number
+        (`cells_3`, `image_3`).
     object_type
-        What QuPath takes the objects for: `"annotation"`, `"detection"` or `"cell"`. Annotations for shapes, detections for labels if
-        left out; many thousands of annotations make QuPath slow. As annotations, the parts of a label that do not touch are objects of
-        their own.
+        What QuPath takes the objects for: `"annotation"`, `"detection"` or `"cell"`. Annotations for shapes, detections
+        for labels if left out; many thousands of annotations make QuPath slow. As annotations, the parts of a label
+        that do not touch are objects of their own.
     overwrite
         Replace a file of that name.
 
     Returns
     -------
-    `None`. Writes the file: valid polygons and multipolygons with `objectType`, `name` (from a column of that name) and `classification` (name,
-    and colour from `uns['{class_key}_colors']`, the shapes' column `color`, or the package's own). Circles become polygons, outlines
-    that cross themselves are cut into parts that do not (the log names them), and what covers nothing is left out with a warning. Rows of
-    the table without an outline, and labels without a row, are left out.
+    `None`. Writes the file: valid polygons and multipolygons with `objectType`, `name` (from a column of that name) and
+    `classification` (name, and colour from `uns['{class_key}_colors']`, the shapes' column `color`, or the package's
+    own). Circles become polygons, outlines that cross themselves are cut into parts that do not (the log names them),
+    and what covers nothing is left out with a warning. Rows of the table without an outline, and labels without a row,
+    are left out.
 
     Raises
     ------
@@ -113,7 +117,9 @@ def write_geojson(
     else:
         outlines, total = _of_shapes(sdata, element, image, classes, object_type or "annotation")
     areas = _Areas(element)
-    count = _write(file, areas.of(track(outlines, total=total, description=f"write {file.name}", unit="object")), element)
+    count = _write(
+        file, areas.of(track(outlines, total=total, description=f"write {file.name}", unit="object")), element
+    )
     areas.say()
     info(f"wrote {count:,} outlines of {element!r} to {file}, in pixels of image {image.name!r}")
 
@@ -121,7 +127,10 @@ def write_geojson(
 def _free(path: Path, *, overwrite: bool) -> Path:
     """Return the path if a file may be written there."""
     if not path.parent.is_dir():
-        msg = f"The folder {str(path.parent)!r} does not exist, so {path.name!r} cannot be written. Make the folder first, or name another."
+        msg = (
+            f"The folder {str(path.parent)!r} does not exist, so {path.name!r} cannot be written. Make the folder "
+            "first, or name another."
+        )
         raise FileNotFoundError(msg)
     if path.is_dir() or (path.exists() and not overwrite):
         what = "a folder" if path.is_dir() else "there already"
@@ -130,7 +139,9 @@ def _free(path: Path, *, overwrite: bool) -> Path:
     return path
 
 
-def _of_shapes(sdata: SpatialData, name: str, image: Raster, classes: Classes, kind: str) -> tuple[Iterator[Outline], int]:
+def _of_shapes(
+    sdata: SpatialData, name: str, image: Raster, classes: Classes, kind: str
+) -> tuple[Iterator[Outline], int]:
     """Return what to write of shapes, in their order."""
     import shapely
 
@@ -145,7 +156,9 @@ def _of_shapes(sdata: SpatialData, name: str, image: Raster, classes: Classes, k
     return zip(shapes.index[keep], said, placed[keep], strict=True), len(keep)
 
 
-def _of_labels(sdata: SpatialData, name: str, image: Raster, classes: Classes, kind: str) -> tuple[Iterator[Outline], int | None]:
+def _of_labels(
+    sdata: SpatialData, name: str, image: Raster, classes: Classes, kind: str
+) -> tuple[Iterator[Outline], int | None]:
     """Return what to write of labels."""
     import shapely
 
@@ -197,7 +210,8 @@ class _Areas:
         say_mended(self.element, self.mended)
         if self.lost:
             warn(
-                f"{len(self.lost):,} outlines of {self.element!r} cover nothing (empty, flat, or with corners that are not finite) and are not "
+                f"{len(self.lost):,} outlines of {self.element!r} cover nothing (empty, flat, or with corners that are "
+                "not finite) and are not "
                 f"written: {numbers(self.lost)}."
             )
 

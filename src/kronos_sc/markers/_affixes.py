@@ -1,8 +1,8 @@
 """What instruments, vendors and people write around the name of a marker, as patterns.
 
-Each is a convention that is public: isotopes of mass cytometry, reporters and dyes in catalogues, cycles of acquisition software,
-host species as antibody lists abbreviate them. A pattern says what a word can mean; whether it does is decided in `_spelling`, by
-what is left.
+Each is a convention that is public: isotopes of mass cytometry, reporters and dyes in catalogues, cycles of acquisition
+software, host species as antibody lists abbreviate them. A pattern says what a word can mean; whether it does is
+decided in `_spelling`, by what is left.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ END = r"(?![A-Za-z0-9])"
 
 _METALS = "Ag|Ar|Au|Ba|Bi|Br|Ce|Dy|Er|Eu|Gd|Ho|In|Ir|La|Lu|Nd|Pb|Pd|Pr|Pt|Rh|Ru|Sm|Sn|Ta|Tb|Te|Tm|Xe|Yb"
 _MASS = r"(?:7[5-9]|[89]\d|1\d\d|20\d)"
-# Cadmium only as "112Cd", since "Cd112" would be the protein CD112, unless an export adds the ion ("Cd112Di"); yttrium and iodine
-# only with their one mass, since Y204 is a phosphorylated tyrosine. The digits in front of "Tm169Di" are a lot number.
+# Cadmium only as "112Cd", since "Cd112" would be the protein CD112, unless an export adds the ion ("Cd112Di"); yttrium
+# and iodine only with their one mass, since Y204 is a phosphorylated tyrosine. The digits in front of "Tm169Di" are a
+# lot number.
 METAL = (
     rf"(?:(?:X?\d*(?:{_METALS}){_MASS}"
     rf"|\d*(?:Y89|I127)|X?{_MASS}(?:{_METALS}|Cd|ArAr)|89Y|127I)(?:Di|Dd)?|Cd1[01]\dD[id])"
@@ -78,8 +79,8 @@ CATALOGUE = (
     r"|[AM]0\d{3}|(?:IR|IS|GA)\d{3}|GTX\d+"
     r"|[RM][MS]-\d{3,}-\w+|LS-[ABC]\d+|\d{4,5}(?:S|T|P|L|B|BF|SF)|\d{2}-\d{4}(?:-\d{2,3})?|#\d+\w?"
 )
-# Forms of which a clone can be told, and the usual ones by name: a word such as "A16" behind S100 makes another protein, so that
-# nothing is guessed.
+# Forms of which a clone can be told, and the usual ones by name: a word such as "A16" behind S100 makes another
+# protein, so that nothing is guessed.
 CLONES = (
     r"clone[ _\-].*|SP\d{1,3}|EPR?\d+[A-Z]?(?:-\d+|\(\d\))?|[DE]\d{1,2}[A-Z]\d{1,2}[A-Z]?|MRQ-?\d+|UMAB\d+"
     r"|REAL?\d{3,4}|BLR\d+[A-Z]|RPA-?\w\d{1,2}"

@@ -30,8 +30,8 @@ def check(panel: pd.DataFrame, *, require_nuclear: bool = True, require_statisti
     Raises
     ------
     ValueError
-        A channel name may mean several markers; no channel has a marker; two channels have one id; no nuclear stain is matched; or a
-        matched channel has no finite mean and standard deviation.
+        A channel name may mean several markers; no channel has a marker; two channels have one id; no nuclear stain is
+        matched; or a matched channel has no finite mean and standard deviation.
     """
     _columns(panel)
     _ambiguous(panel, panel[panel["how"] == "ambiguous"])
@@ -55,7 +55,10 @@ def check(panel: pd.DataFrame, *, require_nuclear: bool = True, require_statisti
 
 def _columns(panel: pd.DataFrame) -> None:
     if missing := [column for column in NEEDED if column not in panel.columns]:
-        msg = f"The panel lacks the columns {listed(missing)}; it has {listed(panel.columns)}. Make it with markers.match(…)."
+        msg = (
+            f"The panel lacks the columns {listed(missing)}; it has {listed(panel.columns)}. Make it with "
+            "markers.match(…)."
+        )
         raise ValueError(msg)
 
 
@@ -76,7 +79,10 @@ def _ambiguous(panel: pd.DataFrame, rows: pd.DataFrame) -> None:
     each = "; ".join(f"{row.channel!r} may be {row.near}" for row in rows.itertuples())
     fix = with_what_was_said(panel, {row.channel: row.near.split(", ")[0] for row in rows.itertuples()})
     drop = with_what_was_said(panel, dict.fromkeys(rows["channel"]))
-    msg = f"The name of {len(rows)} channel(s) means several markers: {each}. Choose with channels={fix!r} or drop with channels={drop!r}."
+    msg = (
+        f"The name of {len(rows)} channel(s) means several markers: {each}. Choose with channels={fix!r} or drop with "
+        f"channels={drop!r}."
+    )
     raise ValueError(msg)
 
 
@@ -85,7 +91,9 @@ def _one_channel_each(panel: pd.DataFrame, found: pd.DataFrame) -> None:
     if not again.any():
         return
     every = found[found["id"].isin(found.loc[again, "id"])]
-    each = "; ".join(f"{rows['marker'].iloc[0]} is {listed(rows['channel'])}" for _, rows in every.groupby("id", sort=False))
+    each = "; ".join(
+        f"{rows['marker'].iloc[0]} is {listed(rows['channel'])}" for _, rows in every.groupby("id", sort=False)
+    )
     drop = with_what_was_said(panel, dict.fromkeys(found.loc[again, "channel"]))
     msg = (
         f"Several channels match one marker, which can be read once: {each}. "
@@ -100,12 +108,14 @@ def _statistics(found: pd.DataFrame) -> None:
         lacking = found.loc[~finite, "channel"]
         msg = (
             f"{len(lacking)} of {len(found)} matched channels have no mean and standard deviation: {listed(lacking)}. "
-            "Measure them: channels=pp.match_markers(sdata, vocabulary=model, stats=pp.marker_stats(sdata)); or drop the channels."
+            "Measure them: channels=pp.match_markers(sdata, vocabulary=model, stats=pp.marker_stats(sdata)); or drop "
+            "the channels."
         )
         raise ValueError(msg)
     if not (found["std"] > 0).all():
         msg = (
-            f"The standard deviation of {listed(found.loc[found['std'] <= 0, 'channel'])} is not positive; pixels are divided by it. "
+            f"The standard deviation of {listed(found.loc[found['std'] <= 0, 'channel'])} is not positive; pixels are "
+            "divided by it. "
             "Measure it with pp.marker_stats on an image in which the channel is not constant, or drop the channel."
         )
         raise ValueError(msg)

@@ -1,8 +1,9 @@
 """The table of proteins: which spellings mean the same one, which names are no marker, and which may be several.
 
-`concepts.csv` is curated by hand. One row is one concept: its canonical `name`; its `kind`; its `aliases` parted by "|" (antibody
-spellings, gene symbols, full names, names cut off by an instrument, typing errors of published panels); `near`, the concepts worth
-offering when it is not in a vocabulary; and a `comment` where a decision was taken. The kinds:
+`concepts.csv` is curated by hand. One row is one concept: its canonical `name`; its `kind`; its `aliases` parted by "|"
+(antibody spellings, gene symbols, full names, names cut off by an instrument, typing errors of published panels);
+`near`, the concepts worth offering when it is not in a vocabulary; and a `comment` where a decision was taken. The
+kinds:
 
 - `nuclear` and `other`: a marker; nuclear ones show nuclei whatever the state of the cell
 - `nothing`: elements, totals, blanks, compartments and dyes, which are no marker
@@ -26,10 +27,13 @@ _BLANK = re.compile(
     r"(BG|BKG|BLANK|EMPTY|BACKGROUND|AF|AUTOFLUORESCENCE|AUTO|CH|CHANNEL|C|CYCLE|CYC|EL|ELUTION|BCKG|QUENCH|BLEACH|SECONDARY|ISOTYPE)\d{1,3}(DI)?"
     r"|\d+(BCKG|BKG|BG)?"
 )
-# What stands behind the stain of one round: a number, or that it is the round of autofluorescence, the first or the last.
+# What stands behind the stain of one round: a number, or that it is the round of autofluorescence, the first or the
+# last.
 _ROUND = re.compile(r"(?:\.?\d{1,3}|AF|INIT|FINAL|BG|REF)+$")
 # Antibodies that bind to no marker: "goat anti-rabbit", "Secondary rb", "rat IgG2a", "ms isotype control".
-_CONTROL = re.compile(r"2nd|2ndary|secondary|secondaries|isotype|control|ctrl|neg|negative|only|no|primary|igg\d?[abc]?|igy", re.I)
+_CONTROL = re.compile(
+    r"2nd|2ndary|secondary|secondaries|isotype|control|ctrl|neg|negative|only|no|primary|igg\d?[abc]?|igy", re.I
+)
 _HOST = re.compile(HOSTS, re.I)
 _BESIDE = re.compile(r"anti|antibody|ab|hl|h|l|fab2?|f|hrp|polymer|ig|human|hu", re.I)
 _MIXED = re.compile(r"\s*[/+&,]\s*")
@@ -87,7 +91,8 @@ def find(name: str) -> Concept | None:
 def recognise(name: str) -> str | None:
     """Return the canonical name of the protein or stain that a channel name means.
 
-    Use it to ask whether two spellings are one protein, whatever a model knows. What a given model makes of a panel is the business of
+    Use it to ask whether two spellings are one protein, whatever a model knows. What a given model makes of a panel is
+    the business of
     :func:`match`.
 
     Parameters
@@ -97,7 +102,8 @@ def recognise(name: str) -> str | None:
 
     Returns
     -------
-    The canonical name, or `None` for elements and totals, names of several proteins, and names that the table does not hold.
+    The canonical name, or `None` for elements and totals, names of several proteins, and names that the table does not
+    hold.
 
     Examples
     --------
@@ -111,7 +117,10 @@ def recognise(name: str) -> str | None:
 
 @cache
 def _index() -> dict[str, Concept]:
-    """Every spelling, folded, of every concept; names before aliases, aliases before their Greek letters written short."""
+    """Every spelling, folded, of every concept.
+
+    Names before aliases, aliases before their Greek letters written short.
+    """
     found: dict[str, Concept] = {}
     for every in concepts().values():
         found.setdefault(fold(every.name), every)

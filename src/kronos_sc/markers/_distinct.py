@@ -35,7 +35,9 @@ def numbered(names: Sequence[str], source: str, *, cyclic: bool = False) -> list
             new.append(name)
             continue
         counts[name] += 1
-        while (candidate := f"{name}_{counts[name]}") in taken or not _may_repeat(candidate, cyclic=cyclic, unknown=True):
+        while (candidate := f"{name}_{counts[name]}") in taken or not _may_repeat(
+            candidate, cyclic=cyclic, unknown=True
+        ):
             counts[name] += 1
         taken.add(candidate)
         new.append(candidate)

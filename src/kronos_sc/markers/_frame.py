@@ -22,7 +22,8 @@ def read(path: Path) -> pd.DataFrame:
     """Read a marker table, all of it as text: `NA` may be a marker, and 1.5 is no id."""
     if not path.is_file():
         msg = (
-            f"There is no file {str(path)!r}; a marker table has the columns {listed(COLUMNS)}. Check the path, or use paper_vocabulary()."
+            f"There is no file {str(path)!r}; a marker table has the columns {listed(COLUMNS)}. Check the path, or use "
+            "paper_vocabulary()."
         )
         raise FileNotFoundError(msg)
     try:
@@ -39,11 +40,18 @@ def markers_of(frame: pd.DataFrame, *, source: str) -> tuple[Marker, ...]:
         raise ValueError(msg)
     names = [str(each).strip() for each in frame["marker_name"]]
     if blank := [str(row) for row, each in enumerate(names) if not each]:
-        msg = f"{source} has no marker_name in row {numbers(blank)}; every marker needs a name. Fill them in, or drop these rows."
+        msg = (
+            f"{source} has no marker_name in row {numbers(blank)}; every marker needs a name. Fill them in, or drop "
+            "these rows."
+        )
         raise ValueError(msg)
     ids = _integers(frame["marker_id"], names, source)
     means, stds = (_floats(frame[column], names, source) for column in COLUMNS[2:])
-    roles = list(frame["role"]) if "role" in frame else [role_of(each, marker_id) for each, marker_id in zip(names, ids, strict=True)]
+    roles = (
+        list(frame["role"])
+        if "role" in frame
+        else [role_of(each, marker_id) for each, marker_id in zip(names, ids, strict=True)]
+    )
     return tuple(Marker(*row) for row in zip(names, ids, means, stds, roles, strict=True))
 
 
@@ -74,7 +82,10 @@ def to_record(marker: Marker) -> dict[str, object]:
 def from_record(row: dict) -> Marker:
     """Return the marker of a record of :func:`to_record`."""
     if "name" not in row:
-        msg = f"A marker of this vocabulary has no name; it has {listed(row)}. Write vocabularies with Vocabulary.to_dict()."
+        msg = (
+            f"A marker of this vocabulary has no name; it has {listed(row)}. Write vocabularies with "
+            "Vocabulary.to_dict()."
+        )
         raise ValueError(msg)
     mean, std = (math.nan if row.get(key) is None else float(row[key]) for key in ("mean", "std"))
     return Marker(row["name"], row.get("id"), mean, std, row.get("role", "other"), tuple(row.get("aliases", ())))
@@ -85,7 +96,10 @@ def _require_columns(frame: pd.DataFrame, source: str) -> None:
     if missing:
         close = [hit for column in missing for hit in near(column, map(str, frame.columns), most=1)]
         hint = f" Rename {listed(close)}?" if close else ""
-        msg = f"{source} lacks the columns {listed(missing)}; it has {listed(frame.columns)}.{hint} It needs {listed(COLUMNS)}."
+        msg = (
+            f"{source} lacks the columns {listed(missing)}; it has {listed(frame.columns)}.{hint} It needs "
+            f"{listed(COLUMNS)}."
+        )
         raise ValueError(msg)
 
 
@@ -94,16 +108,28 @@ def _floats(column: pd.Series, names: list[str], source: str) -> list[float]:
     empty = column.isna() | column.astype(str).str.strip().str.lower().isin(["", "nan"])
     values = pd.to_numeric(column.where(~empty), errors="coerce").astype(float)
     if (values.isna() & ~empty).any() or (values.abs() == math.inf).any():
-        bad = [f"{name}: {cell!r}" for name, cell, value in zip(names, column, values, strict=True) if not math.isfinite(value)]
-        msg = f"{source} has values in {column.name} that are not numbers ({numbers(bad)}). Write plain numbers, or leave the cell empty."
+        bad = [
+            f"{name}: {cell!r}"
+            for name, cell, value in zip(names, column, values, strict=True)
+            if not math.isfinite(value)
+        ]
+        msg = (
+            f"{source} has values in {column.name} that are not numbers ({numbers(bad)}). Write plain numbers, or "
+            "leave the cell empty."
+        )
         raise ValueError(msg)
     return values.tolist()
 
 
 def _integers(column: pd.Series, names: list[str], source: str) -> list[int]:
     values = pd.to_numeric(column, errors="coerce").astype(float)
-    bad = [f"{name}: {cell!r}" for name, cell, value in zip(names, column, values, strict=True) if not value.is_integer()]
+    bad = [
+        f"{name}: {cell!r}" for name, cell, value in zip(names, column, values, strict=True) if not value.is_integer()
+    ]
     if bad:
-        msg = f"{source} has values in marker_id that are not whole numbers ({numbers(bad)}); ids are rows 0 … 511. Correct these rows."
+        msg = (
+            f"{source} has values in marker_id that are not whole numbers ({numbers(bad)}); ids are rows 0 … 511. "
+            "Correct these rows."
+        )
         raise ValueError(msg)
     return [int(value) for value in values]

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def lost(panel: pd.DataFrame) -> str | None:
     """Return a warning where named antibodies are lost, or None.
 
-    They are: if a name that nobody knows is near a marker's, or if fewer than half of the named channels match. Blanks, elements, totals
-    and dyes are no names, and a second channel of a marker is not lost.
+    They are: if a name that nobody knows is near a marker's, or if fewer than half of the named channels match. Blanks,
+    elements, totals and dyes are no names, and a second channel of a marker is not lost.
     """
     named = panel[~panel["note"].isin([NOT_A_MARKER, BY_YOU])]
     missing = named[(named["id"] < 0) & ~is_second(named)]
@@ -29,11 +29,17 @@ def lost(panel: pd.DataFrame) -> str | None:
     each = ", ".join(_described(row) for row in shown.itertuples())
     fix = with_what_was_said(panel, {row.channel: _best(row) for row in shown.itertuples()})
     if few:
-        found = f"Of {len(named)} named channels, {len(named) - len(missing)} match a marker; these are left out: {each}."
+        found = (
+            f"Of {len(named)} named channels, {len(named) - len(missing)} match a marker; these are left out: {each}."
+        )
     else:
-        found = f"{len(shown)} of {len(named)} named channels are left out, although their names are near a marker's: {each}."
+        found = (
+            f"{len(shown)} of {len(named)} named channels are left out, although their names are near a marker's: "
+            f"{each}."
+        )
     return (
-        f"{found} Say what they are with channels={fix!r} (correct it first; 'unseen' is a marker that the model has not seen, None leaves a "
+        f"{found} Say what they are with channels={fix!r} (correct it first; 'unseen' is a marker that the model has "
+        "not seen, None leaves a "
         "channel out), or see pp.match_markers(sdata) for the whole panel."
     )
 
@@ -46,7 +52,8 @@ def stains_left_out(panel: pd.DataFrame) -> str | None:
     first = rows.iloc[0]
     other = with_what_was_said(panel, {first["channel"]: first["near"]})
     return (
-        f"{first['note'].partition(': ')[2]}, and the nuclear stains of other cycles are left out: {listed(rows['channel'], most=60)} "
+        f"{first['note'].partition(': ')[2]}, and the nuclear stains of other cycles are left out: "
+        f"{listed(rows['channel'], most=60)} "
         f"(another one: channels={other!r})"
     )
 
@@ -67,7 +74,10 @@ def names_left_out(panel: pd.DataFrame) -> str | None:
 
 
 def _best(row: Any) -> str:
-    """Return what to propose: the nearest marker for a name that nobody knows; another protein is never taken for its kin."""
+    """Return what to propose: the nearest marker for a name that nobody knows.
+
+    Another protein is never taken for its kin.
+    """
     return row.near.split(", ")[0] if _is_near_a_marker(row) else "unseen"
 
 

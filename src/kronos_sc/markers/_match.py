@@ -28,14 +28,18 @@ _FORM = re.compile(r"phos|^p[A-Z]|[STY]\d{2,}", re.I)  # STAT3 (phospho Y705) is
 
 
 def match(
-    channels: Iterable[str], vocabulary: Vocabulary, *, given: Mapping[str, str | None] | None = None, single: bool = True
+    channels: Iterable[str],
+    vocabulary: Vocabulary,
+    *,
+    given: Mapping[str, str | None] | None = None,
+    single: bool = True,
 ) -> pd.DataFrame:
     """Find the marker of each channel, and never guess.
 
-    Tried in this order, and for each until one is found: the name as it stands, then without cycle, metal and dye, then without
-    vendor and host species, lone numbers, remark and clone. A spelling is looked for among the names of the vocabulary (whatever the
-    case, then in letters and digits alone) and in the table of proteins. A protein that the table knows and the vocabulary does not
-    hold is never matched to a similar name.
+    Tried in this order, and for each until one is found: the name as it stands, then without cycle, metal and dye, then
+    without vendor and host species, lone numbers, remark and clone. A spelling is looked for among the names of the
+    vocabulary (whatever the case, then in letters and digits alone) and in the table of proteins. A protein that the
+    table knows and the vocabulary does not hold is never matched to a similar name.
 
     Parameters
     ----------
@@ -44,17 +48,20 @@ def match(
     vocabulary
         The markers of the model.
     given
-        What you know better, by channel name: the name of a marker (any spelling of it), `"unseen"` for a marker that the model has not
-        seen (it gets a free id of its role, in the order of their names, and no statistics), or `None` to drop the channel.
+        What you know better, by channel name: the name of a marker (any spelling of it), `"unseen"` for a marker that
+        the model has not seen (it gets a free id of its role, in the order of their names, and no statistics), or
+        `None` to drop the channel.
     single
-        Whether of several channels that are one marker only one has it, where that is clear: what you said, the first nuclear stain (every
-        cycle has one), the channel of the marker's very name. The others are dropped; `near` holds their marker, and `note` says why.
+        Whether of several channels that are one marker only one has it, where that is clear: what you said, the first
+        nuclear stain (every cycle has one), the channel of the marker's very name. The others are dropped; `near` holds
+        their marker, and `note` says why.
 
     Returns
     -------
-    One row per channel, in order: `channel`, `marker` ("" if none), `how` ("exact", "alias", "given", "unseen", "dropped" or "ambiguous"),
-    `note` (why it has no marker), `near` (markers to consider, comma-separated), `id` (int64, -1 if none), `role` ("nuclear", "other" or
-    ""), `mean` and `std` (float64, NaN if unknown). Nothing is raised for a panel that cannot be embedded: see :func:`check`.
+    One row per channel, in order: `channel`, `marker` ("" if none), `how` ("exact", "alias", "given", "unseen",
+    "dropped" or "ambiguous"), `note` (why it has no marker), `near` (markers to consider, comma-separated), `id`
+    (int64, -1 if none), `role` ("nuclear", "other" or ""), `mean` and `std` (float64, NaN if unknown). Nothing is
+    raised for a panel that cannot be embedded: see :func:`check`.
 
     Raises
     ------
@@ -74,7 +81,9 @@ def match(
     given = _validated_given(given, names)
     free = {role: iter(vocabulary.free_ids(role)) for role in MARKERS}
     # by name, not by order: two images with one set of unseen markers agree on the ids
-    unseen = {name: _unseen(name, free) for name in sorted((n for n in names if given.get(n) == UNSEEN), key=_concept_name)}
+    unseen = {
+        name: _unseen(name, free) for name in sorted((n for n in names if given.get(n) == UNSEEN), key=_concept_name)
+    }
     rows = []
     for name in names:
         if name not in given:
@@ -108,7 +117,9 @@ def _why_not(name: str, concept: Concept | None, vocabulary: Vocabulary) -> tupl
     offers = list(dict.fromkeys(hit.name for each in concept.near if (hit := vocabulary.of_concept(each))))
     if concept.is_marker:
         return f"known protein {concept.name}, not in this vocabulary", offers
-    return "name of several proteins" + ("" if offers else f" ({', '.join(concept.near)}), none of them in this vocabulary"), offers
+    return "name of several proteins" + (
+        "" if offers else f" ({', '.join(concept.near)}), none of them in this vocabulary"
+    ), offers
 
 
 def _similar(bare: str, vocabulary: Vocabulary) -> list[str]:
@@ -149,7 +160,8 @@ def _unseen(channel: str, free: Mapping[str, object]) -> Row:
     marker_id = next(free[role], None)  # type: ignore[call-overload]
     if marker_id is None:
         msg = (
-            f"No id is left for the unseen marker {channel!r}: every {role} id is taken. Drop channels with channels={{{channel!r}: None}}."
+            f"No id is left for the unseen marker {channel!r}: every {role} id is taken. Drop channels with "
+            f"channels={{{channel!r}: None}}."
         )
         raise ValueError(msg)
     return Row(channel, seen.name if seen else channel, UNSEEN, id=marker_id, role=role)
@@ -160,8 +172,10 @@ def _given_marker(wanted: str, channel: str, vocabulary: Vocabulary) -> Marker:
     if marker is None:
         why, offers = _why_not(wanted, concept, vocabulary)
         msg = (
-            f"Channel {channel!r} cannot be {wanted!r}: {vocabulary.name!r} has no such marker ({why}). Close: {listed(offers)}. "
-            f"For a marker that the model has not seen: channels={{{channel!r}: {UNSEEN!r}}}; to drop it: channels={{{channel!r}: None}}."
+            f"Channel {channel!r} cannot be {wanted!r}: {vocabulary.name!r} has no such marker ({why}). Close: "
+            f"{listed(offers)}. "
+            f"For a marker that the model has not seen: channels={{{channel!r}: {UNSEEN!r}}}; to drop it: "
+            f"channels={{{channel!r}: None}}."
         )
         raise KeyError(msg)
     return marker
@@ -173,7 +187,10 @@ def _validated(channels: Iterable[str]) -> list[str]:
         raise TypeError(msg)
     names = [str(channel) for channel in channels]
     if twice := repeated(names):
-        msg = f"The channels {listed(twice)} occur more than once among {len(names)}; names must differ. Rename them in the image."
+        msg = (
+            f"The channels {listed(twice)} occur more than once among {len(names)}; names must differ. Rename them in "
+            "the image."
+        )
         raise ValueError(msg)
     return names
 
@@ -181,11 +198,17 @@ def _validated(channels: Iterable[str]) -> list[str]:
 def _validated_given(given: Mapping[str, str | None] | None, names: list[str]) -> Mapping[str, str | None]:
     given = {} if given is None else given
     if not isinstance(given, Mapping):
-        msg = f"channels must map channel names to markers, got {type(given).__name__}. Pass channels={{'channel': 'CD3'}}."
+        msg = (
+            f"channels must map channel names to markers, got {type(given).__name__}. Pass channels={{'channel': "
+            "'CD3'}."
+        )
         raise TypeError(msg)
     for channel, wanted in given.items():
         known(channel, names, what="channel", fix="Use a channel name of the image as the key of channels=.")
         if wanted is not None and not isinstance(wanted, str):
-            msg = f"channels={{{channel!r}: {wanted!r}}} is no marker; it can be a marker's name, {UNSEEN!r} or None. Pass one of these."
+            msg = (
+                f"channels={{{channel!r}: {wanted!r}}} is no marker; it can be a marker's name, {UNSEEN!r} or None. "
+                "Pass one of these."
+            )
             raise TypeError(msg)
     return given

@@ -19,10 +19,12 @@ NOT_GIVEN = "the same marker as {}, which you named"
 
 
 def one_each(panel: pd.DataFrame) -> pd.DataFrame:
-    """Return a panel with a marker for one channel of each, where it is clear which; the marker of the others is `near`.
+    """Return a panel with a marker for one channel of each, where it is clear which.
 
-    What the user said comes first. Of nuclear stains (one in every cycle) the first is taken; of other channels the one that is called
-    like the marker. Equals all stay, for :func:`check` to name them.
+    The marker of the others is `near`.
+
+    What the user said comes first. Of nuclear stains (one in every cycle) the first is taken; of other channels the one
+    that is called like the marker. Equals all stay, for :func:`check` to name them.
     """
     panel = panel.copy()
     for _, same in panel[panel["id"] >= 0].groupby("id", sort=False):
@@ -51,7 +53,10 @@ def is_second(panel: pd.DataFrame) -> pd.Series:
 
 
 def _chosen(same: pd.DataFrame) -> tuple[Hashable | None, str]:
-    """Return the row to read of those of one marker, and the note of the others; None where they are equals, or there is one."""
+    """Return the row to read of those of one marker, and the note of the others.
+
+    None where they are equals, or there is one.
+    """
     given = same.index[same["how"].isin(["given", "unseen"])]
     exact = same.index[same["how"] == "exact"]
     if len(same) == 1 or len(given) > 1:

@@ -27,14 +27,18 @@ class Panel:
     Parameters
     ----------
     frame
-        One row per channel, as :func:`kronos_sc.markers.match` returns them; the id of a channel that is not read is -1.
+        One row per channel, as :func:`kronos_sc.markers.match` returns them; the id of a channel that is not read is
+        -1.
     """
 
     frame: pd.DataFrame
 
     @classmethod
     def of(
-        cls, names: Sequence[str], vocabulary: Vocabulary, channels: Mapping[str, str | None] | Sequence[str] | pd.DataFrame | None = None
+        cls,
+        names: Sequence[str],
+        vocabulary: Vocabulary,
+        channels: Mapping[str, str | None] | Sequence[str] | pd.DataFrame | None = None,
     ) -> Panel:
         """Match channels under a user's wishes.
 
@@ -52,7 +56,8 @@ class Panel:
         KeyError
             A channel or marker named in `channels` does not exist.
         ValueError
-            A channel listed in `channels` has no marker; a finished panel lacks columns, or belongs to another vocabulary.
+            A channel listed in `channels` has no marker; a finished panel lacks columns, or belongs to another
+            vocabulary.
         """
         if isinstance(channels, pd.DataFrame):
             return cls(_finished(channels, names, vocabulary))
@@ -116,19 +121,26 @@ def _finished(frame: pd.DataFrame, names: Sequence[str], vocabulary: Vocabulary)
     """Return a panel that the user brings, checked against the image and the model."""
     missing = [column for column in PANEL_COLUMNS if column not in frame.columns]
     if missing:
-        msg = f"A panel needs the columns {listed(PANEL_COLUMNS)}; missing: {listed(missing)}. Start from pp.match_markers(sdata)."
+        msg = (
+            f"A panel needs the columns {listed(PANEL_COLUMNS)}; missing: {listed(missing)}. Start from "
+            "pp.match_markers(sdata)."
+        )
         raise ValueError(msg)
     used = Panel(frame).used
     unknown = [name for name in used["channel"] if name not in names]
     if unknown:
-        msg = f"The panel names channels that the image does not have: {listed(unknown)}. The image has: {listed(names, most=60)}."
+        msg = (
+            f"The panel names channels that the image does not have: {listed(unknown)}. The image has: "
+            f"{listed(names, most=60)}."
+        )
         raise KeyError(msg)
     if twice := repeated(frame["channel"].astype(str)):
         msg = f"The panel has several rows for {listed(twice)}; a channel is one marker. Keep one row of each."
         raise ValueError(msg)
     if foreign := [row.channel for row in used.itertuples() if not _fits(row, vocabulary)]:
         msg = (
-            f"The panel was made for another vocabulary than {vocabulary.name!r}: the ids of {listed(foreign)} are not the model's. "
+            f"The panel was made for another vocabulary than {vocabulary.name!r}: the ids of {listed(foreign)} are not "
+            "the model's. "
             "Make it again with pp.match_markers(sdata, vocabulary=model)."
         )
         raise ValueError(msg)

@@ -1,6 +1,7 @@
 """PanelFile files: which row names which channel, which rows are in the image, and in which order.
 
-Tables of steinbock, MCMICRO, CODEX, HTAN and of people's own spreadsheets come in here and leave as names in the order of the planes.
+Tables of steinbock, MCMICRO, CODEX, HTAN and of people's own spreadsheets come in here and leave as names in the order
+of the planes.
 """
 
 from __future__ import annotations
@@ -24,14 +25,49 @@ if TYPE_CHECKING:
 
     from kronos_sc.markers._panel_text import Records
 
-# A file often has several of these; those that can only be a marker's name go first. All without case, blanks and punctuation.
+# A file often has several of these; those that can only be a marker's name go first. All without case, blanks and
+# punctuation.
 _NAMES = (
-    *("markername", "marker", "markers", "targetname", "target", "cleantarget", "targets", "channelname", "channelnames", "name"),
-    *("label", "antibody", "antibodyname", "antibodies", "biomarker", "biomarkers", "protein", "antigen", "stain", "channel", "channels"),
+    *(
+        "markername",
+        "marker",
+        "markers",
+        "targetname",
+        "target",
+        "cleantarget",
+        "targets",
+        "channelname",
+        "channelnames",
+        "name",
+    ),
+    *(
+        "label",
+        "antibody",
+        "antibodyname",
+        "antibodies",
+        "biomarker",
+        "biomarkers",
+        "protein",
+        "antigen",
+        "stain",
+        "channel",
+        "channels",
+    ),
 )
 _CHANNELS = {"channel", "channels"}
 # What names a channel whose name is left empty.
-_INSTEAD = (*_NAMES, "metaltag", "metal", "isotope", "metalisotope", "channelid", "fluorophore", "fluor", "dye", "filter")
+_INSTEAD = (
+    *_NAMES,
+    "metaltag",
+    "metal",
+    "isotope",
+    "metalisotope",
+    "channelid",
+    "fluorophore",
+    "fluor",
+    "dye",
+    "filter",
+)
 _KEEP = ("keep", "use", "used", "include", "included", "selected", "full", "passedqc", "channelpassedqc")
 _REMOVE = ("remove", "removed", "exclude", "excluded", "drop", "skip", "ignore", "discard")
 _YES = {"1", "1.0", "true", "t", "yes", "y", "x", "keep"}
@@ -92,17 +128,23 @@ class PanelFile:
         if fits and count != len(self.every):
             chosen = fits[0].rows
             out = sorted(set(range(len(self.every))) - set(chosen))
-            info(f"{self.source}: {len(out)} of {len(self.every)} rows are left out ({fits[0].words}): {self.described(out)}")
+            info(
+                f"{self.source}: {len(out)} of {len(self.every)} rows are left out ({fits[0].words}): "
+                f"{self.described(out)}"
+            )
         elif self.selections and count is not None and count == len(self.every):
             out = sorted(set(chosen) - set(self.selections[0].rows))
             info(
-                f"{self.source}: the image has all {count} channels, so those marked {self.selections[0].words} are named too: "
+                f"{self.source}: the image has all {count} channels, so those marked {self.selections[0].words} are "
+                "named too: "
                 f"{self.described(out)}"
             )
         found = [self.every[position] for position in chosen]
         if unnamed := [self.rows[position] for position in chosen if not self.every[position]]:
             info(f"{self.source}: rows {numbers(unnamed)} have no name and are numbered")
-        return numbered([name or f"channel_{place}" for place, name in enumerate(found)], self.source, cyclic=self.cyclic)
+        return numbered(
+            [name or f"channel_{place}" for place, name in enumerate(found)], self.source, cyclic=self.cyclic
+        )
 
     def described(self, positions: Sequence[int]) -> str:
         """Return rows with their names, for messages."""
@@ -125,8 +167,8 @@ def read_channel_names(path: str | Path, *, argument: str = "channels") -> list[
     Parameters
     ----------
     path
-        A text file of one name per line; a CSV or TSV, of any program, with a column such as `marker`; a table of cycles and channels;
-        or JSON with a list of names.
+        A text file of one name per line; a CSV or TSV, of any program, with a column such as `marker`; a table of
+        cycles and channels; or JSON with a list of names.
     argument
         How the caller names the path, for errors.
 
@@ -169,10 +211,13 @@ def _fitted(records: Records, path: Path) -> tuple[Record, ...]:
     if not longer:
         return records.rows
     ids = [record.cell(0) for record in records.rows]
-    if all(len(record.cells) == width + 1 for record in records.rows) and ids == [str(i) for i in range(1, len(ids) + 1)]:
+    if all(len(record.cells) == width + 1 for record in records.rows) and ids == [
+        str(i) for i in range(1, len(ids) + 1)
+    ]:
         return tuple(Record(record.row, record.cells[1:]) for record in records.rows)
     msg = (
-        f"Rows {numbers(longer)} of {str(path)!r} have more cells than its header ({width}: {listed(records.header.cells)}). "
+        f"Rows {numbers(longer)} of {str(path)!r} have more cells than its header ({width}: "
+        f"{listed(records.header.cells)}). "
         'Put names that hold the separator in quotes, as in "Ki-67, clone B56", or save the table anew as CSV UTF-8.'
     )
     raise ValueError(msg)
@@ -195,11 +240,14 @@ def _table(header: Record, rows: tuple[Record, ...], path: Path) -> PanelFile:
     names, borrowed = _named(rows, columns, texts)
     if borrowed:
         info(
-            f"{path.name}: rows {numbers(borrowed)} have no {header.cells[columns[texts[0]]]!r} and are called as another column calls them"
+            f"{path.name}: rows {numbers(borrowed)} have no {header.cells[columns[texts[0]]]!r} and are called as "
+            "another column calls them"
         )
     _warn_of_dates(names, [record.row for record in rows], path)
     cyclic = any(name in columns for name in CYCLE_TITLES)
-    return PanelFile(path.name, tuple(names[old] for old in order), tuple(rows[old].row for old in order), moved, cyclic)
+    return PanelFile(
+        path.name, tuple(names[old] for old in order), tuple(rows[old].row for old in order), moved, cyclic
+    )
 
 
 def _is_number_column(rows: Sequence[Record], column: int) -> bool:
@@ -264,12 +312,16 @@ def _without_header(rows: Sequence[Record], path: Path) -> PanelFile:
     header = Record(0, tuple("channel_number" if [column] == beside else "" for column in range(width)))
     order = channel_order(header, rows, {"channelnumber": beside[0]} if len(beside) == 1 else {}, [], path)
     names = tuple(rows[old].cell(texts[0]) for old in order)
-    return PanelFile(path.name, tuple("" if is_empty(name) else name for name in names), tuple(rows[old].row for old in order))
+    return PanelFile(
+        path.name, tuple("" if is_empty(name) else name for name in names), tuple(rows[old].row for old in order)
+    )
 
 
 def _unlisted(rows: Sequence[Record]) -> Sequence[Record]:
     """Return rows without the numbers in front of a list's items, as in "1. DAPI"; they count up by one."""
-    found = [re.fullmatch(r"(?:channel\s*)?(\d+)\s*[.):\s]\s*(\S.*)", record.cells[0], re.IGNORECASE) for record in rows]
+    found = [
+        re.fullmatch(r"(?:channel\s*)?(\d+)\s*[.):\s]\s*(\S.*)", record.cells[0], re.IGNORECASE) for record in rows
+    ]
     counted = [int(match.group(1)) for match in found if match]
     if len(counted) < 2 or counted not in (list(range(len(rows))), list(range(1, len(rows) + 1))):
         return rows
@@ -280,4 +332,7 @@ def _warn_of_dates(names: Sequence[str], rows: Sequence[int], path: Path) -> Non
     """Warn of names that a spreadsheet took for dates: OCT4 comes back as 4-Oct."""
     dates = [f"row {row}: {name}" for name, row in zip(names, rows, strict=True) if _DATE.fullmatch(name)]
     if dates:
-        warn(f"{path.name!r} has names that a spreadsheet made dates of ({listed(dates)}): OCT4 becomes 4-Oct. Write them anew, as text.")
+        warn(
+            f"{path.name!r} has names that a spreadsheet made dates of ({listed(dates)}): OCT4 becomes 4-Oct. Write "
+            "them anew, as text."
+        )

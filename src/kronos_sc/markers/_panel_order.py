@@ -17,9 +17,20 @@ if TYPE_CHECKING:
 
     from kronos_sc.markers._panel_text import Record
 
-# Columns that can only mean the number of the plane; "channel" where it holds numbers, "channel index" counts within a cycle at times.
+# Columns that can only mean the number of the plane; "channel" where it holds numbers, "channel index" counts within a
+# cycle at times.
 _NUMBERS = (
-    *("channelnumber", "channelno", "channelnr", "channelnum", "channelid", "channel", "channelindex", "channelidx", "ch"),
+    *(
+        "channelnumber",
+        "channelno",
+        "channelnr",
+        "channelnum",
+        "channelid",
+        "channel",
+        "channelindex",
+        "channelidx",
+        "ch",
+    ),
     *("plane", "planenumber", "page", "pagenumber"),
 )
 # Columns that may number planes, or rows of a table as it was before somebody sorted it; "" is pandas' index, or "#".
@@ -31,7 +42,9 @@ _IN_CYCLE = re.compile(r"cyc(?:le)?[\s_\-]*(\d+)[\s_:\-]*ch(?:annel)?[\s_\-]*(\d
 Key = tuple[int, ...]
 
 
-def channel_order(header: Record, rows: Sequence[Record], columns: dict[str, int], kept: Sequence[Sequence[int]], path: Path) -> list[int]:
+def channel_order(
+    header: Record, rows: Sequence[Record], columns: dict[str, int], kept: Sequence[Sequence[int]], path: Path
+) -> list[int]:
     """Return the positions of rows in the order of the planes, or raise a ValueError where numbers leave it open.
 
     Parameters
@@ -95,8 +108,10 @@ def _warn_of_another_order(header: Record, rows: Sequence[Record], columns: dict
         values = [key for key in keys if key is not None]
         if _counts_up(keys) and values != sorted(values):
             warn(
-                f"Column {header.cells[columns[name]]!r} of {path.name!r} numbers the rows {numbers([value[0] for value in values])}, which is "
-                "not their order. They are taken as they stand; if these are the numbers of the planes, call the column 'channel_number'."
+                f"Column {header.cells[columns[name]]!r} of {path.name!r} numbers the rows "
+                f"{numbers([value[0] for value in values])}, which is "
+                "not their order. They are taken as they stand; if these are the numbers of the planes, call the "
+                "column 'channel_number'."
             )
             return
 

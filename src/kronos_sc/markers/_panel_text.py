@@ -118,7 +118,10 @@ def _decoded(path: Path) -> str:
         msg = f"{str(path)!r} is a folder, not a file of channel names. Pass the file, or channels=[...]."
         raise ValueError(msg)
     if path.stat().st_size > _MOST_BYTES:
-        msg = f"{str(path)!r} has {path.stat().st_size:,} bytes: too many for channel names. Pass the panel, or channels=[...]."
+        msg = (
+            f"{str(path)!r} has {path.stat().st_size:,} bytes: too many for channel names. Pass the panel, or "
+            "channels=[...]."
+        )
         raise ValueError(msg)
     raw = path.read_bytes()
     kind = next((what for start, what in _NO_TEXT.items() if raw.lstrip().startswith(start)), None)
@@ -133,7 +136,10 @@ def _decoded(path: Path) -> str:
         except UnicodeDecodeError:
             pass
         else:
-            info(f"{path.name} is not in UTF-8 and is read as Windows' Western European (cp1252); save it as CSV UTF-8 to be sure")
+            info(
+                f"{path.name} is not in UTF-8 and is read as Windows' Western European (cp1252); save it as CSV UTF-8 "
+                "to be sure"
+            )
             return text
     msg = (
         f"{str(path)!r} is {kind or 'not in UTF-8, UTF-16 or cp1252'}, not a text file that can be read. "
@@ -161,15 +167,24 @@ def _split(text: str, separator: str, path: Path) -> list[Record]:
     try:
         every = list(csv.reader(lines, delimiter=separator, skipinitialspace=separator != "\t"))
     except csv.Error as error:
-        msg = f"{str(path)!r} cannot be read as a table ({error}). Save it as CSV UTF-8 and pass that, or pass channels=[...]."
+        msg = (
+            f"{str(path)!r} cannot be read as a table ({error}). Save it as CSV UTF-8 and pass that, or pass "
+            "channels=[...]."
+        )
         raise ValueError(msg) from error
     records = [Record(row, tuple(_clean(cell) for cell in cells)) for row, cells in enumerate(every, 1)]
-    return [record for position, record in enumerate(records) if any(record.cells) and not _is_comment(record, position, records)]
+    return [
+        record
+        for position, record in enumerate(records)
+        if any(record.cells) and not _is_comment(record, position, records)
+    ]
 
 
 def _is_comment(record: Record, position: int, records: Sequence[Record]) -> bool:
     """Whether a row is a remark; "#" also marks the header of some tables, which is as wide as the row below it."""
-    below = next((other for other in records[position + 1 :] if any(other.cells) and not other.cells[0].startswith("#")), None)
+    below = next(
+        (other for other in records[position + 1 :] if any(other.cells) and not other.cells[0].startswith("#")), None
+    )
     is_header = len(record.cells) > 1 and below is not None and len(below.cells) == len(record.cells)
     return record.cells[0].startswith("#") and not is_header
 

@@ -48,7 +48,10 @@ def unfolded(header: Record, rows: Sequence[Record], path: Path) -> tuple[list[s
         cells = [(record, column) for column in columns for record in rows]
     names = [record.cell(column) for record, column in cells]
     if all(re.fullmatch(r"[\d.,]*", name) for name in names):
-        msg = f"{str(path)!r} is a table of cycles and channels that holds numbers ({listed(names, most=4)}), not names. Pass the panel."
+        msg = (
+            f"{str(path)!r} is a table of cycles and channels that holds numbers ({listed(names, most=4)}), not names. "
+            "Pass the panel."
+        )
         raise ValueError(msg)
     return ["" if is_empty(name) else name for name in names], [record.row for record, _ in cells]
 

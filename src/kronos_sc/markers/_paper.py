@@ -16,9 +16,10 @@ DAPI_ID = 4
 def paper_vocabulary(*, mean: float = math.nan, std: float = math.nan) -> Vocabulary:
     """Return the 175 marker names of Table S2 :cite:p:`Shaban2025`, with ids of our own.
 
-    For models that come without a vocabulary of their own: random weights, baselines, models about to be trained. The names are those of
-    the paper, the ids are not: the scheme is (DAPI is 4, the others follow in alphabetical order at even ids from 128), so these ids must
-    not be used with released KRONOS weights, which carry their own `marker_metadata.csv` (:meth:`Vocabulary.from_csv`).
+    For models that come without a vocabulary of their own: random weights, baselines, models about to be trained. The
+    names are those of the paper, the ids are not: the scheme is (DAPI is 4, the others follow in alphabetical order at
+    even ids from 128), so these ids must not be used with released KRONOS weights, which carry their own
+    `marker_metadata.csv` (:meth:`Vocabulary.from_csv`).
 
     Parameters
     ----------
@@ -27,7 +28,8 @@ def paper_vocabulary(*, mean: float = math.nan, std: float = math.nan) -> Vocabu
 
     Returns
     -------
-    The vocabulary. DAPI and HISTONE-H3 have the role `"nuclear"`; HISTONE-H3 keeps an id among the others, where the alphabet puts it.
+    The vocabulary. DAPI and HISTONE-H3 have the role `"nuclear"`; HISTONE-H3 keeps an id among the others, where the
+    alphabet puts it.
 
     Examples
     --------

@@ -19,7 +19,8 @@ def selected(items: Iterable[str] | str, names: Collection[str]) -> dict[str, st
     Parameters
     ----------
     items
-        Names of channels, or "channel=marker"; a name that holds "=" itself is the channel's, as long as there is such a channel.
+        Names of channels, or "channel=marker"; a name that holds "=" itself is the channel's, as long as there is such
+        a channel.
     names
         Of the channels that exist.
 
@@ -31,13 +32,19 @@ def selected(items: Iterable[str] | str, names: Collection[str]) -> dict[str, st
         A channel is said to be two markers.
     """
     if unknown := unlisted(items, names):
-        msg = f"The image has no channel {listed(unknown)}; it has: {listed(names, most=60)}. Name channels as the image spells them."
+        msg = (
+            f"The image has no channel {listed(unknown)}; it has: {listed(names, most=60)}. Name channels as the image "
+            "spells them."
+        )
         raise KeyError(msg)
     chosen: dict[str, str] = {}
     for item in _each(items):
         channel, marker = _parted(item, names)
         if chosen.get(channel, marker) != marker:
-            msg = f"channels names {channel!r} as {chosen[channel] or channel!r} and as {marker or channel!r}. Name each channel once."
+            msg = (
+                f"channels names {channel!r} as {chosen[channel] or channel!r} and as {marker or channel!r}. Name each "
+                "channel once."
+            )
             raise ValueError(msg)
         chosen[channel] = marker
     return chosen
@@ -53,16 +60,23 @@ def _each(items: Iterable[str] | str) -> list[str]:
 
 
 def require_used(panel: pd.DataFrame, chosen: dict[str, str]) -> None:
-    """Raise a ValueError if a channel that the caller listed has no marker; names of several are left to :func:`check`."""
+    """Raise a ValueError if a channel that the caller listed has no marker.
+
+    Names of several are left to :func:`check`.
+    """
     rows = panel.set_index("channel", drop=False).loc[list(chosen)]
     unusable = rows[(rows["id"] < 0) & (rows["how"] != "ambiguous")]
     if not len(unusable):
         return
-    each = "; ".join(f"{row.channel!r} ({row.note}{f', near {row.near}' if row.near else ''})" for row in unusable.itertuples())
+    each = "; ".join(
+        f"{row.channel!r} ({row.note}{f', near {row.near}' if row.near else ''})" for row in unusable.itertuples()
+    )
     fix = [item for row in rows.itertuples() if (item := _usable(row, chosen[row.channel]))]
     msg = (
-        f"{len(unusable)} of {len(rows)} channels listed in channels= have no marker to be read as: {each}. Say what they are, or leave them "
-        f"out of the list: channels={fix!r}. '=unseen' stands for a marker that the model has not seen; pp.match_markers shows them all."
+        f"{len(unusable)} of {len(rows)} channels listed in channels= have no marker to be read as: {each}. Say what "
+        "they are, or leave them "
+        f"out of the list: channels={fix!r}. '=unseen' stands for a marker that the model has not seen; "
+        "pp.match_markers shows them all."
     )
     raise ValueError(msg)
 
@@ -79,7 +93,10 @@ def _usable(row: Any, marker: str) -> str:
 
 
 def _parted(item: str, names: Collection[str]) -> tuple[str, str]:
-    """Return the channel of an item, the longest there is, and what is said of it; "" and "" if there is no such channel."""
+    """Return the channel of an item, the longest there is, and what is said of it.
+
+    "" and "" if there is no such channel.
+    """
     if item in names:
         return item, ""
     for position in reversed([i for i, letter in enumerate(item) if letter == "="]):

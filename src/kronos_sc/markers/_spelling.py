@@ -1,8 +1,9 @@
 """Spellings of a channel name, from the name as it stands to the name without what the instrument added.
 
-A channel is often called after more than its marker: the cycle ("CD44:Cyc_2_ch_2"), the metal ("CD3_1841((3177))Er170"), the dye
-("CD8-Cy5"), the clone ("CD20 (L26)") or what it is good for ("FOXP3 - regulatory T cells"). :func:`spellings` removes these step by step
-and never more than a step needs, so that the longest part of a name that is known decides: "CD45RO" is found before "RO" could be dropped.
+A channel is often called after more than its marker: the cycle ("CD44:Cyc_2_ch_2"), the metal
+("CD3_1841((3177))Er170"), the dye ("CD8-Cy5"), the clone ("CD20 (L26)") or what it is good for ("FOXP3 - regulatory T
+cells"). :func:`spellings` removes these step by step and never more than a step needs, so that the longest part of a
+name that is known decides: "CD45RO" is found before "RO" could be dropped.
 """
 
 from __future__ import annotations
@@ -37,13 +38,16 @@ _GREEK_WORDS = re.compile("ALPHA|BETA|GAMMA|DELTA|EPSILON")
 _METAL_GLUED = re.compile(METAL_GLUED)
 _METAL_CALL = re.compile(METAL_CALL, re.I)
 _NOISE = re.compile(f"{METAL_APART}|{ION}|{EDGE}(?:{METAL}|{CYCLE}|{EXPOSURE}|{DYE}|{WORDS}){END}", re.I)
-# Two digits can be part of a name ("Cytokeratin 14"); three stand for a dilution, a wavelength or a lot, and a mass stands in brackets.
+# Two digits can be part of a name ("Cytokeratin 14"); three stand for a dilution, a wavelength or a lot, and a mass
+# stands in brackets.
 _NUMBER = re.compile(rf"(?:{EDGE}|(?=#))(?:{CATALOGUE}|\d{{3,}}){END}|[(\[](?:8\d|9\d)[)\]]", re.I)
 _INDEX = re.compile(r"^(?:\d{1,2}[ _.\-]+)+(?=[^\W\d_])")  # 02_CD3: its place in a list
 
 _PARTED = r"[\s_\-:.,/|]+"
 # "Ab" stands for Abcam or antibody, and behind TCR for two chains.
-_VENDOR = re.compile(rf"^(?:{VENDORS}){_PARTED}|{_PARTED}(?:{VENDORS}|(?<!TCR[ /\-])(?<!CD235[ /\-])(?<!CD79[ /\-])ab)$", re.I)
+_VENDOR = re.compile(
+    rf"^(?:{VENDORS}){_PARTED}|{_PARTED}(?:{VENDORS}|(?<!TCR[ /\-])(?<!CD235[ /\-])(?<!CD79[ /\-])ab)$", re.I
+)
 # "ms IgG2a CD68" tells the class of the antibody; "rb IgG" and "ms IgM" are, or may be, controls and keep their host.
 _CLASS = rf"(?:{_PARTED}IgG\d?[abc]?)?"
 _HOST_BEFORE = re.compile(
@@ -72,7 +76,9 @@ _EMPTY = re.compile(r"[^A-Za-z0-9.]+|(?<![0-9])\.|\.(?![0-9])")
 
 
 def fold(text: str) -> str:
-    """Return `text` in upper-case letters and digits only, Greek letters as Latin ones; two numbers stay apart, by a dot.
+    """Return `text` in upper-case letters and digits only, Greek letters as Latin ones.
+
+    Two numbers stay apart, by a dot.
 
     "CD3-1" is what makes a second CD3 unique, and not CD31.
     """
@@ -88,8 +94,9 @@ def shorten(folded: str) -> str:
 def spellings(name: str) -> list[str]:
     """Return the name, then without what was added to it, one step at a time.
 
-    The steps: cycle, exposure, metal and dye; vendor and host species; lone numbers; remark; clone; its place in a list. None of them is
-    taken back: "CD45 RB" is known as it stands, and asked for before its last word could be a rabbit.
+    The steps: cycle, exposure, metal and dye; vendor and host species; lone numbers; remark; clone; its place in a
+    list. None of them is taken back: "CD45 RB" is known as it stands, and asked for before its last word could be a
+    rabbit.
 
     Parameters
     ----------
@@ -98,7 +105,8 @@ def spellings(name: str) -> list[str]:
 
     Returns
     -------
-    The distinct spellings in the order in which to try them. A name that holds nothing but a cycle, a metal or a dye ends in "".
+    The distinct spellings in the order in which to try them. A name that holds nothing but a cycle, a metal or a dye
+    ends in "".
     """
     found = [name]
     source = (_without_vendor, _without_host_in_brackets, _without_host_before, _without_host_behind, _without_vendor)
@@ -113,7 +121,10 @@ def spellings(name: str) -> list[str]:
 
 
 def isotope(text: str) -> bool:
-    """Whether `text` is a metal with its mass and nothing else, such as Pr141, 107Ag or Sm(147); "ER (142)" is a receptor at mass 142."""
+    """Whether `text` is a metal with its mass and nothing else, such as Pr141, 107Ag or Sm(147).
+
+    "ER (142)" is a receptor at mass 142.
+    """
     return bool(re.fullmatch(METAL, _METAL_CALL.sub(r"\1\2", text).strip(" ()"), re.I))
 
 

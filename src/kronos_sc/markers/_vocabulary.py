@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Vocabulary:
     """The markers that a model knows, in order.
 
-    Two rows may be the same protein in two spellings (LYVE-1 and LYVE1 in one published file): each spelling finds its own row, any other
-    spelling of the protein finds the first of them.
+    Two rows may be the same protein in two spellings (LYVE-1 and LYVE1 in one published file): each spelling finds its
+    own row, any other spelling of the protein finds the first of them.
 
     Parameters
     ----------
@@ -51,8 +51,8 @@ class Vocabulary:
     def from_frame(cls, frame: pd.DataFrame, *, name: str) -> Vocabulary:
         """Build a vocabulary from columns marker_name, marker_id, marker_mean, marker_std, and role if there is one.
 
-        Without a `role`, a marker is nuclear if its id is 1 … 127 (the ids that the scheme keeps for nuclear stains), or if its name is one
-        of a nuclear stain or of Histone H3, whatever its id.
+        Without a `role`, a marker is nuclear if its id is 1 … 127 (the ids that the scheme keeps for nuclear stains),
+        or if its name is one of a nuclear stain or of Histone H3, whatever its id.
         """
         return cls(name, _frame.markers_of(frame, source=f"The marker table {name!r}"))
 
@@ -60,7 +60,9 @@ class Vocabulary:
     def from_dict(cls, record: dict[str, object]) -> Vocabulary:
         """Build a vocabulary from what :meth:`to_dict` returned."""
         if missing := [key for key in ("name", "markers") if key not in record]:
-            msg = f"This vocabulary lacks {listed(missing)}; it has {listed(record)}. Write it with Vocabulary.to_dict()."
+            msg = (
+                f"This vocabulary lacks {listed(missing)}; it has {listed(record)}. Write it with Vocabulary.to_dict()."
+            )
             raise ValueError(msg)
         return cls(str(record["name"]), tuple(_frame.from_record(row) for row in record["markers"]))
 
@@ -82,12 +84,17 @@ class Vocabulary:
         return name in self._by_name
 
     def __getitem__(self, name: str) -> Marker:
-        return self._by_name[known(name, self._by_name, what=f"marker in {self.name!r}", fix="See .to_frame() for all of them.")]
+        return self._by_name[
+            known(name, self._by_name, what=f"marker in {self.name!r}", fix="See .to_frame() for all of them.")
+        ]
 
     def get_by_id(self, marker_id: int) -> Marker:
         """Return the marker of an id; a `KeyError` names the ids that exist."""
         if marker_id not in self._by_id:
-            msg = f"No marker of {self.name!r} has id {marker_id!r}; its ids are {numbers(self._by_id)}. See .to_frame() for all of them."
+            msg = (
+                f"No marker of {self.name!r} has id {marker_id!r}; its ids are {numbers(self._by_id)}. See .to_frame() "
+                "for all of them."
+            )
             raise KeyError(msg)
         return self._by_id[marker_id]
 
@@ -144,17 +151,31 @@ def _validate(vocabulary: Vocabulary) -> None:
         msg = f"The vocabulary {name!r} holds no marker; a model needs at least one. {fix}"
         raise ValueError(msg)
     if twice := repeated(marker.name.upper() for marker in every):
-        msg = f"The vocabulary {name!r} names {listed(twice)} more than once; names must be unique, whatever the case. {fix}"
+        msg = (
+            f"The vocabulary {name!r} names {listed(twice)} more than once; names must be unique, whatever the case. "
+            f"{fix}"
+        )
         raise ValueError(msg)
     if twice := repeated(str(marker.id) for marker in every if marker.id is not None):
         both = [marker.name for marker in every if str(marker.id) in twice]
-        msg = f"The vocabulary {name!r} gives id {numbers(twice)} to several markers ({listed(both)}); ids must be unique. {fix}"
+        msg = (
+            f"The vocabulary {name!r} gives id {numbers(twice)} to several markers ({listed(both)}); ids must be "
+            f"unique. {fix}"
+        )
         raise ValueError(msg)
-    if outside := [f"{marker.name}: {marker.id}" for marker in every if marker.id is not None and not 0 <= marker.id <= LAST_ID]:
-        msg = f"The vocabulary {name!r} has ids outside 0 … {LAST_ID} ({numbers(outside)}); the marker encoding has no such row. {fix}"
+    if outside := [
+        f"{marker.name}: {marker.id}" for marker in every if marker.id is not None and not 0 <= marker.id <= LAST_ID
+    ]:
+        msg = (
+            f"The vocabulary {name!r} has ids outside 0 … {LAST_ID} ({numbers(outside)}); the marker encoding has no "
+            f"such row. {fix}"
+        )
         raise ValueError(msg)
     if flat := [f"{marker.name}: {marker.std}" for marker in every if marker.std <= 0]:
-        msg = f"The vocabulary {name!r} has standard deviations that are not positive ({numbers(flat)}); pixels are divided by them. {fix}"
+        msg = (
+            f"The vocabulary {name!r} has standard deviations that are not positive ({numbers(flat)}); pixels are "
+            f"divided by them. {fix}"
+        )
         raise ValueError(msg)
     for marker in every:
         one_of(marker.role, MARKERS, name="role")

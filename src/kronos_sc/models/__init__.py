@@ -1,4 +1,7 @@
-"""Encoders: KRONOS and its kin, baselines and plug-ins, behind one interface. Torch only; no AnnData, no SpatialData."""
+"""Encoders: KRONOS and its kin, baselines and plug-ins, behind one interface.
+
+Torch only; no AnnData, no SpatialData.
+"""
 
 from kronos_sc.models._card import Card
 from kronos_sc.models._model import Model
@@ -8,4 +11,16 @@ from kronos_sc.models.encoders.kronos import KronosModel
 from kronos_sc.models.nets.config import ViTConfig
 from kronos_sc.models.nets.vit import Features, KronosViT
 
-__all__ = ["Card", "Features", "KronosModel", "KronosViT", "Model", "ViTConfig", "card", "list_models", "load", "register", "save"]
+__all__ = [
+    "Card",
+    "Features",
+    "KronosModel",
+    "KronosViT",
+    "Model",
+    "ViTConfig",
+    "card",
+    "list_models",
+    "load",
+    "register",
+    "save",
+]

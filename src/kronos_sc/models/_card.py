@@ -18,7 +18,8 @@ class Card:
     licence
         Of the weights.
     features
-        Kinds of features it gives, the default one first: "marker" (one vector per marker) or "cls" (one vector per unit).
+        Kinds of features it gives, the default one first: "marker" (one vector per marker) or "cls" (one vector per
+        unit).
     gated
         Whether access must be asked for.
     trained
@@ -69,7 +70,8 @@ class Card:
     def __str__(self) -> str:
         rows = {
             "name": f"{self.name} – {self.title}",
-            "weights": f"{self.state}; licence {self.licence}" + ("; gated: access must be granted by the owner" if self.gated else ""),
+            "weights": f"{self.state}; licence {self.licence}"
+            + ("; gated: access must be granted by the owner" if self.gated else ""),
             "source": self.source,
             "architecture": self.architecture,
             "features": ", ".join(self.features),

@@ -1,4 +1,7 @@
-"""Files from the Hugging Face hub, with the user's own login and cache; tokens are never read here, logged or stored."""
+"""Files from the Hugging Face hub, with the user's own login and cache.
+
+Tokens are never read here, logged or stored.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ def fetch(repository: str, *, local_only: bool = False) -> Path:
     local_only
         Look into the cache and nowhere else.
     """
-    without = "bring them here in a folder and pass its path; without weights there are 'kronos-untrained' and 'mean-marker'"
+    without = (
+        "bring them here in a folder and pass its path; without weights there are 'kronos-untrained' and 'mean-marker'"
+    )
     folder = _download(repository, ["config.json"], without, local_only=local_only)
     settings = read_config(folder)
     if "pretrained_cfg" in settings and "model_type" not in settings:
@@ -31,7 +36,9 @@ def fetch(repository: str, *, local_only: bool = False) -> Path:
         raise ValueError(msg)
     # only the weights that config.json describes: a repository may hold several
     weights = f"kronos_{settings.get('model_type')}_model.pt"
-    folder = _download(repository, ["config.json", "model.safetensors", "marker_metadata.csv", weights], without, local_only=local_only)
+    folder = _download(
+        repository, ["config.json", "model.safetensors", "marker_metadata.csv", weights], without, local_only=local_only
+    )
     info(f"model files of {repository} are in the Hugging Face cache")
     return folder
 
@@ -49,7 +56,9 @@ def fetch_weights(repository: str, name: str) -> Path:
     without = f"bring {name} here and pass its path as weights="
     path = _download(repository, [name], without, local_only=False) / name
     if not path.is_file():  # offline, a cached folder is returned whatever it holds
-        msg = f"{name!r} of {repository!r} is not in the local cache, and the hub gave none. Connect once, or {without}."
+        msg = (
+            f"{name!r} of {repository!r} is not in the local cache, and the hub gave none. Connect once, or {without}."
+        )
         raise ConnectionError(msg)
     info(f"{name} of {repository} is in the Hugging Face cache")
     return path
@@ -74,14 +83,23 @@ def explained(repository: str, without: str) -> Iterator[None]:
     without
         What to do where there is no connection.
     """
-    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
     from huggingface_hub.utils import HFValidationError
 
     page = f"https://huggingface.co/{repository}"
     try:
         yield
     except GatedRepoError as error:
-        msg = f"Access to {repository!r} has not been granted to you. Ask for it at {page}, then log in with `hf auth login` and try again."
+        msg = (
+            f"Access to {repository!r} has not been granted to you. Ask for it at {page}, then log in with `hf auth "
+            "login` and try again."
+        )
         raise PermissionError(msg) from error
     except RepositoryNotFoundError as error:
         msg = (

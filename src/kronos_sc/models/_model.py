@@ -54,8 +54,9 @@ class Model(ABC):
     image_statistics
         Whether markers without statistics take those of the images of a call; else they are an error.
     per_marker, per_unit
-        Names of the features of a marker and of a unit, in order, where each means something (`"mean"`, `"area"`); empty where they are
-        numbered. An embedding records them, and :func:`kronos_sc.get.feature_names` names its columns by them.
+        Names of the features of a marker and of a unit, in order, where each means something (`"mean"`, `"area"`);
+        empty where they are numbered. An embedding records them, and :func:`kronos_sc.get.feature_names` names its
+        columns by them.
     """
 
     card: Card
@@ -82,23 +83,32 @@ class Model(ABC):
     ) -> dict[str, torch.Tensor]:
         """Return features (b, f) by kind; `mask_bhw` says which pixels belong to the unit.
 
-        The kind `"token"` is (b, rows · columns · width("token", m)): tokens row by row, the markers of each location side by side.
-        Both inputs are overwritten by the next batch: copy what is to be kept.
+        The kind `"token"` is (b, rows · columns · width("token", m)): tokens row by row, the markers of each location
+        side by side. Both inputs are overwritten by the next batch: copy what is to be kept.
         """
 
     def token_grid(self, size: int) -> TokenGrid:
         """Return where the tokens of a window of `size` pixels lie; a ValueError where a model has none."""
-        msg = f"{self.card.name!r} gives one vector per window and no token features, which maps are made of. Take 'kronos', say."
+        msg = (
+            f"{self.card.name!r} gives one vector per window and no token features, which maps are made of. Take "
+            "'kronos', say."
+        )
         raise ValueError(msg)
 
     def with_vocabulary(self, vocabulary: Vocabulary) -> Self:
-        """Return this model with the ids and statistics of another vocabulary, those of a KRONOS checkpoint say; weights are shared."""
+        """Return this model with the ids and statistics of another vocabulary, those of a KRONOS checkpoint say.
+
+        Weights are shared.
+        """
         other = copy.copy(self)
         other.vocabulary = vocabulary
         return other
 
     def at(self, device: torch.device, dtype: torch.dtype) -> Self:
-        """Return a copy of this model with its network on a device and in a number format; the model itself if it is there already."""
+        """Return a copy of this model with its network on a device and in a number format.
+
+        The model itself if it is there already.
+        """
         from kronos_sc.models.inference import copies
 
         if self.net is None or (net := copies.at(self.net, device, dtype)) is self.net:
@@ -109,7 +119,10 @@ class Model(ABC):
 
     @property
     def input_format(self) -> torch.dtype:
-        """Return the number format in which `encode` takes pixels without converting them, that of the weights; float32 is always taken."""
+        """Return the number format in which `encode` takes pixels without converting them, that of the weights.
+
+        Float32 is always taken.
+        """
         import torch
 
         return torch.float32 if self.net is None else next(self.net.parameters()).dtype
@@ -118,6 +131,12 @@ class Model(ABC):
     def facts(self) -> dict[str, object]:
         """Return what an embedding records of its model."""
         card = self.card
-        known = {"name": card.name, "sha256": self.sha256, "licence": card.licence, "trained": card.trained, "source": card.source}
+        known = {
+            "name": card.name,
+            "sha256": self.sha256,
+            "licence": card.licence,
+            "trained": card.trained,
+            "source": card.source,
+        }
         names = {"per_marker": list(self.per_marker), "per_unit": list(self.per_unit)}
         return known | {field: value for field, value in names.items() if value}

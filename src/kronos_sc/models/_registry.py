@@ -76,7 +76,10 @@ def _untrained(*, blocks: str | None, token_overlap: bool | None, **options: Any
 
 
 def _without_blocks(card: Card, make: Callable[..., Model], *takes: str) -> Loader:
-    """Return a loader of a model without chunks of blocks; `takes` are the options of :func:`load` that go to `make`."""
+    """Return a loader of a model without chunks of blocks.
+
+    `takes` are the options of :func:`load` that go to `make`.
+    """
 
     def loader(*, blocks: str | None, token_overlap: bool | None, **options: Any) -> Model:
         if blocks is not None or token_overlap is not None:
@@ -103,15 +106,16 @@ _plugins_seen = False
 def register(card: Card, loader: Loader, *, overwrite: bool = False) -> None:
     """Make a model known under its card's name.
 
-    Packages register theirs through the entry-point group `kronos_sc.models`: the entry point is a function without arguments
-    that returns `(card, loader)`.
+    Packages register theirs through the entry-point group `kronos_sc.models`: the entry point is a function without
+    arguments that returns `(card, loader)`.
 
     Parameters
     ----------
     card
         What the model is.
     loader
-        Called as `loader(blocks=..., token_overlap=...)`, with `weights=` and `fit=` only if the user gave them; returns a
+        Called as `loader(blocks=..., token_overlap=...)`, with `weights=` and `fit=` only if the user gave them;
+        returns a
         :class:`Model`.
     overwrite
         Replace a model of the same name.
@@ -165,20 +169,21 @@ def load(
     Parameters
     ----------
     name_or_path
-        A registered name (see :func:`list_models`), a folder or file in the official layout (`config.json`, `kronos_*_model.pt`,
-        `marker_metadata.csv`), a folder written by :func:`save`, `hf-hub:owner/name` (your own login and cache are used), or any vision
-        backbone of timm: `timm:NAME`, `timm:hf-hub:owner/name` (needs the extra `timm`).
-        A loaded model is returned with the options applied.
+        A registered name (see :func:`list_models`), a folder or file in the official layout (`config.json`,
+        `kronos_*_model.pt`, `marker_metadata.csv`), a folder written by :func:`save`, `hf-hub:owner/name` (your own
+        login and cache are used), or any vision backbone of timm: `timm:NAME`, `timm:hf-hub:owner/name` (needs the
+        extra `timm`). A loaded model is returned with the options applied.
     blocks
-        `"official"` runs the first block of each chunk, as the released package does (default for official checkpoints and
-        `kronos-untrained`, their stand-in); `"all"` runs every block (default for everything else).
+        `"official"` runs the first block of each chunk, as the released package does (default for official checkpoints
+        and `kronos-untrained`, their stand-in); `"all"` runs every block (default for everything else).
     token_overlap
         Cut tokens every half token: four times the tokens, finer features. Off by default.
     weights
-        A local file with the weights of a registered backbone (safetensors, `.npz`, or a `.pth` of nothing but tensors), instead of
-        the hub's.
+        A local file with the weights of a registered backbone (safetensors, `.npz`, or a `.pth` of nothing but
+        tensors), instead of the hub's.
     fit
-        How windows reach a multiple of a backbone's patch: `"crop"` around the centre (as in the paper; default) or `"resize"`.
+        How windows reach a multiple of a backbone's patch: `"crop"` around the centre (as in the paper; default) or
+        `"resize"`.
     device
         Where to put the network, for instance `"cuda"`; `tl.embed` chooses by itself.
 
@@ -191,9 +196,14 @@ def load(
     return model if device is None or model.net is None else model.at(torch.device(device), model.input_format)
 
 
-def _load(name: str | os.PathLike[str] | Model, *, blocks: str | None, token_overlap: bool | None, **options: Any) -> Model:
+def _load(
+    name: str | os.PathLike[str] | Model, *, blocks: str | None, token_overlap: bool | None, **options: Any
+) -> Model:
     if not isinstance(name, str | os.PathLike | Model):
-        msg = f"A model is a name ({listed(list_models())}), a path or a loaded model, got {type(name).__name__}. Load one with models.load(...)."
+        msg = (
+            f"A model is a name ({listed(list_models())}), a path or a loaded model, got {type(name).__name__}. Load "
+            "one with models.load(...)."
+        )
         raise TypeError(msg)
     registry = _registry()
     if isinstance(name, str) and name in registry:
@@ -233,20 +243,27 @@ def _locate(name: str) -> tuple[Path, Card]:
         from kronos_sc.models._hub import fetch
 
         repository = name.removeprefix(HUB)
-        return fetch(repository), KRONOS if repository == KRONOS_HUB else Card(name, repository, "see the repository", source=name)
+        return fetch(repository), KRONOS if repository == KRONOS_HUB else Card(
+            name, repository, "see the repository", source=name
+        )
     path = Path(name).expanduser()
     folder = path if path.is_dir() else path.parent
     if not path.exists():
         close = near(name, _registry())
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        msg = f"{name!r} is neither a registered model ({listed(list_models())}) nor an existing path.{hint} Hub models are named 'hf-hub:owner/name'."
+        msg = (
+            f"{name!r} is neither a registered model ({listed(list_models())}) nor an existing path.{hint} Hub models "
+            "are named 'hf-hub:owner/name'."
+        )
         raise ValueError(msg)
     # the folder's name, not its place: paths do not belong into results
     return path, Card(folder.name, "a checkpoint in a folder", "see its source", source=f"folder {folder.name}")
 
 
 def card(name_or_path: str | os.PathLike[str]) -> Card:
-    """Return the card of a model; for a checkpoint in a folder or on a hub it includes the diagnostic of its LayerScale gammas.
+    """Return the card of a model.
+
+    For a checkpoint in a folder or on a hub it includes the diagnostic of its LayerScale gammas.
 
     Registered names answer at once, without weights or network.
 

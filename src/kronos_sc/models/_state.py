@@ -48,7 +48,10 @@ def read_checkpoint(path: Path) -> Any:
     with path.open("rb") as file:
         start = file.read(16)
     if not start.startswith((b"PK", b"\x80")):  # a zip archive, or the pickle of old
-        msg = f"{path} is no checkpoint (it begins with {start!r}); a web page or a pointer may have been saved in its place. Download it again."
+        msg = (
+            f"{path} is no checkpoint (it begins with {start!r}); a web page or a pointer may have been saved in its "
+            "place. Download it again."
+        )
         raise ValueError(msg)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -59,7 +62,10 @@ def read_checkpoint(path: Path) -> Any:
         )
         raise ValueError(msg) from error
     except (RuntimeError, EOFError, OSError, KeyError) as error:
-        msg = f"{path} is not a readable checkpoint ({type(error).__name__}: {error}); it may be truncated. Download it again and compare its size."
+        msg = (
+            f"{path} is not a readable checkpoint ({type(error).__name__}: {error}); it may be truncated. Download it "
+            "again and compare its size."
+        )
         raise ValueError(msg) from error
 
 
@@ -82,7 +88,10 @@ def _read_npz(path: Path) -> dict[str, torch.Tensor]:
         with np.load(path, allow_pickle=False) as arrays:
             return {key: torch.from_numpy(writable(arrays[key])) for key in arrays.files}
     except (BadZipFile, EOFError, OSError, ValueError, TypeError, AttributeError) as error:
-        msg = f"{path} is not a readable file of numeric arrays ({type(error).__name__}: {error}). Write it again with numpy.savez."
+        msg = (
+            f"{path} is not a readable file of numeric arrays ({type(error).__name__}: {error}). Write it again with "
+            "numpy.savez."
+        )
         raise ValueError(msg) from error
 
 

@@ -49,7 +49,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         files = [p.name for p in sorted(folder.iterdir())]
-        msg = f"{folder} holds no config.json (it holds {listed(files)}). A model folder has config.json, the weights and, if official, marker_metadata.csv."
+        msg = (
+            f"{folder} holds no config.json (it holds {listed(files)}). A model folder has config.json, the weights "
+            "and, if official, marker_metadata.csv."
+        )
         raise FileNotFoundError(msg)
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
@@ -70,10 +73,15 @@ def from_folder(place: Path, card: Card, *, blocks: str | None, token_overlap: b
         net = KronosViT(shape, blocks=blocks or (settings["blocks"] if own else "official"), token_overlap=overlap)
     path = folder / "model.safetensors" if own else _official_weights(place, settings)
     if place.is_file() and place not in (path, folder / "config.json"):
-        msg = f"{place.name} is not what config.json beside it describes, which is {path.name}. Put it into a folder with its own config.json."
+        msg = (
+            f"{place.name} is not what config.json beside it describes, which is {path.name}. Put it into a folder "
+            "with its own config.json."
+        )
         raise ValueError(msg)
     state = _own_state(path) if own else _official_state(path)
-    _state.fill(net, state, path, what="its config.json", fix="Check model_type, or that both files come from the same model.")
+    _state.fill(
+        net, state, path, what="its config.json", fix="Check model_type, or that both files come from the same model."
+    )
     if own:
         vocabulary, card = Vocabulary.from_dict(settings["vocabulary"]), Card(**_tuples(settings["card"]))
     else:
@@ -93,7 +101,10 @@ def _official_weights(place: Path, settings: Mapping[str, Any]) -> Path:
     path = folder / f"kronos_{settings.get('model_type')}_model.pt"
     found = sorted(folder.glob("*.pt"))
     if not path.is_file() and len(found) != 1:
-        msg = f"{folder} holds no {path.name} (checkpoints there: {listed(p.name for p in found)}). Put the official checkpoint beside config.json."
+        msg = (
+            f"{folder} holds no {path.name} (checkpoints there: {listed(p.name for p in found)}). Put the official "
+            "checkpoint beside config.json."
+        )
         raise FileNotFoundError(msg)
     return path if path.is_file() else found[0]
 
@@ -103,7 +114,10 @@ def _official_state(path: Path) -> dict[str, torch.Tensor]:
     checkpoint = _state.read_checkpoint(path)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("teacher"), dict):
         keys = listed(checkpoint) if isinstance(checkpoint, dict) else type(checkpoint).__name__
-        msg = f"{path} is not a KRONOS checkpoint: a dict with the key 'teacher' is expected, found {keys}. For weights trained here use models.save."
+        msg = (
+            f"{path} is not a KRONOS checkpoint: a dict with the key 'teacher' is expected, found {keys}. For weights "
+            "trained here use models.save."
+        )
         raise ValueError(msg)  # noqa: TRY004 - a file of another kind, not an argument of another type
     prefix = "backbone."
     return {key.removeprefix(prefix): value for key, value in checkpoint["teacher"].items() if key.startswith(prefix)}
@@ -111,7 +125,10 @@ def _official_state(path: Path) -> dict[str, torch.Tensor]:
 
 def _own_state(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
-        msg = f"{path} is missing. A model folder of ours holds config.json and model.safetensors; write one with models.save."
+        msg = (
+            f"{path} is missing. A model folder of ours holds config.json and model.safetensors; write one with "
+            "models.save."
+        )
         raise FileNotFoundError(msg)
     return _state.read_safetensors(path)
 
@@ -138,7 +155,10 @@ def save(model: KronosModel, folder: str | os.PathLike[str], *, overwrite: bool 
     from safetensors.torch import save
 
     if not isinstance(model, KronosModel):
-        msg = f"A marker-aware vision transformer can be saved, got {type(model).__name__}. Make one with models.KronosModel(net, card, vocabulary)."
+        msg = (
+            f"A marker-aware vision transformer can be saved, got {type(model).__name__}. Make one with "
+            "models.KronosModel(net, card, vocabulary)."
+        )
         raise TypeError(msg)
     target = Path(folder)
     _require_replaceable(target, overwrite=overwrite)
@@ -172,7 +192,10 @@ def _require_replaceable(target: Path, *, overwrite: bool) -> None:
         raise FileExistsError(msg)
     files = {path.name for path in target.iterdir()} if target.is_dir() else set()
     if files != {"config.json", "model.safetensors"} or read_config(target).get("format") != FORMAT:
-        msg = f"{target} holds something else than a model saved here ({listed(sorted(files), most=4)}) and is not replaced. Choose another folder."
+        msg = (
+            f"{target} holds something else than a model saved here ({listed(sorted(files), most=4)}) and is not "
+            "replaced. Choose another folder."
+        )
         raise FileExistsError(msg)
 
 
@@ -196,7 +219,10 @@ def diagnose(net: KronosViT) -> str:
     elif (moved == official).all():
         verdict = "only the blocks of the official forward were trained: blocks='official' and 'all' agree"
     elif moved[~official].any():
-        verdict = "blocks that the official forward skips were trained: blocks='all' runs the network as trained, 'official' matches published embeddings"
+        verdict = (
+            "blocks that the official forward skips were trained: blocks='all' runs the network as trained, 'official' "
+            "matches published embeddings"
+        )
     else:
         verdict = "some blocks of the official forward were not trained"
     return f"{verdict} (mean |gamma| per block: {table})"

@@ -17,7 +17,10 @@ S = TypeVar("S")
 
 
 def in_thread(items: Iterable[T], ahead: int) -> Iterator[T]:
-    """Yield `items` while a thread makes up to `ahead` next ones; errors of the thread are raised here, and it ends when the caller stops."""
+    """Yield `items` while a thread makes up to `ahead` next ones.
+
+    Errors of the thread are raised here, and it ends when the caller stops.
+    """
     queue: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
     room, stop = threading.Semaphore(max(1, ahead)), threading.Event()
 
@@ -54,7 +57,10 @@ def in_thread(items: Iterable[T], ahead: int) -> Iterator[T]:
 
 
 def in_threads(work: Callable[[S], T], items: Iterable[S], threads: int) -> Iterator[T]:
-    """Yield what `work` makes of `items`, in order, from several threads; at most one result more than there are threads waits."""
+    """Yield what `work` makes of `items`, in order, from several threads.
+
+    At most one result more than there are threads waits.
+    """
     if threads < 2:
         yield from map(work, items)
         return

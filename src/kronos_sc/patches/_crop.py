@@ -39,6 +39,9 @@ def crop_masks(block: PixelBlock) -> np.ndarray:
         if ids is not None:
             mask[...] = block.labels[y : y + size, x : x + size] == ids[position]
         else:
-            rows, columns = ((grid + corner >= low) & (grid + corner < high) for corner, low, high in ((y, top, bottom), (x, left, right)))
+            rows, columns = (
+                (grid + corner >= low) & (grid + corner < high)
+                for corner, low, high in ((y, top, bottom), (x, left, right))
+            )
             mask[...] = rows[:, None] & columns
     return out

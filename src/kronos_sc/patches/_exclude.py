@@ -43,7 +43,10 @@ class Exclusion:
     sources: tuple[LabelSource, ...]
 
     def mask(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
-        """Return which pixels of rows `y0`–`y1` and columns `x0`–`x1` of the image are left out (bool); none beyond the labels."""
+        """Return which pixels of rows `y0`–`y1` and columns `x0`–`x1` of the image are left out (bool).
+
+        None beyond the labels.
+        """
         out = np.zeros((y1 - y0, x1 - x0), bool)
         for source in self.sources:
             out |= source.read(y0, y1, x0, x1) > 0
@@ -55,7 +58,9 @@ class Exclusion:
         out = np.zeros(len(y), bool)
         order = np.lexsort((x // _TILE, y // _TILE))
         squares = np.stack([y, x], 1)[order] // _TILE
-        for members in np.split(order, np.flatnonzero((np.diff(squares, axis=0) != 0).any(axis=1)) + 1) if len(order) else []:
+        for members in (
+            np.split(order, np.flatnonzero((np.diff(squares, axis=0) != 0).any(axis=1)) + 1) if len(order) else []
+        ):
             top, left = int(y[members].min()), int(x[members].min())
             square = self.mask(top, int(y[members].max()) + 1, left, int(x[members].max()) + 1)
             out[members] = square[y[members] - top, x[members] - left]
@@ -84,13 +89,14 @@ def exclusion(sdata: SpatialData, exclude: Exclude | None, image: Raster, *, alo
     sdata
         Holds the labels.
     exclude
-        A labels element: every pixel above 0 is left out. Several of them. Or a mapping from labels element to names of classes (looked up
-        in the column `class` of the table that annotates the labels, as `tl.predict_map` writes it), to codes, or to None for all.
+        A labels element: every pixel above 0 is left out. Several of them. Or a mapping from labels element to names of
+        classes (looked up in the column `class` of the table that annotates the labels, as `tl.predict_map` writes it),
+        to codes, or to None for all.
     image
         On whose grid.
     alone
-        Whether the image is the only one of the call. Of several, each takes the labels whose name has its number (`image_3`:
-        `artifact_map_3_class`); alone, it takes those of no image, too, and never those of another image.
+        Whether the image is the only one of the call. Of several, each takes the labels whose name has its number
+        (`image_3`: `artifact_map_3_class`); alone, it takes those of no image, too, and never those of another image.
     """
     wanted = excluded_codes(sdata, exclude)
     mine = {}
@@ -114,7 +120,8 @@ def exclusions(sdata: SpatialData, exclude: Exclude | None, images: Sequence[Ras
         every = list(excluded_codes(sdata, exclude))
         if stray := [name for name in every if not set(_owners(sdata, name, unique)) & set(unique)]:
             msg = (
-                f"There are {len(unique)} images ({listed(unique)}), and exclude names labels that belong to none of them by their number: {listed(stray)}. "
+                f"There are {len(unique)} images ({listed(unique)}), and exclude names labels that belong to none of "
+                f"them by their number: {listed(stray)}. "
                 "Name labels like their image (image_3: artifacts_3), or make one call per image."
             )
             raise ValueError(msg)
@@ -126,9 +133,20 @@ def excluded_codes(sdata: SpatialData, exclude: Exclude | None) -> dict[str, lis
     """Return the codes to leave out by labels element (None for all above 0); reads no pixel."""
     if exclude is None:
         return {}
-    names = {exclude: None} if isinstance(exclude, str) else exclude if isinstance(exclude, Mapping) else dict.fromkeys(exclude)
+    names = (
+        {exclude: None}
+        if isinstance(exclude, str)
+        else exclude
+        if isinstance(exclude, Mapping)
+        else dict.fromkeys(exclude)
+    )
     for name in names:
-        known(name, sdata.labels, what="labels", fix="Name labels with exclude=, as tl.artifact_map or tl.predict_map write them.")
+        known(
+            name,
+            sdata.labels,
+            what="labels",
+            fix="Name labels with exclude=, as tl.artifact_map or tl.predict_map write them.",
+        )
     return {str(name): None if classes is None else _codes(sdata, name, classes) for name, classes in names.items()}
 
 
@@ -150,13 +168,19 @@ def _codes(sdata: SpatialData, name: str, classes: Any) -> list[int]:
     """Return the codes of classes given by name or by code."""
     every = _listed(classes)
     if not every:
-        msg = f"exclude names no class of {name!r}. Name some, or pass {{{name!r}: None}} to leave out every pixel above 0."
+        msg = (
+            f"exclude names no class of {name!r}. Name some, or pass {{{name!r}: None}} to leave out every pixel above "
+            "0."
+        )
         raise ValueError(msg)
     named = {}
     if any(isinstance(one, str) for one in every):
         named = _named(sdata, name)
     fix = f"Choose some with exclude={{{name!r}: [...]}}."
-    codes = [named[known(one, named, what=f"class of labels {name!r}", fix=fix)] if isinstance(one, str) else int(one) for one in every]
+    codes = [
+        named[known(one, named, what=f"class of labels {name!r}", fix=fix)] if isinstance(one, str) else int(one)
+        for one in every
+    ]
     return sorted({code for code in codes if code > 0})
 
 
@@ -166,7 +190,8 @@ def _named(sdata: SpatialData, name: str) -> dict[str, int]:
     if named:
         return {label: code for code, label in named.items()}
     msg = (
-        f"exclude names classes of labels {name!r}, and no table says which code is which class (a column 'class' in obs; tables: {listed(sdata.tables)}). "
+        f"exclude names classes of labels {name!r}, and no table says which code is which class (a column 'class' in "
+        f"obs; tables: {listed(sdata.tables)}). "
         f"Pass codes, exclude={{{name!r}: [1, 2]}}, or link a table with spatialdata.models.TableModel.parse."
     )
     raise KeyError(msg)

@@ -44,8 +44,8 @@ def label_table(labels: da.Array | np.ndarray, *, name: str | None = None) -> pd
 
     Returns
     -------
-    One row per label, sorted by label: `label` (int64; uint64 where one lies beyond 2⁶³), `y` and `x` (float64, centroid in continuous
-    pixel coordinates, where pixel `i` covers [i, i + 1)), `area` (int64, pixels).
+    One row per label, sorted by label: `label` (int64; uint64 where one lies beyond 2⁶³), `y` and `x` (float64,
+    centroid in continuous pixel coordinates, where pixel `i` covers [i, i + 1)), `area` (int64, pixels).
     """
     parts = list(_strip_by_strip(labels, name, lambda y0, x0, strip: _sums(strip, y0, x0, name)))
     return _merge(parts, unsigned=labels.dtype.kind == "u")
@@ -55,7 +55,9 @@ def scan(labels: da.Array | np.ndarray, *, name: str | None = None) -> tuple[pd.
     """Measure every label and hold the pixels compressed for later reading, in the same pass."""
     parts: list[np.ndarray] = []
     copy = LabelImage(labels.shape, labels.dtype)
-    for sums, packed in _strip_by_strip(labels, name, lambda y0, x0, strip: (_sums(strip, y0, x0, name), list(copy.packed(y0, x0, strip)))):
+    for sums, packed in _strip_by_strip(
+        labels, name, lambda y0, x0, strip: (_sums(strip, y0, x0, name), list(copy.packed(y0, x0, strip)))
+    ):
         parts.append(sums)
         copy.keep(packed)
     return _merge(parts, unsigned=labels.dtype.kind == "u"), copy
@@ -66,7 +68,9 @@ def strips(labels: da.Array | np.ndarray, name: str | None) -> Iterator[tuple[in
     yield from _strip_by_strip(labels, name, lambda y0, x0, strip: (y0, x0, strip))
 
 
-def _strip_by_strip(labels: da.Array | np.ndarray, name: str | None, work: Callable[[int, int, np.ndarray], T]) -> Iterator[T]:
+def _strip_by_strip(
+    labels: da.Array | np.ndarray, name: str | None, work: Callable[[int, int, np.ndarray], T]
+) -> Iterator[T]:
     """Yield what `work` makes of origin and pixels of each strip; several chunks at a time, results in order."""
     read, corners = _chunks(labels, name)
 
@@ -100,7 +104,8 @@ def _chunks(
             if name is None:
                 raise
             msg = (
-                f"Labels {name!r} could not be decoded at rows {ys[i]}–{ys[i + 1]}, columns {xs[j]}–{xs[j + 1]}: {type(error).__name__}: {error}. "
+                f"Labels {name!r} could not be decoded at rows {ys[i]}–{ys[i + 1]}, columns {xs[j]}–{xs[j + 1]}: "
+                f"{type(error).__name__}: {error}. "
                 "The SpatialData is as it was. Restore that chunk, or write the element again from the segmentation."
             )
             raise OSError(msg) from error
@@ -120,8 +125,10 @@ def _sums(chunk: np.ndarray, y0: int, x0: int, name: str | None) -> np.ndarray:
     if low < 0 and chunk.dtype.kind != "u":
         what = "Labels" if name is None else f"Labels {name!r}"
         msg = (
-            f"{what} hold the negative value {low}; labels must be 0 (background) or positive. Relabel: where such pixels are no cells, count "
-            "them as background, labels.where(labels > 0, 0); else number the cells anew, as with skimage.measure.label, and their table with them."
+            f"{what} hold the negative value {low}; labels must be 0 (background) or positive. Relabel: where such "
+            "pixels are no cells, count "
+            "them as background, labels.where(labels > 0, 0); else number the cells anew, as with "
+            "skimage.measure.label, and their table with them."
         )
         raise ValueError(msg)
     # counting over the range of ids is the fastest way to sum, until most counters stay empty
@@ -135,7 +142,10 @@ def _sums(chunk: np.ndarray, y0: int, x0: int, name: str | None) -> np.ndarray:
         np.bincount(local, weights=weights)[present].astype(np.int64)
         for weights in (length, rows * length, (2 * first + length - 1) * length)
     )
-    return np.stack([present + low if names is None else names[present], count, sum_y + y0 * count, sum_2x // 2 + x0 * count], axis=1)
+    return np.stack(
+        [present + low if names is None else names[present], count, sum_y + y0 * count, sum_2x // 2 + x0 * count],
+        axis=1,
+    )
 
 
 def _runs(chunk: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -161,11 +171,15 @@ def _merge(parts: list[np.ndarray], *, unsigned: bool) -> pd.DataFrame:
     starts = np.flatnonzero(np.r_[True, every[1:, 0] != every[:-1, 0]]) if len(every) else np.empty(0, np.int64)
     sums = np.add.reduceat(every[:, 1:], starts, axis=0) if len(every) else every[:, 1:]
     area = sums[:, 0]
-    return pd.DataFrame({"label": ids[order][starts], "y": sums[:, 1] / area + 0.5, "x": sums[:, 2] / area + 0.5, "area": area})
+    return pd.DataFrame(
+        {"label": ids[order][starts], "y": sums[:, 1] / area + 0.5, "x": sums[:, 2] / area + 0.5, "area": area}
+    )
 
 
 def whole_ids(values: Any, *, what: str) -> np.ndarray:
-    """Return ids as whole numbers, int64 or, where one lies beyond 2⁶³, uint64; for anything else the error says that `what` holds it.
+    """Return ids as whole numbers, int64 or, where one lies beyond 2⁶³, uint64.
+
+    For anything else the error says that `what` holds it.
 
     Numbers stored as float64 are refused from 2⁵³ on, where it no longer tells one from the next.
     """
@@ -178,8 +192,10 @@ def whole_ids(values: Any, *, what: str) -> np.ndarray:
             raise ValueError(msg)
         if ids.size and np.abs(ids.astype(float)).max() >= _EXACT:
             msg = (
-                f"{what} holds numbers of {_EXACT:,} and more as {ids.dtype}, which no longer tells one from the next (the largest is "
-                f"{ids.max():.0f}). Read the column as text or as uint64, or number the labels anew with skimage.segmentation.relabel_sequential."
+                f"{what} holds numbers of {_EXACT:,} and more as {ids.dtype}, which no longer tells one from the next "
+                "(the largest is "
+                f"{ids.max():.0f}). Read the column as text or as uint64, or number the labels anew with "
+                "skimage.segmentation.relabel_sequential."
             )
             raise ValueError(msg)
     large = ids.dtype == np.uint64 and ids.size > 0 and ids.max() >= np.uint64(2**63)
@@ -187,7 +203,10 @@ def whole_ids(values: Any, *, what: str) -> np.ndarray:
 
 
 def find_ids(ids: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the position of each id among labels; -1 where it is not there. Signed and unsigned are compared as numbers."""
+    """Return the position of each id among labels; -1 where it is not there.
+
+    Signed and unsigned are compared as numbers.
+    """
     if np.uint64 in (ids.dtype, labels.dtype):
         positive = ids > 0
         found = pd.Index(labels.astype(np.uint64)).get_indexer(ids.astype(np.uint64))
@@ -196,7 +215,9 @@ def find_ids(ids: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 class LabelImage:
-    """A label image held in memory, tile by tile, compressed (labels shrink some thirty-fold); may be read from several threads.
+    """A label image held in memory, tile by tile, compressed (labels shrink some thirty-fold).
+
+    May be read from several threads.
 
     Parameters
     ----------
@@ -210,7 +231,9 @@ class LabelImage:
         from numcodecs import Blosc
 
         self.shape, self.dtype = shape, np.dtype(dtype).newbyteorder("=")
-        self._codec = Blosc(cname="zstd", clevel=1, shuffle=Blosc.SHUFFLE)  # a third of the memory that lz4 takes, twice its time
+        self._codec = Blosc(
+            cname="zstd", clevel=1, shuffle=Blosc.SHUFFLE
+        )  # a third of the memory that lz4 takes, twice its time
         self._tiles: list[Tile] = []
         self._at: dict[tuple[int, int], list[int]] = {}  # square of the image → tiles that meet it
 
@@ -241,7 +264,9 @@ class LabelImage:
             top, bottom, left, right = max(y0, ty), min(y1, ty + height), max(x0, tx), min(x1, tx + width)
             if top < bottom and left < right:
                 tile = np.frombuffer(self._codec.decode(packed), self.dtype).reshape(height, width)
-                out[top - y0 : bottom - y0, left - x0 : right - x0] = tile[top - ty : bottom - ty, left - tx : right - tx]
+                out[top - y0 : bottom - y0, left - x0 : right - x0] = tile[
+                    top - ty : bottom - ty, left - tx : right - tx
+                ]
         return out
 
 

@@ -20,7 +20,8 @@ class PixelBlock:
     units
         Positions of the units it owns (int64).
     pixels
-        Selected channels (channels, rows, columns) of the bounding box of the windows, zero outside the image; the image's dtype.
+        Selected channels (channels, rows, columns) of the bounding box of the windows, zero outside the image; the
+        image's dtype.
     labels
         Labels on the same grid (rows, columns), or None.
     y, x

@@ -79,7 +79,9 @@ class ReadPlan:
             units = replace(units, labels=LabelWindow.of(units.labels, block.rect))
         touched = {key: rect for key, rect in self.chunks.items() if index in self.consumers[key]}
         alone = Block(0, block.rect, np.arange(len(units)), tuple(touched))
-        return ReadPlan(replace(self.image, element=None), self.channels, units, (alone,), touched, dict.fromkeys(touched, (0,)))
+        return ReadPlan(
+            replace(self.image, element=None), self.channels, units, (alone,), touched, dict.fromkeys(touched, (0,))
+        )
 
 
 def plan(
@@ -93,9 +95,9 @@ def plan(
 ) -> ReadPlan:
     """Divide units into blocks.
 
-    A unit belongs to the block that holds the centre of its window; blocks are unions of whole chunks, as many as `block_memory`
-    bytes hold (`settings.block_memory` by default), one at least. Where that gives more than `most` units, the block is cut into
-    bands of rows.
+    A unit belongs to the block that holds the centre of its window; blocks are unions of whole chunks, as many as
+    `block_memory` bytes hold (`settings.block_memory` by default), one at least. Where that gives more than `most`
+    units, the block is cut into bands of rows.
 
     Parameters
     ----------
@@ -114,11 +116,15 @@ def plan(
     """
     edges = [np.concatenate([[0], np.cumsum(axis)]) for axis in image.data.chunks[1:]]
     if groups is None:
-        groups = _groups(image, len(channels), units, edges, settings.block_memory if block_memory is None else block_memory, most)
+        groups = _groups(
+            image, len(channels), units, edges, settings.block_memory if block_memory is None else block_memory, most
+        )
     return _with_chunks(image, tuple(channels), units, groups, edges)
 
 
-def _groups(image: Raster, channels: int, units: Units, edges: list[np.ndarray], block_memory: int, most: int) -> list[np.ndarray]:
+def _groups(
+    image: Raster, channels: int, units: Units, edges: list[np.ndarray], block_memory: int, most: int
+) -> list[np.ndarray]:
     """Return the units of each block, in reading order; within a block from top to bottom."""
     pixel_bytes = channels * image.data.dtype.itemsize + 4  # labels included
     strides = _chunks_per_block(image, pixel_bytes, block_memory)
@@ -132,7 +138,10 @@ def _groups(image: Raster, channels: int, units: Units, edges: list[np.ndarray],
 
 
 def _chunks_per_block(image: Raster, pixel_bytes: int, block_memory: int) -> tuple[int, int]:
-    """Return how many chunks (down, across) one block may span; wide first, so that fewer rows of halo are carried over."""
+    """Return how many chunks (down, across) one block may span.
+
+    Wide first, so that fewer rows of halo are carried over.
+    """
     height, width = (max(axis) for axis in image.data.chunks[1:])
     room = max(1, block_memory // (height * width * pixel_bytes))
     side = int(np.sqrt(room))
@@ -140,7 +149,9 @@ def _chunks_per_block(image: Raster, pixel_bytes: int, block_memory: int) -> tup
     return max(1, room // across), across
 
 
-def _with_chunks(image: Raster, channels: tuple[int, ...], units: Units, groups: Sequence[np.ndarray], edges: list[np.ndarray]) -> ReadPlan:
+def _with_chunks(
+    image: Raster, channels: tuple[int, ...], units: Units, groups: Sequence[np.ndarray], edges: list[np.ndarray]
+) -> ReadPlan:
     """Find out which chunks each block needs and who decodes them."""
     seen: dict[tuple[int, int], list[int]] = {}
     chunks: dict[tuple[int, int], Rect] = {}
@@ -155,7 +166,9 @@ def _with_chunks(image: Raster, channels: tuple[int, ...], units: Units, groups:
                 chunks[key] = extent
             seen.setdefault(key, []).append(index)
         blocks.append(Block(index, rect, members, tuple(first_use)))
-    return ReadPlan(image, channels, units, tuple(blocks), chunks, {key: tuple(consumers) for key, consumers in seen.items()})
+    return ReadPlan(
+        image, channels, units, tuple(blocks), chunks, {key: tuple(consumers) for key, consumers in seen.items()}
+    )
 
 
 def _touched(y: np.ndarray, x: np.ndarray, size: int, edges: list[np.ndarray]) -> list[tuple[tuple[int, int], Rect]]:

@@ -58,7 +58,10 @@ def raster(sdata: SpatialData, image_key: str | None = None, *, scale: str | Non
         )
         raise ValueError(msg)
     if twice := repeated(channels):
-        msg = f"Image {name!r} has repeated channel names: {listed(twice)}. Name channels uniquely with sdata.set_channel_names({name!r}, [...])."
+        msg = (
+            f"Image {name!r} has repeated channel names: {listed(twice)}. Name channels uniquely with "
+            f"sdata.set_channel_names({name!r}, [...])."
+        )
         raise ValueError(msg)
     return Raster(name, _as_dask(element), channels, element)
 
@@ -116,7 +119,8 @@ class Affine:
     shift
         (rows, columns), image pixels.
     cross
-        How far a row moves with x, and a column with y: 0 unless the element is rotated, sheared or has its axes swapped.
+        How far a row moves with x, and a column with y: 0 unless the element is rotated, sheared or has its axes
+        swapped.
     """
 
     scale: tuple[float, float] = (1.0, 1.0)
@@ -157,28 +161,39 @@ class Affine:
 def between(element: Any, image: Any, *, names: tuple[str, str], upright: bool = True) -> Affine:
     """Return the map from an element's intrinsic coordinates to an image's pixels, through a coordinate system they share.
 
-    Raises a ValueError for more than scale and translation, which windows and boxes cannot follow, unless `upright` is False.
+    Raises a ValueError for more than scale and translation, which windows and boxes cannot follow, unless `upright` is
+    False.
     """
     system, forward, back = _matrices(element, image, names)
     matrix = np.linalg.inv(back) @ forward
     bent = turned(matrix)
     if bent and upright:
-        advice = how_to_straighten(dict(zip(names, (element, image), strict=True)), dict(zip(names, (forward, back), strict=True)), system)
-        msg = f"{names[0]!r} and {names[1]!r} are related by a rotation, shear or flip; scale and translation are honoured. {advice}"
+        advice = how_to_straighten(
+            dict(zip(names, (element, image), strict=True)), dict(zip(names, (forward, back), strict=True)), system
+        )
+        msg = (
+            f"{names[0]!r} and {names[1]!r} are related by a rotation, shear or flip; scale and translation are "
+            f"honoured. {advice}"
+        )
         raise ValueError(msg)
     (a, b, y), (c, d, x) = ([_snapped(float(value)) for value in row] for row in matrix[:2])
     return Affine((a, d), (y, x), (b, c) if bent else (0.0, 0.0))
 
 
 def labels_on(sdata: SpatialData, labels_key: str, image: Raster) -> tuple[da.Array, Affine]:
-    """Return full-resolution labels (rows, columns), and the map from their pixels to an image's; a ValueError if nothing relates them."""
+    """Return full-resolution labels (rows, columns), and the map from their pixels to an image's.
+
+    A ValueError if nothing relates them.
+    """
     data, element = label_raster(sdata, labels_key)
     # each pixel of the image takes the label under its centre, however the labels lie
     affine = between(element, image.element, names=(labels_key, image.name), upright=False)
     if affine.identity and data.shape != image.shape:
         msg = (
-            f"Labels {labels_key!r} ({data.shape[0]} × {data.shape[1]} pixels) and image {image.name!r} ({image.shape[0]} × {image.shape[1]}) differ in size "
-            "and no transformation relates them. Give one of them its scale or translation with spatialdata.transformations.set_transformation."
+            f"Labels {labels_key!r} ({data.shape[0]} × {data.shape[1]} pixels) and image {image.name!r} "
+            f"({image.shape[0]} × {image.shape[1]}) differ in size "
+            "and no transformation relates them. Give one of them its scale or translation with "
+            "spatialdata.transformations.set_transformation."
         )
         raise ValueError(msg)
     return data, affine
@@ -197,7 +212,8 @@ def _matrices(element: Any, image: Any, names: tuple[str, str]) -> tuple[str, np
     shared = [system for system in mine if system in theirs]
     if not shared:
         msg = (
-            f"{names[0]!r} (coordinate systems {listed(mine)}) and {names[1]!r} ({listed(theirs)}) share no coordinate system. "
+            f"{names[0]!r} (coordinate systems {listed(mine)}) and {names[1]!r} ({listed(theirs)}) share no coordinate "
+            "system. "
             "Align them with spatialdata.transformations.set_transformation(element, transformation, 'global')."
         )
         raise ValueError(msg)
@@ -226,7 +242,17 @@ def stored_array(data: da.Array) -> zarr.Array | None:
     layers = data.dask.layers
     if len(layers) != 2:
         return None
-    found = [value for layer in layers.values() if len(layer) == 1 for value in layer.values() if isinstance(value, zarr.Array)]
-    reads = getattr(getattr(layers.get(data.name), "task", None), "func", None) in (getter, getter_inline, getter_nofancy)
+    found = [
+        value
+        for layer in layers.values()
+        if len(layer) == 1
+        for value in layer.values()
+        if isinstance(value, zarr.Array)
+    ]
+    reads = getattr(getattr(layers.get(data.name), "task", None), "func", None) in (
+        getter,
+        getter_inline,
+        getter_nofancy,
+    )
     same = len(found) == 1 and found[0].shape == data.shape and found[0].dtype == data.dtype
     return found[0] if reads and same else None

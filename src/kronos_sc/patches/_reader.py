@@ -78,7 +78,8 @@ def _threads() -> Iterator[Callable[..., Iterator[Any]]]:
 class _Strips:
     """Pixels of decoded chunks that later blocks need; where too many would wait, a chunk is decoded again instead.
 
-    A block at the lower edge of a chunk needs a few rows of the chunk below, whose own block comes a whole row of blocks later.
+    A block at the lower edge of a chunk needs a few rows of the chunk below, whose own block comes a whole row of
+    blocks later.
     """
 
     def __init__(self, plan: ReadPlan) -> None:
@@ -182,7 +183,9 @@ def _undecodable(plan: ReadPlan, pixels_of: Stored | Lazy, rects: list[Rect], er
     return OSError(f"Image {plan.image.name!r} could not be decoded: {type(error).__name__}: {error}. {_AS_IT_WAS}")
 
 
-def _check_finite(loaded: PixelBlock, plan: ReadPlan, block: Block, nan: str, run: Callable[..., Iterator[Any]]) -> None:
+def _check_finite(
+    loaded: PixelBlock, plan: ReadPlan, block: Block, nan: str, run: Callable[..., Iterator[Any]]
+) -> None:
     """Replace pixels that are not finite, or raise an error that names channels and region if a window holds one."""
     pixels = loaded.pixels
     if pixels.dtype.kind != "f":
@@ -201,7 +204,8 @@ def _check_finite(loaded: PixelBlock, plan: ReadPlan, block: Block, nan: str, ru
     rows, columns = (max(0, rect.y0), min(rect.y1, height)), (max(0, rect.x0), min(rect.x1, width))
     msg = (
         f"Image {plan.image.name!r} has NaN or infinite pixels in channels {names}, within "
-        f"rows {rows[0]}–{rows[1]}, columns {columns[0]}–{columns[1]}. Mend the image, or take such pixels as zero with nan='zero'."
+        f"rows {rows[0]}–{rows[1]}, columns {columns[0]}–{columns[1]}. Mend the image, or take such pixels as zero "
+        "with nan='zero'."
     )
     raise ValueError(msg)
 
@@ -216,14 +220,19 @@ def unstored(plan: ReadPlan) -> list[str]:
     if (stored := stored_chunks(plan.image.data)) is None:
         return []
     chunk, exists = stored
-    y, x = ((np.asarray(c) + plan.units.size // 2) // edge for c, edge in zip((plan.units.y, plan.units.x), chunk[1:], strict=True))
+    y, x = (
+        (np.asarray(c) + plan.units.size // 2) // edge
+        for c, edge in zip((plan.units.y, plan.units.x), chunk[1:], strict=True)
+    )
     across = -(-plan.image.shape[1] // chunk[2])
     cells = [divmod(cell, across) for cell in np.unique(y * across + x).tolist()]
     names = []
     for channel in plan.channels:
         for row, column in cells:
             if not exists((channel // chunk[0], row, column)):
-                names.append(f"channel {plan.image.channels[channel]!r} {in_words((row, column), chunk[1:], plan.image.shape)}")
+                names.append(
+                    f"channel {plan.image.channels[channel]!r} {in_words((row, column), chunk[1:], plan.image.shape)}"
+                )
     return names
 
 
@@ -232,6 +241,7 @@ def require_stored(plan: ReadPlan) -> None:
     if missing := unstored(plan):
         msg = (
             f"Image {plan.image.name!r} has no stored chunk under some units: {numbers(missing, most=5)}. {_AS_IT_WAS} "
-            "Restore the chunks; or, if the store was written without its empty chunks, take them as zero with nan='zero'."
+            "Restore the chunks; or, if the store was written without its empty chunks, take them as zero with "
+            "nan='zero'."
         )
         raise OSError(msg)

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def by_reference(image: Raster) -> Raster | None:
-    """Return an image that any process can read which sees the same disks or buckets; None for pixels that only this one has."""
+    """Return an image that any process can read which sees the same disks or buckets.
+
+    None for pixels that only this one has.
+    """
     import dask.array as da
     import zarr
     from zarr.storage import FsspecStore, LocalStore, ObjectStore
@@ -43,12 +46,15 @@ def check_visible(plan: ReadPlan, *, nan: str) -> None:
         return
     where = array.store_path
     try:
-        there: zarr.Array | None = zarr.open_array(where.store, path=where.path, zarr_format=array.metadata.zarr_format, mode="r")
+        there: zarr.Array | None = zarr.open_array(
+            where.store, path=where.path, zarr_format=array.metadata.zarr_format, mode="r"
+        )
     except (OSError, KeyError):
         there = None
     if there is None or there.shape != array.shape or there.dtype != array.dtype:
         msg = (
-            f"Image {plan.image.name!r} is not seen here at {where}. All workers must see the SpatialData under the path that it was opened "
+            f"Image {plan.image.name!r} is not seen here at {where}. All workers must see the SpatialData under the "
+            "path that it was opened "
             "with: put it on a disk that they share."
         )
         raise OSError(msg)
@@ -68,7 +74,9 @@ def with_pixels(plan: ReadPlan, *, nan: str) -> ReadPlan:
     y, x = inside.y0 - block.rect.y0, inside.x0 - block.rect.x0
     rows, columns = inside.shape
     window = Window.of(pixels[:, y : y + rows, x : x + columns], inside, (len(pixels), height, width))
-    data = da.from_array(window, chunks=((len(pixels),), *image.data.chunks[1:]), name=False, asarray=False, fancy=False)
+    data = da.from_array(
+        window, chunks=((len(pixels),), *image.data.chunks[1:]), name=False, asarray=False, fancy=False
+    )
     names = tuple(image.channels[channel] for channel in plan.channels)
     return replace(plan, image=Raster(image.name, data, names, None), channels=tuple(range(len(names))))
 

@@ -45,7 +45,10 @@ def source(data: da.Array) -> Stored | Lazy:
 
 
 def chunk_reader(data: da.Array) -> Callable[[tuple[int, ...]], np.ndarray]:
-    """Return a function that gives one chunk of a lazy array of any number of axes by its position; it may be called in any thread."""
+    """Return a function that gives one chunk of a lazy array of any number of axes by its position.
+
+    It may be called in any thread.
+    """
     array = stored_array(data)
     if array is None:
         return lambda key: np.asarray(data.blocks[key].compute(scheduler="synchronous"))
@@ -111,7 +114,11 @@ class Stored:
             return
         for part, out in parts:
             for position, channel in channels:
-                found = self._fill if pixels is None else pixels[channel - c0, part.y0 - y0 : part.y1 - y0, part.x0 - x0 : part.x1 - x0]
+                found = (
+                    self._fill
+                    if pixels is None
+                    else pixels[channel - c0, part.y0 - y0 : part.y1 - y0, part.x0 - x0 : part.x1 - x0]
+                )
                 out[position] = found
 
     def _through_zarr(self, channels: list[int], parts: list[Rect]) -> tuple[np.ndarray, tuple[int, int, int]]:
@@ -144,7 +151,9 @@ class Lazy:
         data = self._of_chunks({key for want in wants for key in self._keys(channels, want.rect)})
         # rows and columns first: choosing channels of the whole image would make a task for each of its chunks
         boxes = [data[:, w.rect.y0 : w.rect.y1, w.rect.x0 : w.rect.x1][list(channels)] for w in wants]
-        for want, pixels in zip(wants, dask.compute(*boxes, scheduler="threads", num_workers=settings.read_threads), strict=True):
+        for want, pixels in zip(
+            wants, dask.compute(*boxes, scheduler="threads", num_workers=settings.read_threads), strict=True
+        ):
             for rect, out in want.targets:
                 out[...] = view(np.asarray(pixels), want.rect, rect)
 

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def stored_chunks(data: da.Array) -> tuple[tuple[int, ...], Callable[[tuple[int, ...]], bool]] | None:
-    """Return the shape of the stored chunks (shards) of a lazy array and whether one is on disk; None where that cannot be known."""
+    """Return the shape of the stored chunks (shards) of a lazy array and whether one is on disk.
+
+    None where that cannot be known.
+    """
     from zarr.storage import LocalStore
 
     array = stored_array(data)
@@ -36,7 +39,9 @@ def _exists(path: str) -> bool:
 
 def in_words(key: tuple[int, int], chunk: tuple[int, int], shape: tuple[int, int]) -> str:
     """Return the rows and columns of a stored chunk, ends excluded."""
-    (y0, y1), (x0, x1) = ((i * edge, min((i + 1) * edge, whole)) for i, edge, whole in zip(key, chunk, shape, strict=True))
+    (y0, y1), (x0, x1) = (
+        (i * edge, min((i + 1) * edge, whole)) for i, edge, whole in zip(key, chunk, shape, strict=True)
+    )
     return f"rows {y0}–{y1} columns {x0}–{x1}"
 
 

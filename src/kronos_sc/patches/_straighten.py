@@ -31,9 +31,15 @@ def how_to_straighten(elements: dict[str, Any], matrices: dict[str, np.ndarray],
     subject = " and ".join(f"{kinds[name]} {name!r}" for name in bent)
     others = "both have" if len(bent) > 1 else "has"
     target, first = _target(elements, matrices, bent, system)
-    calls = "; ".join(f"sdata['{name}_moved'] = spatialdata.transform(sdata[{name!r}], to_coordinate_system={target!r})" for name in bent)
+    calls = "; ".join(
+        f"sdata['{name}_moved'] = spatialdata.transform(sdata[{name!r}], to_coordinate_system={target!r})"
+        for name in bent
+    )
     names = ", and ".join(_in_its_place(kinds[name], f"{name}_moved") for name in bent)
-    return f"In coordinate system {system!r} {subject} {others} such a transformation. {first}Apply it with {calls}. Then {names}."
+    return (
+        f"In coordinate system {system!r} {subject} {others} such a transformation. {first}Apply it with {calls}. Then "
+        f"{names}."
+    )
 
 
 def _kind(element: Any) -> str:
@@ -51,11 +57,13 @@ def _in_its_place(kind: str, name: str) -> str:
         table = f"{name}_table"
         return (
             f"name {name!r} in place of the labels; cells need a table that is linked to it: "
-            f"pp.label_table(sdata, labels_key={name!r}, key_added={table!r}), then labels_key={name!r}, table_key={table!r}"
+            f"pp.label_table(sdata, labels_key={name!r}, key_added={table!r}), then labels_key={name!r}, "
+            f"table_key={table!r}"
         )
     return (
         f"name {name!r} in place of the shapes; a table of theirs, here 'table', is linked to it with "
-        f"sdata['table'].obs['region'] = {name!r}; sdata.set_table_annotates_spatialelement('table', region={name!r}, region_key='region')"
+        f"sdata['table'].obs['region'] = {name!r}; sdata.set_table_annotates_spatialelement('table', region={name!r}, "
+        "region_key='region')"
     )
 
 
@@ -70,8 +78,11 @@ def _target(elements: dict[str, Any], matrices: dict[str, np.ndarray], bent: lis
     names = ", ".join(repr(name) for name in elements)
     factor = float(f"{1 / edge:.12g}")
     lines = (
-        f"A pixel of {rasters[0]!r} is {edge:.4g} units of {system!r} wide, and transformed images have pixels of one unit. To keep its own, "
-        f"make a system in its pixels first (import spatialdata.transformations as t): for name in ({names}): t.set_transformation(sdata[name], "
-        f"t.Sequence([t.get_transformation(sdata[name], {system!r}), t.Scale([{factor!r}, {factor!r}], axes=('y', 'x'))]), 'pixels'). "
+        f"A pixel of {rasters[0]!r} is {edge:.4g} units of {system!r} wide, and transformed images have pixels of one "
+        "unit. To keep its own, "
+        f"make a system in its pixels first (import spatialdata.transformations as t): for name in ({names}): "
+        "t.set_transformation(sdata[name], "
+        f"t.Sequence([t.get_transformation(sdata[name], {system!r}), t.Scale([{factor!r}, {factor!r}], axes=('y', "
+        "'x'))]), 'pixels'). "
     )
     return "pixels", lines

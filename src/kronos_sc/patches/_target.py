@@ -54,7 +54,8 @@ def target(
     """Find the table, its regions and their images."""
     if labels_key is not None and shapes_key is not None:
         msg = (
-            f"Both labels_key={labels_key!r} and shapes_key={shapes_key!r} were given; a unit is either a cell or a box. Give one of them."
+            f"Both labels_key={labels_key!r} and shapes_key={shapes_key!r} were given; a unit is either a cell or a "
+            "box. Give one of them."
         )
         raise ValueError(msg)
     region = _region(sdata, labels_key, shapes_key)
@@ -78,11 +79,15 @@ def target(
     regions = [region] if region is not None else [r for r in what.regions if len(what.rows(found, r))]
     if not regions:
         msg = (
-            f"No row of table {name!r} belongs to a region that it annotates ({listed(what.regions)}); obs[{what.region_key!r}] holds "
-            f"{listed(found.obs[what.region_key].unique())}. Say which rows are which element's: {_own_rows(sdata, name, found, what)}."
+            f"No row of table {name!r} belongs to a region that it annotates ({listed(what.regions)}); "
+            f"obs[{what.region_key!r}] holds "
+            f"{listed(found.obs[what.region_key].unique())}. Say which rows are which element's: "
+            f"{_own_rows(sdata, name, found, what)}."
         )
         raise ValueError(msg)
-    return EmbedTarget(name, found, what, {r: raster(sdata, image_of(sdata, r, image_key), scale=scale) for r in regions})
+    return EmbedTarget(
+        name, found, what, {r: raster(sdata, image_of(sdata, r, image_key), scale=scale) for r in regions}
+    )
 
 
 def _region(sdata: SpatialData, labels_key: str | None, shapes_key: str | None) -> str | None:
@@ -97,14 +102,20 @@ def _new_table(sdata: SpatialData, region: str) -> str:
     """Return how an element gets a table of its own."""
     if region in sdata.labels:
         return f"make one with pp.label_table(sdata, labels_key={region!r}, key_added={region + '_table'!r})"
-    return f"link one to the shapes with spatialdata.models.TableModel.parse(adata, region={region!r}, region_key=..., instance_key=...)"
+    return (
+        f"link one to the shapes with spatialdata.models.TableModel.parse(adata, region={region!r}, region_key=..., "
+        "instance_key=...)"
+    )
 
 
 def _own_rows(sdata: SpatialData, name: str, table: AnnData, what: Annotation) -> str:
     """Return the line that brings the regions of a table and those of its rows together."""
     regions = table.obs[what.region_key].astype(str).unique().tolist()
     if all(region in sdata.labels or region in sdata.shapes for region in regions):
-        return f"sdata.set_table_annotates_spatialelement({name!r}, region={(regions[0] if len(regions) == 1 else regions)!r})"
+        return (
+            f"sdata.set_table_annotates_spatialelement({name!r}, "
+            f"region={(regions[0] if len(regions) == 1 else regions)!r})"
+        )
     return f"sdata[{name!r}].obs[{what.region_key!r}] = {what.regions[0]!r}"
 
 
@@ -112,7 +123,9 @@ def _table(sdata: SpatialData, name: str | None, region: str | None) -> str:
     """Return the named table, the one that annotates the chosen region, or the only one."""
     if name is None and region is not None and len(sdata.tables) > 1:
         fits = [
-            key for key, table in sdata.tables.items() if table.uns.get(UNS_SPATIALDATA) and region in annotation(table, name=key).regions
+            key
+            for key, table in sdata.tables.items()
+            if table.uns.get(UNS_SPATIALDATA) and region in annotation(table, name=key).regions
         ]
         if len(fits) == 1:
             return fits[0]

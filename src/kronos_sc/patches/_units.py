@@ -173,21 +173,27 @@ def units(
     size
         Edge of the window in pixels of that image; None takes the boxes' own size (shapes only).
     spatial_key
-        Column pair (x, y) of `obsm`, in pixels of the annotated element, to centre windows on instead of the labels' centroids.
+        Column pair (x, y) of `obsm`, in pixels of the annotated element, to centre windows on instead of the labels'
+        centroids.
     """
     rows = annotation.rows(table, region)
     instances = table.obs[annotation.instance_key].to_numpy()[rows]
     if rows.size == 0:
-        msg = f"The table has no row for region {region!r}. Rows exist for: {listed(table.obs[annotation.region_key].unique())}."
+        msg = (
+            f"The table has no row for region {region!r}. Rows exist for: "
+            f"{listed(table.obs[annotation.region_key].unique())}."
+        )
         raise ValueError(msg)
     if region in sdata.labels:
-        found = _cells(sdata, region, image, rows, instances, size=64 if size is None else size, key=annotation.instance_key)
+        found = _cells(
+            sdata, region, image, rows, instances, size=64 if size is None else size, key=annotation.instance_key
+        )
     elif region in sdata.shapes:
         found = _boxes(sdata, region, image, rows, instances, size=size)
     else:
         msg = (
-            f"The table annotates {region!r}, which is neither labels ({listed(sdata.labels)}) nor shapes ({listed(sdata.shapes)}). "
-            + _another_element(sdata, table, annotation, region)
+            f"The table annotates {region!r}, which is neither labels ({listed(sdata.labels)}) nor shapes "
+            f"({listed(sdata.shapes)}). " + _another_element(sdata, table, annotation, region)
         )
         raise KeyError(msg)
     if spatial_key is not None:
@@ -203,10 +209,15 @@ def _another_element(sdata: SpatialData, table: AnnData, annotation: Annotation,
     name = next((key for key, other in sdata.tables.items() if other is table), "table")
     if not elements:
         return f"Add that element first, as in sdata[{region!r}] = ..."
-    return f"Link the table to an existing element: {linked_to(name, annotation, region, [*near(region, elements), *elements][0])}."
+    return (
+        "Link the table to an existing element: "
+        f"{linked_to(name, annotation, region, [*near(region, elements), *elements][0])}."
+    )
 
 
-def _cells(sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, instances: np.ndarray, *, size: int, key: str) -> Units:
+def _cells(
+    sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, instances: np.ndarray, *, size: int, key: str
+) -> Units:
     """Return windows around the pixel that holds each label's centroid."""
     data, affine = labels_on(sdata, region, image)
     ids = _whole_ids(instances, region, key)
@@ -217,7 +228,8 @@ def _cells(sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, ins
         gaps = unstored_labels(data)
         holes = f" Its store has no chunk at {numbers(gaps, most=5)}: restore it if it was lost." if gaps else ""
         msg = (
-            f"{len(lost)} rows of the table have no pixels in labels {region!r}: {numbers(lost)}. The element holds {len(table)} labels.{holes} "
+            f"{len(lost)} rows of the table have no pixels in labels {region!r}: {numbers(lost)}. The element holds "
+            f"{len(table)} labels.{holes} "
             f"Keep the other rows only (table[~table.obs[{key!r}].isin([...])]), or restore the labels."
         )
         raise ValueError(msg)
@@ -237,7 +249,8 @@ def _whole_ids(instances: np.ndarray, region: str, key: str) -> np.ndarray:
         bad = [value for value, ok in zip(instances, fine, strict=True) if not ok]
         msg = (
             f"Rows of labels {region!r} need whole, positive instance ids; found {listed(bad)} (0 is background). "
-            f"Correct the instance column of the table, or leave these rows out: table[~table.obs[{key!r}].isin([...])]."
+            "Correct the instance column of the table, or leave these rows out: "
+            f"table[~table.obs[{key!r}].isin([...])]."
         )
         raise ValueError(msg)
     whole = pd.Series(whole_ids(instances, what=f"The instance column of labels {region!r}"))
@@ -250,12 +263,17 @@ def _whole_ids(instances: np.ndarray, region: str, key: str) -> np.ndarray:
     return whole.to_numpy()
 
 
-def _boxes(sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, instances: np.ndarray, *, size: int | None) -> Units:
+def _boxes(
+    sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, instances: np.ndarray, *, size: int | None
+) -> Units:
     """Return windows around the centres of shapes (boxes, circles, polygons)."""
     shapes = sdata.shapes[region]
     if not shapes.index.is_unique:
         again = shapes.index[shapes.index.duplicated()].unique()
-        msg = f"Shapes {region!r} repeat the index {listed(again)}, so rows of the table cannot name them. Number them with shapes.reset_index(drop=True)."
+        msg = (
+            f"Shapes {region!r} repeat the index {listed(again)}, so rows of the table cannot name them. Number them "
+            "with shapes.reset_index(drop=True)."
+        )
         raise ValueError(msg)
     where = shapes.index.get_indexer(instances)
     if (where < 0).any():
@@ -267,7 +285,10 @@ def _boxes(sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, ins
     affine = between(shapes, image.element, names=(region, image.name))
     bounds = shapes.geometry.bounds.to_numpy()[where]  # minx, miny, maxx, maxy
     if (empty := ~np.isfinite(bounds).all(axis=1)).any():
-        msg = f"{int(empty.sum())} shapes of {region!r} are empty or have no finite outline: {listed(instances[empty])}. Drop them and their rows."
+        msg = (
+            f"{int(empty.sum())} shapes of {region!r} are empty or have no finite outline: {listed(instances[empty])}. "
+            "Drop them and their rows."
+        )
         raise ValueError(msg)
     if "radius" in shapes.columns:
         radius = shapes["radius"].to_numpy()[where]
@@ -277,7 +298,9 @@ def _boxes(sdata: SpatialData, region: str, image: Raster, rows: np.ndarray, ins
     if size is None:
         size = _common_size(np.concatenate([bottom - top, right - left]), region)
     # a centre that lies on the line between two pixels but for rounding belongs to the second
-    y, x = (np.floor((low + high) / 2 + 1e-6).astype(np.int64) - size // 2 for low, high in ((top, bottom), (left, right)))
+    y, x = (
+        np.floor((low + high) / 2 + 1e-6).astype(np.int64) - size // 2 for low, high in ((top, bottom), (left, right))
+    )
     return Units(region, rows, y, x, size)
 
 
@@ -295,10 +318,15 @@ def _common_size(edges: np.ndarray, region: str) -> int:
 
 def _recentred(found: Units, table: AnnData, spatial_key: str, affine: Affine) -> Units:
     """Return the units with windows around the table's own coordinates (x, y), in pixels of the annotated element."""
-    known(spatial_key, list(table.obsm), what="entry of obsm", fix="Leave spatial_key out to use the labels' centroids.")
+    known(
+        spatial_key, list(table.obsm), what="entry of obsm", fix="Leave spatial_key out to use the labels' centroids."
+    )
     xy = np.asarray(table.obsm[spatial_key])[found.rows]
     if xy.ndim != 2 or xy.shape[1] < 2 or not np.isfinite(xy[:, :2]).all():
-        msg = f"obsm[{spatial_key!r}] must hold finite x and y per row, got shape {xy.shape}. Leave spatial_key out to use the labels' centroids."
+        msg = (
+            f"obsm[{spatial_key!r}] must hold finite x and y per row, got shape {xy.shape}. Leave spatial_key out to "
+            "use the labels' centroids."
+        )
         raise ValueError(msg)
     y, x = (np.floor(c).astype(np.int64) - found.size // 2 for c in affine.apply(xy[:, 1], xy[:, 0]))
     return Units(found.region, found.rows, y, x, found.size, found.ids, found.area, found.labels)
@@ -312,7 +340,8 @@ def _inside(found: Units, image: Raster, table: Any) -> Units:
         names = table.obs_names[found.rows[outside]]
         msg = (
             f"{int(outside.sum())} units of {found.region!r} have their centre outside image {image.name!r} "
-            f"({image.shape[0]} × {image.shape[1]} pixels): {listed(names)}. Check the transformations with spatialdata.transformations.get_transformation, "
+            f"({image.shape[0]} × {image.shape[1]} pixels): {listed(names)}. Check the transformations with "
+            "spatialdata.transformations.get_transformation, "
             "or leave these units out: table[~table.obs_names.isin([...])]."
         )
         raise ValueError(msg)

@@ -62,7 +62,8 @@ def attention(
     rng
         Seed or generator of the draw.
     palette
-        Colours of the groups (list, mapping or name of a colormap); the column's own in `uns`, or the package's, if left out.
+        Colours of the groups (list, mapping or name of a colormap); the column's own in `uns`, or the package's, if
+        left out.
     table_key
         Which table of a SpatialData; the only one if left out.
     ax
@@ -93,7 +94,10 @@ def attention(
     raw, every = _raw(table, key)
     groups = target(table, groupby, argument="groupby", least=1).keep(np.isfinite(raw).all(1))
     if not groups.labelled.any():
-        msg = f"No unit has both a {groupby!r} and attention in {key!r}. Compute it for these units with tl.attention(sdata), or name another column."
+        msg = (
+            f"No unit has both a {groupby!r} and attention in {key!r}. Compute it for these units with "
+            "tl.attention(sdata), or name another column."
+        )
         raise ValueError(msg)
     rows = drawn(groups.codes, most, chance.start(rng))
     z, codes = standardised(raw[rows]), groups.codes[rows]
@@ -105,7 +109,9 @@ def attention(
     colours = category_colours(table, groupby, list(groups.classes), palette)
     for number, (place, marker) in enumerate(zip(axes, chosen, strict=True)):
         _violins(place, [part[:, marker] for part in parts], [colours[groups.classes[code]] for code in shown])
-        lowest = number + _across(len(axes)) >= len(axes)  # names stand once below each column, and leave the violins their room
+        lowest = number + _across(len(axes)) >= len(
+            axes
+        )  # names stand once below each column, and leave the violins their room
         place.set_xticks(range(len(names)), names if lowest else [""] * len(names), rotation=90, fontsize="small")
         place.set_title(every[marker], fontsize="medium")
     for place in axes[:: 1 if ax is not None else _across(len(axes))]:
@@ -116,7 +122,9 @@ def attention(
 def _raw(table: AnnData, key: str) -> tuple[np.ndarray, list[str]]:
     """Return the attention of a result (units × markers, float32), and the markers' own names."""
     markers = results.frame(table, key, "markers", kind=_KIND)["marker"]
-    known(key, list(table.obsm), what="entry of obsm", fix="Run tl.attention(sdata) again, whose result was taken away.")
+    known(
+        key, list(table.obsm), what="entry of obsm", fix="Run tl.attention(sdata) again, whose result was taken away."
+    )
     return np.asarray(table.obsm[key], np.float32), [str(name) for name in markers]
 
 
@@ -127,7 +135,10 @@ def _chosen(every: list[str], parts: list[np.ndarray], markers: Sequence[str] | 
     """
     if markers is not None:
         wanted = [markers] if isinstance(markers, str) else list(dict.fromkeys(markers))
-        return [every.index(known(name, every, what="marker in this result", fix="Name some of these with markers=.")) for name in wanted]
+        return [
+            every.index(known(name, every, what="marker in this result", fix="Name some of these with markers=."))
+            for name in wanted
+        ]
     enough = [part for part in parts if len(part) >= _FEWEST]
     spread = np.ptp([np.median(part, axis=0) for part in (enough if len(enough) > 1 else parts)], axis=0)
     return np.sort(np.argsort(-spread, kind="stable")[:_SHOWN]).tolist()
@@ -149,7 +160,10 @@ def _axes(ax: Axes | None, markers: list[str], groups: int) -> np.ndarray:
             unused.remove()
         return grid[: len(markers)]
     if len(markers) != 1:
-        msg = f"ax is one axes, and {len(markers)} markers need {len(markers)}. Choose one with markers=['CD8'], or leave ax out."
+        msg = (
+            f"ax is one axes, and {len(markers)} markers need {len(markers)}. Choose one with markers=['CD8'], or "
+            "leave ax out."
+        )
         raise ValueError(msg)
     return np.array([ax], dtype=object)
 

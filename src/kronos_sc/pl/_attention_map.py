@@ -49,8 +49,9 @@ def attention_map(
 ) -> np.ndarray:
     """Show the marker images of a patch above the attention to each of their tokens (paper, Figure S8 C :cite:p:`Shaban2025`).
 
-    The outline of a cell is drawn into both. Maps are kept for a few units, so they have a name of their own beside the attention of all:
-    `tl.attention(sdata, ids=[...], maps=True, key_added="attention_maps")`, then `pl.attention_map(sdata, key="attention_maps")`.
+    The outline of a cell is drawn into both. Maps are kept for a few units, so they have a name of their own beside the
+    attention of all: `tl.attention(sdata, ids=[...], maps=True, key_added="attention_maps")`, then
+    `pl.attention_map(sdata, key="attention_maps")`.
 
     Parameters
     ----------
@@ -65,8 +66,8 @@ def attention_map(
     table_key
         Which table; the only one if left out.
     limits
-        What becomes black and white: two percentiles of each channel over the whole image, so that a channel with nothing in this patch
-        stays dark; or raw values by channel.
+        What becomes black and white: two percentiles of each channel over the whole image, so that a channel with
+        nothing in this patch stays dark; or raw values by channel.
     shared
         One scale of attention for all markers, so that their maps compare; one scale each if False.
     palette
@@ -74,8 +75,8 @@ def attention_map(
 
     Returns
     -------
-    Array (2 × markers) of axes: images, then maps, with a colour bar, the unit's name above. Attention is in thousandths of the whole for
-    `method="cls"`.
+    Array (2 × markers) of axes: images, then maps, with a colour bar, the unit's name above. Attention is in
+    thousandths of the whole for `method="cls"`.
 
     Raises
     ------
@@ -111,7 +112,12 @@ def attention_map(
     for column, position in enumerate(chosen):
         (image, heat), (low, high) = axes[:, column], stretch[column]
         image.imshow(
-            patch.pixels[column], cmap="gray", vmin=low, vmax=high if high > low else low + 1, interpolation="nearest", extent=patch.extent
+            patch.pixels[column],
+            cmap="gray",
+            vmin=low,
+            vmax=high if high > low else low + 1,
+            interpolation="nearest",
+            extent=patch.extent,
         )
         image.set_title(str(panel["marker"].iloc[position]), fontsize="medium")
         top = max(highest[column], lowest[column] + 1e-12)
@@ -160,13 +166,17 @@ class _Patch:
         return (0, edge, edge, 0)
 
     def outline(self, ax: Axes) -> None:
-        """Draw the outline of the unit, white on black to be seen on any colour; boxes that fill the window have none."""
+        """Draw the outline of the unit, white on black to be seen on any colour.
+
+        Boxes that fill the window have none.
+        """
         from matplotlib.collections import LineCollection
 
         if self.mask is not None and len(segments := outline(self.mask)):
             for colour, width in (("black", 2.0), ("white", 0.9)):
                 ax.add_collection(
-                    LineCollection(segments, colors=colour, linewidths=width, capstyle="round", label="outline"), autolim=False
+                    LineCollection(segments, colors=colour, linewidths=width, capstyle="round", label="outline"),
+                    autolim=False,
                 )
 
 
@@ -174,8 +184,13 @@ def _entry(table: AnnData, key: str) -> tuple[Any, list[str]]:
     """Return a result with maps, and the names of the units that have one."""
     entry = results.entry(table, key, kind=_KIND)
     if "maps" not in entry:
-        others = [name for name in results.names(table) if str(table.uns[name]["kind"]) == _KIND and "maps" in table.uns[name]]
-        msg = f"The result {key!r} has no maps of tokens; results with maps: {listed(others)}. Name one with key=, or make one: {_MAKE}"
+        others = [
+            name for name in results.names(table) if str(table.uns[name]["kind"]) == _KIND and "maps" in table.uns[name]
+        ]
+        msg = (
+            f"The result {key!r} has no maps of tokens; results with maps: {listed(others)}. Name one with key=, or "
+            f"make one: {_MAKE}"
+        )
         raise ValueError(msg)
     return entry, [str(name) for name in np.asarray(entry["units"])]
 
@@ -188,17 +203,26 @@ def _chosen(names: list[str], maps: np.ndarray, markers: Sequence[str] | None) -
     if not wanted:
         msg = "No marker was named. Name some with markers=[...], or leave it out for those with most attention."
         raise ValueError(msg)
-    return [names.index(known(str(name), names, what="marker in this result", fix="Name some of these with markers=.")) for name in wanted]
+    return [
+        names.index(known(str(name), names, what="marker in this result", fix="Name some of these with markers=."))
+        for name in wanted
+    ]
 
 
-def _patch(sdata: SpatialData, table: AnnData, unit: str, channels: list[str], params: dict[str, Any], table_key: str | None) -> _Patch:
+def _patch(
+    sdata: SpatialData, table: AnnData, unit: str, channels: list[str], params: dict[str, Any], table_key: str | None
+) -> _Patch:
     """Read the window of a unit."""
     what = annotation(table, name=table_key or "table")
     region = str(table.obs[what.region_key].iloc[table.obs_names.get_loc(unit)])
     regions = [str(name) for name in np.atleast_1d(params["regions"])]
     at = regions.index(known(region, regions, what="region in this result", fix=_MAKE))
     image, window = (np.atleast_1d(params[name])[at] for name in ("images", "window"))
-    where = {"labels_key" if region in sdata.labels else "shapes_key": region, "table_key": table_key, "image_key": {region: str(image)}}
+    where = {
+        "labels_key" if region in sdata.labels else "shapes_key": region,
+        "table_key": table_key,
+        "image_key": {region: str(image)},
+    }
     array: xr.DataArray = get.patches(
         sdata,
         [unit],

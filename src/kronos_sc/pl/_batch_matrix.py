@@ -38,7 +38,8 @@ def batch_matrix(
 ) -> np.ndarray:
     """Show the score of every pair of conditions as a matrix, one per representation, on one scale of colour.
 
-    A row that stands out is a condition unlike all others; lower is better mixed. Mean and standard deviation over pairs are in the title.
+    A row that stands out is a condition unlike all others; lower is better mixed. Mean and standard deviation over
+    pairs are in the title.
 
     Parameters
     ----------
@@ -77,7 +78,11 @@ def batch_matrix(
     require_anndata(adata)
     one_of(metric, _METRICS, name="metric")
     scores = results.frame(adata, key, "scores", kind="batch_silhouette")
-    summary = results.frame(adata, key, "summary", kind="batch_silhouette").query("metric == @metric").set_index("representation")
+    summary = (
+        results.frame(adata, key, "summary", kind="batch_silhouette")
+        .query("metric == @metric")
+        .set_index("representation")
+    )
     chosen = labels_of(scores, representation)
     conditions = list(dict.fromkeys([*scores["batch_a"], *scores["batch_b"]]))
     matrices = [_matrix(scores[scores["representation"] == name], conditions, metric) for name in chosen]
@@ -117,7 +122,9 @@ def _axes(ax: Axes | None, count: int, conditions: int) -> np.ndarray:
         side = float(np.clip(0.9 + 0.42 * conditions, 2.2, 5.5))
         return new_grid(1, count, size=(count * side + 1.4, side + 0.9))[0]
     if count > 1:
-        msg = f"ax is one axes, and there are {count} representations. Choose one with representation=, or leave ax out."
+        msg = (
+            f"ax is one axes, and there are {count} representations. Choose one with representation=, or leave ax out."
+        )
         raise ValueError(msg)
     return np.array([ax], dtype=object)
 
@@ -139,5 +146,11 @@ def _write(ax: Axes, matrix: np.ndarray, image: AxesImage) -> None:
         red, green, blue, _ = image.cmap(image.norm(matrix[i, j]))
         light = 0.3 * red + 0.59 * green + 0.11 * blue > 0.5
         ax.text(
-            j, i, number_text(matrix[i, j], digits=2), ha="center", va="center", fontsize="x-small", color="black" if light else "white"
+            j,
+            i,
+            number_text(matrix[i, j], digits=2),
+            ha="center",
+            va="center",
+            fontsize="x-small",
+            color="black" if light else "white",
         )

@@ -39,8 +39,9 @@ def batch_pairs(
 ) -> np.ndarray:
     """Show pairs of conditions on their first two principal components, one axes per pair and representation.
 
-    Each point is a unit. Two colours that lie in each other are well mixed (silhouette near 0); two clouds are a batch effect. Both
-    axes have the same scale, so that distances are those the silhouette is made of. As Figure S7 of the paper :cite:p:`Shaban2025`.
+    Each point is a unit. Two colours that lie in each other are well mixed (silhouette near 0); two clouds are a batch
+    effect. Both axes have the same scale, so that distances are those the silhouette is made of. As Figure S7 of the
+    paper :cite:p:`Shaban2025`.
 
     Parameters
     ----------
@@ -55,8 +56,8 @@ def batch_pairs(
     size
         Area of a point in square points; chosen from their number if left out.
     palette
-        Colours of conditions (list, mapping or name of a colormap). Falls back on `uns["{batch_key}_colors"]`, then on two colours that
-        are easy to tell apart, the same two for every pair.
+        Colours of conditions (list, mapping or name of a colormap). Falls back on `uns["{batch_key}_colors"]`, then on
+        two colours that are easy to tell apart, the same two for every pair.
     ax
         Axes to draw on, for one pair and one representation; a new figure if left out.
 
@@ -80,20 +81,28 @@ def batch_pairs(
     (1, 1)
     """
     require_anndata(adata)
-    scores = results.frame(adata, key, "scores", kind="batch_silhouette").set_index(["representation", "batch_a", "batch_b"])
+    scores = results.frame(adata, key, "scores", kind="batch_silhouette").set_index(
+        ["representation", "batch_a", "batch_b"]
+    )
     points = results.frame(adata, key, "coordinates", kind="batch_silhouette")
     if "pc2" not in points:
-        msg = f"The result {key!r} has one component, and a plane needs two. Run tl.batch_silhouette with n_components=2."
+        msg = (
+            f"The result {key!r} has one component, and a plane needs two. Run tl.batch_silhouette with n_components=2."
+        )
         raise ValueError(msg)
     names = labels_of(scores.reset_index(), representation)
     shown = _shown_pairs(points, pairs)
-    conditions = list(dict.fromkeys([*scores.index.get_level_values("batch_a"), *scores.index.get_level_values("batch_b")]))
+    conditions = list(
+        dict.fromkeys([*scores.index.get_level_values("batch_a"), *scores.index.get_level_values("batch_b")])
+    )
     batch_key = str(results.params(adata, key)["batch_key"])
     axes = _axes(ax, len(shown), len(names))
     for row, pair in zip(axes, shown, strict=True):
         colours = _colours(adata, batch_key, conditions, pair, palette)
         for one, name in zip(row, names, strict=True):
-            here = points[(points["representation"] == name) & (points["batch_a"] == pair[0]) & (points["batch_b"] == pair[1])]
+            here = points[
+                (points["representation"] == name) & (points["batch_a"] == pair[0]) & (points["batch_b"] == pair[1])
+            ]
             _draw(one, here, colours, size)
             _describe(one, name, scores.loc[(name, *pair)])
         _legend(row[-1], batch_key, colours)
@@ -113,7 +122,10 @@ def _shown_pairs(points: pd.DataFrame, pairs: Sequence[tuple[str, str]] | None) 
         turned = next((one for one in kept if not isinstance(pair, str) and set(one) == set(map(str, pair))), None)
         if turned is None:
             there = listed(f"{a}, {b}" for a, b in kept)
-            msg = f"The coordinates of {pair!r} were not kept; there are those of: {there}. Run tl.batch_silhouette with keep=[{pair!r}]."
+            msg = (
+                f"The coordinates of {pair!r} were not kept; there are those of: {there}. Run tl.batch_silhouette with "
+                f"keep=[{pair!r}]."
+            )
             raise KeyError(msg)
         found.append(turned)
     return found
@@ -133,7 +145,9 @@ def _axes(ax: Axes | None, rows: int, columns: int) -> np.ndarray:
     return np.array([[ax]], dtype=object)
 
 
-def _colours(adata: AnnData, batch_key: str, conditions: list[str], pair: tuple[str, str], palette: Palette) -> dict[str, Any]:
+def _colours(
+    adata: AnnData, batch_key: str, conditions: list[str], pair: tuple[str, str], palette: Palette
+) -> dict[str, Any]:
     """Return the colours of the two conditions."""
     if palette is None and f"{batch_key}_colors" not in adata.uns:
         return dict(zip(pair, default_colours(2), strict=True))
@@ -156,7 +170,11 @@ def _draw(ax: Axes, points: pd.DataFrame, colours: dict[str, Any], size: float |
 
 def _describe(ax: Axes, name: str, score: pd.Series) -> None:
     """Write scores and explained variance."""
-    ax.set_title(f"{name}\nsilhouette {number_text(score['silhouette'])} · ARI {number_text(score['ari'])}", fontsize="medium", pad=8)
+    ax.set_title(
+        f"{name}\nsilhouette {number_text(score['silhouette'])} · ARI {number_text(score['ari'])}",
+        fontsize="medium",
+        pad=8,
+    )
     ax.set(xticks=[], yticks=[])
     for number, label in ((1, ax.set_xlabel), (2, ax.set_ylabel)):
         share = float(score[f"pc{number}"])

@@ -34,8 +34,8 @@ def cases(
 ) -> Axes:
     """Show cases on two principal components, coloured by group, as the paper does for cluster compositions :cite:p:`Shaban2025`.
 
-    Cases that lie together have similar tissue. Groups that part on two components are a hint; ask :func:`kronos_sc.tl.stratify` whether it
-    holds for cases that were not looked at.
+    Cases that lie together have similar tissue. Groups that part on two components are a hint; ask
+    :func:`kronos_sc.tl.stratify` whether it holds for cases that were not looked at.
 
     Parameters
     ----------
@@ -102,8 +102,10 @@ def _two(adata: AnnData, basis: str, components: tuple[int, int]) -> np.ndarray:
     coordinates = adata.obsm[basis]
     if len(components) != 2 or not all(1 <= number <= coordinates.shape[1] for number in components):
         msg = (
-            f"components={tuple(components)!r} asks for what obsm[{basis!r}] does not have: it holds {coordinates.shape[1]}, counted from 1. "
-            f"Name two of them, or call tl.aggregate with n_components={max(*components, 2)} (never more than cases − 1)."
+            f"components={tuple(components)!r} asks for what obsm[{basis!r}] does not have: it holds "
+            f"{coordinates.shape[1]}, counted from 1. "
+            f"Name two of them, or call tl.aggregate with n_components={max(*components, 2)} (never more than cases − "
+            "1)."
         )
         raise ValueError(msg)
     columns = [number - 1 for number in components]
@@ -126,4 +128,6 @@ def _label(adata: AnnData, basis: str, number: int) -> str:
     """Return the name of a component with its share of variance where that is on record."""
     word = "PC" if basis == "X_pca" else f"{basis.removeprefix('X_')} "
     share = adata.uns.get("pca", {}).get("variance_ratio") if basis == "X_pca" else None
-    return f"{word}{number}" + (f" ({float(share[number - 1]):.0%})" if share is not None and number <= len(share) else "")
+    return f"{word}{number}" + (
+        f" ({float(share[number - 1]):.0%})" if share is not None and number <= len(share) else ""
+    )

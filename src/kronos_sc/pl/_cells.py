@@ -56,7 +56,10 @@ class Cells:
         return self.origin + xy * self.pixel
 
     def fill(self, ax: Axes, shown: Layer, values: np.ndarray, *, over: bool) -> Any:
-        """Draw the cells with dark borders; on an image they are a veil within borders of their colour, which are white without one."""
+        """Draw the cells with dark borders.
+
+        On an image they are a veil within borders of their colour, which are white without one.
+        """
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import Normalize, to_rgba_array
 
@@ -76,7 +79,9 @@ class Cells:
             else:
                 rgba[borders, :3] = rgba[borders, :3] * _SHADE
         (left, top), (right, bottom) = self._on_page(np.array([[0, 0], self.unit.shape[::-1]]))
-        image = ax.imshow(rgba, extent=(left, right, bottom, top), origin="upper", interpolation="nearest", zorder=1, label="units")
+        image = ax.imshow(
+            rgba, extent=(left, right, bottom, top), origin="upper", interpolation="nearest", zorder=1, label="units"
+        )
         return image if mappable is None else mappable
 
     def _measured(self) -> tuple[np.ndarray, np.ndarray]:
@@ -132,7 +137,10 @@ def cells_of(element: Any, instances: np.ndarray, place: Placement, *, name: str
     levels = pyramid(element)
     full = levels[0]
     if full.dims != ("y", "x"):
-        msg = f"Labels {name!r} have axes {full.dims}; labels with axes ('y', 'x') are drawn. Select a plane first, or leave labels out."
+        msg = (
+            f"Labels {name!r} have axes {full.dims}; labels with axes ('y', 'x') are drawn. Select a plane first, or "
+            "leave labels out."
+        )
         raise ValueError(msg)
     enough = [level for level in levels if max(level.shape) >= MOST_PIXELS] or levels[:1]
     plane = enough[-1]
@@ -149,13 +157,17 @@ def _units(found: np.ndarray, instances: np.ndarray, name: str) -> np.ndarray:
     """Return position + 1 of the row that names each label, 0 where none does."""
     ids = pd.Index(pd.to_numeric(pd.Series(instances), errors="coerce"))
     if ids.has_duplicates:
-        msg = f"Several rows name the same label of {name!r}: {numbers(ids[ids.duplicated()].unique())}. Each row must be one cell; leave labels out for discs."
+        msg = (
+            f"Several rows name the same label of {name!r}: {numbers(ids[ids.duplicated()].unique())}. Each row must "
+            "be one cell; leave labels out for discs."
+        )
         raise ValueError(msg)
     known = np.where(found == 0, -1, ids.get_indexer(pd.Index(found)))
     if len(found) and (known < 0).all():
         here = found[found > 0]
         msg = (
-            f"No row of the table names a label of {name!r}: the rows have {listed(instances, most=3)}, the labels {listed(here, most=3)}. "
+            f"No row of the table names a label of {name!r}: the rows have {listed(instances, most=3)}, the labels "
+            f"{listed(here, most=3)}. "
             "Name the labels that the table annotates with labels=, or leave it out for discs."
         )
         raise ValueError(msg)

@@ -25,10 +25,16 @@ def choose(
     names = table.obs_names
     pool = pd.Index(names) if ids is None else pd.Index([ids] if isinstance(ids, str) else [str(name) for name in ids])
     if lost := [name for name in pool if name not in names]:
-        msg = f"The table has no units {listed(lost)}; its names look like {listed(names[:3])}. Pass obs_names of the table."
+        msg = (
+            f"The table has no units {listed(lost)}; its names look like {listed(names[:3])}. Pass obs_names of the "
+            "table."
+        )
         raise KeyError(msg)
     if not len(pool):
-        msg = "There is no unit to show. Pass obs_names of the table, for instance list(table.obs_names[:16]), or leave ids out."
+        msg = (
+            "There is no unit to show. Pass obs_names of the table, for instance list(table.obs_names[:16]), or leave "
+            "ids out."
+        )
         raise ValueError(msg)
     draw = np.random.default_rng(rng)
     if groupby is None:
@@ -42,7 +48,9 @@ def choose(
     if not chosen:
         msg = f"No unit has a value in obs[{groupby!r}]. Fill the column, or leave groupby out."
         raise ValueError(msg)
-    return [name for members in chosen.values() for name in members], {group: len(members) for group, members in chosen.items()}
+    return [name for members in chosen.values() for name in members], {
+        group: len(members) for group, members in chosen.items()
+    }
 
 
 def _some(members: pd.Index, n: int, draw: np.random.Generator) -> list[str]:
@@ -53,9 +61,17 @@ def _some(members: pd.Index, n: int, draw: np.random.Generator) -> list[str]:
 
 def _groups(table: AnnData, groupby: str) -> pd.Series:
     """Return a column of `obs` as categories."""
-    known(groupby, list(table.obs.columns), what="column in obs", fix="Name the column that holds the groups with groupby=.")
+    known(
+        groupby,
+        list(table.obs.columns),
+        what="column in obs",
+        fix="Name the column that holds the groups with groupby=.",
+    )
     groups = class_column(table.obs[groupby], place=f"adata.obs[{groupby!r}]").astype("category")
     if len(groups.cat.categories) > MOST_GROUPS:
-        msg = f"obs[{groupby!r}] has {len(groups.cat.categories)} groups, and {MOST_GROUPS} rows can be shown. Choose a column with fewer, or pass ids=."
+        msg = (
+            f"obs[{groupby!r}] has {len(groups.cat.categories)} groups, and {MOST_GROUPS} rows can be shown. Choose a "
+            "column with fewer, or pass ids=."
+        )
         raise ValueError(msg)
     return groups

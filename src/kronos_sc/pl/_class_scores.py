@@ -53,7 +53,8 @@ def class_scores(
 
     Returns
     -------
-    The axes: a group of bars per class, the mean over folds and its standard deviation. Behind each class the number of test units.
+    The axes: a group of bars per class, the mean over folds and its standard deviation. Behind each class the number of
+    test units.
 
     Raises
     ------

@@ -12,8 +12,9 @@ from kronos_sc._core.checks import listed, repeated
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Told apart on black by readers with and without a colour vision deficiency: the closest two differ by 30 in CIELAB under simulated
-# deuteranopia, protanopia and tritanopia (Machado, Oliveira & Fernandes 2009). Blue is first because nuclei usually are.
+# Told apart on black by readers with and without a colour vision deficiency: the closest two differ by 30 in CIELAB
+# under simulated deuteranopia, protanopia and tritanopia (Machado, Oliveira & Fernandes 2009). Blue is first because
+# nuclei usually are.
 CHANNEL_COLOURS = ("#2a5cff", "#f5ee1e", "#e0104f", "#26ffb8", "#ff59c8", "#78b21b")
 PERCENTILES = (1.0, 99.7)
 
@@ -21,7 +22,9 @@ Channels = Sequence[str] | Mapping[str, Any] | str | None
 Limits = tuple[float, float] | Mapping[str, tuple[float, float]]
 
 
-def channel_colours(channels: Channels, available: Sequence[str], *, image: str) -> dict[str, tuple[float, float, float]]:
+def channel_colours(
+    channels: Channels, available: Sequence[str], *, image: str
+) -> dict[str, tuple[float, float, float]]:
     """Return the colour (RGB, 0 to 1) of each channel to show, in order.
 
     Parameters
@@ -37,15 +40,27 @@ def channel_colours(channels: Channels, available: Sequence[str], *, image: str)
 
     if channels is None:
         channels = list(available[:4])
-    chosen = {channels: None} if isinstance(channels, str) else dict.fromkeys(channels) if not isinstance(channels, Mapping) else channels
+    chosen = (
+        {channels: None}
+        if isinstance(channels, str)
+        else dict.fromkeys(channels)
+        if not isinstance(channels, Mapping)
+        else channels
+    )
     if not isinstance(channels, str | Mapping) and (twice := repeated(channels)):
         msg = f"Channels are named twice: {listed(twice)}. Name each channel once."
         raise ValueError(msg)
     if not chosen:
-        msg = f"No channel was named. Image {image!r} has: {listed(available, most=60)}. Pass channels=[{str(available[0])!r}], say."
+        msg = (
+            f"No channel was named. Image {image!r} has: {listed(available, most=60)}. Pass "
+            f"channels=[{str(available[0])!r}], say."
+        )
         raise ValueError(msg)
     if unknown := [name for name in chosen if name not in available]:
-        msg = f"Image {image!r} has no channel {listed(unknown)}; it has: {listed(available, most=60)}. Name channels as the image spells them."
+        msg = (
+            f"Image {image!r} has no channel {listed(unknown)}; it has: {listed(available, most=60)}. Name channels as "
+            "the image spells them."
+        )
         raise KeyError(msg)
     if len(chosen) > len(CHANNEL_COLOURS) and any(colour is None for colour in chosen.values()):
         msg = (
@@ -72,12 +87,21 @@ def channel_limits(planes: np.ndarray, names: Sequence[str], limits: Limits) -> 
     given = limits if isinstance(limits, Mapping) else {}
     low, high = PERCENTILES if isinstance(limits, Mapping) else limits
     if not 0 <= low < high <= 100:
-        msg = f"limits={limits!r} are no percentiles; give two of 0 to 100, the lower first, or raw values by channel: limits={{'DAPI': (0, 5000)}}."
+        msg = (
+            f"limits={limits!r} are no percentiles; give two of 0 to 100, the lower first, or raw values by channel: "
+            f"limits={{'DAPI': (0, 5000)}}."
+        )
         raise ValueError(msg)
     if unknown := [name for name in given if name not in names]:
-        msg = f"limits names channels that are not shown: {listed(unknown)}. Shown are: {listed(names)}. Correct limits= or add them to channels=."
+        msg = (
+            f"limits names channels that are not shown: {listed(unknown)}. Shown are: {listed(names)}. Correct limits= "
+            "or add them to channels=."
+        )
         raise KeyError(msg)
-    every = [given[name] if name in given else _percentiles(plane, low, high) for name, plane in zip(names, planes, strict=True)]
+    every = [
+        given[name] if name in given else _percentiles(plane, low, high)
+        for name, plane in zip(names, planes, strict=True)
+    ]
     return np.asarray(every, float)
 
 

@@ -50,7 +50,9 @@ _WORDS = {
 }
 
 
-def table(adata: AnnData | results.HasResult, key: str | None, name: str, *, needs: Sequence[str], make: str) -> pd.DataFrame:
+def table(
+    adata: AnnData | results.HasResult, key: str | None, name: str, *, needs: Sequence[str], make: str
+) -> pd.DataFrame:
     """Return one table of a result that has the columns needed; the error says which function makes it."""
     there = results.entry(adata, key)
     if name not in there:
@@ -60,7 +62,10 @@ def table(adata: AnnData | results.HasResult, key: str | None, name: str, *, nee
     frame = results.frame(adata, key, name)
     if missing := [column for column in needs if column not in frame.columns]:
         which = results.described(adata, key)
-        msg = f"The table {name!r} of {which} has no column {listed(missing)}; it has: {listed(frame.columns)}. Draw a result of {make}."
+        msg = (
+            f"The table {name!r} of {which} has no column {listed(missing)}; it has: {listed(frame.columns)}. Draw a "
+            f"result of {make}."
+        )
         raise KeyError(msg)
     return frame
 
@@ -77,7 +82,9 @@ def several(frame: pd.DataFrame, representation: str | Sequence[str] | None) -> 
         return frame
     import pandas as pd
 
-    return pd.concat([frame[frame["representation"] == name] for name in labels_of(frame, representation)], ignore_index=True)
+    return pd.concat(
+        [frame[frame["representation"] == name] for name in labels_of(frame, representation)], ignore_index=True
+    )
 
 
 def labels_of(frame: pd.DataFrame, representation: str | Sequence[str] | None) -> list[str]:
@@ -87,16 +94,29 @@ def labels_of(frame: pd.DataFrame, representation: str | Sequence[str] | None) -
         return there
     wanted = [representation] if isinstance(representation, str) else list(representation)
     wanted = [name if name in there else str(name).removeprefix("X_") for name in wanted]
-    return [known(name, there, what="representation in this result", fix="Name one of these, or none for all.") for name in wanted]
+    return [
+        known(name, there, what="representation in this result", fix="Name one of these, or none for all.")
+        for name in wanted
+    ]
 
 
-def at_one(rows: pd.DataFrame, at: Mapping[str, Any] | None, *, varied: Sequence[str], key: str, instead: str = "") -> pd.DataFrame:
-    """Return the rows where what was varied has the values of `at`; an error says which there are where that leaves several."""
+def at_one(
+    rows: pd.DataFrame, at: Mapping[str, Any] | None, *, varied: Sequence[str], key: str, instead: str = ""
+) -> pd.DataFrame:
+    """Return the rows where what was varied has the values of `at`.
+
+    An error says which there are where that leaves several.
+    """
     for name, value in (at or {}).items():
-        known(name, varied, what=f"column that was varied in {key!r}", fix="Name such a column in at=, or leave at out.")
+        known(
+            name, varied, what=f"column that was varied in {key!r}", fix="Name such a column in at=, or leave at out."
+        )
         chosen = rows[_equal(rows[name], value)]
         if chosen.empty:
-            msg = f"at={{{name!r}: {value!r}}} is not in {key!r}; {name!r} has: {numbers(rows[name].unique())}. Choose one of these."
+            msg = (
+                f"at={{{name!r}: {value!r}}} is not in {key!r}; {name!r} has: {numbers(rows[name].unique())}. Choose "
+                "one of these."
+            )
             raise ValueError(msg)
         rows = chosen
     if left := {name: rows[name].unique().tolist() for name in varied if rows[name].nunique() > 1}:
@@ -138,7 +158,16 @@ def legend(ax: Axes, **how: Any) -> None:
     """Put the legend to the right of the axes, where it covers nothing; none for a single entry."""
     handles, labels = ax.get_legend_handles_labels()
     if len(labels) > 1:
-        ax.legend(handles, labels, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize="small", borderaxespad=0, **how)
+        ax.legend(
+            handles,
+            labels,
+            loc="upper left",
+            bbox_to_anchor=(1.01, 1.0),
+            frameon=False,
+            fontsize="small",
+            borderaxespad=0,
+            **how,
+        )
 
 
 def plain(ax: Axes) -> None:

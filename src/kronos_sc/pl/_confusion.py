@@ -39,7 +39,8 @@ def confusion(
     representation
         Whose predictions; the first of the result if left out.
     normalize
-        `"true"`: a row sums to 1 and the diagonal is recall. `"predicted"`: a column sums to 1 and the diagonal is precision. `None`: units.
+        `"true"`: a row sums to 1 and the diagonal is recall. `"predicted"`: a column sums to 1 and the diagonal is
+        precision. `None`: units.
     palette
         Name of a colormap.
     ax
@@ -47,7 +48,8 @@ def confusion(
 
     Returns
     -------
-    The axes: true classes as rows, predicted ones as columns, shares in hundredths up to 20 classes. A class without units is grey.
+    The axes: true classes as rows, predicted ones as columns, shares in hundredths up to 20 classes. A class without
+    units is grey.
 
     Raises
     ------
@@ -67,7 +69,9 @@ def confusion(
     'predicted'
     """
     one_of(normalize, ("true", "predicted", None), name="normalize")
-    frame = table(adata, key, "confusion", needs=("representation", "true", "predicted", "count"), make="tl.linear_probe")
+    frame = table(
+        adata, key, "confusion", needs=("representation", "true", "predicted", "count"), make="tl.linear_probe"
+    )
     rows, name = one(frame, representation)
     classes = list(dict.fromkeys([*rows["true"], *rows["predicted"]]))
     counts = rows.pivot_table(index="true", columns="predicted", values="count", aggfunc="sum", fill_value=0)
@@ -75,7 +79,9 @@ def confusion(
     units = int(values.sum())
     if normalize is not None:
         total = values.sum(axis=1 if normalize == "true" else 0, keepdims=True)
-        values = np.divide(values, total, out=np.full_like(values, np.nan), where=np.broadcast_to(total > 0, values.shape))
+        values = np.divide(
+            values, total, out=np.full_like(values, np.nan), where=np.broadcast_to(total > 0, values.shape)
+        )
     bar = {"true": "share of the true class", "predicted": "share of the predicted class", None: "units"}[normalize]
     ax = heat(
         ax,

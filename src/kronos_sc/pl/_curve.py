@@ -48,12 +48,13 @@ def curve(
     metric
         Score to show.
     table
-        Table of the result to read: a summary (a row per value, with `metric` and `mean`) or scores (a row per fold). The first that fits if
-        left out.
+        Table of the result to read: a summary (a row per value, with `metric` and `mean`) or scores (a row per fold).
+        The first that fits if left out.
     representation
         Which representations, in which order; all of the result if left out.
     band
-        What the band shows: `"sd"`, the standard deviation over folds or draws, or `"interval"`, the 95 % interval of the mean.
+        What the band shows: `"sd"`, the standard deviation over folds or draws, or `"interval"`, the 95 % interval of
+        the mean.
     log
         Whether `x` is logarithmic; for counts that span a factor of five or more if left out.
     palette
@@ -68,8 +69,8 @@ def curve(
     Raises
     ------
     KeyError
-        There is no such result, score or representation, no table of the result varies `x`, or its summary has no such column or
-        several.
+        There is no such result, score or representation, no table of the result varies `x`, or its summary has no such
+        column or several.
 
     Examples
     --------
@@ -92,7 +93,15 @@ def curve(
         own = rows[rows["representation"] == name].sort_values(x)
         low, high = (own["mean"] - own["sd"], own["mean"] + own["sd"]) if band == "sd" else (own["low"], own["high"])
         at = own[x].to_numpy(float)
-        ax.plot(at, own["mean"], marker=MARKS[number % len(MARKS)], markersize=4, linewidth=1.4, color=colours[name], label=name)
+        ax.plot(
+            at,
+            own["mean"],
+            marker=MARKS[number % len(MARKS)],
+            markersize=4,
+            linewidth=1.4,
+            color=colours[name],
+            label=name,
+        )
         ax.fill_between(at, low.to_numpy(float), high.to_numpy(float), color=colours[name], alpha=0.18, linewidth=0)
     values = np.unique(rows[x].to_numpy(float))
     if log or (log is None and values[0] >= 1 and values[-1] >= _LOGARITHMIC_FROM * values[0]):
@@ -114,12 +123,17 @@ def _varied(adata: AnnData, key: str, name: str) -> str:
     fixed = ("representation", "metric", *STATISTICS)
     varied = [column for column in frame.columns if column not in fixed] if "metric" in frame else []
     if varied[1:]:
-        msg = f"The table {name!r} of {key!r} has several columns for what was varied: {listed(varied)}. Name one with x=."
+        msg = (
+            f"The table {name!r} of {key!r} has several columns for what was varied: {listed(varied)}. Name one with "
+            "x=."
+        )
         raise KeyError(msg)
     if not varied:
         msg = (
-            f"The table {name!r} of {key!r} does not say what was varied; it has the columns {listed(frame.columns)}. Draw it with "
-            f"pl.scores(adata, {key!r}), or name a column with x= (and with table= one of {listed(_tables(adata, key))})."
+            f"The table {name!r} of {key!r} does not say what was varied; it has the columns {listed(frame.columns)}. "
+            "Draw it with "
+            f"pl.scores(adata, {key!r}), or name a column with x= (and with table= one of "
+            f"{listed(_tables(adata, key))})."
         )
         raise KeyError(msg)
     return varied[0]
@@ -139,7 +153,9 @@ def _fitting(adata: AnnData, key: str, x: str, metric: str, name: str | None) ->
     frames = {}
     for one in [name] if name else _tables(adata, key):
         frame = results.frame(adata, key, one)
-        if {"representation", x} <= set(frame.columns) and ({"metric", "mean"} <= set(frame.columns) or metric in frame):
+        if {"representation", x} <= set(frame.columns) and (
+            {"metric", "mean"} <= set(frame.columns) or metric in frame
+        ):
             frames[one] = frame
     if not frames:
         where = f"The table {name!r} of {key!r}" if name else f"No table of {key!r} ({listed(_tables(adata, key))})"

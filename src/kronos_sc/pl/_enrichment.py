@@ -34,7 +34,8 @@ def enrichment(
 ) -> Axes:
     """Show the share of each cluster in the cases of two groups, with what :func:`kronos_sc.tl.enrichment` found.
 
-    Every point is a case; boxes are quartiles. Stars are p after Benjamini–Hochberg: one below 0.05, two below 0.01, three below 0.001.
+    Every point is a case; boxes are quartiles. Stars are p after Benjamini–Hochberg: one below 0.05, two below 0.01,
+    three below 0.001.
 
     Parameters
     ----------
@@ -45,7 +46,8 @@ def enrichment(
     clusters
         Which clusters, in which order; all of them if left out.
     palette
-        Colours of the two groups (list, mapping or name of a colormap); the column's own in `uns`, or the package's, if left out.
+        Colours of the two groups (list, mapping or name of a colormap); the column's own in `uns`, or the package's, if
+        left out.
     ax
         Axes to draw on; a new figure that grows with the number of clusters if left out.
 
@@ -80,14 +82,23 @@ def enrichment(
     for row, name in enumerate(shown):
         own = shares[shares["cluster"] == name]
         for side, group in enumerate(groups):
-            _box(ax, own.loc[own["group"] == group, "share"].to_numpy(float) * 100, row + (side - 0.5) * 0.38, colours[group])
+            _box(
+                ax,
+                own.loc[own["group"] == group, "share"].to_numpy(float) * 100,
+                row + (side - 0.5) * 0.38,
+                colours[group],
+            )
     _marks(ax, tests, shown)
     ax.set_yticks(range(len(shown)), shown, fontsize="small")
     ax.set(ylim=(len(shown) - 0.4, -0.6), xlabel="share of a case (%)")
     ax.set_xlim(left=min(0, ax.get_xlim()[0]))
     plain(ax)
     ax.tick_params(axis="y", length=0)
-    _legend(ax, {group: f"{group} (n = {tests[side].iloc[0]})" for group, side in zip(groups, ("n_a", "n_b"), strict=True)}, colours)
+    _legend(
+        ax,
+        {group: f"{group} (n = {tests[side].iloc[0]})" for group, side in zip(groups, ("n_a", "n_b"), strict=True)},
+        colours,
+    )
     return ax
 
 
@@ -108,7 +119,9 @@ def _box(ax: Axes, shares: np.ndarray, y: float, colour: str) -> None:
         capprops=line | {"linewidth": 0},
     )
     # a fixed zigzag keeps points apart, and the figure the same every time
-    ax.scatter(shares, y + 0.06 * (np.arange(len(shares)) % 3 - 1), s=9, color=colour, linewidths=0, alpha=0.8, zorder=3)
+    ax.scatter(
+        shares, y + 0.06 * (np.arange(len(shares)) % 3 - 1), s=9, color=colour, linewidths=0, alpha=0.8, zorder=3
+    )
 
 
 def _rgb(colour: str) -> tuple[float, float, float]:
@@ -122,7 +135,9 @@ def _marks(ax: Axes, tests: pd.DataFrame, shown: list[str]) -> None:
     for row, name in enumerate(shown):
         p = float(tests.loc[name, "p_adjusted"])
         stars = next((text for limit, text in _STARS if p < limit), "")
-        ax.text(1.01, row, stars, transform=ax.get_yaxis_transform(), va="center_baseline", ha="left", fontsize="medium")
+        ax.text(
+            1.01, row, stars, transform=ax.get_yaxis_transform(), va="center_baseline", ha="left", fontsize="medium"
+        )
         if row % 2:
             ax.axhspan(row - 0.5, row + 0.5, color="0.5", alpha=0.07, linewidth=0, zorder=0)
 
@@ -130,7 +145,10 @@ def _marks(ax: Axes, tests: pd.DataFrame, shown: list[str]) -> None:
 def _legend(ax: Axes, names: dict[str, str], colours: dict[str, str]) -> None:
     from matplotlib.patches import Patch
 
-    handles = [Patch(facecolor=(*_rgb(colours[group]), 0.2), edgecolor=colours[group], label=text) for group, text in names.items()]
+    handles = [
+        Patch(facecolor=(*_rgb(colours[group]), 0.2), edgecolor=colours[group], label=text)
+        for group, text in names.items()
+    ]
     ax.legend(
         handles=handles,
         loc="lower left",

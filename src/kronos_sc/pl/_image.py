@@ -41,7 +41,8 @@ def image(
     image_key
         Which image; the only one if left out.
     limits
-        What becomes black and full colour: two percentiles over the image, or raw values by channel (`{"DAPI": (200, 9000)}`).
+        What becomes black and full colour: two percentiles over the image, or raw values by channel (`{"DAPI": (200,
+        9000)}`).
     mpp
         Micrometres per pixel, where the image does not record it.
     ax

@@ -36,9 +36,9 @@ def importance(
 ) -> Axes:
     """Show which markers tell each class from the others, by the weights of the linear probe.
 
-    A weight is the marker's share of the squared weights of a class, over standardised features. It says what the classifier reads, not
-    what causes what: of two markers that go together it may read either. Where the model names its features, as `mean-marker+` does, they
-    are shown one by one: `CD3_mean`, `CD3_q95`.
+    A weight is the marker's share of the squared weights of a class, over standardised features. It says what the
+    classifier reads, not what causes what: of two markers that go together it may read either. Where the model names
+    its features, as `mean-marker+` does, they are shown one by one: `CD3_mean`, `CD3_q95`.
 
     Parameters
     ----------
@@ -59,12 +59,14 @@ def importance(
 
     Returns
     -------
-    The axes: classes as rows, markers or features as columns, ordered so that they stand below the class that reads them most.
+    The axes: classes as rows, markers or features as columns, ordered so that they stand below the class that reads
+    them most.
 
     Raises
     ------
     KeyError
-        There is no such result or representation, or the result has no weights per marker (or per feature, if asked for).
+        There is no such result or representation, or the result has no weights per marker (or per feature, if asked
+        for).
     ValueError
         `by` is no choice.
 

@@ -37,26 +37,28 @@ def map(  # noqa: A001 - what the user gets; nobody here needs the builtin
 ) -> Axes:
     """Show a map of classes, or the probability of one of them, over the pseudo-colour tissue.
 
-    Maps of the preset `"artifact"` show artifacts alone: foreground and background stay clear, unless `palette` maps them to colours.
+    Maps of the preset `"artifact"` show artifacts alone: foreground and background stay clear, unless `palette` maps
+    them to colours.
 
     Parameters
     ----------
     sdata
         Holds map and image.
     key
-        Name of the map, `key_added` of `tl.predict_map` or `tl.artifact_map` (the name of its labels, `"map_class"`, will do); or labels
-        whose values are classes, such as the simulator's `"regions"`.
+        Name of the map, `key_added` of `tl.predict_map` or `tl.artifact_map` (the name of its labels, `"map_class"`,
+        will do); or labels whose values are classes, such as the simulator's `"regions"`.
     color
         Name of a class, for its probability; the most probable class of each place if left out.
     image_key
         Image underneath; the one that the map was drawn from if left out.
     channels
-        Names of up to six channels to lay underneath in pseudo-colour, or a mapping from name to colour; the first four if left out.
+        Names of up to six channels to lay underneath in pseudo-colour, or a mapping from name to colour; the first four
+        if left out.
     alpha
         Opacity of the map, 0 to 1; low by default, to see the tissue that it lies on.
     palette
-        Colours of the classes (list, mapping or name of a colormap), or the colormap of probabilities. Classes fall back on
-        `uns["class_colors"]` of the map's table, then on the package's own colours.
+        Colours of the classes (list, mapping or name of a colormap), or the colormap of probabilities. Classes fall
+        back on `uns["class_colors"]` of the map's table, then on the package's own colours.
     mpp
         Micrometres per pixel of the image, where it does not record it.
     ax
@@ -87,7 +89,11 @@ def map(  # noqa: A001 - what the user gets; nobody here needs the builtin
     key = map_named(sdata, key, color)
     name = image_below(sdata, key, image_key)
     element = sdata.images[name]
-    shown = class_layer(sdata, key, element, palette) if color is None else probability_layer(sdata, key, color, element, palette)
+    shown = (
+        class_layer(sdata, key, element, palette)
+        if color is None
+        else probability_layer(sdata, key, color, element, palette)
+    )
     below = tissue(sdata, channels, image_key=name, limits=PERCENTILES, mpp=mpp)
     height, width = below.shape
     ax = axes_or_new(ax, size=(_INCHES + 1.6, max(1.5, _INCHES * height / width) + 0.7))
@@ -106,7 +112,13 @@ def map(  # noqa: A001 - what the user gets; nobody here needs the builtin
 def _draw(ax: Axes, shown: Layer, corners: np.ndarray, *, alpha: float) -> None:
     """Lay a map on axes, with its legend or colour bar."""
     (left, top), (right, bottom) = corners
-    how = {"extent": (left, right, bottom, top), "origin": "upper", "interpolation": "nearest", "zorder": 1, "label": "map"}
+    how = {
+        "extent": (left, right, bottom, top),
+        "origin": "upper",
+        "interpolation": "nearest",
+        "zorder": 1,
+        "label": "map",
+    }
     if shown.colours:
         from matplotlib.colors import to_rgba_array
 
@@ -134,4 +146,11 @@ def _legend(ax: Axes, shown: Layer) -> None:
         if place in there and name not in shown.clear
     ]
     if handles:
-        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0, frameon=False, fontsize="small")
+        ax.legend(
+            handles=handles,
+            loc="upper left",
+            bbox_to_anchor=(1.02, 1.0),
+            borderaxespad=0,
+            frameon=False,
+            fontsize="small",
+        )

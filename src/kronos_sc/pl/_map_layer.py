@@ -53,7 +53,8 @@ class Layer:
 def map_named(sdata: SpatialData, key: str, color: str | None) -> str:
     """Return the name of a map, checked before anything else: the probabilities that `color` needs, or labels of classes.
 
-    The name of a map's labels (`map_class`) stands for the map, which holds the probabilities, the record and the image's name.
+    The name of a map's labels (`map_class`) stands for the map, which holds the probabilities, the record and the
+    image's name.
     """
     tissues = tissue_images(sdata)
     drawn = [name for name in sdata.images if name not in tissues]
@@ -99,7 +100,9 @@ def class_layer(sdata: SpatialData, key: str, image: Any, palette: Palette) -> L
     named = named or {code: str(code) for code in np.unique(codes[codes > 0]).tolist()}
     own = table.obs[CLASS] if table is not None else None
     names = (
-        list(own.cat.categories) if own is not None and isinstance(own.dtype, pd.CategoricalDtype) else list(dict.fromkeys(named.values()))
+        list(own.cat.categories)
+        if own is not None and isinstance(own.dtype, pd.CategoricalDtype)
+        else list(dict.fromkeys(named.values()))
     )
     names = [str(name) for name in names]
     colours = category_colours(_Plain if table is None else table, CLASS, names, palette)
@@ -127,7 +130,9 @@ def probability_layer(sdata: SpatialData, key: str, color: str, image: Any, pale
     """Return the probability of one class."""
     element = sdata.images[key]
     names = channel_names(element)
-    known(color, names, what=f"class of map {key!r}", fix="Name a class with color=, or leave it out for the class map.")
+    known(
+        color, names, what=f"class of map {key!r}", fix="Name a class with color=, or leave it out for the class map."
+    )
     full = pyramid(element)[0]
     return Layer(_thinned(full[names.index(color)]), _corners(full, image, key), {}, number_map(palette))
 
@@ -147,7 +152,8 @@ def _corners(element: Any, image: Any, name: str) -> np.ndarray:
     shared = [system for system in mine if system in theirs]
     if not shared:
         msg = (
-            f"Map {name!r} (coordinate systems {listed(mine)}) and the image ({listed(theirs)}) share no coordinate system. "
+            f"Map {name!r} (coordinate systems {listed(mine)}) and the image ({listed(theirs)}) share no coordinate "
+            "system. "
             "Relate them with spatialdata.transformations.set_transformation, or choose another image with image_key=."
         )
         raise ValueError(msg)

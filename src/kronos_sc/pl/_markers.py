@@ -32,12 +32,16 @@ _LINES_OF_HEAD = 2.2
 
 
 def markers(
-    panel: pd.DataFrame | AnnData | SpatialData, *, key: str = "kronos", table_key: str | None = None, ax: Axes | None = None
+    panel: pd.DataFrame | AnnData | SpatialData,
+    *,
+    key: str = "kronos",
+    table_key: str | None = None,
+    ax: Axes | None = None,
 ) -> Axes:
     """Show the panel: which marker of the model each channel is, how it was matched, and what was left out.
 
-    Read it before trusting an embedding. Channels that need a look are in warm colours: ambiguous names, markers that the model has not
-    seen. The figure grows with the panel.
+    Read it before trusting an embedding. Channels that need a look are in warm colours: ambiguous names, markers that
+    the model has not seen. The figure grows with the panel.
 
     Parameters
     ----------
@@ -74,7 +78,9 @@ def markers(
     hide_frame(ax)
     ax.set(xlim=(0, 1), ylim=(len(rows), -_LINES_OF_HEAD))
     used = int((rows["id"] >= 0).sum())
-    ax.set_title(f"{used} of {len(rows)} channels are markers" + (f" of {model}" if model else ""), loc="left", fontsize="medium")
+    ax.set_title(
+        f"{used} of {len(rows)} channels are markers" + (f" of {model}" if model else ""), loc="left", fontsize="medium"
+    )
     _legend(ax, rows)
     _head(ax)
     for number, row in enumerate(rows.to_dict("records")):
@@ -88,11 +94,16 @@ def _rows(panel: Any, key: str, table_key: str | None) -> tuple[pd.DataFrame, st
     if not isinstance(panel, pd.DataFrame):
         record = get.record(panel, key=key, table_key=table_key)
         model = str(record["model"]["name"])
-        left_out = pd.DataFrame({"channel": [str(c) for c in record["left_out"]], "marker": "", "id": -1, "how": "dropped"})
+        left_out = pd.DataFrame(
+            {"channel": [str(c) for c in record["left_out"]], "marker": "", "id": -1, "how": "dropped"}
+        )
         panel = pd.concat([record["panel"], left_out], ignore_index=True) if len(left_out) else record["panel"]
     needed = ("channel", "marker", "id", "mean", "std", "how")
     if missing := [column for column in needed if column not in panel.columns]:
-        msg = f"A panel needs the columns {listed(needed)}; missing: {listed(missing)}. Make one with pp.match_markers(sdata)."
+        msg = (
+            f"A panel needs the columns {listed(needed)}; missing: {listed(missing)}. Make one with "
+            "pp.match_markers(sdata)."
+        )
         raise ValueError(msg)
     if not len(panel):
         msg = "The panel has no rows, so there is nothing to show. Make one with pp.match_markers(sdata)."

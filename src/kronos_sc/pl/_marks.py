@@ -100,7 +100,9 @@ class Discs:
             return ground(self.xy, members)
         scale = self.size[:, 1] / self.size[:, 0]
         flat = self.xy / np.stack([np.ones_like(scale), scale], axis=1)
-        union = shapely.disjoint_subset_union_all(shapely.buffer(shapely.points(flat[members]), self.size[members, 0] / 2, quad_segs=32))
+        union = shapely.disjoint_subset_union_all(
+            shapely.buffer(shapely.points(flat[members]), self.size[members, 0] / 2, quad_segs=32)
+        )
         return [line * [1.0, scale[0]] for line in _rings(union)]
 
 
@@ -133,7 +135,10 @@ class Polygons:
         from matplotlib.collections import PathCollection
 
         order = missing_first(values, ~(shapely.is_missing(self.shapes) | shapely.is_empty(self.shapes)))
-        look: dict[str, Any] = {"linewidths": 0, "antialiaseds": not self.boxes}  # smoothed edges of boxes leave seams between them
+        look: dict[str, Any] = {
+            "linewidths": 0,
+            "antialiaseds": not self.boxes,
+        }  # smoothed edges of boxes leave seams between them
         if not self.boxes and len(order) <= _FEW:
             look |= {"linewidths": 0.3, "edgecolors": "white"}
         look |= style(shown, values[order])
@@ -153,7 +158,9 @@ class Polygons:
             centres = shapely.centroid(self.shapes)
             return ground(np.stack([shapely.get_x(centres), shapely.get_y(centres)], axis=1), members)
         chosen = self.shapes[members]
-        crossed = ~shapely.is_valid(chosen)  # outlines that cross themselves, which a union takes ill; None is not valid either
+        crossed = ~shapely.is_valid(
+            chosen
+        )  # outlines that cross themselves, which a union takes ill; None is not valid either
         chosen[crossed] = shapely.make_valid(chosen[crossed])
         return _rings(shapely.disjoint_subset_union_all(chosen))
 
@@ -232,17 +239,24 @@ def _positions(frame: GeoDataFrame, instances: np.ndarray, region: str) -> np.nd
     lost = instances[where < 0]
     if len(lost) == len(where):
         msg = (
-            f"No row of the table names a shape of {region!r}: the rows have {listed(lost, most=3)}, the shapes {listed(frame.index, most=3)}. "
+            f"No row of the table names a shape of {region!r}: the rows have {listed(lost, most=3)}, the shapes "
+            f"{listed(frame.index, most=3)}. "
             f"The instance column must hold the index of the shapes; correct it, or {hint}."
         )
         raise ValueError(msg)
     if len(lost):
-        warn(f"{len(lost):,} of {len(where):,} rows name no shape of {region!r} and are not drawn: {numbers(lost, most=5)}.")
+        warn(
+            f"{len(lost):,} of {len(where):,} rows name no shape of {region!r} and are not drawn: "
+            f"{numbers(lost, most=5)}."
+        )
     return where
 
 
 def _grid_step(corners: np.ndarray) -> np.ndarray | None:
-    """Return the step (x, y) of a grid whose boxes overlap, so that each may be drawn as its own part; None for all other boxes."""
+    """Return the step (x, y) of a grid whose boxes overlap, so that each may be drawn as its own part.
+
+    None for all other boxes.
+    """
     sides = corners[:, 2:] - corners[:, :2]
     if len(corners) < 2 or np.ptp(sides, axis=0).max() > 1e-6 * sides.max():
         return None

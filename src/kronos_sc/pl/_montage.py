@@ -80,7 +80,9 @@ def draw(ax: Axes, grid: Grid, patches: Sequence[np.ndarray], inside: np.ndarray
     ax.imshow(canvas, extent=(0, width, height, 0), interpolation="nearest")
     if masks is not None:
         lines = [outline(mask) + corner[::-1] for mask, corner in zip(masks, grid.corners, strict=True)]
-        ax.add_collection(LineCollection(np.concatenate(lines), colors="white", linewidths=0.7, alpha=0.9, label="outlines"))
+        ax.add_collection(
+            LineCollection(np.concatenate(lines), colors="white", linewidths=0.7, alpha=0.9, label="outlines")
+        )
     ax.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
 
 

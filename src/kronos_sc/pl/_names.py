@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 _SIZE = 7.0  # points
 _LETTER = 0.58  # width of a letter over its height
 _AWAY = 5.0  # points from the centre of a point to its name
-# (right, up) of the centre of a name, in half its width and height and in units of the distance to the point; the best liked first
+# (right, up) of the centre of a name, in half its width and height and in units of the distance to the point; the best
+# liked first
 _PLACES = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1))
 
 
@@ -27,7 +28,9 @@ def name_points(ax: Axes, xy: np.ndarray, names: list[str]) -> None:
         half = np.array([_SIZE * _LETTER * len(name), _SIZE]) / 2
         centres = [np.array(place) * (half + _AWAY) for place in _PLACES]
         boxes = [np.concatenate([points[i] + centre - half, points[i] + centre + half]) for centre in centres]
-        best = int(np.argmin([_covered(one, taken) + _outside(one, frame) + 0.01 * rank for rank, one in enumerate(boxes)]))
+        best = int(
+            np.argmin([_covered(one, taken) + _outside(one, frame) + 0.01 * rank for rank, one in enumerate(boxes)])
+        )
         taken = np.vstack([taken, boxes[best]])
         ax.annotate(
             name,

@@ -21,14 +21,22 @@ def category_colours(table: AnnData, key: str, categories: Sequence[Any], palett
     """Return the colour of each category of a column of `obs`."""
     if isinstance(palette, Mapping):
         if lost := [c for c in categories if c not in palette and str(c) not in palette]:
-            msg = f"palette has no colour for {listed(lost)} of {key!r}; it has {listed(palette)}. Add them, or leave palette out."
+            msg = (
+                f"palette has no colour for {listed(lost)} of {key!r}; it has {listed(palette)}. Add them, or leave "
+                "palette out."
+            )
             raise KeyError(msg)
         return {c: palette[c] if c in palette else palette[str(c)] for c in categories}
     if palette is None:
-        return stored_colours(table, key, categories) or dict(zip(categories, default_colours(len(categories)), strict=False))
+        return stored_colours(table, key, categories) or dict(
+            zip(categories, default_colours(len(categories)), strict=False)
+        )
     colours = _from_map(palette, len(categories)) if isinstance(palette, str) else list(palette)
     if len(colours) < len(categories):
-        msg = f"palette has {len(colours)} colours, and {key!r} has {len(categories)} categories: {listed(categories)}. Add colours, or name a colormap."
+        msg = (
+            f"palette has {len(colours)} colours, and {key!r} has {len(categories)} categories: {listed(categories)}. "
+            "Add colours, or name a colormap."
+        )
         raise ValueError(msg)
     return dict(zip(categories, colours, strict=False))
 
@@ -56,6 +64,9 @@ def number_map(palette: Palette) -> Any:
 
     name = palette if isinstance(palette, str) else NUMBERS
     if name not in colormaps:
-        msg = f"palette={name!r} is no colormap of matplotlib. Choose 'viridis', 'magma' or 'coolwarm', say; for categories also a list of colours."
+        msg = (
+            f"palette={name!r} is no colormap of matplotlib. Choose 'viridis', 'magma' or 'coolwarm', say; for "
+            "categories also a list of colours."
+        )
         raise ValueError(msg)
     return colormaps[name].with_extremes(bad=MISSING)

@@ -48,8 +48,8 @@ def patches(
     Parameters
     ----------
     data
-        Holds image, labels or shapes, and the table; or an array of :func:`kronos_sc.get.patches`, whose options choose among several
-        images or regions.
+        Holds image, labels or shapes, and the table; or an array of :func:`kronos_sc.get.patches`, whose options choose
+        among several images or regions.
     ids
         Units to show (`obs_names`), in order; drawn at random if left out.
     channels
@@ -120,7 +120,10 @@ def _refuse(**columns: str | None) -> None:
     """Raise a ValueError where a column of `obs` was asked for and there is only an array."""
     for argument, column in columns.items():
         if column is not None:
-            msg = f"{argument}={column!r} is a column of obs, and an array of patches has none. Pass the SpatialData, or leave {argument} out."
+            msg = (
+                f"{argument}={column!r} is a column of obs, and an array of patches has none. Pass the SpatialData, or "
+                f"leave {argument} out."
+            )
             raise ValueError(msg)
 
 

@@ -69,7 +69,9 @@ def diameter(xy: np.ndarray) -> float:
     span = np.ptp(here, axis=0) if len(here) else np.zeros(2)
     if len(here) < 2 or not span.any():
         return 10.0
-    bins = np.maximum(1, np.sqrt(len(here) / 4 * span / max(span[::-1].min(), span.max() / 100))).astype(int).clip(1, 400)
+    bins = (
+        np.maximum(1, np.sqrt(len(here) / 4 * span / max(span[::-1].min(), span.max() / 100))).astype(int).clip(1, 400)
+    )
     counts, _, _ = np.histogram2d(here[:, 0], here[:, 1], bins=bins)
     occupied = (counts > 0).mean() * np.prod(np.maximum(span, span.max() / 100))
     return float(0.95 * np.sqrt(occupied / len(here)))

@@ -124,7 +124,10 @@ def retrieval(
 def _hits(table: AnnData, key: str, queries: Sequence[str] | None, n: int) -> pd.DataFrame:
     """Return the hits to show, query by query."""
     if "hits" not in results.entry(table, key, kind="retrieve"):
-        msg = f"uns[{key!r}] has no table of hits, because there were too many. Search again for fewer units: tl.retrieve(adata, names, key_added=...)."
+        msg = (
+            f"uns[{key!r}] has no table of hits, because there were too many. Search again for fewer units: "
+            "tl.retrieve(adata, names, key_added=...)."
+        )
         raise ValueError(msg)
     hits = results.frame(table, key, "hits", kind="retrieve")
     there = pd.unique(hits["query"])
@@ -135,7 +138,12 @@ def _hits(table: AnnData, key: str, queries: Sequence[str] | None, n: int) -> pd
     if queries is not None:
         chosen = [queries] if isinstance(queries, str) else [str(name) for name in queries]
         for name in chosen:
-            known(name, list(there), what=f"query in uns[{key!r}]", fix="Search for it with tl.retrieve(adata, query=...).")
+            known(
+                name,
+                list(there),
+                what=f"query in uns[{key!r}]",
+                fix="Search for it with tl.retrieve(adata, query=...).",
+            )
     order = positions(hits["query"], list(dict.fromkeys(chosen)))
     picked = hits.assign(order=order)[order >= 0]
     return picked.sort_values(["order", "rank"], kind="stable").reset_index(drop=True)
@@ -168,18 +176,28 @@ def _shown(
     second = from_spatialdata(*answering, answers, first.colours, **how)
     if first.size != second.size or first.mpp != second.mpp:
         msg = (
-            f"Queries are windows of {first.size} pixels at {first.mpp} µm, answers {second.size} at {second.mpp}; one scale is needed to show them "
+            f"Queries are windows of {first.size} pixels at {first.mpp} µm, answers {second.size} at {second.mpp}; one "
+            "scale is needed to show them "
             "side by side. Give both a patch_size=, or resample one with tl.embed(sdata, mpp=...) in mind."
         )
         raise ValueError(msg)
-    both = replace(first, array=xr.concat([first.array, second.array], dim="unit"), inside=np.concatenate([first.inside, second.inside]))
+    both = replace(
+        first,
+        array=xr.concat([first.array, second.array], dim="unit"),
+        inside=np.concatenate([first.inside, second.inside]),
+    )
     index = pd.Index(answers)
-    return both, np.concatenate([[queries.index(query), *(index.get_indexer(list(found)) + len(queries))] for query, found in groups])
+    return both, np.concatenate(
+        [[queries.index(query), *(index.get_indexer(list(found)) + len(queries))] for query, found in groups]
+    )
 
 
 def _require_units(table: AnnData, names: Sequence[str]) -> None:
     if lost := [name for name in names if name not in table.obs_names]:
-        msg = f"The table has no units {listed(lost)}, which the search found. Pass the SpatialData that was searched as reference=, or search again."
+        msg = (
+            f"The table has no units {listed(lost)}, which the search found. Pass the SpatialData that was searched as "
+            "reference=, or search again."
+        )
         raise KeyError(msg)
 
 
@@ -224,7 +242,20 @@ def _frame(ax: Axes, grid: _montage.Grid, right: Sequence[bool | None], target: 
     for verdict, (top, left) in zip(right, grid.corners, strict=True):
         if verdict is not None:
             corner, edge = (left - gap, top - gap), grid.size + 2 * gap
-            ax.add_patch(Rectangle(corner, edge, edge, fill=False, edgecolor=blue if verdict else orange, linewidth=2.2, clip_on=False))
+            ax.add_patch(
+                Rectangle(
+                    corner, edge, edge, fill=False, edgecolor=blue if verdict else orange, linewidth=2.2, clip_on=False
+                )
+            )
     handles = [Rectangle((0, 0), 1, 1, fill=False, edgecolor=colour, linewidth=2.2) for colour in (blue, orange)]
     labels = [f"same {target}", f"other {target}"]
-    ax.legend(handles, labels, loc="upper left", bbox_to_anchor=(0, -0.02), ncols=2, fontsize="small", frameon=False, borderaxespad=0)
+    ax.legend(
+        handles,
+        labels,
+        loc="upper left",
+        bbox_to_anchor=(0, -0.02),
+        ncols=2,
+        fontsize="small",
+        frameon=False,
+        borderaxespad=0,
+    )

@@ -28,9 +28,10 @@ def roc(
 ) -> Axes:
     """Show the mean ROC curve of each representation over the splits of :func:`kronos_sc.tl.stratify`, or the folds of a dense probe.
 
-    Curves of single splits are steps of a few cases; their mean at each false positive rate is shown, with the 95 % interval of that mean. The
-    band narrows with the number of splits and says nothing about other patients. Mean marker expression is grey. Bands of four folds are
-    wide; those of the paper's region classification are standard deviations, two thirds as wide.
+    Curves of single splits are steps of a few cases; their mean at each false positive rate is shown, with the 95 %
+    interval of that mean. The band narrows with the number of splits and says nothing about other patients. Mean marker
+    expression is grey. Bands of four folds are wide; those of the paper's region classification are standard
+    deviations, two thirds as wide.
 
     Parameters
     ----------
@@ -47,8 +48,8 @@ def roc(
 
     Returns
     -------
-    The axes. The legend gives the mean AUROC and its 95 % interval. With two classes the curve is that of the second category (of a
-    probe, of its positive class), with more the mean over classes, each against the rest.
+    The axes. The legend gives the mean AUROC and its 95 % interval. With two classes the curve is that of the second
+    category (of a probe, of its positive class), with more the mean over classes, each against the rest.
 
     Raises
     ------
@@ -73,12 +74,33 @@ def roc(
     for name in names:
         own = rows[rows["representation"] == name]
         x = own["false_positive_rate"].to_numpy(float)
-        ax.fill_between(x, own["low"].to_numpy(float), own["high"].to_numpy(float), color=colours[name], alpha=0.18, linewidth=0)
+        ax.fill_between(
+            x, own["low"].to_numpy(float), own["high"].to_numpy(float), color=colours[name], alpha=0.18, linewidth=0
+        )
         # every curve begins in the corner, also where the mean rises from there at once
-        ax.plot([0, *x], [0, *own["true_positive_rate"]], color=colours[name], linewidth=1.6, label=f"{name}  {_auroc(summary, name)}")
-    ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
+        ax.plot(
+            [0, *x],
+            [0, *own["true_positive_rate"]],
+            color=colours[name],
+            linewidth=1.6,
+            label=f"{name}  {_auroc(summary, name)}",
+        )
+    ax.set(
+        xlim=(-0.02, 1.02),
+        ylim=(-0.02, 1.02),
+        xlabel="false positive rate",
+        ylabel="true positive rate",
+        aspect="equal",
+    )
     plain(ax)
-    ax.legend(loc="lower right", frameon=False, fontsize="small", title="AUROC, 95 % interval", title_fontsize="small", alignment="right")
+    ax.legend(
+        loc="lower right",
+        frameon=False,
+        fontsize="small",
+        title="AUROC, 95 % interval",
+        title_fontsize="small",
+        alignment="right",
+    )
     return ax
 
 

@@ -24,7 +24,13 @@ def label(length: float) -> str:
 
 
 def scale_bar(
-    ax: Axes, *, mpp: float = 1.0, span: float | None = None, colour: str | None = None, where: str = "inside", backing: str | None = None
+    ax: Axes,
+    *,
+    mpp: float = 1.0,
+    span: float | None = None,
+    colour: str | None = None,
+    where: str = "inside",
+    backing: str | None = None,
 ) -> None:
     """Draw a scale bar.
 

@@ -35,7 +35,8 @@ def scores(
     Parameters
     ----------
     adata
-        Table with a result that has a summary: of :func:`kronos_sc.tl.ari`, :func:`kronos_sc.tl.linear_probe` and so on; or a
+        Table with a result that has a summary: of :func:`kronos_sc.tl.ari`, :func:`kronos_sc.tl.linear_probe` and so
+        on; or a
         :class:`kronos_sc.tl.DenseProbe`, without `key`.
     key
         Name of the result in `uns`.
@@ -46,7 +47,8 @@ def scores(
     at
         Which value of what was varied, as in `at={"shots": 100}`; needed where there are several.
     error
-        What the lines on the bars show: `"sd"`, the standard deviation over folds or draws, or `"interval"`, the 95 % interval of the mean.
+        What the lines on the bars show: `"sd"`, the standard deviation over folds or draws, or `"interval"`, the 95 %
+        interval of the mean.
     palette
         Colours by representation; the package's own if left out, baselines grey.
     ax
@@ -72,10 +74,18 @@ def scores(
     'score'
     """
     one_of(error, ("sd", "interval"), name="error")
-    frame = table(adata, key, "summary", needs=("representation", "metric", "mean"), make="tl.ari, tl.linear_probe or another that scores")
+    frame = table(
+        adata,
+        key,
+        "summary",
+        needs=("representation", "metric", "mean"),
+        make="tl.ari, tl.linear_probe or another that scores",
+    )
     varied = [column for column in frame.columns if column not in ("representation", "metric", *STATISTICS)]
     instead = f", or draw all of them with pl.curve(adata, {key!r})"
-    rows = at_one(_of_metrics(several(frame, representation), metrics), at, varied=varied, key=str(key), instead=instead)
+    rows = at_one(
+        _of_metrics(several(frame, representation), metrics), at, varied=varied, key=str(key), instead=instead
+    )
     names, shown = list(rows["representation"].unique()), list(rows["metric"].unique())
     ax = axes_or_new(ax, size=(len(shown) * max(0.34 * len(names) + 0.5, 1.4) + 1.8, 3.2))
     colours, step = representation_colours(names, palette), 0.8 / len(names)

@@ -69,7 +69,10 @@ class PatchMontage:
 def from_array(array: xr.DataArray, ids: Sequence[str] | None, channels: Channels) -> PatchMontage:
     """Return the wanted units and channels of an array."""
     if array.dims != ("unit", "c", "y", "x"):
-        msg = f"An array of patches has the axes ('unit', 'c', 'y', 'x'), this one has {array.dims}. Read one with get.patches(sdata, ids)."
+        msg = (
+            f"An array of patches has the axes ('unit', 'c', 'y', 'x'), this one has {array.dims}. Read one with "
+            "get.patches(sdata, ids)."
+        )
         raise ValueError(msg)
     colours = channel_colours(channels, [str(name) for name in array.coords["c"].to_numpy()], image="patches")
     wanted = [ids] if isinstance(ids, str) else ids
@@ -83,7 +86,13 @@ def from_array(array: xr.DataArray, ids: Sequence[str] | None, channels: Channel
 
 
 def from_spatialdata(
-    sdata: SpatialData, table: AnnData, ids: Sequence[str], channels: Channels, *, patch_size: int | None, table_key: str | None
+    sdata: SpatialData,
+    table: AnnData,
+    ids: Sequence[str],
+    channels: Channels,
+    *,
+    patch_size: int | None,
+    table_key: str | None,
 ) -> PatchMontage:
     """Read the pixels of units, only of the channels shown."""
     what = annotation(table, name=table_key or "table")
@@ -95,7 +104,9 @@ def from_spatialdata(
     array = get.patches(sdata, ids, channels=list(colours), patch_size=patch_size, table_key=table_key, nan="zero")
     shapes = np.array([image_shape(images[region]) for region in regions])
     place = placement(first)
-    return PatchMontage(array, colours, _inside(array, shapes), float(np.sqrt(np.prod(place.scale))) if place.unit == "µm" else None)
+    return PatchMontage(
+        array, colours, _inside(array, shapes), float(np.sqrt(np.prod(place.scale))) if place.unit == "µm" else None
+    )
 
 
 def _inside(array: xr.DataArray, shapes: np.ndarray) -> np.ndarray:

@@ -57,17 +57,18 @@ def spatial(
 ) -> np.ndarray:
     """Show units where they lie in the tissue, coloured by whatever is known of them.
 
-    Units of shapes are drawn as what they are: boxes of :func:`kronos_sc.pp.tile`, polygons, circles. Where the boxes of a grid overlap,
-    each is drawn as its own part, the middle. Cells of labels are discs, or filled cells with `labels=True`; of a table without its
-    SpatialData all units are discs. On an image, fills are a veil that the tissue shows through.
+    Units of shapes are drawn as what they are: boxes of :func:`kronos_sc.pp.tile`, polygons, circles. Where the boxes
+    of a grid overlap, each is drawn as its own part, the middle. Cells of labels are discs, or filled cells with
+    `labels=True`; of a table without its SpatialData all units are discs. On an image, fills are a veil that the tissue
+    shows through.
 
     Parameters
     ----------
     data
         A table, or the SpatialData that holds it.
     color
-        Column of `obs`, name of a variable, or a feature of an embedding (`"X_kronos[12]"`); several make several axes. Values that
-        are missing are grey.
+        Column of `obs`, name of a variable, or a feature of an embedding (`"X_kronos[12]"`); several make several axes.
+        Values that are missing are grey.
     region
         One or several regions of the table; all of them if left out.
     table_key
@@ -81,15 +82,16 @@ def spatial(
     mpp
         Micrometres per pixel, where the data do not record it.
     labels
-        Fill the cells of the labels that the table annotates (True), or of others of the same ids, those of nuclei say (a name; of
-        several regions choose one).
+        Fill the cells of the labels that the table annotates (True), or of others of the same ids, those of nuclei say
+        (a name; of several regions choose one).
     size
-        Draw every unit as a disc of this diameter, in the units of the axes; if left out, that of cells follows their density.
+        Draw every unit as a disc of this diameter, in the units of the axes; if left out, that of cells follows their
+        density.
     outline
-        One or several categories to surround with a line, a cluster, say: of the first column of `color` that holds categories. On an
-        image (`channels`) the lines have the colours of the categories and nothing is filled, so that the tissue is seen, as in the
-        paper's Figure S4; else they are black, over the fill. Discs, and cells too small on the page to have lines of their own, are
-        surrounded by the ground that is nearer to them than to others.
+        One or several categories to surround with a line, a cluster, say: of the first column of `color` that holds
+        categories. On an image (`channels`) the lines have the colours of the categories and nothing is filled, so that
+        the tissue is seen, as in the paper's Figure S4; else they are black, over the fill. Discs, and cells too small
+        on the page to have lines of their own, are surrounded by the ground that is nearer to them than to others.
     palette
         Colours of categories (list, mapping or name of a colormap), or the colormap of numbers. Categories fall back on
         `uns["{color}_colors"]`, then on the package's own colours.
@@ -105,8 +107,8 @@ def spatial(
     KeyError
         A column, category, region, labels or entry of `obsm` does not exist.
     ValueError
-        `ax` was given for several panels; `channels` or `labels` for a table alone; `outline` without a column of categories; no row
-        names a shape or a label of its region.
+        `ax` was given for several panels; `channels` or `labels` for a table alone; `outline` without a column of
+        categories; no row names a shape or a label of its region.
 
     Warns
     -----
@@ -135,7 +137,9 @@ def spatial(
     how = _How(spatial_key, labels, size, under)
     marks = [_marks(table, sdata, panel, how) for panel in panels]
     images = [image_of(sdata, panel.region, image_key) for panel in panels] if under else []
-    tissues = [tissue(sdata, channels, image_key=name, limits=PERCENTILES, mpp=mpp) for name in images] or [None] * len(panels)
+    tissues = [tissue(sdata, channels, image_key=name, limits=PERCENTILES, mpp=mpp) for name in images] or [None] * len(
+        panels
+    )
     axes = _axes(ax, panels, layers, marks)
     for row, (panel, units, below) in enumerate(zip(panels, marks, tissues, strict=True)):
         for column, layer in enumerate(layers):
@@ -145,7 +149,9 @@ def spatial(
             title = [layer.title, panel.region if len(panels) > 1 else None]
             if edged is not None and not under:  # with an image, the legend says it
                 title.append(f"outline: {', '.join(edged.names)}")
-            axes[row, column].set_title(" · ".join(str(t) for t in title if t), fontsize="medium", pad=24 if below else 6)
+            axes[row, column].set_title(
+                " · ".join(str(t) for t in title if t), fontsize="medium", pad=24 if below else 6
+            )
     return axes
 
 
@@ -203,7 +209,9 @@ def _marks(table: AnnData, sdata: SpatialData | None, panel: _Panel, how: _How) 
     name = panel.region
     alone = how.size is None and how.spatial_key == "spatial"  # nothing asks for discs
     instances = None
-    if sdata is not None and (name is not None or how.labels):  # without regions there are no labels either, which this says
+    if sdata is not None and (
+        name is not None or how.labels
+    ):  # without regions there are no labels either, which this says
         instances = table.obs[annotation(table, name="table").instance_key].to_numpy()[panel.rows]
     if how.labels and instances is not None:
         element = _labels_named(sdata, name, labels=how.labels)
@@ -246,23 +254,37 @@ def _labels_named(sdata: SpatialData, region: str, *, labels: bool | str) -> str
 
 def _coordinates(table: AnnData, key: str) -> np.ndarray:
     """Return x and y of every row, in pixels."""
-    known(key, list(table.obsm), what="entry of obsm", fix="Coordinates (x, y in pixels) are needed; name their entry with spatial_key=.")
+    known(
+        key,
+        list(table.obsm),
+        what="entry of obsm",
+        fix="Coordinates (x, y in pixels) are needed; name their entry with spatial_key=.",
+    )
     xy = np.asarray(table.obsm[key], float)
     if xy.ndim != 2 or xy.shape[1] < 2:
-        msg = f"obsm[{key!r}] has the shape {xy.shape}; x and y per row are needed. Name another entry with spatial_key=."
+        msg = (
+            f"obsm[{key!r}] has the shape {xy.shape}; x and y per row are needed. Name another entry with spatial_key=."
+        )
         raise ValueError(msg)
     return xy[:, :2]
 
 
-def _panels(table: AnnData, sdata: SpatialData | None, region: str | Sequence[str] | None, mpp: float | None) -> list[_Panel]:
+def _panels(
+    table: AnnData, sdata: SpatialData | None, region: str | Sequence[str] | None, mpp: float | None
+) -> list[_Panel]:
     """Return what each row of axes shows."""
     if not table.n_obs:
-        msg = "The table has no rows, so there is nothing to show. Make one with pp.label_table(sdata) or pp.tile(sdata)."
+        msg = (
+            "The table has no rows, so there is nothing to show. Make one with pp.label_table(sdata) or pp.tile(sdata)."
+        )
         raise ValueError(msg)
     given = Placement() if mpp is None else scaled(mpp)
     if not table.uns.get(UNS_SPATIALDATA):
         if region is not None:
-            msg = f"region={region!r} was asked for, but the table has no region metadata. Leave region out, or subset the table."
+            msg = (
+                f"region={region!r} was asked for, but the table has no region metadata. Leave region out, or subset "
+                "the table."
+            )
             raise ValueError(msg)
         return [_Panel(None, np.arange(table.n_obs), given)]
     what = annotation(table, name="table")
@@ -289,12 +311,17 @@ def _axes(ax: Axes | None, panels: list[_Panel], layers: list[_points.Layer], ma
         width = sum(_INCHES + _points.legend_width(layer) for layer in layers)
         return new_grid(len(panels), len(layers), size=(width, len(panels) * (_INCHES * ratio + 0.4)))
     if count > 1:
-        msg = f"ax is one axes, and {len(panels)} regions × {len(layers)} colours need {count}. Choose one with region= and color=, or leave ax out."
+        msg = (
+            f"ax is one axes, and {len(panels)} regions × {len(layers)} colours need {count}. Choose one with region= "
+            "and color=, or leave ax out."
+        )
         raise ValueError(msg)
     return np.array([[ax]], dtype=object)
 
 
-def _draw(ax: Axes, panel: _Panel, layer: _points.Layer, units: Marks, below: Tissue | None, edged: _Outlined | None) -> None:
+def _draw(
+    ax: Axes, panel: _Panel, layer: _points.Layer, units: Marks, below: Tissue | None, edged: _Outlined | None
+) -> None:
     """Draw one region in one colour."""
     over = below is not None
     if over:
@@ -306,7 +333,13 @@ def _draw(ax: Axes, panel: _Panel, layer: _points.Layer, units: Marks, below: Ti
             _points.number_bar(ax, drawn)
     for name in edged.names if edged is not None else ():
         colour = edged.layer.colours[name] if over else "black"
-        _line(ax, units.outline(edged.members(name, panel.rows)), colour, halo="black" if over else "white", label=f"outline of {name}")
+        _line(
+            ax,
+            units.outline(edged.members(name, panel.rows)),
+            colour,
+            halo="black" if over else "white",
+            label=f"outline of {name}",
+        )
     if not over:
         low, high = units.bounds
         margin = _MARGIN * (high - low).max() if not isinstance(units, Discs) else 0.0

@@ -47,7 +47,9 @@ class Tissue:
         ax.imshow(self.rgb, extent=extent, origin="upper", interpolation="antialiased", zorder=0)
 
 
-def tissue(sdata: SpatialData, channels: Channels, *, image_key: str | None, limits: Limits, mpp: float | None = None) -> Tissue:
+def tissue(
+    sdata: SpatialData, channels: Channels, *, image_key: str | None, limits: Limits, mpp: float | None = None
+) -> Tissue:
     """Read an image, shrunk to what can be seen, and colour its channels."""
     name = image_of(sdata, None, image_key)
     element = sdata.images[name]
@@ -64,7 +66,9 @@ def tissue(sdata: SpatialData, channels: Channels, *, image_key: str | None, lim
     planes = shrunk(levels, [names.index(channel) for channel in colours])
     stretch = channel_limits(planes, list(colours), limits)
     height, width = full.shape[-2:]
-    return Tissue(composite(planes, list(colours.values()), stretch), colours, placement(element, mpp=mpp), (height, width))
+    return Tissue(
+        composite(planes, list(colours.values()), stretch), colours, placement(element, mpp=mpp), (height, width)
+    )
 
 
 def pyramid(element: Any) -> list[Any]:

@@ -22,8 +22,8 @@ _FEATURE = re.compile(r"(?P<slot>.+)\[(?P<column>.+)\]")
 def values(table: AnnData, key: str) -> pd.Series:
     """Return the values of one colour key, categorical or float64, one per row.
 
-    Looked for in this order: column of `obs`, name of a variable (values of `X`), `"X_kronos[12]"` for column 12 of `obsm["X_kronos"]`;
-    `"X_mean_marker_plus[CD3_mean]"` names it as `get.feature_names` does.
+    Looked for in this order: column of `obs`, name of a variable (values of `X`), `"X_kronos[12]"` for column 12 of
+    `obsm["X_kronos"]`; `"X_mean_marker_plus[CD3_mean]"` names it as `get.feature_names` does.
     """
     if key in table.obs:
         return _clean(class_column(table.obs[key], place=f"adata.obs[{key!r}]"))
@@ -38,7 +38,8 @@ def values(table: AnnData, key: str) -> pd.Series:
     close = near(key, options)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     msg = (
-        f"There is no column {key!r} in obs and no variable of that name; obs has: {listed(table.obs.columns, most=30)}.{hint} "
+        f"There is no column {key!r} in obs and no variable of that name; obs has: "
+        f"{listed(table.obs.columns, most=30)}.{hint} "
         f"A feature of an embedding is written 'X_kronos[0]'; obsm has: {listed(table.obsm)}."
     )
     raise KeyError(msg)

@@ -1,6 +1,7 @@
 """How many pixels of each class lie in each box of a label image; arrays in, arrays out.
 
-Codes: 0 is background, class c is c + 1. Boxes are (top, left, bottom, right) in pixels of the labels, ends excluded, and may reach beyond them.
+Codes: 0 is background, class c is c + 1. Boxes are (top, left, bottom, right) in pixels of the labels, ends excluded,
+and may reach beyond them.
 """
 
 from __future__ import annotations
@@ -47,15 +48,22 @@ class Lookup:
         return np.repeat(codes, np.diff(np.r_[starts, len(flat)])).reshape(labels.shape)
 
 
-def class_pixels(strips: Strips, lookup: Lookup, boxes: np.ndarray, n_codes: int, *, shape: tuple[int, int]) -> np.ndarray:
+def class_pixels(
+    strips: Strips, lookup: Lookup, boxes: np.ndarray, n_codes: int, *, shape: tuple[int, int]
+) -> np.ndarray:
     """Return pixels per code (int64, boxes × codes); those beyond the labels count as background.
 
-    Boxes that fit a common grid, as those of `pp.tile` do, are sums of its tiles, and one pass counts all tiles. Others are counted one by one.
+    Boxes that fit a common grid, as those of `pp.tile` do, are sums of its tiles, and one pass counts all tiles. Others
+    are counted one by one.
     """
     step = _grid_step(boxes)
     extent = boxes[:, 2:].max(axis=0) - boxes[:, :2].min(axis=0)
     on_grid = np.prod(extent // step) <= _TILES_PER_BOX * len(boxes)
-    counts = _by_tiles(strips, lookup, boxes, n_codes, step) if on_grid else _one_by_one(strips, lookup, boxes, n_codes, shape)
+    counts = (
+        _by_tiles(strips, lookup, boxes, n_codes, step)
+        if on_grid
+        else _one_by_one(strips, lookup, boxes, n_codes, shape)
+    )
     counts[:, 0] = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) - counts[:, 1:].sum(axis=1)
     return counts
 
@@ -72,7 +80,10 @@ def _by_tiles(strips: Strips, lookup: Lookup, boxes: np.ndarray, n_codes: int, s
     # sums over all tiles above and to the left; they may pass 2**32, and their differences are right all the same
     sums = np.zeros((rows + 1, columns + 1, n_codes), np.uint32)
     for y0, x0, labels in strips:
-        (top, left), (bottom, right) = np.maximum((y0, x0), low), np.minimum((y0 + labels.shape[0], x0 + labels.shape[1]), high)
+        (top, left), (bottom, right) = (
+            np.maximum((y0, x0), low),
+            np.minimum((y0 + labels.shape[0], x0 + labels.shape[1]), high),
+        )
         if top >= bottom or left >= right:
             continue
         codes = lookup(labels[top - y0 : bottom - y0, left - x0 : right - x0])

@@ -8,10 +8,12 @@ import numpy as np
 
 
 def deal(counts: np.ndarray, n_folds: int, rng: np.random.Generator, *, largest_first: bool) -> np.ndarray:
-    """Deal groups of `counts` units, each to the fold that holds the fewest units so far; return a fold per group (int64).
+    """Deal groups of `counts` units, each to the fold that holds the fewest units so far.
 
-    With `largest_first` the folds come out as even as this can make them, and chance decides between equals only; otherwise the order is
-    random, and folds differ by at most the largest group.
+    Return a fold per group (int64).
+
+    With `largest_first` the folds come out as even as this can make them, and chance decides between equals only;
+    otherwise the order is random, and folds differ by at most the largest group.
     """
     order = rng.permutation(len(counts))
     if largest_first:
@@ -26,8 +28,9 @@ def deal(counts: np.ndarray, n_folds: int, rng: np.random.Generator, *, largest_
 def deal_by_value(counts: np.ndarray, values: np.ndarray, n_folds: int, rng: np.random.Generator) -> np.ndarray:
     """Deal groups that have one value each (`values`, int), so that folds differ by at most one in their groups of any value.
 
-    Groups of a value go out largest first, in rounds that give each fold one; within a round the largest goes to the fold with the fewest
-    units. A last round that is not full goes to the folds with the fewest groups, then the fewest units.
+    Groups of a value go out largest first, in rounds that give each fold one; within a round the largest goes to the
+    fold with the fewest units. A last round that is not full goes to the folds with the fewest groups, then the fewest
+    units.
     """
     fold = np.empty(len(counts), np.int64)
     held, owned = np.zeros(n_folds, np.int64), np.zeros(n_folds, np.int64)
@@ -45,7 +48,9 @@ def deal_by_value(counts: np.ndarray, values: np.ndarray, n_folds: int, rng: np.
 
 
 def deal_mixed(groups: np.ndarray, values: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """Deal groups whose units differ in value, by scikit-learn's `StratifiedGroupKFold`; return a fold per group (int64).
+    """Deal groups whose units differ in value, by scikit-learn's `StratifiedGroupKFold`.
+
+    Return a fold per group (int64).
 
     `groups` and `values` (units, int) number the group and the value of each unit.
     """

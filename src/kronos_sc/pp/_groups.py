@@ -1,4 +1,7 @@
-"""Groups of units that stay in one fold: values of a column, equal parts of images, or square blocks of them; arrays in, arrays out."""
+"""Groups of units that stay in one fold: values of a column, equal parts of images, or square blocks of them.
+
+Arrays in, arrays out.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,8 @@ class Groups:
     of_unit
         Group of each unit (int64); -1 for none.
     near
-        Of the fold of each group and a distance in pixels: which units (bool) lie closer than that to a group of another fold.
+        Of the fold of each group and a distance in pixels: which units (bool) lie closer than that to a group of
+        another fold.
     """
 
     what: str
@@ -57,7 +61,8 @@ def near_square(n: int) -> tuple[int, int]:
 def parts(xy: np.ndarray, images: np.ndarray, n: int, *, names: Sequence[str]) -> Groups:
     """Cut the extent of each image into `n` equal parts, most of them along its longer edge.
 
-    `xy` (units × 2), `images` (units, int) the image of each unit, `names` of the images. Group image · n + i is part i, counted row by row.
+    `xy` (units × 2), `images` (units, int) the image of each unit, `names` of the images. Group image · n + i is part
+    i, counted row by row.
     """
     part, distance = np.empty(len(xy), np.int64), np.empty(len(xy))
     for image in range(len(names)):
@@ -83,7 +88,10 @@ def _cut(xy: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def blocks(xy: np.ndarray, images: np.ndarray, size: float, *, names: Sequence[str]) -> Groups:
-    """Cut each image into squares of edge `size`, counted from its lowest coordinates; those without a unit are no groups."""
+    """Cut each image into squares of edge `size`, counted from its lowest coordinates.
+
+    Those without a unit are no groups.
+    """
     low = np.stack([xy[images == i].min(axis=0) for i in range(len(names))])[images]
     place = np.floor((xy - low) / size).astype(np.int64)
     inside = xy - low - place * size
@@ -115,7 +123,10 @@ def _neighbours(keys: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
 
 
 def _within(inside: np.ndarray, step: int, size: float, guard: float) -> np.ndarray:
-    """Return which positions inside a block lie closer than `guard` to the next block in this direction; all do where there is no step."""
+    """Return which positions inside a block lie closer than `guard` to the next block in this direction.
+
+    All do where there is no step.
+    """
     return np.ones(len(inside), bool) if step == 0 else (inside if step < 0 else size - inside) < guard
 
 

@@ -30,8 +30,8 @@ def label_table(sdata: SpatialData, *, labels_key: str | None = None, key_added:
 
     Returns
     -------
-    `None`. Sets `tables[key_added]`, annotating the labels: `obs` has `region`, `cell_id` (the label) and `area` (pixels);
-    `obsm['spatial']` the centroids (x, y) in pixels, where pixel `i` covers [i, i + 1).
+    `None`. Sets `tables[key_added]`, annotating the labels: `obs` has `region`, `cell_id` (the label) and `area`
+    (pixels); `obsm['spatial']` the centroids (x, y) in pixels, where pixel `i` covers [i, i + 1).
     """
     from anndata import AnnData
     from spatialdata.models import TableModel
@@ -47,10 +47,17 @@ def label_table(sdata: SpatialData, *, labels_key: str | None = None, key_added:
     require_free(sdata, {key_added: "tables"})
     found = measure(label_raster(sdata, name)[0], name=name)
     if found.empty:
-        msg = f"Labels {name!r} hold no cell: every pixel is 0 (background). Choose other labels with labels_key=, or segment the image again."
+        msg = (
+            f"Labels {name!r} hold no cell: every pixel is 0 (background). Choose other labels with labels_key=, or "
+            "segment the image again."
+        )
         raise ValueError(msg)
     obs = pd.DataFrame(
-        {"region": pd.Categorical([name] * len(found)), "cell_id": found["label"].to_numpy(), "area": found["area"].to_numpy()},
+        {
+            "region": pd.Categorical([name] * len(found)),
+            "cell_id": found["label"].to_numpy(),
+            "area": found["area"].to_numpy(),
+        },
         index=found["label"].astype(str).to_numpy(),
     )
     table = AnnData(obs=obs, obsm={"spatial": np.ascontiguousarray(found[["x", "y"]].to_numpy())})

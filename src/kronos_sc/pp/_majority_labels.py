@@ -43,8 +43,9 @@ def majority_labels(
 ) -> None:
     """Label each box with the class that most of its pixels belong to :cite:p:`Shaban2025`.
 
-    The truth for classifiers that look at boxes rather than at segmented cells, and the composition that retrieval of patches is judged by.
-    The larger the majority's share of a box, the cleaner the label: `tl.ratio_scores` evaluates by it.
+    The truth for classifiers that look at boxes rather than at segmented cells, and the composition that retrieval of
+    patches is judged by. The larger the majority's share of a box, the cleaner the label: `tl.ratio_scores` evaluates
+    by it.
 
     Parameters
     ----------
@@ -55,31 +56,34 @@ def majority_labels(
     shapes_key
         The boxes; axis-aligned rectangles of any size.
     labels_key
-        The segmentation. If left out: the labels that the cells' table annotates; of several, the one with the same number as the
-        boxes (`cells_3`, `patches_3`).
+        The segmentation. If left out: the labels that the cells' table annotates; of several, the one with the same
+        number as the boxes (`cells_3`, `patches_3`).
     table_key
         Table of the cells; the only one that annotates labels if left out.
     patches_table
         Table of the boxes; the only one that annotates them if left out.
     background
-        `"own"`: pixels outside cells are counted and have no vote, so a box without a classified pixel has no label. `"vote"`: they vote as
-        a class named background, as in the paper's tutorials. Pixels of cells without a class or without a row are background, too.
+        `"own"`: pixels outside cells are counted and have no vote, so a box without a classified pixel has no label.
+        `"vote"`: they vote as a class named background, as in the paper's tutorials. Pixels of cells without a class or
+        without a row are background, too.
     key_added
         Name of the column of labels; see below for the others.
 
     Returns
     -------
-    `None`. Sets in the table of the boxes (with a `key_added` of your own, all slots begin with it; rows of other elements are missing):
+    `None`. Sets in the table of the boxes (with a `key_added` of your own, all slots begin with it; rows of other
+    elements are missing):
 
     `obs['majority' | key_added]`
-        Class with the most pixels (categorical, in the order of the cells' categories; the first of equals). Missing where there is none.
+        Class with the most pixels (categorical, in the order of the cells' categories; the first of equals). Missing
+        where there is none.
     `obs['majority_ratio' | key_added + '_ratio']`
         Its pixels / all pixels of the box, above 0 to 1 (float32); missing where there is no label.
     `obs['background_ratio' | key_added + '_background_ratio']`
         Pixels without a class / all pixels, 0 to 1 (float32).
     `obsm['composition' | key_added + '_composition']`
-        Frame (boxes × classes, float32): share of each class among the classified pixels of the box, 0 to 1, rows add up to 1; NaN without
-        classified pixels.
+        Frame (boxes × classes, float32): share of each class among the classified pixels of the box, 0 to 1, rows add
+        up to 1; NaN without classified pixels.
     `uns['majority' | key_added]`
         Table `classes` (`class`, `n_boxes`, `n_pixels`) and parameters. Overlapping boxes count pixels again.
 
@@ -102,14 +106,19 @@ def majority_labels(
     require_spatialdata(sdata)
     one_of(background, ("own", "vote"), name="background")
     known(shapes_key, sdata.shapes, what="shapes", fix="Make a grid of boxes with pp.tile(sdata, size=...).")
-    patches_table = _annotating(sdata, patches_table, [shapes_key], what=f"shapes {shapes_key!r}", argument="patches_table")
+    patches_table = _annotating(
+        sdata, patches_table, [shapes_key], what=f"shapes {shapes_key!r}", argument="patches_table"
+    )
     table_key = _annotating(sdata, table_key, list(sdata.labels), what="labels", argument="table_key")
     labels_key = _labels_of(sdata, table_key, labels_key, shapes_key)
     cells, table = sdata.tables[table_key], sdata.tables[patches_table]
     free_key(table, key_added)
     classes = as_target(cells, target, least=1)
     if background == "vote" and _BACKGROUND in classes.classes:
-        msg = f"obs[{target!r}] has a class 'background' already, which background='vote' would add. Rename it, or leave background='own'."
+        msg = (
+            f"obs[{target!r}] has a class 'background' already, which background='vote' would add. Rename it, or leave "
+            "background='own'."
+        )
         raise ValueError(msg)
     lookup = _lookup(cells, classes, table_key, labels_key)
     labels, element = label_raster(sdata, labels_key)
@@ -120,15 +129,23 @@ def majority_labels(
     pixels = class_pixels(pieces, lookup, boxes, len(classes.classes) + 1, shape=labels.shape)
     if not pixels[:, 1:].any():
         msg = (
-            f"No box of {shapes_key!r} holds a pixel of a cell with a class. Cells of table {table_key!r} have ids {listed(lookup.ids[:3])}; "
+            f"No box of {shapes_key!r} holds a pixel of a cell with a class. Cells of table {table_key!r} have ids "
+            f"{listed(lookup.ids[:3])}; "
             f"check that they are the values of labels {labels_key!r}, and that boxes and labels lie on each other."
         )
         raise ValueError(msg)
-    params = {"target": target, "shapes_key": shapes_key, "labels_key": labels_key, "table_key": table_key, "background": background}
+    params = {
+        "target": target,
+        "shapes_key": shapes_key,
+        "labels_key": labels_key,
+        "table_key": table_key,
+        "background": background,
+    }
     _write(table, rows, pixels, classes, key_added, params)
     n_empty = int((pixels[:, 1:].sum(axis=1) == 0).sum())
     info(
-        f"added obs[{key_added!r}] to tables[{patches_table!r}]: {len(boxes):,} boxes, {len(classes.classes)} classes, {n_empty:,} boxes without a "
+        f"added obs[{key_added!r}] to tables[{patches_table!r}]: {len(boxes):,} boxes, {len(classes.classes)} classes, "
+        f"{n_empty:,} boxes without a "
         f"classified pixel, {perf_counter() - started:.1f} s"
     )
 
@@ -145,7 +162,9 @@ def _annotating(sdata: SpatialData, name: str | None, elements: Collection[str],
 
 def _labels_of(sdata: SpatialData, table_key: str, labels_key: str | None, shapes_key: str) -> str:
     """Return the labels that boxes take their classes from."""
-    regions = [region for region in annotation(sdata.tables[table_key], name=table_key).regions if region in sdata.labels]
+    regions = [
+        region for region in annotation(sdata.tables[table_key], name=table_key).regions if region in sdata.labels
+    ]
     if labels_key is None and len(regions) > 1:
         fits = fitting(shapes_key, regions)
         labels_key = fits[0] if len(fits) == 1 else None
@@ -163,7 +182,8 @@ def _lookup(cells: AnnData, classes: ClassColumn, table_key: str, labels_key: st
     if (again := np.flatnonzero(np.diff(ids[order]) == 0)).size:
         msg = (
             f"Several rows of table {table_key!r} name the same label of {labels_key!r}: {listed(ids[order][again])}. "
-            f"Each row must be one cell: keep the first of each with table[~table.obs[{what.instance_key!r}].duplicated()]."
+            "Each row must be one cell: keep the first of each with "
+            f"table[~table.obs[{what.instance_key!r}].duplicated()]."
         )
         raise ValueError(msg)
     positive = order[ids[order] > 0]  # 0 is background, whatever the table says of it
@@ -176,7 +196,11 @@ def _boxes(
     """Return the rows of the table that are boxes, and their edges (top, left, bottom, right) in pixels of the labels."""
     shapes, what = sdata.shapes[shapes_key], annotation(table, name=table_name)
     rows = what.rows(table, shapes_key)
-    where = shapes.index.get_indexer(table.obs[what.instance_key].to_numpy()[rows]) if shapes.index.is_unique else np.array([-1])
+    where = (
+        shapes.index.get_indexer(table.obs[what.instance_key].to_numpy()[rows])
+        if shapes.index.is_unique
+        else np.array([-1])
+    )
     if rows.size == 0 or (where < 0).any():
         msg = (
             f"Rows of table {table_name!r} and shapes {shapes_key!r} do not match by obs[{what.instance_key!r}]. "
@@ -189,7 +213,10 @@ def _boxes(
     odd = ~(np.abs(geometry.area.to_numpy() - area) <= 1e-6 * area) | ~(area > 0)
     if odd.any():
         kinds = listed(sorted(set(geometry.geom_type)))
-        msg = f"{int(odd.sum()):,} of {len(odd):,} shapes of {shapes_key!r} ({kinds}) are no axis-aligned boxes. Make boxes with pp.tile(sdata, size=...)."
+        msg = (
+            f"{int(odd.sum()):,} of {len(odd):,} shapes of {shapes_key!r} ({kinds}) are no axis-aligned boxes. Make "
+            "boxes with pp.tile(sdata, size=...)."
+        )
         raise ValueError(msg)
     affine = between(shapes, labels, names=names)
     top, left = affine.apply(bounds[:, 1], bounds[:, 0])
@@ -197,12 +224,17 @@ def _boxes(
     # the pixels whose centres lie in the box; rounding errors of transformations decide nothing
     edges = np.ceil(np.column_stack([top, left, bottom, right]) - 0.5 - 1e-6).astype(np.int64)
     if small := int((edges[:, :2] >= edges[:, 2:]).any(axis=1).sum()):
-        msg = f"{small:,} boxes of {shapes_key!r} hold no pixel of labels {names[1]!r}: they are smaller than one. Make larger boxes with pp.tile."
+        msg = (
+            f"{small:,} boxes of {shapes_key!r} hold no pixel of labels {names[1]!r}: they are smaller than one. Make "
+            "larger boxes with pp.tile."
+        )
         raise ValueError(msg)
     return rows, edges
 
 
-def _write(table: AnnData, rows: np.ndarray, pixels: np.ndarray, classes: ClassColumn, key: str, params: dict[str, Any]) -> None:
+def _write(
+    table: AnnData, rows: np.ndarray, pixels: np.ndarray, classes: ClassColumn, key: str, params: dict[str, Any]
+) -> None:
     """Turn counts into labels, ratios and compositions, and write them."""
     own, every = pixels[:, 1:], np.maximum(pixels.sum(axis=1), 1)
     labelled = own.sum(axis=1)
@@ -227,5 +259,7 @@ def _write(table: AnnData, rows: np.ndarray, pixels: np.ndarray, classes: ClassC
     table.obsm[f"{prefix}composition"] = pd.DataFrame(
         column(composition, (own.shape[1],)), index=table.obs_names, columns=storable(classes.classes)
     )
-    counted = pd.DataFrame({"class": names, "n_boxes": np.bincount(codes[codes >= 0], minlength=len(names)), "n_pixels": votes.sum(axis=0)})
+    counted = pd.DataFrame(
+        {"class": names, "n_boxes": np.bincount(codes[codes >= 0], minlength=len(names)), "n_pixels": votes.sum(axis=0)}
+    )
     results.store(table, key, kind="majority_labels", params=params, tables={"classes": counted})

@@ -35,8 +35,8 @@ def marker_stats(
 ) -> pd.DataFrame:
     """Measure mean and standard deviation of each channel over all pixels of all given images.
 
-    For markers that a model has never seen, or to normalise by the data set's own statistics (the paper's maintainers saw little
-    difference). One pass, chunk by chunk: memory does not grow with the image.
+    For markers that a model has never seen, or to normalise by the data set's own statistics (the paper's maintainers
+    saw little difference). One pass, chunk by chunk: memory does not grow with the image.
 
     Parameters
     ----------
@@ -45,27 +45,31 @@ def marker_stats(
     image_key
         One or several images; all of them if left out.
     channels
-        Which channels; all if left out. Images that lack one contribute to the others. A list as for :func:`match_markers`, with
-        `"AR=unseen"`, names the channel AR.
+        Which channels; all if left out. Images that lack one contribute to the others. A list as for
+        :func:`match_markers`, with `"AR=unseen"`, names the channel AR.
     max_value
         Raw value that becomes 1; the full scale of the image's dtype if left out.
     nan
         `"error"`, or `"zero"` to count pixels that are not finite as zero.
     exclude
-        Labels that mark pixels not to be counted, as :func:`kronos_sc.tl.artifact_map` writes them: an element of which every pixel above 0
-        counts, several, or a mapping from element to names or codes of classes, `{"artifact_map_class": ["artifact"]}`. Of several
-        images, each takes the labels with its number (`image_3`: `artifacts_3`).
+        Labels that mark pixels not to be counted, as :func:`kronos_sc.tl.artifact_map` writes them: an element of which
+        every pixel above 0 counts, several, or a mapping from element to names or codes of classes,
+        `{"artifact_map_class": ["artifact"]}`. Of several images, each takes the labels with its number (`image_3`:
+        `artifacts_3`).
 
     Returns
     -------
-    Indexed by channel: `mean`, `std` (population, of pixels scaled to [0, 1]; float64), `pixels` (int64) and `images` (int64).
+    Indexed by channel: `mean`, `std` (population, of pixels scaled to [0, 1]; float64), `pixels` (int64) and `images`
+    (int64).
     """
     one_of(nan, ("error", "zero"), name="nan")
     every = list(sdata) if isinstance(sdata, Sequence) else [sdata]
     by_data = [_images(one, image_key) for one in every]
     left_out = [exclusions(one, exclude, images) for one, images in zip(every, by_data, strict=True)]
     out = [found.get(image.name) for found, images in zip(left_out, by_data, strict=True) for image in images]
-    return raster_stats([image for images in by_data for image in images], channels, max_value=max_value, nan=nan, out=out)
+    return raster_stats(
+        [image for images in by_data for image in images], channels, max_value=max_value, nan=nan, out=out
+    )
 
 
 def raster_stats(
@@ -86,27 +90,42 @@ def raster_stats(
     for image, excluded in zip(images, out or [None] * len(images), strict=True):
         _measure(image, moments, max_value, nan, excluded)
     if lost := [name for name, found in moments.items() if not found.count]:
-        msg = f"Every pixel of channels {listed(lost)} is excluded, so there is nothing to measure. Exclude fewer classes, or check the labels."
+        msg = (
+            f"Every pixel of channels {listed(lost)} is excluded, so there is nothing to measure. Exclude fewer "
+            "classes, or check the labels."
+        )
         raise ValueError(msg)
-    rows = {name: (m.mean, m.std, m.count, sum(name in image.channels for image in images)) for name, m in moments.items()}
+    rows = {
+        name: (m.mean, m.std, m.count, sum(name in image.channels for image in images)) for name, m in moments.items()
+    }
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "std", "pixels", "images"])
     return frame.rename_axis("channel")
 
 
 def _images(sdata: SpatialData, image_key: str | Sequence[str] | None) -> list[Raster]:
     require_spatialdata(sdata)
-    keys = list(tissue_images(sdata)) if image_key is None else [image_key] if isinstance(image_key, str) else list(image_key)
+    keys = (
+        list(tissue_images(sdata))
+        if image_key is None
+        else [image_key]
+        if isinstance(image_key, str)
+        else list(image_key)
+    )
     if not keys:
         raster(sdata)  # raises: there is no image
     return [raster(sdata, key) for key in keys]
 
 
-def _measure(image: Raster, moments: dict[str, Moments], max_value: float | None, nan: str, out: Exclusion | None) -> None:
+def _measure(
+    image: Raster, moments: dict[str, Moments], max_value: float | None, nan: str, out: Exclusion | None
+) -> None:
     """Add one image, chunk by chunk; each chunk is decoded once."""
     scale = full_scale(image.data.dtype, max_value, image=image.name)
     positions = [i for i, name in enumerate(image.channels) if name in moments]
     local = {i: Moments() for i in positions}
-    with bar(total=int(np.prod(image.data.numblocks)), description=f"statistics of {image.name}", unit="chunk") as shown:
+    with bar(
+        total=int(np.prod(image.data.numblocks)), description=f"statistics of {image.name}", unit="chunk"
+    ) as shown:
         for (first, y, x), pixels in _chunks(image, set(positions)):
             keep = None if out is None else ~out.mask(y, y + pixels.shape[1], x, x + pixels.shape[2])
             for offset, plane in enumerate(pixels):
@@ -128,7 +147,10 @@ def _chunks(image: Raster, positions: set[int]) -> Iterator[tuple[tuple[int, int
                 pixels = np.asarray(image.data.blocks[c, y, x].compute(scheduler="synchronous"))
             except Exception as error:
                 where = f"channel {image.channels[starts[c]]!r}, chunk at row {tops[y]}, column {lefts[x]}"
-                msg = f"Image {image.name!r} could not be decoded at {where}: {type(error).__name__}: {error}. Restore that chunk, or write the image again."
+                msg = (
+                    f"Image {image.name!r} could not be decoded at {where}: {type(error).__name__}: {error}. Restore "
+                    "that chunk, or write the image again."
+                )
                 raise OSError(msg) from error
             yield (starts[c], tops[y], lefts[x]), pixels
 
@@ -139,5 +161,8 @@ def _finite(plane: np.ndarray, nan: str, image: Raster, channel: str) -> np.ndar
         return plane
     if nan == "zero":
         return np.nan_to_num(plane, nan=0.0, posinf=0.0, neginf=0.0)
-    msg = f"Channel {channel!r} of image {image.name!r} has NaN or infinite pixels, so it has no mean. Mend the image, or count them as zero with nan='zero'."
+    msg = (
+        f"Channel {channel!r} of image {image.name!r} has NaN or infinite pixels, so it has no mean. Mend the image, "
+        "or count them as zero with nan='zero'."
+    )
     raise ValueError(msg)

@@ -31,30 +31,31 @@ def match_markers(
 ) -> pd.DataFrame:
     """Show which marker of a model each channel of an image is.
 
-    Look at it before embedding; correct it with `channels`, or edit the frame and hand it to `tl.embed(..., channels=frame)`.
+    Look at it before embedding; correct it with `channels`, or edit the frame and hand it to `tl.embed(...,
+    channels=frame)`.
 
     Parameters
     ----------
     sdata
-        Holds the image; or names of channels, or the path of a panel file that holds them (CSV, TSV, text), to know before an image is
-        converted.
+        Holds the image; or names of channels, or the path of a panel file that holds them (CSV, TSV, text), to know
+        before an image is converted.
     vocabulary
-        A loaded model (`models.load(...)`), a :class:`~kronos_sc.markers.Vocabulary`, or None for the 175 markers of the paper
-        (Table S2), without statistics.
+        A loaded model (`models.load(...)`), a :class:`~kronos_sc.markers.Vocabulary`, or None for the 175 markers of
+        the paper (Table S2), without statistics.
     image_key
         Which image; the only one if left out.
     channels
-        A mapping from channel to marker name, `"unseen"` (the model has never seen it: it gets a free id) or None (leave it out);
-        or a list of the channels to keep, in which `"AR=unseen"` and `"Ch3=CD3"` say what a channel is; or a panel returned by
-        this function.
+        A mapping from channel to marker name, `"unseen"` (the model has never seen it: it gets a free id) or None
+        (leave it out); or a list of the channels to keep, in which `"AR=unseen"` and `"Ch3=CD3"` say what a channel is;
+        or a panel returned by this function.
     stats
         Mean and std per channel from :func:`marker_stats`; they replace the model's own for the channels listed.
 
     Returns
     -------
-    One row per channel: `channel`, `marker`, `how` ("exact", "alias", "given", "unseen", "ambiguous" or "dropped"), `note` (why it has no
-    marker, or for which channel it is left out), `near` (similar names), `id` (int64, −1 for none), `role`, `mean` and `std` (of pixels
-    scaled to [0, 1]).
+    One row per channel: `channel`, `marker`, `how` ("exact", "alias", "given", "unseen", "ambiguous" or "dropped"),
+    `note` (why it has no marker, or for which channel it is left out), `near` (similar names), `id` (int64, −1 for
+    none), `role`, `mean` and `std` (of pixels scaled to [0, 1]).
 
     Raises
     ------
@@ -77,7 +78,8 @@ def match_markers(
     known = markers.paper_vocabulary() if vocabulary is None else getattr(vocabulary, "vocabulary", vocabulary)
     if not isinstance(known, markers.Vocabulary):
         msg = (
-            f"vocabulary must be a loaded model or a Vocabulary, got {vocabulary!r}. Load a model by name with models.load({vocabulary!r})."
+            f"vocabulary must be a loaded model or a Vocabulary, got {vocabulary!r}. Load a model by name with "
+            f"models.load({vocabulary!r})."
         )
         raise TypeError(msg)
     panel = Panel.of(names, known, channels)
@@ -90,7 +92,9 @@ def _names(source: Any, image_key: str | None) -> Sequence[str]:
     """Return the channel names of an image, of a list or of a file."""
     if isinstance(source, (str, Path)):
         return read_channel_names(source, argument="sdata")
-    if isinstance(source, (list, tuple, np.ndarray, pd.Index, pd.Series)) and all(isinstance(name, str) for name in source):
+    if isinstance(source, (list, tuple, np.ndarray, pd.Index, pd.Series)) and all(
+        isinstance(name, str) for name in source
+    ):
         return numbered(list(source), "sdata")
     require_spatialdata(source)
     return raster(source, image_key).channels

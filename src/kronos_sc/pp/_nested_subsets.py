@@ -31,9 +31,10 @@ def nested_subsets(
 ) -> AnnData | None:
     """Put the units of each class in a random order, so that small training sets are parts of larger ones :cite:p:`Shaban2025`.
 
-    Scores for 100, 200 and 500 training cells per class compare better if the 100 are among the 200: then it is the number that differs, not
-    the luck of the draw. The first n of a class in this order, whatever pool they are taken from (the training folds, one image), are such
-    nested subsets, the same ones in every analysis and for every representation.
+    Scores for 100, 200 and 500 training cells per class compare better if the 100 are among the 200: then it is the
+    number that differs, not the luck of the draw. The first n of a class in this order, whatever pool they are taken
+    from (the training folds, one image), are such nested subsets, the same ones in every analysis and for every
+    representation.
 
     Parameters
     ----------
@@ -42,7 +43,8 @@ def nested_subsets(
     target
         Column of `obs` with the classes.
     sizes
-        Units per class that training will ask for; only to report which classes are smaller. The order does not depend on them.
+        Units per class that training will ask for; only to report which classes are smaller. The order does not depend
+        on them.
     rng
         Seed or generator.
     key_added
@@ -79,7 +81,11 @@ def nested_subsets(
     wanted = sorted({positive_integer(size, name="each of sizes") for size in sizes})
     order = _ranks(classes.codes, len(classes.classes), chance.start(rng))
     subsets = pd.DataFrame(
-        [(name, size, min(size, int(n))) for name, n in zip(classes.classes, classes.counts, strict=True) for size in wanted],
+        [
+            (name, size, min(size, int(n)))
+            for name, n in zip(classes.classes, classes.counts, strict=True)
+            for size in wanted
+        ],
         columns=["class", "size", "n_units"],
     )
     out = adata.copy() if copy else adata
@@ -91,7 +97,10 @@ def nested_subsets(
 
 
 def _ranks(codes: np.ndarray, n_classes: int, rng: np.random.Generator) -> np.ndarray:
-    """Return a random rank within its class for each unit (int32); -1 where the code is. Each class has a stream of its own."""
+    """Return a random rank within its class for each unit (int32); -1 where the code is.
+
+    Each class has a stream of its own.
+    """
     rank = np.full(len(codes), -1, np.int32)
     for code, stream in enumerate(rng.spawn(n_classes)):
         members = np.flatnonzero(codes == code)
@@ -103,7 +112,8 @@ def _smaller(subsets: pd.DataFrame) -> str:
     """Say which sizes some classes cannot give."""
     short = subsets.loc[subsets["n_units"] < subsets["size"]]
     said = [
-        f"{', '.join(f'{name} ({n:,})' for name, n in zip(part['class'], part['n_units'], strict=True))} fewer than {size:,}"
+        f"{', '.join(f'{name} ({n:,})' for name, n in zip(part['class'], part['n_units'], strict=True))} fewer than "
+        f"{size:,}"
         for size, part in short.groupby("size")
     ]
     return f"; {'; '.join(said)}" if said else ""

@@ -40,8 +40,8 @@ def spatial_folds(
 ) -> AnnData | None:
     """Divide units into folds for cross-validation that keep neighbours together :cite:p:`Shaban2025`.
 
-    Cells drawn at random for testing have their neighbours, their donor and often their own pixels in the training set, and scores look
-    better than they are. There are three ways to keep them apart:
+    Cells drawn at random for testing have their neighbours, their donor and often their own pixels in the training set,
+    and scores look better than they are. There are three ways to keep them apart:
 
     - `groupby=None`: each image is cut into `n_folds` equal parts; 4 are the quadrants of the paper's Hodgkin protocol, 2 are halves along the
       longer edge, 6 are 2 × 3, a prime number gives strips. Part i of every image is fold i.
@@ -59,17 +59,18 @@ def spatial_folds(
     groupby
         Column of `obs`; units of one value stay in one fold. Units without a value are in no fold.
     stratify
-        Column of `obs` whose values are to be spread over all folds; with `groupby` or `block_size`. Where each group has one value (the
-        response of a donor), each fold gets as many groups of a value as the next, give or take one; where units of a group differ (cell types),
-        scikit-learn's `StratifiedGroupKFold` deals.
+        Column of `obs` whose values are to be spread over all folds; with `groupby` or `block_size`. Where each group
+        has one value (the response of a donor), each fold gets as many groups of a value as the next, give or take one;
+        where units of a group differ (cell types), scikit-learn's `StratifiedGroupKFold` deals.
     library_key
-        Column of `obs` that names the image of each unit; images are cut one by one. If left out: the annotated element, in a table that
-        annotates several; otherwise all units lie on one image.
+        Column of `obs` that names the image of each unit; images are cut one by one. If left out: the annotated
+        element, in a table that annotates several; otherwise all units lie on one image.
     block_size
         Edge of the squares in pixels.
     guard
-        Pixels on each side of every border between folds; units closer to the border than this are in no fold. Half the window that a unit
-        was embedded with keeps windows of different folds apart; the paper's tutorials take a whole one.
+        Pixels on each side of every border between folds; units closer to the border than this are in no fold. Half the
+        window that a unit was embedded with keeps windows of different folds apart; the paper's tutorials take a whole
+        one.
     spatial_key
         Entry of `obsm` with x and y in pixels. The extent of an image is that of its units.
     rng
@@ -86,16 +87,17 @@ def spatial_folds(
     `obs['fold' | key_added]`
         Categorical text, `"0"` to `"n − 1"`; missing for units in guard bands or without a group.
     `uns['fold' | key_added]`
-        Tables `folds` (`fold`, `n_units`, `n_groups`), `groups` (`group`, `fold`, `n_units`) and, with `stratify`, `values` (`fold`, `value`,
-        `n_units`); parameters with `n_guard` and `n_left_out`. A group is a value of `groupby`, a part or a block.
+        Tables `folds` (`fold`, `n_units`, `n_groups`), `groups` (`group`, `fold`, `n_units`) and, with `stratify`,
+        `values` (`fold`, `value`, `n_units`); parameters with `n_guard` and `n_left_out`. A group is a value of
+        `groupby`, a part or a block.
 
     Raises
     ------
     KeyError
         A column or the coordinates do not exist.
     ValueError
-        There are fewer groups than folds, a fold is empty or vanishes in its guard band, coordinates are not numbers, or arguments
-        exclude each other.
+        There are fewer groups than folds, a fold is empty or vanishes in its guard band, coordinates are not numbers,
+        or arguments exclude each other.
 
     Examples
     --------
@@ -106,13 +108,18 @@ def spatial_folds(
     ['0', '1', '2', '3']
     """
     free_key(adata, key_added, groupby, stratify, library_key)
-    n_folds = _checked(n_folds, groupby=groupby, stratify=stratify, library_key=library_key, block_size=block_size, guard=guard)
+    n_folds = _checked(
+        n_folds, groupby=groupby, stratify=stratify, library_key=library_key, block_size=block_size, guard=guard
+    )
     values = None if stratify is None else classes_of(column(adata, stratify, argument="stratify"), name=stratify)
     library_key = image_key(adata, library_key) if groupby is None else None
-    groups = _named(adata, groupby) if groupby is not None else _cut(adata, spatial_key, library_key, n_folds, block_size)
+    groups = (
+        _named(adata, groupby) if groupby is not None else _cut(adata, spatial_key, library_key, n_folds, block_size)
+    )
     if groups.what != "part" and len(groups.names) < n_folds:
         msg = (
-            f"{len(groups.names)} {groups.what}s ({listed(groups.names)}) cannot fill {n_folds} folds. Lower n_folds, or group more finely."
+            f"{len(groups.names)} {groups.what}s ({listed(groups.names)}) cannot fill {n_folds} folds. Lower n_folds, "
+            "or group more finely."
         )
         raise ValueError(msg)
     fold_of_group = _dealt(groups, n_folds, None if values is None else values.codes, chance.start(rng))
@@ -121,7 +128,13 @@ def spatial_folds(
     _require_full(fold, guarded, n_folds, guard)
 
     lost = int((groups.of_unit < 0).sum())
-    params = {"n_folds": n_folds, "groupby": groupby, "stratify": stratify, "library_key": library_key, "block_size": block_size}
+    params = {
+        "n_folds": n_folds,
+        "groupby": groupby,
+        "stratify": stratify,
+        "library_key": library_key,
+        "block_size": block_size,
+    }
     params |= {
         "guard": float(guard),
         "spatial_key": spatial_key,
@@ -137,14 +150,22 @@ def spatial_folds(
     out.obs[key_added] = pd.Categorical.from_codes(fold, categories=[str(i) for i in range(n_folds)])
     results.store(out, key_added, kind="spatial_folds", params=params, tables=tables)
     sizes = ", ".join(f"{n:,}" for n in tables["folds"]["n_units"])
-    rest = f"; {params['n_guard']:,} in guard bands and {lost:,} without a group are in none" if lost or guard > 0 else ""
+    rest = (
+        f"; {params['n_guard']:,} in guard bands and {lost:,} without a group are in none" if lost or guard > 0 else ""
+    )
     rest += "; windows at the borders reach into the next fold (guard=0)" if groupby is None and guard == 0 else ""
     info(f"added obs[{key_added!r}]: {n_folds} folds of {sizes} units{rest}")
     return out if copy else None
 
 
 def _checked(
-    n_folds: int, *, groupby: str | None, stratify: str | None, library_key: str | None, block_size: float | None, guard: float
+    n_folds: int,
+    *,
+    groupby: str | None,
+    stratify: str | None,
+    library_key: str | None,
+    block_size: float | None,
+    guard: float,
 ) -> int:
     """Return the number of folds once the arguments fit each other."""
     n_folds = positive_integer(n_folds, name="n_folds")
@@ -154,10 +175,16 @@ def _checked(
     cutting = {"library_key": library_key, "block_size": block_size, "guard": guard or None}
     if groupby is not None and any(value is not None for value in cutting.values()):
         given = listed(name for name, value in cutting.items() if value is not None)
-        msg = f"groupby={groupby!r} keeps whole groups together and cuts no image, so {given} does not apply. Give one or the other."
+        msg = (
+            f"groupby={groupby!r} keeps whole groups together and cuts no image, so {given} does not apply. Give one "
+            "or the other."
+        )
         raise ValueError(msg)
     if stratify is not None and groupby is None and block_size is None:
-        msg = f"stratify={stratify!r} needs something to deal: equal parts of an image lie where they lie. Add groupby= or block_size=."
+        msg = (
+            f"stratify={stratify!r} needs something to deal: equal parts of an image lie where they lie. Add groupby= "
+            "or block_size=."
+        )
         raise ValueError(msg)
     if block_size is not None:
         positive_number(block_size, name="block_size")
@@ -165,7 +192,10 @@ def _checked(
         msg = f"guard must be a number of pixels from 0 up, got {guard!r}."
         raise ValueError(msg)
     if block_size is not None and 2 * guard >= block_size:
-        msg = f"guard={guard:g} on each side leaves nothing of blocks of {block_size:g} pixels. Choose a guard below {block_size / 2:g} or larger blocks."
+        msg = (
+            f"guard={guard:g} on each side leaves nothing of blocks of {block_size:g} pixels. Choose a guard below "
+            f"{block_size / 2:g} or larger blocks."
+        )
         raise ValueError(msg)
     return n_folds
 
@@ -176,23 +206,39 @@ def _named(adata: AnnData, groupby: str) -> Groups:
 
 
 def _cut(adata: AnnData, spatial_key: str, library_key: str | None, n_folds: int, block_size: float | None) -> Groups:
-    known(spatial_key, list(adata.obsm), what="entry of obsm", fix="Name that of the coordinates with spatial_key=, or use groupby=.")
+    known(
+        spatial_key,
+        list(adata.obsm),
+        what="entry of obsm",
+        fix="Name that of the coordinates with spatial_key=, or use groupby=.",
+    )
     xy = np.asarray(adata.obsm[spatial_key], float)
     if xy.ndim != 2 or xy.shape[1] < 2 or len(xy) == 0:
-        msg = f"obsm[{spatial_key!r}] must hold x and y per unit, got the shape {xy.shape}. Name another entry with spatial_key=."
+        msg = (
+            f"obsm[{spatial_key!r}] must hold x and y per unit, got the shape {xy.shape}. Name another entry with "
+            "spatial_key=."
+        )
         raise ValueError(msg)
     xy = xy[:, :2]
     if broken := int((~np.isfinite(xy).all(axis=1)).sum()):
-        msg = f"{broken:,} of {len(xy):,} units have no finite x and y in obsm[{spatial_key!r}]. Drop them first, or use groupby=."
+        msg = (
+            f"{broken:,} of {len(xy):,} units have no finite x and y in obsm[{spatial_key!r}]. Drop them first, or use "
+            "groupby=."
+        )
         raise ValueError(msg)
     images, names = np.zeros(len(xy), np.int64), [""]
     if library_key is not None:
         found = classes_of(column(adata, library_key, argument="library_key"), name=library_key)
         images, names = found.codes, list(found.classes)
     if unnamed := int((images < 0).sum()):
-        msg = f"{unnamed:,} units have no image in obs[{library_key!r}], so nobody knows where they lie. Name it, or drop them."
+        msg = (
+            f"{unnamed:,} units have no image in obs[{library_key!r}], so nobody knows where they lie. Name it, or "
+            "drop them."
+        )
         raise ValueError(msg)
-    return parts(xy, images, n_folds, names=names) if block_size is None else blocks(xy, images, block_size, names=names)
+    return (
+        parts(xy, images, n_folds, names=names) if block_size is None else blocks(xy, images, block_size, names=names)
+    )
 
 
 def _dealt(groups: Groups, n_folds: int, values: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
@@ -214,10 +260,16 @@ def _require_full(fold: np.ndarray, guarded: np.ndarray, n_folds: int, guard: fl
     """Raise a ValueError if a fold is empty."""
     empty = [str(i) for i in range(n_folds) if not (fold == i).any()]
     if empty and guarded.any():
-        msg = f"With guard={guard:g} nothing is left of the folds {listed(empty)}. Lower guard, or cut into fewer folds with n_folds=."
+        msg = (
+            f"With guard={guard:g} nothing is left of the folds {listed(empty)}. Lower guard, or cut into fewer folds "
+            "with n_folds=."
+        )
         raise ValueError(msg)
     if empty:
-        msg = f"No unit lies in the folds {listed(empty)}: these parts of the extent are empty. Choose another n_folds, or block_size= or groupby=."
+        msg = (
+            f"No unit lies in the folds {listed(empty)}: these parts of the extent are empty. Choose another n_folds, "
+            "or block_size= or groupby=."
+        )
         raise ValueError(msg)
 
 
@@ -228,7 +280,9 @@ def _tables(fold: np.ndarray, fold_of_group: np.ndarray, groups: Groups, n_folds
     names = [str(i) for i in range(n_folds)]
     used = kept > 0
     return {
-        "folds": pd.DataFrame({"fold": names, "n_units": held, "n_groups": np.bincount(fold_of_group[used], minlength=n_folds)}),
+        "folds": pd.DataFrame(
+            {"fold": names, "n_units": held, "n_groups": np.bincount(fold_of_group[used], minlength=n_folds)}
+        ),
         "groups": pd.DataFrame({"group": groups.names, "fold": fold_of_group.astype(str), "n_units": kept}),
     }
 
@@ -237,7 +291,13 @@ def _values_table(fold: np.ndarray, values: ClassColumn, n_folds: int) -> pd.Dat
     """Return numbers of units per fold and value."""
     counted, n = (fold >= 0) & values.labelled, len(values.classes)
     table = np.bincount(fold[counted] * n + values.codes[counted], minlength=n_folds * n)
-    return pd.DataFrame({"fold": np.repeat(np.arange(n_folds), n).astype(str), "value": np.tile(values.classes, n_folds), "n_units": table})
+    return pd.DataFrame(
+        {
+            "fold": np.repeat(np.arange(n_folds), n).astype(str),
+            "value": np.tile(values.classes, n_folds),
+            "n_units": table,
+        }
+    )
 
 
 def _warn_of_lacking(table: pd.DataFrame, stratify: str) -> None:

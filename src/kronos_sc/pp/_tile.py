@@ -39,14 +39,16 @@ def tile(
 ) -> None:
     """Cover an image with a grid of square boxes, ready for `tl.embed(sdata, shapes_key="patches")`.
 
-    Origins are range(0, edge − size + 1, stride) on each axis; the remainder at the right and bottom is dropped, as in the paper's tutorials.
+    Origins are range(0, edge − size + 1, stride) on each axis; the remainder at the right and bottom is dropped, as in
+    the paper's tutorials.
 
     Parameters
     ----------
     sdata
         Holds the image; boxes and table are added to it.
     size
-        Edge of a box in pixels: 32 for segmentation-free phenotyping, 64 for tissue, 256 for cases (paper, Online Methods).
+        Edge of a box in pixels: 32 for segmentation-free phenotyping, 64 for tissue, 256 for cases (paper, Online
+        Methods).
     overlap
         Share of a box that its neighbour repeats, 0 to below 1; 0.5 moves by half a box.
     stride
@@ -54,12 +56,14 @@ def tile(
     image_key
         Which image; the only one if left out.
     tissue_channel
-        Keep only boxes on tissue, found by Otsu's threshold on this channel (the nuclear stain, say). All boxes if left out.
+        Keep only boxes on tissue, found by Otsu's threshold on this channel (the nuclear stain, say). All boxes if left
+        out.
     min_tissue
         Share of a box that must be tissue.
     exclude
-        Labels that mark pixels not to be used, as :func:`kronos_sc.tl.artifact_map` writes them: an element of which every pixel above 0
-        counts, several, or a mapping from element to names or codes of classes, `{"artifact_map_class": ["artifact"]}`.
+        Labels that mark pixels not to be used, as :func:`kronos_sc.tl.artifact_map` writes them: an element of which
+        every pixel above 0 counts, several, or a mapping from element to names or codes of classes,
+        `{"artifact_map_class": ["artifact"]}`.
     max_excluded
         Boxes with a larger share of such pixels are left out: at 0 every box with one, at 1 none.
     key_added
@@ -74,13 +78,15 @@ def tile(
     `shapes['patches' | key_added]`
         Boxes, with the transformations of the image.
     `tables['patches_table' | key_added + '_table']`
-        Annotates them. `obs` has `region`, `patch_id`, `row` and `column` (grid position) and, with `tissue_channel`, `tissue` (share of
-        tissue), with `exclude`, `excluded` (share of excluded pixels); `obsm['spatial']` holds the centres (x, y) in pixels of the image.
+        Annotates them. `obs` has `region`, `patch_id`, `row` and `column` (grid position) and, with `tissue_channel`,
+        `tissue` (share of tissue), with `exclude`, `excluded` (share of excluded pixels); `obsm['spatial']` holds the
+        centres (x, y) in pixels of the image.
 
     Raises
     ------
     ValueError
-        The image is smaller than a box, an element of that name exists, or no box holds enough tissue or few enough excluded pixels.
+        The image is smaller than a box, an element of that name exists, or no box holds enough tissue or few enough
+        excluded pixels.
     KeyError
         Channel, labels or classes to exclude do not exist.
     """
@@ -94,7 +100,10 @@ def tile(
         raise ValueError(msg)
     origins = grid(image.shape, size, step)
     if len(origins) == 0:
-        msg = f"Image {image.name!r} ({image.shape[0]} × {image.shape[1]} pixels) is smaller than one box of {size} pixels. Choose a smaller size."
+        msg = (
+            f"Image {image.name!r} ({image.shape[0]} × {image.shape[1]} pixels) is smaller than one box of {size} "
+            "pixels. Choose a smaller size."
+        )
         raise ValueError(msg)
     shares: dict[str, np.ndarray] = {}
     if tissue_channel is not None:
@@ -102,7 +111,10 @@ def tile(
         share = _tissue_share(image, tissue_channel, origins, size)
         keep = share >= min_tissue
         if not keep.any():
-            msg = f"No box has {min_tissue:.0%} tissue (the best has {share.max():.0%}). Lower min_tissue or choose another tissue_channel."
+            msg = (
+                f"No box has {min_tissue:.0%} tissue (the best has {share.max():.0%}). Lower min_tissue or choose "
+                "another tissue_channel."
+            )
             raise ValueError(msg)
         origins, shares["tissue"] = origins[keep], share[keep]
     if exclude is not None:
@@ -122,7 +134,10 @@ def _stride(size: int, overlap: float, stride: int | None) -> int:
     if stride is not None:
         return positive_integer(stride, name="stride")
     if not 0 <= overlap < 1:
-        msg = f"overlap must be at least 0 and below 1 (a share of the box), got {overlap!r}. For a step in pixels use stride=."
+        msg = (
+            f"overlap must be at least 0 and below 1 (a share of the box), got {overlap!r}. For a step in pixels use "
+            "stride=."
+        )
         raise ValueError(msg)
     return max(1, round(size * (1 - overlap)))
 
@@ -167,7 +182,8 @@ def _few_excluded(
     keep = share <= most
     if not keep.any():
         msg = (
-            f"Every box has more than {most:.0%} excluded pixels (the best has {share.min():.0%}). Raise max_excluded, choose smaller boxes, "
+            f"Every box has more than {most:.0%} excluded pixels (the best has {share.min():.0%}). Raise max_excluded, "
+            "choose smaller boxes, "
             "or exclude fewer classes."
         )
         raise ValueError(msg)
@@ -182,7 +198,9 @@ def _tissue_share(image: Raster, channel: str, origins: np.ndarray, size: int) -
 
     plane = image.data[image.channels.index(channel)]
     factor = min(_COARSE, *plane.shape)
-    coarse = np.asarray(da.coarsen(np.mean, plane, {0: factor, 1: factor}, trim_excess=True).compute(scheduler="threads"), np.float64)
+    coarse = np.asarray(
+        da.coarsen(np.mean, plane, {0: factor, 1: factor}, trim_excess=True).compute(scheduler="threads"), np.float64
+    )
     smooth = gaussian(np.log1p(coarse), sigma=2)
     tissue = smooth > threshold_otsu(smooth) if np.ptp(smooth) > 0 else np.zeros(smooth.shape, bool)
     # summed-area table: the share of any box in four look-ups
@@ -192,5 +210,8 @@ def _tissue_share(image: Raster, channel: str, origins: np.ndarray, size: int) -
     low = np.minimum(low, high - 1)
     area = np.prod(high - low, axis=1)
     return (
-        total[high[:, 0], high[:, 1]] - total[low[:, 0], high[:, 1]] - total[high[:, 0], low[:, 1]] + total[low[:, 0], low[:, 1]]
+        total[high[:, 0], high[:, 1]]
+        - total[low[:, 0], high[:, 1]]
+        - total[high[:, 0], low[:, 1]]
+        + total[low[:, 0], low[:, 1]]
     ) / area

@@ -37,9 +37,9 @@ def aggregate(
 ) -> AnnData:
     """Summarise the units of each case (patient, donor, image) in one row of a new AnnData.
 
-    `"mean"` is the case vector of the paper's patient stratification and case retrieval, `"composition"` that of its case-level
-    stratification by clusters :cite:p:`Shaban2025`. `"moments"` adds the spread within a case to the mean. A representation on disk is
-    read block by block.
+    `"mean"` is the case vector of the paper's patient stratification and case retrieval, `"composition"` that of its
+    case-level stratification by clusters :cite:p:`Shaban2025`. `"moments"` adds the spread within a case to the mean. A
+    representation on disk is read block by block.
 
     Parameters
     ----------
@@ -50,22 +50,24 @@ def aggregate(
     use_rep
         Entry of `obsm`, or `"X"`; unused for `"composition"`.
     how
-        `"mean"` per feature, `"moments"` (mean and standard deviation side by side, twice as wide), or `"composition"` (share of the
-        case's units in each cluster).
+        `"mean"` per feature, `"moments"` (mean and standard deviation side by side, twice as wide), or `"composition"`
+        (share of the case's units in each cluster).
     cluster_key
         Column of `obs` with the cluster or type of each unit, for `"composition"`.
     obs_keys
-        Columns of `obs` to carry over; each must be the same for all units of a case. All that are, if left out. `n_units` is always
-        counted anew.
+        Columns of `obs` to carry over; each must be the same for all units of a case. All that are, if left out.
+        `n_units` is always counted anew.
     n_components
-        Principal components of the case vectors, for a look at the cases with :func:`kronos_sc.pl.cases`. They are fitted on all cases
-        (centred, not scaled) and are no input for a classifier that is then tested on some of them. `None` computes none.
+        Principal components of the case vectors, for a look at the cases with :func:`kronos_sc.pl.cases`. They are
+        fitted on all cases (centred, not scaled) and are no input for a classifier that is then tested on some of them.
+        `None` computes none.
 
     Returns
     -------
-    A new `AnnData` (cases × features). `X` is float32; `var_names` are those of :func:`kronos_sc.get.feature_names` (`CD3_17`, or `CD3_mean`
-    where the model names its features), or the clusters; `obs` has the case, `n_units` and the columns carried over; `obsm["X_pca"]` and
-    `uns["pca"]` (variance and its ratio) hold the components, `uns["aggregate"]` how it was made.
+    A new `AnnData` (cases × features). `X` is float32; `var_names` are those of :func:`kronos_sc.get.feature_names`
+    (`CD3_17`, or `CD3_mean` where the model names its features), or the clusters; `obs` has the case, `n_units` and the
+    columns carried over; `obsm["X_pca"]` and `uns["pca"]` (variance and its ratio) hold the components,
+    `uns["aggregate"]` how it was made.
 
     Raises
     ------
@@ -99,33 +101,51 @@ def aggregate(
     sizes = case_sizes(codes, len(cases.classes))[kept]
     obs = pd.concat([carried, pd.DataFrame({_COUNT: sizes}, index=carried.index[kept])], axis=1, join="inner")
     out = AnnData(values[kept].astype(np.float32), obs=obs, var=var)
-    params = {"case_key": case_key, "use_rep": use_rep if how != "composition" else None, "how": how, "cluster_key": cluster_key}
+    params = {
+        "case_key": case_key,
+        "use_rep": use_rep if how != "composition" else None,
+        "how": how,
+        "cluster_key": cluster_key,
+    }
     out.uns["aggregate"] = freeze(params)
     _carry_colours(adata, out)
     if n_components is not None:
         _add_pca(out, n_components)
-    info(f"{out.n_obs} cases × {out.n_vars} features ({how}) of {sizes.sum():,} units; {len(carried.columns)} columns of obs carried over")
+    info(
+        f"{out.n_obs} cases × {out.n_vars} features ({how}) of {sizes.sum():,} units; {len(carried.columns)} columns "
+        "of obs carried over"
+    )
     return out
 
 
-def _moments(adata: AnnData, rep: Representation, cases: ClassColumn, *, order: int) -> tuple[np.ndarray, pd.DataFrame, np.ndarray]:
+def _moments(
+    adata: AnnData, rep: Representation, cases: ClassColumn, *, order: int
+) -> tuple[np.ndarray, pd.DataFrame, np.ndarray]:
     """Return case vectors, their features, and the case of each unit that took part."""
     codes = np.where(rep.finite, cases.codes, -1)
     if (lost := int((cases.codes >= 0).sum() - (codes >= 0).sum())) > 0:
         warn(
-            f"{lost:,} of {adata.n_obs:,} units have NaN in {rep.name!r} and are left out of their cases; embed them, or subset the table."
+            f"{lost:,} of {adata.n_obs:,} units have NaN in {rep.name!r} and are left out of their cases; embed them, "
+            "or subset the table."
         )
     var = contents(feature_frame(adata, rep))
     if order == 1:
         return case_means(rep, codes, len(cases.classes)), var, codes
-    parts = {name: var.rename(index=lambda text, name=name: f"{text}_{name}").assign(moment=name) for name in ("mean", "std")}
+    parts = {
+        name: var.rename(index=lambda text, name=name: f"{text}_{name}").assign(moment=name) for name in ("mean", "std")
+    }
     return np.hstack(case_moments(rep, codes, len(cases.classes), order=order)), pd.concat(parts.values()), codes
 
 
-def _composition(adata: AnnData, cases: ClassColumn, cluster_key: str | None) -> tuple[np.ndarray, pd.DataFrame, np.ndarray]:
+def _composition(
+    adata: AnnData, cases: ClassColumn, cluster_key: str | None
+) -> tuple[np.ndarray, pd.DataFrame, np.ndarray]:
     """Return shares of clusters per case, the clusters, and the case of each unit that took part."""
     if cluster_key is None:
-        msg = f"how='composition' needs clusters or types; obs has: {listed(adata.obs.columns)}. Name a column with cluster_key=, or run tl.cluster first."
+        msg = (
+            f"how='composition' needs clusters or types; obs has: {listed(adata.obs.columns)}. Name a column with "
+            "cluster_key=, or run tl.cluster first."
+        )
         raise ValueError(msg)
     clusters = target(adata, cluster_key, argument="cluster_key", least=1)
     codes = np.where(clusters.labelled, cases.codes, -1)
@@ -137,30 +157,42 @@ def _with_units(cases: ClassColumn, codes: np.ndarray) -> np.ndarray:
     """Return which cases have units (bool); those that have none are named in a warning."""
     kept = case_sizes(codes, len(cases.classes)) > 0
     if not kept.any():
-        msg = f"No unit has a case in obs[{cases.name!r}] and a value to summarise. Embed the units first, or name another column with case_key=."
+        msg = (
+            f"No unit has a case in obs[{cases.name!r}] and a value to summarise. Embed the units first, or name "
+            "another column with case_key=."
+        )
         raise ValueError(msg)
     if not kept.all():
         warn(
-            f"{int((~kept).sum())} of {len(kept)} cases have no unit with a value and are left out ({listed(cases.classes[~kept], most=5)})."
+            f"{int((~kept).sum())} of {len(kept)} cases have no unit with a value and are left out "
+            f"({listed(cases.classes[~kept], most=5)})."
         )
     return kept
 
 
 def _carried(adata: AnnData, cases: ClassColumn, obs_keys: Sequence[str] | None) -> pd.DataFrame:
-    """Return columns of `obs` that are the same for all units of a case, one row per case; the case itself comes first."""
+    """Return columns of `obs` that are the same for all units of a case, one row per case.
+
+    The case itself comes first.
+    """
     inside = adata.obs.loc[cases.labelled]
     codes = cases.codes[cases.labelled]
     asked = list(adata.obs.columns if obs_keys is None else obs_keys)
     # a count of an earlier call gives way to that of this one
     names = list(dict.fromkeys([cases.name, *(name for name in asked if name != _COUNT)]))
     if unknown := [name for name in names if name not in adata.obs]:
-        msg = f"obs has no column {listed(unknown)}; it has: {listed(adata.obs.columns, most=30)}. Name others with obs_keys=."
+        msg = (
+            f"obs has no column {listed(unknown)}; it has: {listed(adata.obs.columns, most=30)}. Name others with "
+            "obs_keys=."
+        )
         raise KeyError(msg)
     varied = {name: int((inside[name].groupby(codes).nunique(dropna=False) > 1).sum()) for name in names}
     if obs_keys is not None and (torn := [name for name in names if varied[name]]):
         msg = (
-            f"obs[{torn[0]!r}] differs within {varied[torn[0]]} of {len(cases.classes)} cases, so a case has no value of it; "
-            f"the same within all cases: {listed([name for name in names if not varied[name]])}. Leave it out of obs_keys."
+            f"obs[{torn[0]!r}] differs within {varied[torn[0]]} of {len(cases.classes)} cases, so a case has no value "
+            "of it; "
+            f"the same within all cases: {listed([name for name in names if not varied[name]])}. Leave it out of "
+            "obs_keys."
         )
         raise ValueError(msg)
     first = np.unique(codes, return_index=True)[1]

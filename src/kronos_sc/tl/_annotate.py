@@ -44,12 +44,13 @@ def annotate(
 ) -> AnnData | None:
     """Label all cells from the few that you labelled, image by image :cite:p:`Shaban2025`.
 
-    Write the names of some cells into a column of `obs` and leave the others missing: five to twenty per class and image are enough to
-    look at the outcome, label where it is wrong, and run it again. A logistic regression with balanced classes is trained on the labelled
-    cells (human-guided phenotyping of the paper); :func:`guided_benchmark` measures how well that does on cells whose type is known.
+    Write the names of some cells into a column of `obs` and leave the others missing: five to twenty per class and
+    image are enough to look at the outcome, label where it is wrong, and run it again. A logistic regression with
+    balanced classes is trained on the labelled cells (human-guided phenotyping of the paper); :func:`guided_benchmark`
+    measures how well that does on cells whose type is known.
 
-    Features are standardised over all units of the group, since those of unlabelled cells are there as well. A cell can only get a class
-    that someone labelled in its group.
+    Features are standardised over all units of the group, since those of unlabelled cells are there as well. A cell can
+    only get a class that someone labelled in its group.
 
     Parameters
     ----------
@@ -60,15 +61,18 @@ def annotate(
     use_rep
         Entry of `obsm`, or `"X"`.
     groupby
-        Column of `obs` that names the image of each unit: one model per image, as in the paper, which no difference between images
-        disturbs. One model for the whole table if left out, for which labels from one image serve all others.
+        Column of `obs` that names the image of each unit: one model per image, as in the paper, which no difference
+        between images disturbs. One model for the whole table if left out, for which labels from one image serve all
+        others.
     threshold
-        Leave a unit unlabelled if its largest probability is below this (0 to 1). Larger values leave more units out and more of the
-        others right; with a handful of labels probabilities rank cells well, but are no error rates. No unit is left out by default.
+        Leave a unit unlabelled if its largest probability is below this (0 to 1). Larger values leave more units out
+        and more of the others right; with a handful of labels probabilities rank cells well, but are no error rates. No
+        unit is left out by default.
     max_per_class
         Most units to train on, per class and group; drawn if there are more. None for all.
     C
-        Inverse strength of the penalty, as in scikit-learn; 1 in the paper. Smaller values smooth: labels count less one by one.
+        Inverse strength of the penalty, as in scikit-learn; 1 in the paper. Smaller values smooth: labels count less
+        one by one.
     device
         Where to fit, `"cpu"` or `"cuda"`; CUDA if there is one.
     rng
@@ -83,15 +87,15 @@ def annotate(
     `None`, or a new `AnnData` if `copy=True`. Sets:
 
     `obs['{target}_annotated' | key_added]`
-        Class of every unit (categorical). Labelled units keep their own; missing where no model was sure enough, and where none could be
-        trained.
+        Class of every unit (categorical). Labelled units keep their own; missing where no model was sure enough, and
+        where none could be trained.
     `obs['{target}_annotated_confidence' | key_added + '_confidence']`
         Largest probability (float32); of labelled units, the probability of their own label.
     `obsm['{target}_annotated_proba' | key_added + '_proba']`
         Probabilities (units × classes, float32); 0 for classes without a label in the group, NaN without a model.
     `uns['{target}_annotated' | key_added]`
-        Frames for :func:`kronos_sc.get.result`. `groups`: `n_units`, `n_labelled`, `n_annotated` and `n_abstained` by `group`.
-        `counts`: `n_labelled` and `n_annotated` by `group` and `class`. `params`.
+        Frames for :func:`kronos_sc.get.result`. `groups`: `n_units`, `n_labelled`, `n_annotated` and `n_abstained` by
+        `group`. `counts`: `n_labelled` and `n_annotated` by `group` and `class`. `params`.
 
     Raises
     ------
@@ -126,7 +130,10 @@ def annotate(
         info(f"{lost:,} of {adata.n_obs:,} units have no finite features in {rep.name!r} and are left out")
     tasks = _tasks(labels, groups, usable, groupby)
     children = chance.start(rng).spawn(len(groups.classes))
-    info(f"annotating {sum(len(t.rows) for t in tasks):,} units from {int(labels.labelled.sum()):,} labels of {target!r} with {rep.label}")
+    info(
+        f"annotating {sum(len(t.rows) for t in tasks):,} units from {int(labels.labelled.sum()):,} labels of "
+        f"{target!r} with {rep.label}"
+    )
     began = time.perf_counter()
     proba = np.full((adata.n_obs, len(labels.classes)), np.nan, np.float32)
     for task in track(tasks, description="annotate", unit="group"):
@@ -165,7 +172,8 @@ def _labels(adata: AnnData, name: str) -> ClassColumn:
     if labels.labelled.all():
         msg = (
             f"Every unit has a {name!r} already: there is nothing to annotate. Leave the units to be labelled missing "
-            f"(adata.obs[{name!r}].where(known)); to test how far few labels go, call tl.guided_benchmark(adata, {name!r})."
+            f"(adata.obs[{name!r}].where(known)); to test how far few labels go, call tl.guided_benchmark(adata, "
+            f"{name!r})."
         )
         raise ValueError(msg)
     return labels
@@ -179,7 +187,10 @@ def _check(threshold: float | None, C: float) -> None:
 
 
 def _tasks(labels: ClassColumn, groups: ClassColumn, usable: np.ndarray, groupby: str | None) -> list[_Task]:
-    """Return a task per group with labels of two classes; the others are named in a warning, or in an error if there is no such group."""
+    """Return a task per group with labels of two classes.
+
+    The others are named in a warning, or in an error if there is no such group.
+    """
     tasks, poor = [], []
     for number, name in enumerate(groups.classes):
         rows = np.flatnonzero((groups.codes == number) & usable)
@@ -191,13 +202,16 @@ def _tasks(labels: ClassColumn, groups: ClassColumn, usable: np.ndarray, groupby
     if not tasks:
         where = f"no group of {groupby!r} ({listed(groups.classes)}) has" if groupby else "the table does not have"
         msg = (
-            f"Two classes are needed to tell apart, and {where} units of two classes of {labels.name!r} with features (labelled: {listed(labels.classes)}). "
-            "Label a few units of every class" + (", or leave groupby out for one model of all images." if groupby else ".")
+            f"Two classes are needed to tell apart, and {where} units of two classes of {labels.name!r} with features "
+            f"(labelled: {listed(labels.classes)}). "
+            "Label a few units of every class"
+            + (", or leave groupby out for one model of all images." if groupby else ".")
         )
         raise ValueError(msg)
     if poor:
         warn(
-            f"{len(poor)} of {len(groups.classes)} groups have labels of fewer than two classes and stay as they are: {listed(poor)}. "
+            f"{len(poor)} of {len(groups.classes)} groups have labels of fewer than two classes and stay as they are: "
+            f"{listed(poor)}. "
             "Label some units there, or leave groupby out for one model of all images."
         )
     return tasks
@@ -261,7 +275,12 @@ def _tables(labels: ClassColumn, groups: ClassColumn, codes: np.ndarray, proba: 
         by_group.append({"group": name, **facts})
         for c, label in enumerate(labels.classes):
             counts.append(
-                {"group": name, "class": label, "n_labelled": int((given == c).sum()), "n_annotated": int((annotated & (found == c)).sum())}
+                {
+                    "group": name,
+                    "class": label,
+                    "n_labelled": int((given == c).sum()),
+                    "n_annotated": int((annotated & (found == c)).sum()),
+                }
             )
     return {"groups": pd.DataFrame(by_group), "counts": pd.DataFrame(counts)}
 
@@ -269,6 +288,7 @@ def _tables(labels: ClassColumn, groups: ClassColumn, codes: np.ndarray, proba: 
 def _report(groups: pd.DataFrame, key: str, seconds: float) -> None:
     total = groups[["n_labelled", "n_annotated", "n_abstained"]].sum()
     info(
-        f"added obs[{key!r}], obs['{key}_confidence'], obsm['{key}_proba'] and uns[{key!r}]: {total['n_annotated']:,} units annotated from "
+        f"added obs[{key!r}], obs['{key}_confidence'], obsm['{key}_proba'] and uns[{key!r}]: {total['n_annotated']:,} "
+        "units annotated from "
         f"{total['n_labelled']:,} labels, {total['n_abstained']:,} left open ({seconds:.1f} s)"
     )

@@ -46,8 +46,9 @@ def ari(
 ) -> AnnData | None:
     """Score clusters of embeddings against known classes: the zero-shot evaluation of :cite:p:`Shaban2025`.
 
-    The units are clustered by k-means with as many clusters as there are classes, and the clusters are compared with the classes. No label
-    is used for clustering, so nothing can leak. With `fold_key`, each fold is clustered on its own and the summary is the mean over folds.
+    The units are clustered by k-means with as many clusters as there are classes, and the clusters are compared with
+    the classes. No label is used for clustering, so nothing can leak. With `fold_key`, each fold is clustered on its
+    own and the summary is the mean over folds.
 
     Parameters
     ----------
@@ -56,20 +57,23 @@ def ari(
     target
         Column of `obs`; units without a value are left out.
     use_rep
-        Entries of `obsm`, or `"X"`; all embeddings on record if left out. Mean marker expression is always scored beside them.
+        Entries of `obsm`, or `"X"`; all embeddings on record if left out. Mean marker expression is always scored
+        beside them.
     cluster_key
-        Columns of `obs` that hold clusters already (of :func:`cluster` or Leiden, say), to score as well, under the name of the column.
+        Columns of `obs` that hold clusters already (of :func:`cluster` or Leiden, say), to score as well, under the
+        name of the column.
     n_clusters
         Number of clusters; the number of classes if left out.
     method
         `"kmeans"`, `"minibatch"` for units that do not fit into memory, or `"auto"`; see :func:`cluster`.
     fold_key
-        Column of `obs` with folds (:func:`kronos_sc.pp.spatial_folds` writes `"fold"`); units in no fold are left out. All units are
-        clustered at once if left out.
+        Column of `obs` with folds (:func:`kronos_sc.pp.spatial_folds` writes `"fold"`); units in no fold are left out.
+        All units are clustered at once if left out.
     n_init
         Starts of k-means, of which the best is kept.
     max_units
-        Most units for the silhouette, whose time grows with their square; drawn at random, the same ones for every representation.
+        Most units for the silhouette, whose time grows with their square; drawn at random, the same ones for every
+        representation.
     rng
         Seed or generator.
     key_added
@@ -82,9 +86,10 @@ def ari(
     `None`, or a new `AnnData` if `copy=True`. Sets:
 
     `uns['{target}_ari' | key_added]`
-        `scores`: one row per representation and fold (`"all"` without folds) with `n_units`, `n_clusters`, `ari` (adjusted Rand index: 0 by
-        chance, 1 if clusters are the classes), `nmi` (normalised mutual information, 0 to 1) and `silhouette` (−1 to 1, of the
-        embedding with the *classes* as clusters; missing for `cluster_key`). `summary`: mean and standard deviation over folds. `params`.
+        `scores`: one row per representation and fold (`"all"` without folds) with `n_units`, `n_clusters`, `ari`
+        (adjusted Rand index: 0 by chance, 1 if clusters are the classes), `nmi` (normalised mutual information, 0 to 1)
+        and `silhouette` (−1 to 1, of the embedding with the *classes* as clusters; missing for `cluster_key`).
+        `summary`: mean and standard deviation over folds. `params`.
 
     Raises
     ------
@@ -113,7 +118,10 @@ def ari(
     k = len(truth.classes) if n_clusters is None else positive_integer(n_clusters, name="n_clusters")
     how = How(method, k, n_init)
     if method == "leiden":
-        msg = "method='leiden' does not take a number of clusters; run tl.cluster(adata, method='leiden') and score its column with cluster_key=."
+        msg = (
+            "method='leiden' does not take a number of clusters; run tl.cluster(adata, method='leiden') and score its "
+            "column with cluster_key=."
+        )
         raise ValueError(msg)
     positive_integer(max_units, name="max_units")
     folds = _folds(adata, fold_key, truth, reps)
@@ -127,8 +135,13 @@ def ari(
         members = folds[name]
         clusters = partition(rep, members, how, np.random.default_rng(fit)).labels
         sample = _sample(members, max_units, drawn)
-        scored = agreement(truth.codes[members], clusters) | {"silhouette": silhouette(rep.rows(sample), truth.codes[sample])}
-        rows.append({"representation": rep.label, "fold": name, "n_units": len(members), "n_clusters": int(clusters.max()) + 1} | scored)
+        scored = agreement(truth.codes[members], clusters) | {
+            "silhouette": silhouette(rep.rows(sample), truth.codes[sample])
+        }
+        rows.append(
+            {"representation": rep.label, "fold": name, "n_units": len(members), "n_clusters": int(clusters.max()) + 1}
+            | scored
+        )
     scores = pd.DataFrame(rows + [row for name in given for row in _score_given(name, given[name], truth, folds)])
     out = adata.copy() if copy else adata
     params = {
@@ -151,14 +164,22 @@ def _given(adata: AnnData, names: str | Sequence[str] | None) -> dict[str, Class
     return {name: classes_of(column(adata, name, argument="cluster_key"), name=name) for name in every}
 
 
-def _folds(adata: AnnData, fold_key: str | None, truth: ClassColumn, reps: Sequence[Representation]) -> dict[str, np.ndarray]:
-    """Return the units (row numbers) of each fold that have a class, and values in all representations; `"all"` without folds."""
+def _folds(
+    adata: AnnData, fold_key: str | None, truth: ClassColumn, reps: Sequence[Representation]
+) -> dict[str, np.ndarray]:
+    """Return the units (row numbers) of each fold that have a class, and values in all representations.
+
+    `"all"` without folds.
+    """
     if fold_key is None:
         return {"all": np.flatnonzero(truth.labelled & usable_in(reps, truth))}
     found = classes_of(column(adata, fold_key, argument="fold_key"), name=fold_key)
     inside = truth.keep(found.labelled)
     if not inside.labelled.any():
-        msg = f"No unit with a value in obs[{truth.name!r}] is in a fold of obs[{fold_key!r}]. Make folds with pp.spatial_folds(adata), or leave fold_key out."
+        msg = (
+            f"No unit with a value in obs[{truth.name!r}] is in a fold of obs[{fold_key!r}]. Make folds with "
+            "pp.spatial_folds(adata), or leave fold_key out."
+        )
         raise ValueError(msg)
     usable = inside.labelled & usable_in(reps, inside)
     return {str(name): np.flatnonzero((found.codes == code) & usable) for code, name in enumerate(found.classes)}
@@ -171,7 +192,9 @@ def _sample(rows: np.ndarray, most: int, drawn: int) -> np.ndarray:
     return np.sort(np.random.default_rng(drawn).choice(rows, most, replace=False))
 
 
-def _score_given(name: str, clusters: ClassColumn, truth: ClassColumn, folds: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+def _score_given(
+    name: str, clusters: ClassColumn, truth: ClassColumn, folds: dict[str, np.ndarray]
+) -> list[dict[str, Any]]:
     """Return the scores of an existing column, fold by fold."""
     out = []
     for fold, rows in folds.items():

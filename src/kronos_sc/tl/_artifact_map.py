@@ -35,7 +35,8 @@ def artifact_map(
     """Find artifacts from the nuclear stain alone: artifact, background or foreground per token :cite:p:`Shaban2025`.
 
     :func:`predict_map` for a probe of the preset `"artifact"` (paper, Artifact detection). Its class map can be a mask: cells on it are
-    left out by `tl.embed(sdata, exclude={"artifact_map_class": ["artifact"]})`, and likewise in `pp.tile` and `pp.marker_stats`.
+    left out by `tl.embed(sdata, exclude={"artifact_map_class": ["artifact"]})`, and likewise in `pp.tile` and
+    `pp.marker_stats`.
 
     Parameters
     ----------
@@ -98,7 +99,8 @@ def artifact_map(
     if probe.preset != "artifact":
         of = f"of the preset {probe.preset!r}" if probe.preset else "without a preset"
         msg = (
-            f"An artifact map is drawn with a probe of the nuclear stain alone, got one {of} on {', '.join(probe.markers)}. "
+            f"An artifact map is drawn with a probe of the nuclear stain alone, got one {of} on "
+            f"{', '.join(probe.markers)}. "
             "Train it with tl.dense_probe(..., preset='artifact'), or draw this one with tl.predict_map."
         )
         raise ValueError(msg)

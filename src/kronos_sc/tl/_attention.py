@@ -48,36 +48,41 @@ def attention(
 ) -> AnnData | None:
     """Measure how much the class token attends to each marker (paper, Online Methods, "Model interpretability" :cite:p:`Shaban2025`).
 
-    As in the paper by default: the attention of the class token in the last block that runs, first head, summed over the tokens of each
-    marker, and its z-score. What is left to 1 goes to the class token itself and to the registers. The row is computed from the class
-    token's query alone, without an attention matrix, and takes less time than :func:`kronos_sc.tl.embed` (0.7 of it where four blocks run).
+    As in the paper by default: the attention of the class token in the last block that runs, first head, summed over
+    the tokens of each marker, and its z-score. What is left to 1 goes to the class token itself and to the registers.
+    The row is computed from the class token's query alone, without an attention matrix, and takes less time than
+    :func:`kronos_sc.tl.embed` (0.7 of it where four blocks run).
 
-    Attention says where information could flow from, not what a decision rests on; for that see :func:`kronos_sc.tl.marker_ablation`.
+    Attention says where information could flow from, not what a decision rests on; for that see
+    :func:`kronos_sc.tl.marker_ablation`.
 
     Parameters
     ----------
     sdata
         Holds image, labels or shapes, and a table that annotates them.
     model
-        As in :func:`kronos_sc.tl.embed`; a model whose tokens of all markers attend to each other, as those of KRONOS and CA-MAE do.
+        As in :func:`kronos_sc.tl.embed`; a model whose tokens of all markers attend to each other, as those of KRONOS
+        and CA-MAE do.
     method
-        `"cls"`: one block's attention. `"rollout"`: the attention of all blocks up to `layer` multiplied, half of each kept for the
-        token itself :cite:p:`Abnar2020`; about twice the time, and memory for one more copy of the tokens per block. `"gradient"`: the
-        last block's attention times the gradient of `direction`, where it is positive :cite:p:`Chefer2021`; does not add up to 1.
+        `"cls"`: one block's attention. `"rollout"`: the attention of all blocks up to `layer` multiplied, half of each
+        kept for the token itself :cite:p:`Abnar2020`; about twice the time, and memory for one more copy of the tokens
+        per block. `"gradient"`: the last block's attention times the gradient of `direction`, where it is positive
+        :cite:p:`Chefer2021`; does not add up to 1.
     head
-        `"first"`, a number from 0, or `"mean"` of all heads. The first for `"cls"`, the mean for the others if left out.
+        `"first"`, a number from 0, or `"mean"` of all heads. The first for `"cls"`, the mean for the others if left
+        out.
     layer
         Which block, counted among those that run; the last if left out.
     direction
-        For `"gradient"`: a vector (D) of class features, such as the weights of a classifier for one class against another; what speaks
-        for it is shown. If left out, what makes the class token long: its squared length before the last normalisation, after which all
-        have one length.
+        For `"gradient"`: a vector (D) of class features, such as the weights of a classifier for one class against
+        another; what speaks for it is shown. If left out, what makes the class token long: its squared length before
+        the last normalisation, after which all have one length.
     inside
-        Weigh each token by the share of its area that lies inside the cell (on the image, for boxes): attention to the cell's own place
-        only. Cells are smaller than most windows, so most tokens then count little.
+        Weigh each token by the share of its area that lies inside the cell (on the image, for boxes): attention to the
+        cell's own place only. Cells are smaller than most windows, so most tokens then count little.
     ids
-        Compute these units only (`obs_names`), 1,000 per cell type as in the paper, say; other rows become NaN. Name another `key_added`
-        (`"attention_maps"`) where a result of more units is there and should stay.
+        Compute these units only (`obs_names`), 1,000 per cell type as in the paper, say; other rows become NaN. Name
+        another `key_added` (`"attention_maps"`) where a result of more units is there and should stay.
     maps
         Keep the attention to each token as well, for `pl.attention_map(sdata, key="attention_maps")`
         (:func:`kronos_sc.pl.attention_map`); name a few units with `ids`, and `key_added="attention_maps"`.
@@ -86,9 +91,9 @@ def attention(
     inplace
         Write into the table (default), or return a copy of it with the slots added.
     **reading
-        Which units and pixels: `image_key`, `labels_key`, `shapes_key`, `table_key`, `spatial_key`, `channels`, `exclude`, `patch_size`,
-        `mask_fill`, `token_overlap`, `scale`, `mpp`, `max_value`, `nan`, `require_nuclear`, `precision`, `batch_size`, `device`, all as
-        in :func:`kronos_sc.tl.embed`.
+        Which units and pixels: `image_key`, `labels_key`, `shapes_key`, `table_key`, `spatial_key`, `channels`,
+        `exclude`, `patch_size`, `mask_fill`, `token_overlap`, `scale`, `mpp`, `max_value`, `nan`, `require_nuclear`,
+        `precision`, `batch_size`, `device`, all as in :func:`kronos_sc.tl.embed`.
 
     Returns
     -------
@@ -97,17 +102,19 @@ def attention(
     `obsm['kronos_attention' | key_added]`
         Attention summed over the tokens of each marker: frame units × markers, float32.
     `obsm['kronos_attention_z' | key_added + '_z']`
-        The same, standardised marker by marker over all units computed (mean 0, standard deviation (n) 1; 0 where all are equal): what
-        sets cell types apart for a marker, however much the model looks at it in general (the paper shows the "distribution of z-scores
-        across cell types per marker").
+        The same, standardised marker by marker over all units computed (mean 0, standard deviation (n) 1; 0 where all
+        are equal): what sets cell types apart for a marker, however much the model looks at it in general (the paper
+        shows the "distribution of z-scores across cell types per marker").
     `uns['kronos_attention' | key_added]`
-        Table `markers` (marker, channel, n, mean, sd of the raw values) for :func:`kronos_sc.get.result`; `params`; `record` (model,
-        panel, precision, software). With `maps`: `units` (names), `maps` (units × markers × rows × columns, float32).
+        Table `markers` (marker, channel, n, mean, sd of the raw values) for :func:`kronos_sc.get.result`; `params`;
+        `record` (model, panel, precision, software). With `maps`: `units` (names), `maps` (units × markers × rows ×
+        columns, float32).
 
     Raises
     ------
     ValueError
-        The model has no attention over markers; a head, layer or method it has not; a direction of another width; maps of too many units.
+        The model has no attention over markers; a head, layer or method it has not; a direction of another width; maps
+        of too many units.
     KeyError
         A unit, image or region does not exist.
     TypeError
@@ -140,12 +147,18 @@ def attention(
         widths["attention_map"] = len(run.used) * grid**2
     if inplace:
         _warn_if_fewer(run.table, key, len(run.rows))
-    info(f"attention ({method}) of {len(run.rows):,} units ({run.target}) to {len(run.used)} markers with {encoder.card.label!r}")
+    info(
+        f"attention ({method}) of {len(run.rows):,} units ({run.target}) to {len(run.used)} markers with "
+        f"{encoder.card.label!r}"
+    )
     start = time.perf_counter()
     found = run.compute(view, widths)
     seconds = time.perf_counter() - start
     kept = (
-        {"units": run.table.obs_names[run.rows].to_numpy(), "maps": found["attention_map"].reshape(-1, len(run.used), grid, grid)}
+        {
+            "units": run.table.obs_names[run.rows].to_numpy(),
+            "maps": found["attention_map"].reshape(-1, len(run.used), grid, grid),
+        }
         if maps
         else {}
     )
@@ -163,7 +176,8 @@ def _warn_if_fewer(table: AnnData, key: str, count: int) -> None:
     there = int(np.isfinite(np.asarray(table.obsm[key], np.float32)).all(1).sum())
     if count < there:
         warn(
-            f"obsm[{key!r}] has the attention of {there:,} units, and is replaced by that of {count:,}; other rows become NaN. "
+            f"obsm[{key!r}] has the attention of {there:,} units, and is replaced by that of {count:,}; other rows "
+            "become NaN. "
             "Name key_added= (such as 'attention_maps') to keep both."
         )
 
@@ -172,7 +186,13 @@ def _params(view: AttentionView, *, ids: Sequence[str] | None, maps: bool) -> di
     """Return what was read off the model."""
     rows = view.rows
     heads = list(range(rows.heads))[view.heads]
-    params = {"method": view.method, "heads": heads, "layer": view.layer, "block": int(rows.running[view.layer]), "inside": view.inside}
+    params = {
+        "method": view.method,
+        "heads": heads,
+        "layer": view.layer,
+        "block": int(rows.running[view.layer]),
+        "inside": view.inside,
+    }
     params |= {"maps": maps, "all_units": ids is None}
     return params | ({} if view.direction is None else {"direction": view.direction.numpy()})
 
@@ -181,19 +201,25 @@ def _grid(run: readout.Readout, view: AttentionView) -> int:
     """Return the number of tokens along each axis of a map, the same for all regions."""
     sizes = sorted({job.patch_size for job in run.jobs})
     if len(sizes) > 1:
-        msg = f"Regions are read with windows of {', '.join(map(str, sizes))} pixels, and maps need one size. Choose it with patch_size=."
+        msg = (
+            f"Regions are read with windows of {', '.join(map(str, sizes))} pixels, and maps need one size. Choose it "
+            "with patch_size=."
+        )
         raise ValueError(msg)
     count = view.token_grid(sizes[0]).count
     if (size := 4 * len(run.rows) * len(run.used) * count**2) > _MOST_MAPS:
         msg = (
-            f"Maps of {len(run.rows):,} units × {len(run.used)} markers × {count} × {count} tokens take {size / 2**30:.1f} GiB, "
+            f"Maps of {len(run.rows):,} units × {len(run.used)} markers × {count} × {count} tokens take "
+            f"{size / 2**30:.1f} GiB, "
             f"and {_MOST_MAPS / 2**30:g} GiB may go into uns. Name the units to draw with ids=[...]."
         )
         raise ValueError(msg)
     return count
 
 
-def _write(table: AnnData, key: str, run: readout.Readout, values: np.ndarray, params: dict[str, Any], **arrays: Any) -> None:
+def _write(
+    table: AnnData, key: str, run: readout.Readout, values: np.ndarray, params: dict[str, Any], **arrays: Any
+) -> None:
     """Write all slots."""
     used = run.used
     columns = storable(used["marker"])
@@ -201,6 +227,8 @@ def _write(table: AnnData, key: str, run: readout.Readout, values: np.ndarray, p
         full = np.full((table.n_obs, len(used)), np.nan, np.float32)
         full[run.rows] = part
         table.obsm[name] = pd.DataFrame(full, index=table.obs_names, columns=columns)
-    markers = pd.DataFrame({"marker": used["marker"].to_numpy(), "channel": used["channel"].to_numpy(), "n": len(values)})
+    markers = pd.DataFrame(
+        {"marker": used["marker"].to_numpy(), "channel": used["channel"].to_numpy(), "n": len(values)}
+    )
     markers["mean"], markers["sd"] = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64)
     results.store(table, key, kind="attention", params=params, tables={"markers": markers}, **arrays)

@@ -32,8 +32,8 @@ def attention_summary(
 ) -> AnnData | None:
     """Summarise attention per cell type and marker, as in the paper's Figure S8 :cite:p:`Shaban2025`.
 
-    As many units of each group are drawn as there are, up to `n_per_group`, so that common types do not decide what is usual; z-scores
-    are taken marker by marker over the units drawn.
+    As many units of each group are drawn as there are, up to `n_per_group`, so that common types do not decide what is
+    usual; z-scores are taken marker by marker over the units drawn.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ def attention_summary(
     `None`, or a new `AnnData` if `copy=True`. Sets:
 
     `uns['{groupby}_attention' | key_added]`
-        Table `summary` for :func:`kronos_sc.get.result`: one row per group and marker with `n`, `median`, `mean`, `sd`, `q25` and `q75` of
-        the z-scores, and `attention`, the mean of the raw values; `params`.
+        Table `summary` for :func:`kronos_sc.get.result`: one row per group and marker with `n`, `median`, `mean`, `sd`,
+        `q25` and `q75` of the z-scores, and `attention`, the mean of the raw values; `params`.
 
     Raises
     ------
@@ -79,24 +79,33 @@ def attention_summary(
     require_anndata(adata)
     most = None if n_per_group is None else positive_integer(n_per_group, name="n_per_group")
     markers = results.frame(adata, key, "markers", kind="attention")["marker"]
-    known(key, list(adata.obsm), what="entry of obsm", fix="Run tl.attention(sdata) again, whose result was taken away.")
+    known(
+        key, list(adata.obsm), what="entry of obsm", fix="Run tl.attention(sdata) again, whose result was taken away."
+    )
     name = free_key(adata, key_added or f"{groupby}_attention", groupby)
     raw = np.asarray(adata.obsm[key], np.float32)
     groups = target(adata, groupby, argument="groupby", least=1).keep(np.isfinite(raw).all(1))
     counts = groups.counts
     if (counts > 0).sum() < 2:
-        msg = f"{int((counts > 0).sum())} groups of obs[{groupby!r}] have attention in {key!r}; at least 2 are needed. Name another column with groupby=."
+        msg = (
+            f"{int((counts > 0).sum())} groups of obs[{groupby!r}] have attention in {key!r}; at least 2 are needed. "
+            "Name another column with groupby=."
+        )
         raise ValueError(msg)
     if lost := [str(group) for group, count in zip(groups.classes, counts, strict=True) if not count]:
         warn(
-            f"No unit of {', '.join(lost)} has attention in {key!r}; they are not in the summary. Compute them with tl.attention(ids=...)."
+            f"No unit of {', '.join(lost)} has attention in {key!r}; they are not in the summary. Compute them with "
+            "tl.attention(ids=...)."
         )
     rows = drawn(groups.codes, most, chance.start(rng))
     summary = _summary(raw[rows], groups.classes[groups.codes[rows]], list(groups.classes), list(markers))
     table = adata.copy() if copy else adata
     params = {"attention": key, "groupby": groupby, "n_per_group": most, "rng": chance.seed(rng)}
     results.store(table, name, kind="attention_summary", params=params, tables={"summary": summary})
-    info(f"added uns[{name!r}]: attention of {len(rows):,} units in {int((counts > 0).sum())} groups to {len(markers)} markers")
+    info(
+        f"added uns[{name!r}]: attention of {len(rows):,} units in {int((counts > 0).sum())} groups to {len(markers)} "
+        "markers"
+    )
     return table if copy else None
 
 
@@ -109,6 +118,11 @@ def _summary(raw: np.ndarray, groups: np.ndarray, names: list[str], markers: lis
             continue
         low, median, high = np.quantile(z[own], (0.25, 0.5, 0.75), axis=0)
         sd = z[own].std(0, ddof=1) if own.sum() > 1 else np.full(len(markers), np.nan)
-        part = {"group": [name] * len(markers), "marker": markers, "n": [int(own.sum())] * len(markers), "median": median}
+        part = {
+            "group": [name] * len(markers),
+            "marker": markers,
+            "n": [int(own.sum())] * len(markers),
+            "median": median,
+        }
         parts.append(part | {"mean": z[own].mean(0), "sd": sd, "q25": low, "q75": high, "attention": raw[own].mean(0)})
     return pd.DataFrame({column: np.concatenate([part[column] for part in parts]) for column in parts[0]})

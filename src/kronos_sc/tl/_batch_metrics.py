@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-_NEIGHBOURS = {"graph_connectivity": 15, "kbet": 50, "kbet_per_label": 50, "ilisi": 90}  # as scib_metrics' own Benchmarker
+_NEIGHBOURS = {
+    "graph_connectivity": 15,
+    "kbet": 50,
+    "kbet_per_label": 50,
+    "ilisi": 90,
+}  # as scib_metrics' own Benchmarker
 _COMPONENTS = 50  # of principal component regression
 
 
@@ -44,8 +49,9 @@ def batch_metrics(
 ) -> AnnData | None:
     """Score how well batches mix in an embedding with the metrics of scIB (Luecken et al. 2022), computed by scib-metrics.
 
-    For comparison with single-cell work, and wherever cells have types: metrics that look within a type do not mistake a batch with other
-    cells for a batch effect. The paper's own protocol is :func:`batch_silhouette`; its numbers and these cannot be compared.
+    For comparison with single-cell work, and wherever cells have types: metrics that look within a type do not mistake
+    a batch with other cells for a batch effect. The paper's own protocol is :func:`batch_silhouette`; its numbers and
+    these cannot be compared.
 
     Parameters
     ----------
@@ -69,8 +75,8 @@ def batch_metrics(
         - `"kbet_per_label"` (labels): the same within each label, over diffusion distances; higher is better.
         - `"pcr"`: share of the variance of the first 50 principal components that the batch explains; **lower** is better.
     max_units
-        At most so many units, drawn at random, the same for all representations; `None` for all. Distances between all of them are
-        computed, so time grows with the square.
+        At most so many units, drawn at random, the same for all representations; `None` for all. Distances between all
+        of them are computed, so time grows with the square.
     rng
         Seed or generator of the draw.
     key_added
@@ -83,8 +89,8 @@ def batch_metrics(
     `None`, or a new `AnnData` if `copy=True`. Sets:
 
     `uns['{batch_key}_metrics' | key_added]`
-        Tables `scores` (`representation`, `metric`, `value`, `better`: `"higher"` or `"lower"`) and `summary` (the same values as means of
-        one, without a spread, for :func:`kronos_sc.pl.scores`); `params`.
+        Tables `scores` (`representation`, `metric`, `value`, `better`: `"higher"` or `"lower"`) and `summary` (the same
+        values as means of one, without a spread, for :func:`kronos_sc.pl.scores`); `params`.
 
     Raises
     ------
@@ -93,7 +99,8 @@ def batch_metrics(
     KeyError
         No such column or representation.
     ValueError
-        Fewer than two batches, an unknown metric, one that needs labels without `label_key`, or no label that occurs in two batches.
+        Fewer than two batches, an unknown metric, one that needs labels without `label_key`, or no label that occurs in
+        two batches.
 
     Warns
     -----
@@ -117,7 +124,9 @@ def batch_metrics(
     units = _units(batch, label, reps, most, start(rng))
     _require_mixed(batch, label, units, chosen)
     _require_scib()
-    info(f"{listed(chosen)} on {len(units):,} units of {len(batch.classes)} batches, {listed(rep.label for rep in reps)}")
+    info(
+        f"{listed(chosen)} on {len(units):,} units of {len(batch.classes)} batches, {listed(rep.label for rep in reps)}"
+    )
     began, lines = perf_counter(), []
     with bar(total=len(reps) * len(chosen), description="batch metrics", unit="score") as shown:
         for rep in reps:
@@ -127,13 +136,19 @@ def batch_metrics(
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     value = float(_METRICS[name].compute(view))
-                lines.append({"representation": rep.label, "metric": name, "value": value, "better": _METRICS[name].better})
+                lines.append(
+                    {"representation": rep.label, "metric": name, "value": value, "better": _METRICS[name].better}
+                )
                 shown.update()
     out = adata.copy() if copy else adata
     params = {"batch_key": batch_key, "label_key": label_key, "use_rep": [rep.name for rep in reps], "metrics": chosen}
     params |= {"max_units": most, "n_units": len(units), "rng": seed(rng)}
     scores = pd.DataFrame(lines)
-    wide = scores.pivot(index="representation", columns="metric", values="value").loc[[rep.label for rep in reps]].reset_index()
+    wide = (
+        scores.pivot(index="representation", columns="metric", values="value")
+        .loc[[rep.label for rep in reps]]
+        .reset_index()
+    )
     tables = {"scores": scores, "summary": results.summary(wide, by="representation", metrics=chosen)}
     results.store(out, key, kind="batch_metrics", params=params, tables=tables)
     info(f"added uns[{key!r}] ({perf_counter() - began:.1f} s)")
@@ -188,10 +203,14 @@ def _pcr(view: _View) -> float:
 _METRICS = {
     "silhouette_batch": _Metric(lambda v: _scib().silhouette_batch(v.values, v.label, v.batch), labels=True),
     "bras": _Metric(lambda v: _scib().bras(v.values, v.label, v.batch), labels=True),
-    "graph_connectivity": _Metric(lambda v: _scib().graph_connectivity(v.neighbours("graph_connectivity"), v.label), labels=True),
+    "graph_connectivity": _Metric(
+        lambda v: _scib().graph_connectivity(v.neighbours("graph_connectivity"), v.label), labels=True
+    ),
     "ilisi": _Metric(lambda v: _scib().ilisi_knn(v.neighbours("ilisi"), v.batch)),
     "kbet": _Metric(lambda v: _scib().kbet(v.neighbours("kbet"), v.batch)[0]),
-    "kbet_per_label": _Metric(lambda v: _scib().kbet_per_label(v.neighbours("kbet_per_label"), v.batch, v.label), labels=True),
+    "kbet_per_label": _Metric(
+        lambda v: _scib().kbet_per_label(v.neighbours("kbet_per_label"), v.batch, v.label), labels=True
+    ),
     "pcr": _Metric(_pcr, better="lower"),
 }
 _SLOW = {"kbet_per_label"}
@@ -200,7 +219,11 @@ _SLOW = {"kbet_per_label"}
 def _chosen(metrics: Sequence[str] | None, label_key: str | None) -> list[str]:
     """Return the names of the metrics to compute."""
     if metrics is None:
-        return [name for name, metric in _METRICS.items() if name not in _SLOW and (label_key is not None or not metric.labels)]
+        return [
+            name
+            for name, metric in _METRICS.items()
+            if name not in _SLOW and (label_key is not None or not metric.labels)
+        ]
     named = list(dict.fromkeys([metrics] if isinstance(metrics, str) else metrics))
     for name in named:
         one_of(name, _METRICS, name="metrics")
@@ -209,7 +232,8 @@ def _chosen(metrics: Sequence[str] | None, label_key: str | None) -> list[str]:
         raise ValueError(msg)
     if label_key is None and (wanting := [name for name in named if _METRICS[name].labels]):
         msg = (
-            f"{listed(wanting)} look within labels, and none are named. Name a column of obs with label_key=, or leave them out of metrics."
+            f"{listed(wanting)} look within labels, and none are named. Name a column of obs with label_key=, or leave "
+            "them out of metrics."
         )
         raise ValueError(msg)
     return named
@@ -226,7 +250,11 @@ def _require_scib() -> None:
 
 
 def _units(
-    batch: ClassColumn, label: ClassColumn | None, reps: list[Representation], most: int | None, rng: np.random.Generator
+    batch: ClassColumn,
+    label: ClassColumn | None,
+    reps: list[Representation],
+    most: int | None,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Return the rows to score: with batch, label and values in all representations, at most so many."""
     known = batch if label is None else batch.keep(label.labelled)
@@ -240,11 +268,17 @@ def _units(
 def _require_mixed(batch: ClassColumn, label: ClassColumn | None, units: np.ndarray, chosen: list[str]) -> None:
     """Raise unless there are two batches, and, for metrics within labels, a label that occurs in two of them."""
     if len(there := np.unique(batch.codes[units])) < 2:
-        msg = f"Of {batch.name!r} only {listed(batch.classes[there])} has units with values; at least 2 are needed. Choose another batch_key or use_rep."
+        msg = (
+            f"Of {batch.name!r} only {listed(batch.classes[there])} has units with values; at least 2 are needed. "
+            "Choose another batch_key or use_rep."
+        )
         raise ValueError(msg)
     if label is None or not any(_METRICS[name].labels for name in chosen):
         return
     within = pd.Series(batch.codes[units]).groupby(label.codes[units]).nunique()
     if not (within > 1).any():
-        msg = f"No class of {label.name!r} occurs in two batches of {batch.name!r}, so nothing can be compared within labels. Leave label_key out."
+        msg = (
+            f"No class of {label.name!r} occurs in two batches of {batch.name!r}, so nothing can be compared within "
+            "labels. Leave label_key out."
+        )
         raise ValueError(msg)

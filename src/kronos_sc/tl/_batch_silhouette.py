@@ -49,14 +49,15 @@ def batch_silhouette(
 ) -> AnnData | None:
     """Score how far apart every two conditions lie in an embedding, by silhouette and adjusted Rand index :cite:p:`Shaban2025`.
 
-    For sections of one tissue that were stained, fixed or imaged differently: whatever tells them apart is a batch effect. Each pair of
-    conditions is pooled and projected onto its first two principal components (centred, not scaled); the silhouette asks whether a patch
-    lies closer to patches of its own condition than to those of the other. The adjusted Rand index compares the conditions with clusters
-    found on all features. Mean marker expression is scored beside the embedding. **Lower is better** for both: 0 means well mixed, 1 apart.
-    Low scores are worth something only if the embedding still tells tissues apart: one that says nothing mixes everything.
+    For sections of one tissue that were stained, fixed or imaged differently: whatever tells them apart is a batch
+    effect. Each pair of conditions is pooled and projected onto its first two principal components (centred, not
+    scaled); the silhouette asks whether a patch lies closer to patches of its own condition than to those of the other.
+    The adjusted Rand index compares the conditions with clusters found on all features. Mean marker expression is
+    scored beside the embedding. **Lower is better** for both: 0 means well mixed, 1 apart. Low scores are worth
+    something only if the embedding still tells tissues apart: one that says nothing mixes everything.
 
-    This is the plain silhouette of scikit-learn over pairs of conditions, as in the paper. It is not scIB's batch silhouette, which runs
-    within labels and is rescaled so that higher is better: that one is in :func:`batch_metrics`.
+    This is the plain silhouette of scikit-learn over pairs of conditions, as in the paper. It is not scIB's batch
+    silhouette, which runs within labels and is rescaled so that higher is better: that one is in :func:`batch_metrics`.
 
     Parameters
     ----------
@@ -71,11 +72,12 @@ def batch_silhouette(
     n_clusters
         Clusters for the adjusted Rand index.
     max_per_batch
-        At most so many units of a condition, drawn at random, the same for all representations. Silhouettes take time with the square
-        of it; 2,000 are plenty for a mean over many pairs.
+        At most so many units of a condition, drawn at random, the same for all representations. Silhouettes take time
+        with the square of it; 2,000 are plenty for a mean over many pairs.
     keep
-        Pairs of conditions whose coordinates are kept for :func:`kronos_sc.pl.batch_pairs`. If left out, the pairs with the lowest, the
-        middle and the highest silhouette in the first representation. At most 2,000 units per condition are kept.
+        Pairs of conditions whose coordinates are kept for :func:`kronos_sc.pl.batch_pairs`. If left out, the pairs with
+        the lowest, the middle and the highest silhouette in the first representation. At most 2,000 units per condition
+        are kept.
     n_init
         Starts of k-means per pair; the best one counts.
     rng
@@ -90,9 +92,10 @@ def batch_silhouette(
     `None`, or a new `AnnData` if `copy=True`. Sets:
 
     `uns['{batch_key}_silhouette' | key_added]`
-        Tables `scores` (one row per representation and pair: `batch_a`, `batch_b`, `silhouette`, `ari`, `n_a`, `n_b`, and `pc1`, `pc2`, …:
-        share of the variance), `summary` (mean and standard deviation over pairs; pairs share conditions, so the interval `low` to `high`
-        is too narrow) and `coordinates` (of the kept pairs: `representation`, `batch_a`, `batch_b`, `unit`, `batch`, `pc1`, `pc2`, …).
+        Tables `scores` (one row per representation and pair: `batch_a`, `batch_b`, `silhouette`, `ari`, `n_a`, `n_b`,
+        and `pc1`, `pc2`, …: share of the variance), `summary` (mean and standard deviation over pairs; pairs share
+        conditions, so the interval `low` to `high` is too narrow) and `coordinates` (of the kept pairs:
+        `representation`, `batch_a`, `batch_b`, `unit`, `batch`, `pc1`, `pc2`, …).
 
     Raises
     ------
@@ -108,10 +111,11 @@ def batch_silhouette(
 
     Notes
     -----
-    All pairs are computed together: they share one subspace that grows until the components of each pair are exact to about 0.001
-    radian, so that silhouettes agree with those on exact components to 0.001, and mostly to 0.000001. Where many directions vary alike, as
-    in pure noise of thousands of features, the plane itself is arbitrary; a log line then says for how many pairs it is approximate.
-    k-means starts run in that subspace, and the best one is finished on all features. Needs one copy of the embedding in memory.
+    All pairs are computed together: they share one subspace that grows until the components of each pair are exact to
+    about 0.001 radian, so that silhouettes agree with those on exact components to 0.001, and mostly to 0.000001. Where
+    many directions vary alike, as in pure noise of thousands of features, the plane itself is arbitrary; a log line
+    then says for how many pairs it is approximate. k-means starts run in that subspace, and the best one is finished on
+    all features. Needs one copy of the embedding in memory.
 
     Examples
     --------
@@ -122,7 +126,10 @@ def batch_silhouette(
     ['silhouette', 'ari']
     """
     key = free_key(adata, key_added or f"{batch_key}_silhouette")
-    n_components, n_clusters = positive_integer(n_components, name="n_components"), positive_integer(n_clusters, name="n_clusters")
+    n_components, n_clusters = (
+        positive_integer(n_components, name="n_components"),
+        positive_integer(n_clusters, name="n_clusters"),
+    )
     positive_integer(n_init, name="n_init")
     most = None if max_per_batch is None else positive_integer(max_per_batch, name="max_per_batch")
     batch = target(adata, batch_key, argument="batch_key")
@@ -135,7 +142,8 @@ def batch_silhouette(
     how = _How(n_components, n_clusters, n_init, *(integer(child) for child in start(rng).spawn(3)))
     rows = _rows(batch, most, how.draw_seed)
     info(
-        f"{len(pairs):,} pair{'s' * (len(pairs) > 1)} of {len(batch.classes)} conditions, {sum(map(len, rows)):,} units, {listed(rep.label for rep in reps)}"
+        f"{len(pairs):,} pair{'s' * (len(pairs) > 1)} of {len(batch.classes)} conditions, {sum(map(len, rows)):,} "
+        f"units, {listed(rep.label for rep in reps)}"
     )
     began = perf_counter()
     scores, coordinates = [], []
@@ -149,9 +157,20 @@ def batch_silhouette(
     summary = results.summary(every, by="representation", metrics=["silhouette", "ari"])
     kept = pd.concat(coordinates, ignore_index=True) if coordinates else _no_coordinates(n_components)
     out = adata.copy() if copy else adata
-    params = {"batch_key": batch_key, "use_rep": [rep.name for rep in reps], "n_components": n_components, "n_clusters": n_clusters}
+    params = {
+        "batch_key": batch_key,
+        "use_rep": [rep.name for rep in reps],
+        "n_components": n_components,
+        "n_clusters": n_clusters,
+    }
     params |= {"max_per_batch": most, "n_init": n_init, "rng": seed(rng)}
-    results.store(out, key, kind="batch_silhouette", params=params, tables={"scores": every, "summary": summary, "coordinates": kept})
+    results.store(
+        out,
+        key,
+        kind="batch_silhouette",
+        params=params,
+        tables={"scores": every, "summary": summary, "coordinates": kept},
+    )
     for line in summary[summary["metric"] == "silhouette"].itertuples():
         spread = f" ± {line.sd:.4f} over {line.n} pairs" if line.n > 1 else ""
         info(f"{line.representation}: silhouette {line.mean:.4f}{spread} (lower is better)")
@@ -180,7 +199,8 @@ def _require_width(reps: list[Representation], n_components: int) -> None:
     narrow = [f"{rep.name} ({rep.width})" for rep in reps if rep.width < n_components]
     if narrow:
         msg = (
-            f"n_components={n_components}, but these representations have fewer features: {listed(narrow)}. Choose a smaller n_components."
+            f"n_components={n_components}, but these representations have fewer features: {listed(narrow)}. Choose a "
+            "smaller n_components."
         )
         raise ValueError(msg)
 
@@ -194,7 +214,10 @@ def _require_units(batch: ClassColumn, least: int, most: int | None) -> None:
         )
         raise ValueError(msg)
     if most is not None and most < least:
-        msg = f"max_per_batch={most} leaves fewer than the {least} units per condition that are needed. Choose a larger max_per_batch."
+        msg = (
+            f"max_per_batch={most} leaves fewer than the {least} units per condition that are needed. Choose a larger "
+            "max_per_batch."
+        )
         raise ValueError(msg)
 
 
@@ -208,7 +231,10 @@ def _numbers(batch: ClassColumn, keep: Sequence[tuple[str, str]]) -> list[int]:
             msg = f"keep has {pair!r}; pairs of two different conditions are needed, as in keep=[{tuple(codes)[:2]!r}]."
             raise ValueError(msg)
         if unknown := [name for name in pair if str(name) not in codes]:
-            msg = f"keep names {listed(unknown)}, which {batch.name!r} does not have; it has {listed(codes)}. Choose pairs of these."
+            msg = (
+                f"keep names {listed(unknown)}, which {batch.name!r} does not have; it has {listed(codes)}. Choose "
+                "pairs of these."
+            )
             raise KeyError(msg)
         found.append(order[tuple(sorted(codes[str(name)] for name in pair))])
     return list(dict.fromkeys(found))
@@ -220,7 +246,10 @@ def _rows(batch: ClassColumn, most: int | None, draw_seed: int) -> list[np.ndarr
     if most is None:
         return rows
     children = np.random.default_rng(draw_seed).spawn(len(rows))
-    return [np.sort(child.choice(r, most, replace=False)) if len(r) > most else r for r, child in zip(rows, children, strict=True)]
+    return [
+        np.sort(child.choice(r, most, replace=False)) if len(r) > most else r
+        for r, child in zip(rows, children, strict=True)
+    ]
 
 
 def _typical(silhouettes: np.ndarray) -> list[int]:
@@ -245,22 +274,36 @@ def _scored(
     n_a, n_b = groups.counts[pairs].T
     silhouette = silhouettes((components.coordinates(number), int(n)) for number, n in enumerate(n_a))
     shown.update()
-    clusters = pairwise_kmeans(groups, components, how.n_clusters, n_init=how.n_init, rng=np.random.default_rng(how.cluster_seed))
+    clusters = pairwise_kmeans(
+        groups, components, how.n_clusters, n_init=how.n_init, rng=np.random.default_rng(how.cluster_seed)
+    )
     shown.update()
     if flat := int(np.isnan(components.share[:, 0]).sum()):
         warn(
-            f"{rep.label}: all units are alike in {flat} of {len(pairs)} pairs; their silhouette is 0, which says nothing. Check the values."
+            f"{rep.label}: all units are alike in {flat} of {len(pairs)} pairs; their silhouette is 0, which says "
+            "nothing. Check the values."
         )
     if open_ := int((~components.settled).sum()):
-        info(f"{rep.label}: in {open_} of {len(pairs)} pairs many directions vary alike; their components are approximate")
-    table = pd.DataFrame({"representation": rep.label, "batch_a": batch.classes[pairs[:, 0]], "batch_b": batch.classes[pairs[:, 1]]})
+        info(
+            f"{rep.label}: in {open_} of {len(pairs)} pairs many directions vary alike; their components are "
+            "approximate"
+        )
+    table = pd.DataFrame(
+        {"representation": rep.label, "batch_a": batch.classes[pairs[:, 0]], "batch_b": batch.classes[pairs[:, 1]]}
+    )
     table = table.assign(silhouette=silhouette, ari=adjusted_rand(clusters.counts), n_a=n_a, n_b=n_b)
     table[how.axes] = components.share
     return table, components
 
 
 def _coordinates(
-    adata: AnnData, rep: Representation, components: PairComponents, rows: list[np.ndarray], batch: ClassColumn, number: int, how: _How
+    adata: AnnData,
+    rep: Representation,
+    components: PairComponents,
+    rows: list[np.ndarray],
+    batch: ClassColumn,
+    number: int,
+    how: _How,
 ) -> pd.DataFrame:
     """Return the coordinates of one pair, of at most `_SHOWN` units per condition."""
     a, b = components.pairs[number]

@@ -43,12 +43,13 @@ def case_retrieval(
 ) -> AnnData | None:
     """Score a search for whole cases: whether the case most like another is of the same group :cite:p:`Shaban2025`.
 
-    A case is the mean of the embeddings of its units. In every repeat a few cases of each group are drawn as the collection to search, and
-    each of the others takes the group of the nearest. All representations see the same draws. There is nothing to fit: compare with
+    A case is the mean of the embeddings of its units. In every repeat a few cases of each group are drawn as the
+    collection to search, and each of the others takes the group of the nearest. All representations see the same draws.
+    There is nothing to fit: compare with
     :func:`stratify`, which fits a classifier.
 
-    The interval in `summary` is that of the mean over the repeats, as in the paper: it says how far the mean depends on the draws, *not*
-    how it would vary with other patients.
+    The interval in `summary` is that of the mean over the repeats, as in the paper: it says how far the mean depends on
+    the draws, *not* how it would vary with other patients.
 
     Parameters
     ----------
@@ -78,9 +79,10 @@ def case_retrieval(
     `None`, or a new `AnnData` if `copy=True`. Sets:
 
     `uns['{target}_case_retrieval' | key_added]`
-        `scores`: one row per representation and repeat with `accuracy`, `macro_f1`, `balanced_accuracy`, `n_reference` and `n_query` (cases).
-        `summary`: mean, sd, and 95 % interval of the mean (`low`, `high`). `cases`: by representation and case, its group, how often it was a
-        query (`n_query`) and the share of right answers (`accuracy`). `params`.
+        `scores`: one row per representation and repeat with `accuracy`, `macro_f1`, `balanced_accuracy`, `n_reference`
+        and `n_query` (cases). `summary`: mean, sd, and 95 % interval of the mean (`low`, `high`). `cases`: by
+        representation and case, its group, how often it was a query (`n_query`) and the share of right answers
+        (`accuracy`). `params`.
 
     Raises
     ------
@@ -101,7 +103,10 @@ def case_retrieval(
 
     key = free_key(adata, key_added or f"{target}_case_retrieval")
     one_of(metric, METRICS, name="metric")
-    n_reference, n_repeats = positive_integer(n_reference, name="n_reference"), positive_integer(n_repeats, name="n_repeats")
+    n_reference, n_repeats = (
+        positive_integer(n_reference, name="n_reference"),
+        positive_integer(n_repeats, name="n_repeats"),
+    )
     reps = representations(adata, use_rep)
     cases = labelled_cases(adata, case_key, target, argument="target", reps=reps)
     _require_cases(cases, n_reference, target, case_key)
@@ -111,15 +116,25 @@ def case_retrieval(
     splits = [draw_split(cases.labels, each, child) for child in chance.start(rng).spawn(n_repeats)]
     for rep in track(reps, description="cases", unit="representation"):
         found = _found(case_means(rep, cases.codes, len(cases.names)), cases.labels, splits, metric)
-        parts.append({name: table.assign(representation=rep.label) for name, table in _tables(cases, splits, found).items()})
+        parts.append(
+            {name: table.assign(representation=rep.label) for name, table in _tables(cases, splits, found).items()}
+        )
     tables = {name: pd.concat([part[name] for part in parts]) for name in parts[0]}
     tables = {name: table[["representation", *table.columns[:-1]]] for name, table in tables.items()}
     tables |= {"summary": results.summary(tables["scores"], by="representation", metrics=list(SCORES))}
-    params = {"target": target, "case_key": case_key, "representations": [rep.label for rep in reps], "n_reference": n_reference}
+    params = {
+        "target": target,
+        "case_key": case_key,
+        "representations": [rep.label for rep in reps],
+        "n_reference": n_reference,
+    }
     params |= {"n_repeats": n_repeats, "metric": metric, "rng": chance.seed(rng)}
     out = adata.copy() if copy else adata
     results.store(out, key, kind="case_retrieval", params=params, tables=tables)
-    info(f"added uns[{key!r}]: accuracy {results.in_words(tables['scores'], 'accuracy')} ({perf_counter() - began:.1f} s)")
+    info(
+        f"added uns[{key!r}]: accuracy {results.in_words(tables['scores'], 'accuracy')} ({perf_counter() - began:.1f} "
+        "s)"
+    )
     return out if copy else None
 
 
@@ -127,21 +142,30 @@ def _require_cases(cases: Cases, n_reference: int, target: str, case_key: str) -
     """Raise a ValueError where a group has no case left to search for."""
     if len(cases.classes) < 2 or (cases.counts <= n_reference).any():
         msg = (
-            f"There are {cases.described} by obs[{target!r}] and obs[{case_key!r}]. Two groups are needed, each with more cases than "
-            f"n_reference={n_reference}, so that one is left to search for. Lower n_reference, or name another case_key."
+            f"There are {cases.described} by obs[{target!r}] and obs[{case_key!r}]. Two groups are needed, each with "
+            "more cases than "
+            f"n_reference={n_reference}, so that one is left to search for. Lower n_reference, or name another "
+            "case_key."
         )
         raise ValueError(msg)
 
 
-def _found(means: np.ndarray, labels: np.ndarray, splits: Sequence[tuple[np.ndarray, np.ndarray]], metric: str) -> list[np.ndarray]:
-    """Return the group of the nearest collected case, for the queries of every split; of equal distances the earlier case."""
+def _found(
+    means: np.ndarray, labels: np.ndarray, splits: Sequence[tuple[np.ndarray, np.ndarray]], metric: str
+) -> list[np.ndarray]:
+    """Return the group of the nearest collected case, for the queries of every split.
+
+    Of equal distances the earlier case.
+    """
     from scipy.spatial.distance import cdist
 
     distance = cdist(means, means, metric)
     return [labels[collected[distance[np.ix_(asked, collected)].argmin(axis=1)]] for collected, asked in splits]
 
 
-def _tables(cases: Cases, splits: Sequence[tuple[np.ndarray, np.ndarray]], found: Sequence[np.ndarray]) -> dict[str, pd.DataFrame]:
+def _tables(
+    cases: Cases, splits: Sequence[tuple[np.ndarray, np.ndarray]], found: Sequence[np.ndarray]
+) -> dict[str, pd.DataFrame]:
     """Return scores by repeat and by case."""
     rows, right, asked = [], np.zeros(len(cases.names)), np.zeros(len(cases.names), np.int64)
     for number, ((collected, queries), answer) in enumerate(zip(splits, found, strict=True)):

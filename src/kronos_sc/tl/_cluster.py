@@ -40,9 +40,9 @@ def cluster(
 ) -> AnnData | None:
     """Group units that are alike in an embedding, without labels :cite:p:`Shaban2025`.
 
-    For cells this is phenotyping without an expert, for patches a map of the tissue. The paper clusters patches of 64 pixels within each
-    image (`groupby` the image, `n_clusters` 6, 10 or 14), cells with as many clusters as there are types (:func:`ari` scores those), and
-    the patches of all cases together with 4, 8 or 16 clusters.
+    For cells this is phenotyping without an expert, for patches a map of the tissue. The paper clusters patches of 64
+    pixels within each image (`groupby` the image, `n_clusters` 6, 10 or 14), cells with as many clusters as there are
+    types (:func:`ari` scores those), and the patches of all cases together with 4, 8 or 16 clusters.
 
     Parameters
     ----------
@@ -53,13 +53,14 @@ def cluster(
     n_clusters
         How many clusters; more of them split what is common before they find what is rare. Leiden does not use it.
     method
-        `"kmeans"` looks at all rows at once; `"minibatch"` reads them in blocks, so that they may lie on disk, and takes seconds where k-means
-        takes minutes; `"auto"` is k-means for up to 100,000 units in memory and mini-batches otherwise. `"leiden"` finds communities of the
-        neighbour graph (scanpy, igraph); the graph is not kept. `"kmeans"` and `"leiden"` hold the features of a group in memory; of a
-        large embedding on disk, take :func:`pca` first.
+        `"kmeans"` looks at all rows at once; `"minibatch"` reads them in blocks, so that they may lie on disk, and
+        takes seconds where k-means takes minutes; `"auto"` is k-means for up to 100,000 units in memory and
+        mini-batches otherwise. `"leiden"` finds communities of the neighbour graph (scanpy, igraph); the graph is not
+        kept. `"kmeans"` and `"leiden"` hold the features of a group in memory; of a large embedding on disk, take
+        :func:`pca` first.
     groupby
-        Column of `obs`: cluster the units of each group on their own. Clusters are then named `"group:0"`, for the same number means
-        nothing from one group to the next.
+        Column of `obs`: cluster the units of each group on their own. Clusters are then named `"group:0"`, for the same
+        number means nothing from one group to the next.
     resolution
         Of Leiden; larger values give more clusters.
     n_neighbors
@@ -71,8 +72,8 @@ def cluster(
     rng
         Seed or generator.
     key_added
-        Name of the column and of the record; `"{representation}_cluster"` if left out. With several representations, `key_added` is the
-        column of the first, and the others append their name.
+        Name of the column and of the record; `"{representation}_cluster"` if left out. With several representations,
+        `key_added` is the column of the first, and the others append their name.
     copy
         Return a new AnnData instead of adding to this one.
 
@@ -81,10 +82,12 @@ def cluster(
     `None`, or a new `AnnData` if `copy=True`. Sets:
 
     `obs['kronos_cluster' | key_added]`
-        Cluster of each unit (categorical text), `"0"` the largest. Missing where the embedding holds NaN or the group is missing.
+        Cluster of each unit (categorical text), `"0"` the largest. Missing where the embedding holds NaN or the group
+        is missing.
     `uns['kronos_cluster' | key_added]`
-        `clusters` (`representation`, `column`, `group`, `cluster`, `n_units`, `share` of the group's units), `fits` (per representation and group
-        the `method` used, `n_units`, `n_clusters`, and `inertia`: the sum of squared distances to the centres, k-means only), and `params`.
+        `clusters` (`representation`, `column`, `group`, `cluster`, `n_units`, `share` of the group's units), `fits`
+        (per representation and group the `method` used, `n_units`, `n_clusters`, and `inertia`: the sum of squared
+        distances to the centres, k-means only), and `params`.
 
     Raises
     ------
@@ -125,7 +128,13 @@ def cluster(
         "clusters": pd.concat(sizes)[["representation", "column", "group", "cluster", "n_units", "share"]],
         "fits": pd.concat(fits)[["representation", "group", "method", "n_units", "n_clusters", "inertia"]],
     }
-    params = {"representations": [rep.label for rep in reps], "groupby": groupby, "scale": scale, "rng": seed(rng), **_used(how)}
+    params = {
+        "representations": [rep.label for rep in reps],
+        "groupby": groupby,
+        "scale": scale,
+        "rng": seed(rng),
+        **_used(how),
+    }
     results.store(out, columns[0], kind="cluster", params=params, tables=tables)
     counts = ", ".join(f"{len(values.categories)} clusters in obs[{name!r}]" for name, values in found.items())
     info(f"added {counts} ({perf_counter() - began:.1f} s)")
@@ -174,9 +183,17 @@ def _clustered(
         names = [f"{name}:{i}" if name else str(i) for i in range(len(made.sizes))]
         categories += names
         fits.append(
-            {"group": name, "method": how.resolved(rep, len(rows)), "n_units": len(rows), "n_clusters": len(names), "inertia": made.inertia}
+            {
+                "group": name,
+                "method": how.resolved(rep, len(rows)),
+                "n_units": len(rows),
+                "n_clusters": len(names),
+                "inertia": made.inertia,
+            }
         )
-        sizes.append(pd.DataFrame({"group": name, "cluster": names, "n_units": made.sizes, "share": made.sizes / len(rows)}))
+        sizes.append(
+            pd.DataFrame({"group": name, "cluster": names, "n_units": made.sizes, "share": made.sizes / len(rows)})
+        )
     return pd.Categorical.from_codes(codes, categories), pd.DataFrame(fits), pd.concat(sizes)
 
 

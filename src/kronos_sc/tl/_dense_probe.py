@@ -55,14 +55,16 @@ def dense_probe(
 ) -> DenseProbe:
     """Train a classifier of token features on labelled boxes or polygons :cite:p:`Shaban2025`.
 
-    A token stands for a square of 16 pixels; the features of all markers there are put side by side (paper, Online Methods, Region
-    classification and artifact detection). Tokens whose centre lies inside a labelled region carry its class, each read from the one
-    window in which it lies most central. A logistic regression with balanced classes is evaluated on regions of groups that it did not
-    see, beside raw intensities, then fitted on all regions. Draw it over images with :func:`predict_map`.
+    A token stands for a square of 16 pixels; the features of all markers there are put side by side (paper, Online
+    Methods, Region classification and artifact detection). Tokens whose centre lies inside a labelled region carry its
+    class, each read from the one window in which it lies most central. A logistic regression with balanced classes is
+    evaluated on regions of groups that it did not see, beside raw intensities, then fitted on all regions. Draw it over
+    images with :func:`predict_map`.
 
-    Two presets follow the paper. `"region"` is for tumour and stroma and the like: name the few markers that tell them apart with
-    `channels` (DAPI, cytokeratin and AR in the paper). `"artifact"` reads the nuclear stain alone, and expects regions of artifact,
-    background and foreground; draw it with :func:`artifact_map`. Both take windows of 256 pixels, and maps are opened and closed by one token.
+    Two presets follow the paper. `"region"` is for tumour and stroma and the like: name the few markers that tell them
+    apart with `channels` (DAPI, cytokeratin and AR in the paper). `"artifact"` reads the nuclear stain alone, and
+    expects regions of artifact, background and foreground; draw it with :func:`artifact_map`. Both take windows of 256
+    pixels, and maps are opened and closed by one token.
 
     Parameters
     ----------
@@ -71,21 +73,24 @@ def dense_probe(
     shapes_key
         Shapes (boxes, polygons or circles) that hold the labelled regions; several, or a mapping from image to shapes.
     class_key
-        Column of the shapes with the class, or of `obs` of a table that annotates them. Regions without a class are left out.
+        Column of the shapes with the class, or of `obs` of a table that annotates them. Regions without a class are
+        left out.
     model
         Any encoder with token features: a registered name, a folder, `hf-hub:owner/name`, or a loaded model.
     preset
         `"region"`, `"artifact"`, or None.
     image_key
-        Which image; a mapping from shapes to image where there are several. The only image if left out, or the one whose name has the
-        number of the shapes (`regions_3`, `image_3`).
+        Which image; a mapping from shapes to image where there are several. The only image if left out, or the one
+        whose name has the number of the shapes (`regions_3`, `image_3`).
     channels
-        Channels to read, or corrections to the matching of channels to markers, as in :func:`embed`. All that match if left out.
+        Channels to read, or corrections to the matching of channels to markers, as in :func:`embed`. All that match if
+        left out.
     patch_size
-        Edge of the windows in pixels; 256 if left out. Larger windows show a token more of its surroundings and cost quadratically more.
+        Edge of the windows in pixels; 256 if left out. Larger windows show a token more of its surroundings and cost
+        quadratically more.
     group_key
-        Column with the core, slide or patient of each region; folds never split one. If left out: images where there are several, else
-        each region by itself.
+        Column with the core, slide or patient of each region; folds never split one. If left out: images where there
+        are several, else each region by itself.
     options
         Folds, C, tokens per class, overlap and more: :class:`DenseOptions`.
     device
@@ -95,18 +100,19 @@ def dense_probe(
 
     Returns
     -------
-    A :class:`DenseProbe`, with scores on regions: balanced accuracy, macro F1, average precision, AUROC one-vs-rest with a 95 % interval
-    from a bootstrap over groups of regions (five at least; fewer have no interval), and one-vs-one as in the paper. Of two classes there
-    are also F1 and average precision of the positive one. A region's probability is the mean over its tokens. Beside raw intensities, both
-    are scored on the regions in which both have a token.
+    A :class:`DenseProbe`, with scores on regions: balanced accuracy, macro F1, average precision, AUROC one-vs-rest
+    with a 95 % interval from a bootstrap over groups of regions (five at least; fewer have no interval), and one-vs-one
+    as in the paper. Of two classes there are also F1 and average precision of the positive one. A region's probability
+    is the mean over its tokens. Beside raw intensities, both are scored on the regions in which both have a token.
 
     Raises
     ------
     KeyError
         Unknown shapes, image, column, channel or positive class.
     ValueError
-        One class only; a class in a single group of regions; all regions outside the image; an image smaller than a window; no nuclear
-        stain; a model without token features; regions that are all smaller than a token; a positive class of more than two.
+        One class only; a class in a single group of regions; all regions outside the image; an image smaller than a
+        window; no nuclear stain; a model without token features; regions that are all smaller than a token; a positive
+        class of more than two.
     TypeError
         `options` is no :class:`DenseOptions`.
 
@@ -151,8 +157,17 @@ def dense_probe(
         sets.append((BASELINE, squares, _raw(found, squares, used, options, where)))
     fits_at = str(where) if where.type == "cuda" else "cpu"  # MPS has no float64, in which the fit sums
     frames, final = _judged(found, fold, scored, sets, options, draw, fits_at, positive)
-    params = {"class_key": class_key, "group_key": group_key or "", "rng": chance.seed(rng), "n_folds": int(fold.max()) + 1}
-    params |= {"max_tokens": options.max_tokens, "n_tokens": len(tokens.region), "precision": str(at.dtype).removeprefix("torch.")}
+    params = {
+        "class_key": class_key,
+        "group_key": group_key or "",
+        "rng": chance.seed(rng),
+        "n_folds": int(fold.max()) + 1,
+    }
+    params |= {
+        "max_tokens": options.max_tokens,
+        "n_tokens": len(tokens.region),
+        "precision": str(at.dtype).removeprefix("torch."),
+    }
     params |= {"positive": positive or "", "n_trials": options.n_trials if options.C is None else 0}
     probe = DenseProbe(
         found.classes,
@@ -171,7 +186,10 @@ def dense_probe(
         params=params,
         mpp=mpp,
     )
-    info(f"dense probe in {time.perf_counter() - began:.1f} s: {_in_words(probe.scores)} (see probe.scores); draw it with tl.predict_map")
+    info(
+        f"dense probe in {time.perf_counter() - began:.1f} s: {_in_words(probe.scores)} (see probe.scores); draw it "
+        "with tl.predict_map"
+    )
     return probe
 
 
@@ -182,7 +200,9 @@ def _number_format(encoder: models.Model, options: DenseOptions, device: torch.d
 def _announce(found: Regions, tokens: Tokens, panel: Panel, encoder: models.Model) -> None:
     counts = np.bincount(found.codes, minlength=len(found.classes)).tolist()
     each = np.bincount(found.codes[tokens.region], minlength=len(found.classes)).tolist()
-    parts = ", ".join(f"{name}: {r} regions, {t:,} tokens" for name, r, t in zip(found.classes, counts, each, strict=True))
+    parts = ", ".join(
+        f"{name}: {r} regions, {t:,} tokens" for name, r, t in zip(found.classes, counts, each, strict=True)
+    )
     info(f"dense probe of {encoder.card.label!r} on {', '.join(panel.markers)}: {parts}")
 
 
@@ -192,7 +212,8 @@ def _checked(options: DenseOptions | None) -> DenseOptions:
         return DenseOptions()
     if not isinstance(options, DenseOptions):
         msg = (
-            f"options must be a tl.DenseOptions, got {type(options).__name__} {options!r}; it takes {listed(DenseOptions.__dataclass_fields__)}. "
+            f"options must be a tl.DenseOptions, got {type(options).__name__} {options!r}; it takes "
+            f"{listed(DenseOptions.__dataclass_fields__)}. "
             "Write options=tl.DenseOptions(C=1.0), say."
         )
         raise TypeError(msg)
@@ -215,15 +236,22 @@ def _baseline(
     squares = _squares(found)
     tokens = labelled(found, squares)
     seen = np.bincount(tokens.region, minlength=len(found)) > 0
-    some = f"{int(seen.sum())} of {len(found)} labelled regions hold the centre of a square of {squares[0].grid.step} pixels"
+    some = (
+        f"{int(seen.sum())} of {len(found)} labelled regions hold the centre of a square of {squares[0].grid.step} "
+        "pixels"
+    )
     if not fit.comparable(found, fold, seen):
         warn(
-            f"Raw intensities are left out: {some}, too few to train and test them in every fold. Label larger regions to have them beside "
+            f"Raw intensities are left out: {some}, too few to train and test them in every fold. Label larger regions "
+            "to have them beside "
             "the tokens, or leave them out with options=tl.DenseOptions(baseline=False)."
         )
         return None, every
     if not seen.all():
-        info(f"{some}: the scores of all representations count these alone; the others train, and are in probe.regions (scored is False)")
+        info(
+            f"{some}: the scores of all representations count these alone; the others train, and are in probe.regions "
+            "(scored is False)"
+        )
     return drawn(tokens, found.codes, options.max_tokens, draw), seen
 
 
@@ -260,5 +288,6 @@ def _judged(
 def _in_words(scores: pd.DataFrame) -> str:
     rows = scores[scores["fold"] == "all"]
     return ", ".join(
-        f"{row.representation} balanced accuracy {row.balanced_accuracy:.3f}, AUROC {row.auroc:.3f}" for row in rows.itertuples()
+        f"{row.representation} balanced accuracy {row.balanced_accuracy:.3f}, AUROC {row.auroc:.3f}"
+        for row in rows.itertuples()
     )

@@ -71,12 +71,14 @@ def embed(
 ) -> AnnData | None:
     """Embed the cells or patches of multiplexed images with a foundation model :cite:p:`Shaban2025`.
 
-    Units are what the table annotates: labels (a square window around each cell's centroid, everything outside the cell masked) or
-    shapes (boxes from :func:`kronos_sc.pp.tile`, or windows around circles and polygons; unmasked). Pixels are scaled by the image's
-    value range, z-scored with the model's statistics of each marker, then masked (paper, Online Methods). Features land in `.obsm`, where
-    scanpy and squidpy take over. Nothing of the SpatialData changes before all of it succeeded.
+    Units are what the table annotates: labels (a square window around each cell's centroid, everything outside the cell
+    masked) or shapes (boxes from :func:`kronos_sc.pp.tile`, or windows around circles and polygons; unmasked). Pixels
+    are scaled by the image's value range, z-scored with the model's statistics of each marker, then masked (paper,
+    Online Methods). Features land in `.obsm`, where scanpy and squidpy take over. Nothing of the SpatialData changes
+    before all of it succeeded.
 
-    With an active client of `dask.distributed` blocks of units run on its workers, one model in each; features are the same.
+    With an active client of `dask.distributed` blocks of units run on its workers, one model in each; features are the
+    same.
 
     Parameters
     ----------
@@ -85,47 +87,52 @@ def embed(
     model
         A registered name (:func:`kronos_sc.models.list_models`), a folder, `hf-hub:owner/name`, or a loaded model.
     image_key
-        Which image; a mapping from region to image where the table annotates several. The only image if left out, or the one whose name
-        ends like the region's (`cells_3`, `image_3`).
+        Which image; a mapping from region to image where the table annotates several. The only image if left out, or
+        the one whose name ends like the region's (`cells_3`, `image_3`).
     labels_key, shapes_key
         Embed only this region of the table; rows of other regions become NaN. All regions if left out.
     table_key
         Which table; the only one if left out, or the one that annotates the region named.
     spatial_key
-        Centre windows on these coordinates of `obsm` instead of the labels' centroids: x and y in pixels of the annotated element, as
+        Centre windows on these coordinates of `obsm` instead of the labels' centroids: x and y in pixels of the
+        annotated element, as
         :func:`kronos_sc.pp.label_table` writes them (pixel `i` covers [i, i + 1)).
     channels
-        Corrections to the matching of channels to markers: a mapping from channel to marker, to `"unseen"` (a marker the model has
-        not seen: free id, statistics of this image) or to None (leave out); a list of channels to use; or a panel from
+        Corrections to the matching of channels to markers: a mapping from channel to marker, to `"unseen"` (a marker
+        the model has not seen: free id, statistics of this image) or to None (leave out); a list of channels to use; or
+        a panel from
         :func:`kronos_sc.pp.match_markers`.
     features
-        `"marker"`: one vector per marker, concatenated in panel order (M · D); `"cls"`: one vector per unit (D); or both.
+        `"marker"`: one vector per marker, concatenated in panel order (M · D); `"cls"`: one vector per unit (D); or
+        both.
     patch_size
-        Edge of the window in pixels of the model's input, a multiple of 16. 64 for cells; the boxes' own size for boxes.
-        Larger windows hold more neighbourhood and cost quadratically more.
+        Edge of the window in pixels of the model's input, a multiple of 16. 64 for cells; the boxes' own size for
+        boxes. Larger windows hold more neighbourhood and cost quadratically more.
     mask_fill
-        What pixels outside the cell become: `"mean"` of the marker, raw `"zero"`, or None to keep the neighbourhood. The paper says
-        "zero-masked", which can be read as either of the first two: zero after the z-score, which is the marker's mean and what the
-        released code does, or zero before it, which is black.
+        What pixels outside the cell become: `"mean"` of the marker, raw `"zero"`, or None to keep the neighbourhood.
+        The paper says "zero-masked", which can be read as either of the first two: zero after the z-score, which is the
+        marker's mean and what the released code does, or zero before it, which is black.
     token_overlap
         Cut tokens every half token: about four times the cost, finer features. Off if left out.
     scale
         Pyramid level of the image to read (`"scale1"`); full resolution if left out.
     mpp
-        Resample windows to this many µm per pixel; the image must record its pixel size (:func:`kronos_sc.io.set_pixel_size`).
+        Resample windows to this many µm per pixel; the image must record its pixel size
+        (:func:`kronos_sc.io.set_pixel_size`).
     max_value
         Raw value that becomes 1; 255 for uint8, 65535 for uint16 and 1 for floats in [0, 1] if left out.
     nan
         `"error"`, or `"zero"` to take pixels without a value (NaN, infinite, chunk not stored) as zero.
     exclude
-        Labels that mark pixels not to be used: an element of which every pixel above 0 counts, several, or a mapping from element to
-        names or codes of classes, `{"artifact_map_class": ["artifact"]}` (:func:`kronos_sc.tl.artifact_map`). Units whose centre lies on
-        such a pixel are not read or computed; their rows are NaN. Of several images, each takes the labels with its number.
+        Labels that mark pixels not to be used: an element of which every pixel above 0 counts, several, or a mapping
+        from element to names or codes of classes, `{"artifact_map_class": ["artifact"]}`
+        (:func:`kronos_sc.tl.artifact_map`). Units whose centre lies on such a pixel are not read or computed; their
+        rows are NaN. Of several images, each takes the labels with its number.
     require_nuclear
         Insist on a nuclear stain among the matched channels; the model was never trained without one.
     precision
-        `"float32"` reproduces the official numbers; `"bfloat16"` is faster on recent hardware, and works, slower, on any; `"auto"`
-        takes it where it is faster, and goes on with a store in the precision it was begun with.
+        `"float32"` reproduces the official numbers; `"bfloat16"` is faster on recent hardware, and works, slower, on
+        any; `"auto"` takes it where it is faster, and goes on with a store in the precision it was begun with.
     dtype
         Of the features: `"float32"` or `"float16"`.
     batch_size
@@ -134,12 +141,12 @@ def embed(
         `"cuda"`, `"cpu"`, …; the fastest there is, or the fastest of each worker, if left out.
     store
         Write features to disk block by block: to a folder of this path, or with True beside the SpatialData
-        (`tissue.table.kronos.zarr`). `obsm` then holds a dask array that reads them when needed. A call that was stopped, in
-        whatever way, goes on where it was when it is made again. If left out, features go to disk when they would take more memory
-        than `settings.memory`; False keeps them in memory.
+        (`tissue.table.kronos.zarr`). `obsm` then holds a dask array that reads them when needed. A call that was
+        stopped, in whatever way, goes on where it was when it is made again. If left out, features go to disk when they
+        would take more memory than `settings.memory`; False keeps them in memory.
     overwrite
-        Start again where the store holds another embedding, or this one. Without a store it changes nothing: features in memory
-        are computed anew by every call.
+        Start again where the store holds another embedding, or this one. Without a store it changes nothing: features
+        in memory are computed anew by every call.
     key_added
         Name that all slots are derived from; `"kronos"` for KRONOS and its kin if left out.
     inplace
@@ -161,9 +168,9 @@ def embed(
     Raises
     ------
     ValueError, KeyError
-        Before anything is computed: no or several images, tables or regions; rows without pixels; ambiguous or repeated markers; sizes
-        that differ; no statistics; labels or classes to exclude that do not exist, or that leave no unit.
-        While reading: values outside the scale, pixels that are not finite.
+        Before anything is computed: no or several images, tables or regions; rows without pixels; ambiguous or repeated
+        markers; sizes that differ; no statistics; labels or classes to exclude that do not exist, or that leave no
+        unit. While reading: values outside the scale, pixels that are not finite.
     ValueError
         The store holds an embedding of another call; what differs is named.
     BlockingIOError
@@ -231,7 +238,9 @@ def embed(
         units = sum(job.n_planned for job in remaining)
         seconds = time.perf_counter() - start
         parameters |= {"batch_size": batch_size}
-        entry = record(encoder, plan.panel, parameters, precision=number_format, device=torch_device.type, seconds=seconds)
+        entry = record(
+            encoder, plan.panel, parameters, precision=number_format, device=torch_device.type, seconds=seconds
+        )
         entry = finish(sink, entry, anew=units > 0)
 
     table = table if inplace else table.copy()
@@ -260,7 +269,9 @@ def _warn_of_signal(jobs: list[Job], sink: Sink) -> None:
         warn_if_cut(job.units, pixels[job.units.rows])
 
 
-def _report(request: EmbedRequest, plan: EmbedPlan, keys: EmbedKeys, slots: list[str], *, units: int, seconds: float) -> None:
+def _report(
+    request: EmbedRequest, plan: EmbedPlan, keys: EmbedKeys, slots: list[str], *, units: int, seconds: float
+) -> None:
     columns = [keys.edge]
     if plan.exclusion.is_excluded is not None:
         columns.append(keys.excluded)

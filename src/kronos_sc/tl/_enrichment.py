@@ -35,8 +35,9 @@ def enrichment(
 ) -> AnnData | None:
     """Test which clusters or cell types take a larger share of the cases of one group than of another :cite:p:`Shaban2025`.
 
-    Cases are compared, not units: a thousand cells of one patient are one observation. Per cluster a two-sided Mann–Whitney U test of its
-    shares, then Benjamini–Hochberg over the clusters. Shares of a case sum to 1, so that one cluster that grows makes the others shrink.
+    Cases are compared, not units: a thousand cells of one patient are one observation. Per cluster a two-sided
+    Mann–Whitney U test of its shares, then Benjamini–Hochberg over the clusters. Shares of a case sum to 1, so that one
+    cluster that grows makes the others shrink.
 
     Parameters
     ----------
@@ -60,9 +61,10 @@ def enrichment(
     `None`, or a new `AnnData` if `copy=True`. Sets:
 
     `uns['{cluster_key}_enrichment' | key_added]`
-        Table `enrichment`, one row per cluster: `cluster`, `group_a`, `group_b`, `n_a`, `n_b` (cases), `mean_a`, `mean_b`, `median_a`, `median_b`
-        (shares), `statistic` (U), `p_value`, `p_adjusted`, and `effect`, the rank-biserial correlation: 1 where every case of a has more
-        than every case of b, -1 the other way round. Table `composition` (case, group, cluster, share) for
+        Table `enrichment`, one row per cluster: `cluster`, `group_a`, `group_b`, `n_a`, `n_b` (cases), `mean_a`,
+        `mean_b`, `median_a`, `median_b` (shares), `statistic` (U), `p_value`, `p_adjusted`, and `effect`, the
+        rank-biserial correlation: 1 where every case of a has more than every case of b, -1 the other way round. Table
+        `composition` (case, group, cluster, share) for
         :func:`kronos_sc.pl.enrichment`; `params`.
 
     Raises
@@ -90,11 +92,16 @@ def enrichment(
     _check_sizes(cases, (a, b), members, case_key)
     names = [str(cases.classes[group]) for group in (a, b)]
     table = compare_shares(*(shares[rows] for rows in members))
-    for place, (column, values) in enumerate({"cluster": clusters.classes, "group_a": names[0], "group_b": names[1]}.items()):
+    for place, (column, values) in enumerate(
+        {"cluster": clusters.classes, "group_a": names[0], "group_b": names[1]}.items()
+    ):
         table.insert(place, column, values)
     adata = adata.copy() if copy else adata
     params = {"cluster_key": cluster_key, "group_key": group_key, "case_key": case_key, "groups": names}
-    tables = {"enrichment": table, "composition": _composition(cases, clusters.classes, shares, np.concatenate(members))}
+    tables = {
+        "enrichment": table,
+        "composition": _composition(cases, clusters.classes, shares, np.concatenate(members)),
+    }
     results.store(adata, key, kind="enrichment", params=params, tables=tables)
     found = int((table["p_adjusted"] < _ALPHA).sum())
     sizes = ", ".join(f"{len(rows)} {name}" for rows, name in zip(members, names, strict=True))
@@ -107,14 +114,23 @@ def _two(cases: Cases, groups: tuple[str, str] | None, group_key: str) -> tuple[
     there = [str(name) for name in cases.classes]
     if groups is None:
         if len(there) != 2:
-            msg = f"obs[{group_key!r}] has {len(there)} groups of cases ({listed(there)}); two are compared. Name them with groups=('a', 'b')."
+            msg = (
+                f"obs[{group_key!r}] has {len(there)} groups of cases ({listed(there)}); two are compared. Name them "
+                "with groups=('a', 'b')."
+            )
             raise ValueError(msg)
         return 0, 1
     if isinstance(groups, str) or len(set(groups)) != 2:
-        msg = f"groups must name two different groups, got {groups!r}; there are: {listed(there)}. Write groups=({there[0]!r}, {there[-1]!r})."
+        msg = (
+            f"groups must name two different groups, got {groups!r}; there are: {listed(there)}. Write "
+            f"groups=({there[0]!r}, {there[-1]!r})."
+        )
         raise ValueError(msg)
     if unknown := [group for group in groups if str(group) not in there]:
-        msg = f"obs[{group_key!r}] has no case in group {listed(unknown)}; there are: {listed(there)}. Name two of these with groups=."
+        msg = (
+            f"obs[{group_key!r}] has no case in group {listed(unknown)}; there are: {listed(there)}. Name two of these "
+            "with groups=."
+        )
         raise KeyError(msg)
     return there.index(str(groups[0])), there.index(str(groups[1]))
 
@@ -124,11 +140,14 @@ def _check_sizes(cases: Cases, groups: tuple[int, int], members: list[np.ndarray
     n_a, n_b = map(len, members)
     if min(n_a, n_b) < 2:
         sizes = ", ".join(f"{n} in {str(cases.classes[group])!r}" for group, n in zip(groups, (n_a, n_b), strict=True))
-        msg = f"Each group needs at least two cases; obs[{case_key!r}] has {sizes}. Name another case_key=, or add cases."
+        msg = (
+            f"Each group needs at least two cases; obs[{case_key!r}] has {sizes}. Name another case_key=, or add cases."
+        )
         raise ValueError(msg)
     if (least := smallest_p(n_a, n_b)) > _ALPHA:
         warn(
-            f"{n_a} and {n_b} cases are too few for this test: even groups that do not overlap give p = {least:.2g}. Read effect, not p_value."
+            f"{n_a} and {n_b} cases are too few for this test: even groups that do not overlap give p = {least:.2g}. "
+            "Read effect, not p_value."
         )
 
 

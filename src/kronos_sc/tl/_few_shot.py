@@ -42,9 +42,10 @@ def few_shot(
 ) -> AnnData | None:
     """Repeat the linear probe with fewer and fewer labelled units per class: the paper's few-shot phenotyping :cite:p:`Shaban2025`.
 
-    Everything is as in :func:`kronos_sc.tl.linear_probe`, once per number of shots: scaling and fit on each training set, the whole fold
-    as the test. Training sets are nested: the 100 units of a class are among its 200. C is chosen on the full validation fifth of the
-    other folds (`n_validation` in the scores), whose labels are more than the shots; give `C` where labels are truly few.
+    Everything is as in :func:`kronos_sc.tl.linear_probe`, once per number of shots: scaling and fit on each training
+    set, the whole fold as the test. Training sets are nested: the 100 units of a class are among its 200. C is chosen
+    on the full validation fifth of the other folds (`n_validation` in the scores), whose labels are more than the
+    shots; give `C` where labels are truly few.
 
     Parameters
     ----------
@@ -55,10 +56,11 @@ def few_shot(
     use_rep
         Entries of `obsm`, or `"X"`; all embeddings on record if left out. Mean marker expression is added.
     shots
-        Training units per class. A class that has fewer in the other folds trains with all it has, and a warning says so.
+        Training units per class. A class that has fewer in the other folds trains with all it has, and a warning says
+        so.
     order_key
-        Column of `obs` with the order in which units of a class are drawn, numbers from 0 up (:func:`kronos_sc.pp.nested_subsets`); drawn
-        here if left out.
+        Column of `obs` with the order in which units of a class are drawn, numbers from 0 up
+        (:func:`kronos_sc.pp.nested_subsets`); drawn here if left out.
     fold_key
         Column of `obs` with the folds.
     C
@@ -79,8 +81,8 @@ def few_shot(
     `None`, or a new `AnnData` if `copy=True`. Sets:
 
     `uns['{target}_few_shot' | key_added]`
-        Frames for :func:`kronos_sc.get.result`. `scores`: one row per representation, fold and number of shots. `summary`: mean and sd over
-        folds. `per_class`. `params`.
+        Frames for :func:`kronos_sc.get.result`. `scores`: one row per representation, fold and number of shots.
+        `summary`: mean and sd over folds. `per_class`. `params`.
 
     Raises
     ------
@@ -107,18 +109,31 @@ def few_shot(
     seeds = draw.integers(2**63, size=len(plan.splits))
     cv_plan.announce(f"few-shot probe ({', '.join(map(str, sizes))} per class)", plan, target)
     began, scores, per_class = time.perf_counter(), [], []
-    with bar(total=len(plan.reps) * len(plan.splits) * len(sizes) * search.fits, description="few-shot", unit="fit") as shown:
+    with bar(
+        total=len(plan.reps) * len(plan.splits) * len(sizes) * search.fits, description="few-shot", unit="fit"
+    ) as shown:
         for rep in plan.reps:
-            probes, probas = _probe.cross_validate(plan, rep, sizes=sizes, search=search, seeds=seeds, device=where, tell=shown.update)
+            probes, probas = _probe.cross_validate(
+                plan, rep, sizes=sizes, search=search, seeds=seeds, device=where, tell=shown.update
+            )
             for split, fitted in zip(plan.splits, probes, strict=True):
                 for size, probe, proba in zip(sizes, fitted, probas, strict=True):
                     labels = {"representation": rep.label, "fold": split.name, "shots": size}
-                    row, classes = _probe.evaluate(plan.target.codes[split.test], proba[split.test], plan.target.classes, labels)
+                    row, classes = _probe.evaluate(
+                        plan.target.codes[split.test], proba[split.test], plan.target.classes, labels
+                    )
                     scores.append(row | {"n_train": probe.n_train, "n_validation": len(split.validation), "C": probe.C})
                     per_class.append(classes)
     frame = pd.DataFrame(scores)
     summary = results.summary(frame, by=["representation", "shots"], metrics=list(SCORES))
-    given = {"target": target, "fold_key": fold_key, "order_key": order_key, "shots": sizes, "C": C, "n_trials": n_trials}
+    given = {
+        "target": target,
+        "fold_key": fold_key,
+        "order_key": order_key,
+        "shots": sizes,
+        "C": C,
+        "n_trials": n_trials,
+    }
     params = given | {"representations": [rep.label for rep in plan.reps], "rng": chance.seed(rng)}
     table = adata.copy() if copy else adata
     tables = {"scores": frame, "summary": summary, "per_class": pd.concat(per_class)}
@@ -129,9 +144,12 @@ def few_shot(
 
 def _warn_if_short(plan: cv_plan.CVPlan, sizes: Sequence[int]) -> None:
     """Warn about classes with fewer training units in some fold than asked for."""
-    counts = np.array([np.bincount(plan.target.codes[split.train], minlength=len(plan.target.classes)) for split in plan.splits])
+    counts = np.array(
+        [np.bincount(plan.target.codes[split.train], minlength=len(plan.target.classes)) for split in plan.splits]
+    )
     least = np.where(counts.max(axis=0) > 0, counts.min(axis=0), np.inf)
     if short := [f"{name} ({least[c]:.0f})" for c, name in enumerate(plan.target.classes) if least[c] < max(sizes)]:
         warn(
-            f"{len(short)} classes have fewer than {max(sizes)} training units in some fold and train with what they have: {', '.join(short[:10])}."
+            f"{len(short)} classes have fewer than {max(sizes)} training units in some fold and train with what they "
+            f"have: {', '.join(short[:10])}."
         )

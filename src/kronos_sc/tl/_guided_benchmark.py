@@ -47,13 +47,15 @@ def guided_benchmark(
 ) -> AnnData | None:
     """Measure how well a few labelled cells per class phenotype the rest of their image: the paper's human-guided protocol :cite:p:`Shaban2025`.
 
-    In every image, classes with fewer than `min_per_class` cells are dropped; of each other class `max(shots)` cells are drawn, and smaller
-    numbers of shots are subsets of that draw. A logistic regression trained on them is tested on all other cells of these classes in the
-    image, the same ones for every number of shots. All models of an image are solved together; the table compares with "Image-wise
-    few-shot performance" of the paper (Table S14). To label an image of your own, use :func:`annotate`.
+    In every image, classes with fewer than `min_per_class` cells are dropped; of each other class `max(shots)` cells
+    are drawn, and smaller numbers of shots are subsets of that draw. A logistic regression trained on them is tested on
+    all other cells of these classes in the image, the same ones for every number of shots. All models of an image are
+    solved together; the table compares with "Image-wise few-shot performance" of the paper (Table S14). To label an
+    image of your own, use :func:`annotate`.
 
-    Features are standardised over all units of the image, labelled or not: the labels of the test cells are never seen. Models are solved to
-    their minimum. scikit-learn's default tolerance stops before it where features are many, at a lower accuracy.
+    Features are standardised over all units of the image, labelled or not: the labels of the test cells are never seen.
+    Models are solved to their minimum. scikit-learn's default tolerance stops before it where features are many, at a
+    lower accuracy.
 
     Parameters
     ----------
@@ -64,8 +66,8 @@ def guided_benchmark(
     use_rep
         Entries of `obsm`, or `"X"`; all embeddings on record if left out. Mean marker expression is added.
     groupby
-        Column of `obs` that names the image of each unit; one model is trained per image. If left out: the annotated element, in a table that
-        annotates several; otherwise all units lie on one image.
+        Column of `obs` that names the image of each unit; one model is trained per image. If left out: the annotated
+        element, in a table that annotates several; otherwise all units lie on one image.
     shots
         Labelled cells per class.
     n_repeats
@@ -86,9 +88,9 @@ def guided_benchmark(
     `None`, or a new `AnnData` if `copy=True`. Sets:
 
     `uns['{target}_guided' | key_added]`
-        Frames for :func:`kronos_sc.get.result`. `scores`: balanced accuracy per representation, image, repeat and number of shots.
-        `summary`: mean and sd over images of each image's mean over repeats. `groups`: units and classes of each image, and which classes
-        were too rare. `params`.
+        Frames for :func:`kronos_sc.get.result`. `scores`: balanced accuracy per representation, image, repeat and
+        number of shots. `summary`: mean and sd over images of each image's mean over repeats. `groups`: units and
+        classes of each image, and which classes were too rare. `params`.
 
     Raises
     ------
@@ -126,7 +128,9 @@ def guided_benchmark(
             for image in images:
                 x = rep.rows(image.rows)
                 x = fit_scaler(x).apply(x)
-                accuracy = benchmark(x, image.codes, shots=shots, repeats=repeats, C=C, rng=np.random.default_rng(seeds[image.name]))
+                accuracy = benchmark(
+                    x, image.codes, shots=shots, repeats=repeats, C=C, rng=np.random.default_rng(seeds[image.name])
+                )
                 parts.append(_scores(rep.label, image, shots, accuracy))
                 shown.update()
     scores = pd.concat(parts, ignore_index=True)
@@ -149,7 +153,10 @@ def guided_benchmark(
     table = adata.copy() if copy else adata
     results.store(table, key, kind="guided_benchmark", params=params, tables=tables)
     models = len(images) * len(reps) * repeats * len(shots)
-    info(f"added uns[{key!r}]: {models:,} models in {time.perf_counter() - began:.1f} s; {_best(tables['summary'], shots[-1])}")
+    info(
+        f"added uns[{key!r}]: {models:,} models in {time.perf_counter() - began:.1f} s; "
+        f"{_best(tables['summary'], shots[-1])}"
+    )
     return table if copy else None
 
 
@@ -164,7 +171,9 @@ class _Image:
 
 
 def _shots(shots: Sequence[int]) -> list[int]:
-    wanted = sorted({positive_integer(shot, name="shots") for shot in np.atleast_1d(np.asarray(shots, object)).tolist()})
+    wanted = sorted(
+        {positive_integer(shot, name="shots") for shot in np.atleast_1d(np.asarray(shots, object)).tolist()}
+    )
     if not wanted:
         msg = "shots names no number of cells. Give one or several, as in shots=(1, 5, 10, 20)."
         raise ValueError(msg)
@@ -181,7 +190,9 @@ def _least(least: int, shots: list[int]) -> int:
     return least
 
 
-def _images(wanted: ClassColumn, groups: ClassColumn, usable: np.ndarray, least: int, groupby: str | None) -> list[_Image]:
+def _images(
+    wanted: ClassColumn, groups: ClassColumn, usable: np.ndarray, least: int, groupby: str | None
+) -> list[_Image]:
     """Return the images that have two classes large enough."""
     images, poor = [], []
     for number, name in enumerate(groups.classes):
@@ -204,13 +215,16 @@ def _images(wanted: ClassColumn, groups: ClassColumn, usable: np.ndarray, least:
     if not images:
         most = np.sort(np.bincount(wanted.codes[wanted.labelled], minlength=2))[::-1]
         msg = (
-            f"No image ({listed(groups.classes)} of groupby={groupby!r}) has two classes of {wanted.name!r} with at least {least} units; "
-            f"the largest classes of the whole table have {numbers(most)}. Lower min_per_class and shots, or group by a coarser column."
+            f"No image ({listed(groups.classes)} of groupby={groupby!r}) has two classes of {wanted.name!r} with at "
+            f"least {least} units; "
+            f"the largest classes of the whole table have {numbers(most)}. Lower min_per_class and shots, or group by "
+            "a coarser column."
         )
         raise ValueError(msg)
     if poor:
         warn(
-            f"{len(poor)} of {len(groups.classes)} images have fewer than two classes with at least {least} units and are left out: {listed(poor)}."
+            f"{len(poor)} of {len(groups.classes)} images have fewer than two classes with at least {least} units and "
+            f"are left out: {listed(poor)}."
         )
     return images
 
@@ -234,7 +248,10 @@ def _scores(label: str, image: _Image, shots: list[int], accuracy: np.ndarray) -
 def _announce(images: list[_Image], reps: list[Representation], shots: list[int], repeats: int) -> None:
     names = ", ".join(f"{rep.label} ({rep.width:,} features)" for rep in reps)
     units = sum(len(image.rows) for image in images)
-    info(f"guided benchmark: {len(images)} images, {units:,} units, {numbers(shots)} labelled per class, {repeats} draws; {names}")
+    info(
+        f"guided benchmark: {len(images)} images, {units:,} units, {numbers(shots)} labelled per class, {repeats} "
+        f"draws; {names}"
+    )
 
 
 def _best(summary: pd.DataFrame, shots: int) -> str:

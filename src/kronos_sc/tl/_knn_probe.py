@@ -43,9 +43,9 @@ def knn_probe(
 ) -> AnnData | None:
     """Cross-validate a classification by nearest neighbours in frozen features.
 
-    Each unit of a fold gets the classes of its `k` nearest units of the other folds as votes. Nothing is fitted, so the score tells how
-    the space is laid out as it is, where :func:`linear_probe` tells what can be read from it. With `max_per_class` both learn from the
-    same number of units per class. The search is exact.
+    Each unit of a fold gets the classes of its `k` nearest units of the other folds as votes. Nothing is fitted, so the
+    score tells how the space is laid out as it is, where :func:`linear_probe` tells what can be read from it. With
+    `max_per_class` both learn from the same number of units per class. The search is exact.
 
     Parameters
     ----------
@@ -56,7 +56,8 @@ def knn_probe(
     use_rep
         Entries of `obsm`, or `"X"`; all embeddings on record if left out. Mean marker expression is added.
     fold_key
-        Column of `obs` with the folds (:func:`kronos_sc.pp.spatial_folds`). Units without a fold, as in a guard band, take no part.
+        Column of `obs` with the folds (:func:`kronos_sc.pp.spatial_folds`). Units without a fold, as in a guard band,
+        take no part.
     k
         Number of neighbours, or several to compare; predictions are written for the first. Larger values smooth.
     metric
@@ -81,15 +82,17 @@ def knn_probe(
     `obsm['{target}_knn_proba' | key_added + '_proba']`
         Shares of the votes (units × classes, float32), NaN where there is no prediction.
     `uns['{target}_knn' | key_added]`
-        Frames for :func:`kronos_sc.get.result`, as of :func:`linear_probe`. `scores`: one row per representation, fold and `k`.
-        `summary`: mean and sd over folds. `per_class`: precision, recall, F1 and AP. `confusion`: counts for the first `k`. `params`.
+        Frames for :func:`kronos_sc.get.result`, as of :func:`linear_probe`. `scores`: one row per representation, fold
+        and `k`. `summary`: mean and sd over folds. `per_class`: precision, recall, F1 and AP. `confusion`: counts for
+        the first `k`. `params`.
 
     Raises
     ------
     KeyError
         Unknown target, folds or representation.
     ValueError
-        More neighbours than voting units, fewer than two classes or folds, or a class that the other folds do not hold twice.
+        More neighbours than voting units, fewer than two classes or folds, or a class that the other folds do not hold
+        twice.
 
     Examples
     --------
@@ -103,7 +106,9 @@ def knn_probe(
     """
     from kronos_sc._methods.neighbours import METRICS
 
-    ks = list(dict.fromkeys(positive_integer(value, name="k") for value in np.atleast_1d(np.asarray(k, object)).tolist()))
+    ks = list(
+        dict.fromkeys(positive_integer(value, name="k") for value in np.atleast_1d(np.asarray(k, object)).tolist())
+    )
     one_of(metric, METRICS, name="metric")
     most = None if max_per_class is None else positive_integer(max_per_class, name="max_per_class")
     key = free_key(adata, key_added or f"{target}_knn", target, fold_key)
@@ -122,8 +127,19 @@ def knn_probe(
             votes.append(shares[0])
     tables = {name: pd.concat([part[name] for part in parts]) for name in parts[0]}
     tables["summary"] = results.summary(tables["scores"], by=["representation", "k"], metrics=list(SCORES))
-    params = {"target": target, "fold_key": fold_key, "k": ks, "metric": metric, "scale": bool(scale), "max_per_class": most}
-    params |= {"representations": [rep.label for rep in plan.reps], "classes": list(plan.target.classes), "rng": chance.seed(rng)}
+    params = {
+        "target": target,
+        "fold_key": fold_key,
+        "k": ks,
+        "metric": metric,
+        "scale": bool(scale),
+        "max_per_class": most,
+    }
+    params |= {
+        "representations": [rep.label for rep in plan.reps],
+        "classes": list(plan.target.classes),
+        "rng": chance.seed(rng),
+    }
     table = adata.copy() if copy else adata
     for name, shares in zip(results.keys_of(key, params["representations"]), votes, strict=True):
         probe.write_predictions(table, name, shares, plan.target.classes)
@@ -141,14 +157,23 @@ def _check(ks: list[int], voters: list[np.ndarray], plan: cv_plan.CVPlan) -> Non
     fewest = min(range(len(voters)), key=lambda i: len(voters[i]))
     if max(ks) > len(voters[fewest]):
         msg = (
-            f"k={max(ks)} neighbours are asked for, but fold {plan.splits[fewest].name!r} has {len(voters[fewest])} voting units in the other folds. "
+            f"k={max(ks)} neighbours are asked for, but fold {plan.splits[fewest].name!r} has {len(voters[fewest])} "
+            "voting units in the other folds. "
             "Choose a smaller k, or a larger max_per_class."
         )
         raise ValueError(msg)
 
 
 def _vote(
-    shares: np.ndarray, plan: cv_plan.CVPlan, rep: Representation, number: int, rows: np.ndarray, *, ks: list[int], metric: str, scale: bool
+    shares: np.ndarray,
+    plan: cv_plan.CVPlan,
+    rep: Representation,
+    number: int,
+    rows: np.ndarray,
+    *,
+    ks: list[int],
+    metric: str,
+    scale: bool,
 ) -> None:
     """Write the shares of votes (numbers of neighbours × units × classes) of the units of one fold."""
     from kronos_sc._methods.neighbours import top_k
@@ -172,7 +197,9 @@ def _tables(
     for split, rows in zip(plan.splits, voters, strict=True):
         for i, k in enumerate(ks):
             labels = {"representation": rep.label, "fold": split.name, "k": k}
-            row, classes = probe.evaluate(plan.target.codes[split.test], shares[i][split.test], plan.target.classes, labels)
+            row, classes = probe.evaluate(
+                plan.target.codes[split.test], shares[i][split.test], plan.target.classes, labels
+            )
             scores.append(row | {"n_train": len(rows)})
             per_class.append(classes)
     confusion = probe.confusion(plan.target.codes[plan.tested], shares[0][plan.tested], plan.target.classes, rep.label)
@@ -181,4 +208,7 @@ def _tables(
 
 def _report(scores: pd.DataFrame, key: str, k: int, seconds: float) -> None:
     means = results.in_words(scores[scores["k"] == k], "balanced_accuracy")
-    info(f"added obs[{key!r}], obsm['{key}_proba'] and uns[{key!r}]: balanced accuracy of {k} neighbours {means} ({seconds:.1f} s)")
+    info(
+        f"added obs[{key!r}], obsm['{key}_proba'] and uns[{key!r}]: balanced accuracy of {k} neighbours {means} "
+        f"({seconds:.1f} s)"
+    )

@@ -46,11 +46,12 @@ def linear_probe(
 ) -> AnnData | None:
     """Cross-validate a linear classifier on frozen features: the paper's cell phenotyping :cite:p:`Shaban2025`.
 
-    For every fold, the other folds go 80/20, class by class, to training and validation (20,000 units of it at most, each class by its
-    share). Features are standardised on the training units, and a logistic regression with balanced classes and an L2 penalty is fitted
-    for each C tried. The one with the best macro F1 on the validation units predicts the fold. Every representation sees the same units.
-    The paper names neither standardisation nor class weights; its released tutorial has both.
-    The fit minimises scikit-learn's objective and reaches its minimum in a fraction of the time.
+    For every fold, the other folds go 80/20, class by class, to training and validation (20,000 units of it at most,
+    each class by its share). Features are standardised on the training units, and a logistic regression with balanced
+    classes and an L2 penalty is fitted for each C tried. The one with the best macro F1 on the validation units
+    predicts the fold. Every representation sees the same units. The paper names neither standardisation nor class
+    weights; its released tutorial has both. The fit minimises scikit-learn's objective and reaches its minimum in a
+    fraction of the time.
 
     Compare with mean marker expression, which is always in the table: what an embedding adds is the difference.
 
@@ -63,18 +64,21 @@ def linear_probe(
     use_rep
         Entries of `obsm`, or `"X"`; all embeddings on record if left out. Mean marker expression is added.
     fold_key
-        Column of `obs` with the folds (:func:`kronos_sc.pp.spatial_folds`). Units without a fold, as in a guard band, take no part.
+        Column of `obs` with the folds (:func:`kronos_sc.pp.spatial_folds`). Units without a fold, as in a guard band,
+        take no part.
     max_per_class
-        Most training units per class; the test is never capped. None for all: slower, and a little better for common classes.
+        Most training units per class; the test is never capped. None for all: slower, and a little better for common
+        classes.
     C
-        Inverse strength of the penalty: a value, a grid to choose from, or None for Bayesian optimisation over 1e-10 to 1e5 (seeded).
+        Inverse strength of the penalty: a value, a grid to choose from, or None for Bayesian optimisation over 1e-10 to
+        1e5 (seeded).
     n_trials
         Fits of the optimisation; 25 in the paper. Irrelevant if `C` is given.
     protocol
-        `"default"`, or `"tutorial"` to reproduce how the released tutorial counts: it searches 1/C over the same range (so C over 1e-5 to
-        1e10), and its standard deviation is that of five numbers, the four folds and their mean: √(4/5) of the deviation over four
-        (n), √(3/5) of ours (n − 1). No interval is given for it.
-        Its AUROC is `auroc_ovr`, the paper's is `auroc_ovo`; both are always there. It draws unseeded, this does not.
+        `"default"`, or `"tutorial"` to reproduce how the released tutorial counts: it searches 1/C over the same range
+        (so C over 1e-5 to 1e10), and its standard deviation is that of five numbers, the four folds and their mean:
+        √(4/5) of the deviation over four (n), √(3/5) of ours (n − 1). No interval is given for it. Its AUROC is
+        `auroc_ovr`, the paper's is `auroc_ovo`; both are always there. It draws unseeded, this does not.
     device
         Where to fit, `"cpu"` or `"cuda"`; CUDA if there is one.
     rng
@@ -89,14 +93,16 @@ def linear_probe(
     `None`, or a new `AnnData` if `copy=True`. Sets:
 
     `obs['{target}_probe' | key_added]`
-        Class predicted for each unit by the model that did not see its fold (first representation; others have their name appended).
+        Class predicted for each unit by the model that did not see its fold (first representation; others have their
+        name appended).
     `obsm['{target}_probe_proba' | key_added + '_proba']`
         Probabilities (units × classes, float32), NaN where there is no prediction.
     `uns['{target}_probe' | key_added]`
-        Frames for :func:`kronos_sc.get.result`. `scores`: one row per representation and fold with balanced accuracy, macro F1, macro
-        average precision (AP), macro AUROC one-vs-one and one-vs-rest, chosen `C`. `summary`: mean and sd over folds. `per_class`:
-        precision, recall, F1 and AP. `confusion`: counts. `importance`: share of each marker in the squared weights of a class, and
-        `feature_importance`: of each feature, where the model names them (`CD3_mean` of `mean-marker+`). `trials`: the search. `params`.
+        Frames for :func:`kronos_sc.get.result`. `scores`: one row per representation and fold with balanced accuracy,
+        macro F1, macro average precision (AP), macro AUROC one-vs-one and one-vs-rest, chosen `C`. `summary`: mean and
+        sd over folds. `per_class`: precision, recall, F1 and AP. `confusion`: counts. `importance`: share of each
+        marker in the squared weights of a class, and `feature_importance`: of each feature, where the model names them
+        (`CD3_mean` of `mean-marker+`). `trials`: the search. `params`.
 
     Raises
     ------
@@ -135,8 +141,19 @@ def linear_probe(
     if tables["feature_importance"].empty:
         del tables["feature_importance"]  # most models number their features
     tables["summary"] = _summary(tables["scores"], protocol)
-    given = {"target": target, "fold_key": fold_key, "max_per_class": most, "C": C, "n_trials": n_trials, "protocol": protocol}
-    params = given | {"representations": [rep.label for rep in plan.reps], "classes": list(plan.target.classes), "rng": chance.seed(rng)}
+    given = {
+        "target": target,
+        "fold_key": fold_key,
+        "max_per_class": most,
+        "C": C,
+        "n_trials": n_trials,
+        "protocol": protocol,
+    }
+    params = given | {
+        "representations": [rep.label for rep in plan.reps],
+        "classes": list(plan.target.classes),
+        "rng": chance.seed(rng),
+    }
     table = adata.copy() if copy else adata
     for name, proba in zip(results.keys_of(key, params["representations"]), probas, strict=True):
         _probe.write_predictions(table, name, proba, plan.target.classes)
@@ -160,7 +177,9 @@ def _tables(
     return {
         "scores": pd.DataFrame(scores),
         "per_class": pd.concat(per_class),
-        "confusion": _probe.confusion(plan.target.codes[plan.tested], proba[plan.tested], plan.target.classes, rep.label),
+        "confusion": _probe.confusion(
+            plan.target.codes[plan.tested], proba[plan.tested], plan.target.classes, rep.label
+        ),
         "importance": _importance(rep.label, squares, plan.target.classes, names),
         "feature_importance": _feature_importance(rep.label, squares, plan.target.classes, names),
         "trials": pd.concat(trials),
@@ -174,7 +193,8 @@ def _summary(scores: pd.DataFrame, protocol: str) -> pd.DataFrame:
         out[["low", "high"]] = np.nan
         groups = scores.groupby("representation", sort=False)
         out["sd"] = [
-            float(np.std([*(v := groups.get_group(r)[m]), v.mean()])) for r, m in zip(out["representation"], out["metric"], strict=True)
+            float(np.std([*(v := groups.get_group(r)[m]), v.mean()]))
+            for r, m in zip(out["representation"], out["metric"], strict=True)
         ]
     return out
 
@@ -187,12 +207,17 @@ def _features(adata: AnnData, rep: Representation) -> pd.DataFrame:
 
 
 def _importance(label: str, squares: np.ndarray, classes: np.ndarray, names: pd.DataFrame) -> pd.DataFrame:
-    """Return the share of each marker in the squared weights (classes × features) of each class; no rows where features have no names."""
+    """Return the share of each marker in the squared weights (classes × features) of each class.
+
+    No rows where features have no names.
+    """
     owner, markers = pd.factorize(np.asarray(owners(names) or [], dtype=object))
     sums = np.zeros((len(markers), len(classes)))
     np.add.at(sums, owner, squares.T[: len(owner)])
     row, column = np.meshgrid(classes, markers, indexing="ij")
-    return pd.DataFrame({"representation": label, "class": row.ravel(), "marker": column.ravel(), "weight": _shares(sums.T).ravel()})
+    return pd.DataFrame(
+        {"representation": label, "class": row.ravel(), "marker": column.ravel(), "weight": _shares(sums.T).ravel()}
+    )
 
 
 def _feature_importance(label: str, squares: np.ndarray, classes: np.ndarray, names: pd.DataFrame) -> pd.DataFrame:

@@ -51,12 +51,14 @@ def marker_ablation(
 ) -> AnnData | None:
     """Measure what dropping a marker from the panel changes: the features of the others, and what a classifier makes of them.
 
-    Units are drawn and encoded with all markers and then without each: its tokens are not in the sequence, as if it had not been
-    stained. A model whose markers do not see each other (mean marker expression, DINOv2) changes nothing in the others.
+    Units are drawn and encoded with all markers and then without each: its tokens are not in the sequence, as if it had
+    not been stained. A model whose markers do not see each other (mean marker expression, DINOv2) changes nothing in
+    the others.
 
-    With `target`, a logistic regression learns the classes of the drawn units from the features of all markers, fold by fold, and judges
-    the units of the fold it did not see: with all markers, and without each, its features then taken at their mean in training. The
-    classifier is not trained again, so a marker counts even where others could stand in for it after training.
+    With `target`, a logistic regression learns the classes of the drawn units from the features of all markers, fold by
+    fold, and judges the units of the fold it did not see: with all markers, and without each, its features then taken
+    at their mean in training. The classifier is not trained again, so a marker counts even where others could stand in
+    for it after training.
 
     The cost is that of embedding the drawn units as often as there are markers, and once more (twice with `target`).
 
@@ -67,8 +69,8 @@ def marker_ablation(
     model
         As in :func:`kronos_sc.tl.embed`.
     markers
-        Markers, or channels, to drop one at a time; all of the panel if left out. Without its nuclear stain a panel is unlike any that
-        KRONOS was trained with.
+        Markers, or channels, to drop one at a time; all of the panel if left out. Without its nuclear stain a panel is
+        unlike any that KRONOS was trained with.
     features
         `"marker"`, or `"cls"`.
     groupby
@@ -86,22 +88,23 @@ def marker_ablation(
     inplace
         Write into the table (default), or return a copy of it with the slots added.
     **reading
-        Which units and pixels, as in :func:`kronos_sc.tl.attention`; only that `precision` is `"float32"` if left out, because what a
-        marker changes can be as small as what bfloat16 rounds away.
+        Which units and pixels, as in :func:`kronos_sc.tl.attention`; only that `precision` is `"float32"` if left out,
+        because what a marker changes can be as small as what bfloat16 rounds away.
 
     Returns
     -------
     `None`, or the table's copy with `inplace=False`. Sets, in `tables[table_key]`:
 
     `obsm['kronos_ablation' | key_added]`
-        1 − cosine between the features with and without a marker, over what both have: the features of the other markers, or the class
-        feature. Frame units × markers, float32; NaN for units that were not drawn.
+        1 − cosine between the features with and without a marker, over what both have: the features of the other
+        markers, or the class feature. Frame units × markers, float32; NaN for units that were not drawn.
     `obsm['kronos_ablation_p' | key_added + '_p']`
         With `target`: how much the probability of the true class falls without the marker (negative where it rises).
     `uns['kronos_ablation' | key_added]`
-        Table `change` for :func:`kronos_sc.get.result`: a row per group (`"all"` first) and marker with `n`, means of `cosine` and
-        `relative` (‖difference‖ / ‖features‖), and with `target` `changed` (share of units whose predicted class changes), `p_true`
-        (probability of the true class with all markers) and `p_fall` (mean fall of it); `params`, `record`.
+        Table `change` for :func:`kronos_sc.get.result`: a row per group (`"all"` first) and marker with `n`, means of
+        `cosine` and `relative` (‖difference‖ / ‖features‖), and with `target` `changed` (share of units whose predicted
+        class changes), `p_true` (probability of the true class with all markers) and `p_fall` (mean fall of it);
+        `params`, `record`.
 
     Raises
     ------
@@ -132,22 +135,38 @@ def marker_ablation(
     run = run.of(drawn(groups.codes, most, draw))
     again = len(dropped) + 1 + (target is not None)
     info(
-        f"ablation of {len(dropped)} markers: {len(run.rows):,} units ({run.target}), each encoded {again} times by {encoder.card.label!r}"
+        f"ablation of {len(dropped)} markers: {len(run.rows):,} units ({run.target}), each encoded {again} times by "
+        f"{encoder.card.label!r}"
     )
     start = time.perf_counter()
     judged = None if target is None else ablation.fit_probe(run, encoder, features, (target, fold_key), draw)
     view = AblationView(encoder, dropped, features, judged and judged.judge)
-    widths = {"cosine": len(dropped), "relative": len(dropped)} | ({} if judged is None else {"score": judged.width(len(dropped))})
+    widths = {"cosine": len(dropped), "relative": len(dropped)} | (
+        {} if judged is None else {"score": judged.width(len(dropped))}
+    )
     found = run.compute(view, widths)
     if judged is not None:
         found |= judged.decided(found.pop("score"))
     table = run.table if inplace else run.table.copy()
-    params = {"groupby": groupby, "target": target, "fold_key": fold_key if target else "", "features": features, "n_units": most}
+    params = {
+        "groupby": groupby,
+        "target": target,
+        "fold_key": fold_key if target else "",
+        "features": features,
+        "n_units": most,
+    }
     record = run.record(encoder, seconds=(seconds := time.perf_counter() - start))
     names = list(run.used["marker"].iloc[dropped])
     _write(table, key, run.rows, names, found)
     change = _change(groups, run.rows, names, found, grouped=bool(groupby or target))
-    results.store(table, key, kind="marker_ablation", params=params | {"rng": chance.seed(rng)}, tables={"change": change}, record=record)
+    results.store(
+        table,
+        key,
+        kind="marker_ablation",
+        params=params | {"rng": chance.seed(rng)},
+        tables={"change": change},
+        record=record,
+    )
     added = ", ".join(f"obsm[{name!r}]" for name in (key, f"{key}_p")[: 1 + (target is not None)])
     info(f"added {added} and uns[{key!r}] to table {run.target.key!r} ({seconds:.1f} s)")
     return None if inplace else table
@@ -156,17 +175,25 @@ def marker_ablation(
 def _positions(used: pd.DataFrame, markers: Sequence[str] | None) -> list[int]:
     """Return the positions in the panel of the markers to drop."""
     if len(used) < 2:
-        msg = f"The panel has one marker ({used['marker'].iloc[0]!r}), and nothing is left without it. Use more channels (channels=)."
+        msg = (
+            f"The panel has one marker ({used['marker'].iloc[0]!r}), and nothing is left without it. Use more channels "
+            "(channels=)."
+        )
         raise ValueError(msg)
     if markers is None:
         return list(range(len(used)))
     wanted = [markers] if isinstance(markers, str) else list(dict.fromkeys(markers))
-    by_name = dict(zip(used["channel"], range(len(used)), strict=True)) | dict(zip(used["marker"], range(len(used)), strict=True))
+    by_name = dict(zip(used["channel"], range(len(used)), strict=True)) | dict(
+        zip(used["marker"], range(len(used)), strict=True)
+    )
     if not wanted:
         msg = f"markers is empty; the panel has: {', '.join(used['marker'])}. Name some, or leave markers out for all."
         raise ValueError(msg)
     return [
-        by_name[known(name, by_name, what="marker in the panel", fix="Name markers of the panel, or leave markers out.")] for name in wanted
+        by_name[
+            known(name, by_name, what="marker in the panel", fix="Name markers of the panel, or leave markers out.")
+        ]
+        for name in wanted
     ]
 
 
@@ -185,7 +212,10 @@ def _groups(run: readout.Readout, name: str | None, target: str | None, fold_key
     found = target_of(table, name, **least).keep(usable)
     if not found.labelled.any():
         fold = f" and a {fold_key!r}" if target is not None else ""
-        msg = f"No unit that is read has a {name!r}{fold}, so none can be drawn. Look at obs[{name!r}], or name another column."
+        msg = (
+            f"No unit that is read has a {name!r}{fold}, so none can be drawn. Look at obs[{name!r}], or name another "
+            "column."
+        )
         raise ValueError(msg)
     return found
 
@@ -200,14 +230,18 @@ def _write(table: AnnData, key: str, rows: np.ndarray, names: list[str], found: 
             table.obsm[slot] = pd.DataFrame(full, index=table.obs_names, columns=storable(names))
 
 
-def _change(groups: ClassColumn, rows: np.ndarray, names: list[str], found: dict[str, Any], *, grouped: bool) -> pd.DataFrame:
+def _change(
+    groups: ClassColumn, rows: np.ndarray, names: list[str], found: dict[str, Any], *, grouped: bool
+) -> pd.DataFrame:
     """Return means per group and marker, those of all units first."""
     codes = groups.codes[rows]
     parts = [("all", np.ones(len(rows), bool))]
     parts += [(str(name), codes == code) for code, name in enumerate(groups.classes)] if grouped else []
     kinds = [kind for kind in ("cosine", "relative", "changed", "p_true", "p_fall") if kind in found]
     frames = [
-        pd.DataFrame({"group": name, "marker": names, "n": int(own.sum())} | {kind: found[kind][own].mean(0) for kind in kinds})
+        pd.DataFrame(
+            {"group": name, "marker": names, "n": int(own.sum())} | {kind: found[kind][own].mean(0) for kind in kinds}
+        )
         for name, own in parts
         if own.any()
     ]

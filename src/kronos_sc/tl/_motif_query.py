@@ -39,30 +39,33 @@ def motif_query(
 ) -> AnnData | None:
     """Mark the units where cells of all given types stand together: the query of a hypothesis-driven search :cite:p:`Shaban2025`.
 
-    In the paper, patches with a tumour cell, a regulatory T cell and a PD-1⁺ CD4⁺ T cell; ``tl.retrieve(patches, query="motif")`` then finds
-    patches that look like them. A motif stands around a cell of one of the types if cells of every type, itself included, lie within
-    `radius` of it. A larger radius finds more, and looser ones.
+    In the paper, patches with a tumour cell, a regulatory T cell and a PD-1⁺ CD4⁺ T cell; ``tl.retrieve(patches,
+    query="motif")`` then finds patches that look like them. A motif stands around a cell of one of the types if cells
+    of every type, itself included, lie within `radius` of it. A larger radius finds more, and looser ones.
 
     Parameters
     ----------
     adata
         Cells, with types and positions.
     types
-        Values of `obs[target]` that a motif is made of; a mapping gives the number of cells of each, as in ``{"Treg": 1, "CD8 T cell": 3}``.
+        Values of `obs[target]` that a motif is made of; a mapping gives the number of cells of each, as in ``{"Treg":
+        1, "CD8 T cell": 3}``.
     target
         Column of `obs` with the cell types.
     radius
-        Largest distance from the cell in the middle: in the units of `obsm["spatial"]`, pixels, or in µm if `mpp` is given.
+        Largest distance from the cell in the middle: in the units of `obsm["spatial"]`, pixels, or in µm if `mpp` is
+        given.
     mpp
         Micrometres per pixel. It only says that `radius` is in µm.
     patches
-        Table of square boxes (:func:`kronos_sc.pp.tile`), which is marked instead of the cells: a box holds a motif if all of its cells
-        have their centres in the box.
+        Table of square boxes (:func:`kronos_sc.pp.tile`), which is marked instead of the cells: a box holds a motif if
+        all of its cells have their centres in the box.
     patch_size
         Edge of the boxes in pixels; needed with `patches`.
     library_key
-        Column of `obs` that names the image of each unit (in both tables); cells of different images are never close. If left out, the
-        elements of a SpatialData are told apart, and boxes go with cells whose element has the same number (`cells_3`, `patches_3`).
+        Column of `obs` that names the image of each unit (in both tables); cells of different images are never close.
+        If left out, the elements of a SpatialData are told apart, and boxes go with cells whose element has the same
+        number (`cells_3`, `patches_3`).
     spatial_key
         Entry of `obsm` with x and y in pixels.
     key_added
@@ -77,7 +80,8 @@ def motif_query(
     `obs['motif' | key_added]`
         Whether there is a motif around the cell, or in the box (bool).
     `obs['motif_count' | key_added + '_count']`
-        How many motifs can be put together there, no cell used twice (int64); for a box, the largest number around one of its cells.
+        How many motifs can be put together there, no cell used twice (int64); for a box, the largest number around one
+        of its cells.
     `uns['motif' | key_added]`
         Table `images`: by image, `n_units`, and `n_found` that hold a motif; `params`.
 
@@ -121,13 +125,21 @@ def motif_query(
         else:
             count[units] = motifs_inside(xy[cells], codes[cells], each, reach, centres=where[units], edge=edge)
         rows.append({"image": name, "n_units": len(units), "n_found": int((count[units] > 0).sum())})
-    params = {"types": needed, "target": target, "radius": float(radius), "mpp": mpp, "library_key": library_key, "patch_size": patch_size}
+    params = {
+        "types": needed,
+        "target": target,
+        "radius": float(radius),
+        "mpp": mpp,
+        "library_key": library_key,
+        "patch_size": patch_size,
+    }
     out = marked.copy() if copy else marked
     out.obs[key_added], out.obs[f"{key_added}_count"] = count > 0, count
     results.store(out, key_added, kind="motif_query", params=params, tables={"images": pd.DataFrame(rows)})
     if not count.any():
         warn(
-            f"No unit holds {_described(needed)} within {radius:g} {'pixels' if mpp is None else 'µm'}. Enlarge radius, or ask for fewer types."
+            f"No unit holds {_described(needed)} within {radius:g} {'pixels' if mpp is None else 'µm'}. Enlarge "
+            "radius, or ask for fewer types."
         )
     info(f"added obs[{key_added!r}]: {int((count > 0).sum()):,} of {len(count):,} units hold {_described(needed)}")
     return out if copy else None
@@ -135,7 +147,9 @@ def motif_query(
 
 def _needed(types: Sequence[str] | Mapping[str, int], cell_types: ClassColumn) -> dict[str, int]:
     """Return the number of cells of each type that a motif takes."""
-    counts = dict(types) if isinstance(types, Mapping) else dict.fromkeys([types] if isinstance(types, str) else types, 1)
+    counts = (
+        dict(types) if isinstance(types, Mapping) else dict.fromkeys([types] if isinstance(types, str) else types, 1)
+    )
     if not counts:
         msg = f"types is empty; name cell types of obs[{cell_types.name!r}]: {listed(cell_types.classes)}."
         raise ValueError(msg)
@@ -166,12 +180,17 @@ def _positions(table: AnnData, key: str) -> np.ndarray:
     known(key, list(table.obsm), what="entry of obsm", fix="Name that of the coordinates with spatial_key=.")
     xy = np.asarray(table.obsm[key], float)
     if xy.ndim != 2 or xy.shape[1] < 2 or not np.isfinite(xy).all():
-        msg = f"obsm[{key!r}] must hold a finite x and y for every unit. Drop the units without, or name another entry with spatial_key=."
+        msg = (
+            f"obsm[{key!r}] must hold a finite x and y for every unit. Drop the units without, or name another entry "
+            "with spatial_key=."
+        )
         raise ValueError(msg)
     return xy[:, :2]
 
 
-def _images(adata: AnnData, patches: AnnData | None, library_key: str | None) -> list[tuple[str, np.ndarray, np.ndarray]]:
+def _images(
+    adata: AnnData, patches: AnnData | None, library_key: str | None
+) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """Return name, rows of cells and rows of units to mark, for each image."""
     cells = _by_image(adata, library_key)
     if patches is None:
@@ -182,7 +201,8 @@ def _images(adata: AnnData, patches: AnnData | None, library_key: str | None) ->
     pairs = [(name, cells.get(_cells_of(name, list(cells), library_key)), rows) for name, rows in boxes.items()]
     if lost := [name for name, found, _ in pairs if found is None]:
         msg = (
-            f"Boxes of {listed(lost)} belong to no image of the cells ({listed(cells)}). Name a column of obs that says the image of cells and "
+            f"Boxes of {listed(lost)} belong to no image of the cells ({listed(cells)}). Name a column of obs that "
+            "says the image of cells and "
             "boxes alike with library_key=."
         )
         raise ValueError(msg)

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-_GRAPH = "Make the graph with squidpy.gr.spatial_neighbors_knn(adata, n_neighs=8) or another of squidpy's builders, or name it with connectivity_key=."
+_GRAPH = (
+    "Make the graph with squidpy.gr.spatial_neighbors_knn(adata, n_neighs=8) or another of squidpy's builders, or name "
+    "it with connectivity_key=."
+)
 
 
 def nhood_aggregate(
@@ -44,9 +47,9 @@ def nhood_aggregate(
 ) -> AnnData | None:
     """Describe each unit by itself and by the units around it, ring by ring.
 
-    Beside the features of the unit stand mean and variance over its direct neighbours, over the neighbours of those, and so on: what a
-    neighbourhood is made of and how mixed it is. :func:`niches` clusters the result. A ring holds the units at exactly that many steps, so
-    no unit counts twice. Any graph of squidpy will do; weights are not used.
+    Beside the features of the unit stand mean and variance over its direct neighbours, over the neighbours of those,
+    and so on: what a neighbourhood is made of and how mixed it is. :func:`niches` clusters the result. A ring holds the
+    units at exactly that many steps, so no unit counts twice. Any graph of squidpy will do; weights are not used.
 
     Parameters
     ----------
@@ -61,8 +64,8 @@ def nhood_aggregate(
     stats
         `"mean"`, `"var"` (population variance) or both, for each ring beyond 0.
     n_pcs
-        Replace the features by so many principal components first: the result has features × (1 + 2 per ring) columns, which for wide
-        embeddings of many cells is more than memory holds. All features if left out.
+        Replace the features by so many principal components first: the result has features × (1 + 2 per ring) columns,
+        which for wide embeddings of many cells is more than memory holds. All features if left out.
     rng
         Seed or generator, for the sample that components of large tables are fitted on.
     key_added
@@ -75,8 +78,8 @@ def nhood_aggregate(
     `None`, or a new `AnnData` if `copy=True`. Sets:
 
     `obsm['X_kronos_nhood' | 'X_' + key_added]`
-        float32, units × (features × statistics). An empty ring takes the unit's own values as its mean and 0 as its variance, as if
-        surrounded by its like. Units with NaN stay NaN and are nobody's neighbours.
+        float32, units × (features × statistics). An empty ring takes the unit's own values as its mean and 0 as its
+        variance, as if surrounded by its like. Units with NaN stay NaN and are nobody's neighbours.
     `uns['kronos_nhood' | key_added]`
         `layout` (`hop`, `stat`, `start`, `stop`: which columns hold what) and `params`.
 
@@ -85,7 +88,8 @@ def nhood_aggregate(
     KeyError
         There is no such representation or graph.
     ValueError
-        `hops` or `stats` are no choice, the graph has no edges, or `key_added` is the name of the representation itself.
+        `hops` or `stats` are no choice, the graph has no edges, or `key_added` is the name of the representation
+        itself.
 
     Warns
     -----
@@ -109,7 +113,8 @@ def nhood_aggregate(
     key = free_key(adata, key_added or f"{rep.label}_nhood")
     if f"X_{key}" == use_rep:
         msg = (
-            f"key_added={key!r} would replace obsm[{use_rep!r}], which the result is made of. Choose another name, {key + '_nhood'!r} say."
+            f"key_added={key!r} would replace obsm[{use_rep!r}], which the result is made of. Choose another name, "
+            f"{key + '_nhood'!r} say."
         )
         raise ValueError(msg)
     if n_pcs is not None:
@@ -168,7 +173,8 @@ def _warn_of_edges_between_elements(adata: AnnData, graph: sparse.csr_matrix, ke
     edges = graph.tocoo()
     if crossing := int((codes[edges.row] != codes[edges.col]).sum()):
         warn(
-            f"{crossing:,} of {edges.nnz:,} edges of obsp[{key!r}] join units of different elements, whose positions have nothing to do with "
+            f"{crossing:,} of {edges.nnz:,} edges of obsp[{key!r}] join units of different elements, whose positions "
+            "have nothing to do with "
             f"each other. Build the graph again with library_key={column!r}."
         )
 

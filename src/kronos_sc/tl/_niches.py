@@ -38,8 +38,9 @@ def niches(
 ) -> AnnData | None:
     """Group units by what surrounds them.
 
-    Run :func:`nhood_aggregate` first. Its features are standardised (variances are on another scale than means), reduced to their principal
-    components and clustered. Where :func:`cluster` finds kinds of cells, this finds the kinds of places they live in.
+    Run :func:`nhood_aggregate` first. Its features are standardised (variances are on another scale than means),
+    reduced to their principal components and clustered. Where :func:`cluster` finds kinds of cells, this finds the
+    kinds of places they live in.
 
     Parameters
     ----------
@@ -112,8 +113,16 @@ def niches(
     codes[rows] = found.labels
     out = adata.copy() if copy else adata
     out.obs[key] = pd.Categorical.from_codes(codes, names)
-    table = pd.DataFrame({"representation": rep.label, "niche": names, "n_units": found.sizes, "share": found.sizes / len(rows)})
-    params = {"use_rep": use_rep, "n_niches": n_niches, "method": how.resolved(narrow, len(rows)), "n_pcs": n_pcs, "scale": scale}
+    table = pd.DataFrame(
+        {"representation": rep.label, "niche": names, "n_units": found.sizes, "share": found.sizes / len(rows)}
+    )
+    params = {
+        "use_rep": use_rep,
+        "n_niches": n_niches,
+        "method": how.resolved(narrow, len(rows)),
+        "n_pcs": n_pcs,
+        "scale": scale,
+    }
     params |= {"resolution": resolution, "n_init": n_init, "rng": seed(rng)}
     results.store(out, key, kind="niches", params=params, tables={"niches": table})
     info(f"added {len(names)} niches in obs[{key!r}] ({perf_counter() - began:.1f} s)")

@@ -37,10 +37,11 @@ def pca(
 ) -> AnnData | None:
     """Reduce an embedding to its principal components, wherever it lies.
 
-    Marker features are thousands per unit; neighbour graphs, UMAP and searches over a million units want fifty. Features on disk are read
-    block by block, several times over (the log says how often), so that memory holds the result and some blocks, however many units there
-    are; scanpy takes the result from there (`sc.pp.neighbors(adata, use_rep="X_kronos_pca")`). The components are those of all units, not
-    of a sample, exact to what a plot or a graph can show; up to 1,024 features, exact to rounding.
+    Marker features are thousands per unit; neighbour graphs, UMAP and searches over a million units want fifty.
+    Features on disk are read block by block, several times over (the log says how often), so that memory holds the
+    result and some blocks, however many units there are; scanpy takes the result from there (`sc.pp.neighbors(adata,
+    use_rep="X_kronos_pca")`). The components are those of all units, not of a sample, exact to what a plot or a graph
+    can show; up to 1,024 features, exact to rounding.
 
     Parameters
     ----------
@@ -55,8 +56,8 @@ def pca(
     rng
         Seed or generator, for the directions that wide embeddings start from; the result hardly depends on it.
     key_added
-        Name of the record, and with `X_` before it of the entry of `obsm`; `"{representation}_pca"` if left out, and `"pca"` for `X`,
-        so that the result lies where scanpy puts and seeks its own; one of scanpy's is not replaced.
+        Name of the record, and with `X_` before it of the entry of `obsm`; `"{representation}_pca"` if left out, and
+        `"pca"` for `X`, so that the result lies where scanpy puts and seeks its own; one of scanpy's is not replaced.
     copy
         Return a new AnnData instead of adding to this one.
 
@@ -67,17 +68,17 @@ def pca(
     `obsm['X_kronos_pca' | 'X_' + key_added]`
         float32, units × components, the one with the largest variance first. Units with NaN stay NaN.
     `uns['kronos_pca' | key_added]`
-        `components` (`component` from 1, `variance`, `variance_ratio`: share of the total), arrays `loadings` (features × components,
-        float32), `mean` and `scale` (features, float32), and `params`. `((x - mean) / scale) @ loadings` brings other units to the same
-        axes.
+        `components` (`component` from 1, `variance`, `variance_ratio`: share of the total), arrays `loadings` (features
+        × components, float32), `mean` and `scale` (features, float32), and `params`. `((x - mean) / scale) @ loadings`
+        brings other units to the same axes.
 
     Raises
     ------
     KeyError
         There is no such representation.
     ValueError
-        Fewer than two units have features, `key_added` is the name of the representation itself, or the result would replace components
-        that this function did not make.
+        Fewer than two units have features, `key_added` is the name of the representation itself, or the result would
+        replace components that this function did not make.
 
     Examples
     --------
@@ -94,7 +95,8 @@ def pca(
     rows = np.flatnonzero(rep.finite)
     if len(rows) < 2:
         msg = (
-            f"{len(rows)} of {rep.n_units:,} units have features in {use_rep!r}, and components need two. Embed units with tl.embed(sdata)."
+            f"{len(rows)} of {rep.n_units:,} units have features in {use_rep!r}, and components need two. Embed units "
+            "with tl.embed(sdata)."
         )
         raise ValueError(msg)
     if missing := rep.n_units - len(rows):
@@ -119,7 +121,10 @@ def pca(
 def _key(adata: AnnData, use_rep: str, key: str) -> str:
     """Return the key of the result if no entry of `obsm` or `uns` would be lost to it that is not an earlier result."""
     if f"X_{key}" == use_rep:
-        msg = f"key_added={key!r} would replace obsm[{use_rep!r}], which the result is made of. Choose another name, {key + '_pca'!r} say."
+        msg = (
+            f"key_added={key!r} would replace obsm[{use_rep!r}], which the result is made of. Choose another name, "
+            f"{key + '_pca'!r} say."
+        )
         raise ValueError(msg)
     if f"X_{key}" in adata.obsm and key == "pca" and key not in results.names(adata):
         msg = (
@@ -130,7 +135,9 @@ def _key(adata: AnnData, use_rep: str, key: str) -> str:
     return free_key(adata, key)
 
 
-def _fitted(rep: Representation, rows: np.ndarray, count: int, *, scale: bool, rng: np.random.Generator) -> tuple[Components, np.ndarray]:
+def _fitted(
+    rep: Representation, rows: np.ndarray, count: int, *, scale: bool, rng: np.random.Generator
+) -> tuple[Components, np.ndarray]:
     """Return the components of some rows, and the coordinates of all (NaN for the others)."""
     with bar(description="principal components", unit="block") as shown:
 

@@ -51,9 +51,10 @@ def predict_map(
 ) -> None:
     """Draw a dense probe over a whole image: probabilities and classes at the resolution of tokens :cite:p:`Shaban2025`.
 
-    Overlapping windows are read block by block; what they say about a token is averaged, the middle of a window counting more than its
-    border (a raised cosine). Probabilities are made on the device, so a map takes memory for a few numbers per token, whatever the size
-    of the image. The map has one pixel per token and lies where the image lies in every coordinate system.
+    Overlapping windows are read block by block; what they say about a token is averaged, the middle of a window
+    counting more than its border (a raised cosine). Probabilities are made on the device, so a map takes memory for a
+    few numbers per token, whatever the size of the image. The map has one pixel per token and lies where the image lies
+    in every coordinate system.
 
     Nothing of the SpatialData changes before all of it succeeded, and nothing is written to disk:
     `sdata.write_element(["map", "map_class", "map_table"])` does that, with `"map_regions"` where there are outlines.
@@ -67,11 +68,11 @@ def predict_map(
     image_key
         Which image; the only one if left out. Its channels are found by name, else by marker.
     model
-        The encoder that the probe was trained with, where it cannot be loaded by its name (weights from a file, say). Its sha256 is
-        compared with the probe's.
+        The encoder that the probe was trained with, where it cannot be loaded by its name (weights from a file, say).
+        Its sha256 is compared with the probe's.
     opening, closing
-        Radius in tokens by which the class map is opened (specks vanish) and closed (holes fill). 1 for probes of a preset, else 0, if left
-        out. Probabilities stay as they are.
+        Radius in tokens by which the class map is opened (specks vanish) and closed (holes fill). 1 for probes of a
+        preset, else 0, if left out. Probabilities stay as they are.
     polygons
         Add the outlines of connected regions as shapes.
     nan
@@ -92,10 +93,12 @@ def predict_map(
     `images['map' | key_added]`
         Probabilities (c = classes, y, x), float32, one pixel per token, with all transformations of the image.
     `labels['map_class' | key_added + '_class']`
-        The most probable class, after opening and closing: `i + 1` for `probe.classes[i]`; 0 is none. uint8 (int32 beyond 255 classes).
+        The most probable class, after opening and closing: `i + 1` for `probe.classes[i]`; 0 is none. uint8 (int32
+        beyond 255 classes).
     `tables['map_table' | key_added + '_table']`
-        Annotates these labels. `obs`: `label`, `class`, `area` (pixels of the image), `share` of the image. `uns[key_added]`: model, panel,
-        parameters; a frame per class for :func:`kronos_sc.get.result`. `uns['class_colors']`.
+        Annotates these labels. `obs`: `label`, `class`, `area` (pixels of the image), `share` of the image.
+        `uns[key_added]`: model, panel, parameters; a frame per class for :func:`kronos_sc.get.result`.
+        `uns['class_colors']`.
     `shapes['map_regions' | key_added + '_regions']`
         With `polygons=True`: outlines in pixels of the image, clipped to it, with their `class`.
 
@@ -138,15 +141,26 @@ def predict_map(
     number_format = placement.choose_dtype(precision if encoder.net is not None else "float32", at)
     view = TokenClasses(encoder, probe.coef, probe.intercept, probe.mean, probe.scale)
     info(
-        f"map of {image.name!r}: {tiles.map_shape[0]} × {tiles.map_shape[1]} tokens, {len(job.units):,} windows with {encoder.card.label!r}"
+        f"map of {image.name!r}: {tiles.map_shape[0]} × {tiles.map_shape[1]} tokens, {len(job.units):,} windows with "
+        f"{encoder.card.label!r}"
     )
     began = time.perf_counter()
-    proba_krc = _drawn(job, tiles, InferenceConfig(view, panel, ("token",), nan, None, at, number_format), len(probe.classes))
+    proba_krc = _drawn(
+        job, tiles, InferenceConfig(view, panel, ("token",), nan, None, at, number_format), len(probe.classes)
+    )
     codes_rc = _classes(proba_krc, opening, closing)
-    ran = {"precision": str(number_format).removeprefix("torch."), "device": at.type, "seconds": round(time.perf_counter() - began, 3)}
+    ran = {
+        "precision": str(number_format).removeprefix("torch."),
+        "device": at.type,
+        "seconds": round(time.perf_counter() - began, 3),
+    }
     given = {"image": image.name, "opening": opening, "closing": closing, "nan": nan, "polygons": polygons} | ran
     params = freeze(probe.record() | {"panel": panel.drop(columns="role")} | given)
-    put(sdata, keys, elements(keys, image, tiles, proba_krc, codes_rc, classes=probe.classes, params=params, polygons=polygons))
+    put(
+        sdata,
+        keys,
+        elements(keys, image, tiles, proba_krc, codes_rc, classes=probe.classes, params=params, polygons=polygons),
+    )
     _report(keys, proba_krc, codes_rc, probe.classes, polygons=polygons, seconds=ran["seconds"])
 
 
@@ -155,7 +169,10 @@ def _radius(probe: DenseProbe, value: int | None, name: str) -> int:
     if value is None:
         return int(bool(probe.preset))
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
-        msg = f"{name} is a radius in tokens, a whole number from 0 (none) up, got {value!r}. The paper's maps are smoothed: try {name}=1."
+        msg = (
+            f"{name} is a radius in tokens, a whole number from 0 (none) up, got {value!r}. The paper's maps are "
+            f"smoothed: try {name}=1."
+        )
         raise ValueError(msg)
     return int(value)
 
@@ -184,9 +201,18 @@ def _classes(proba_krc: np.ndarray, opening: int, closing: int) -> np.ndarray:
 
 
 def _report(
-    keys: MapKeys, proba_krc: np.ndarray, codes_rc: np.ndarray, classes: tuple[str, ...], *, polygons: bool, seconds: float
+    keys: MapKeys,
+    proba_krc: np.ndarray,
+    codes_rc: np.ndarray,
+    classes: tuple[str, ...],
+    *,
+    polygons: bool,
+    seconds: float,
 ) -> None:
     shares = np.bincount(codes_rc.ravel(), minlength=len(classes) + 1)[1:] / max(codes_rc.size, 1)
     words: list[Any] = [f"{name} {share:.0%}" for name, share in zip(classes, shares.tolist(), strict=True)]
     more = f" and shapes[{keys.shapes!r}]" if polygons else ""
-    info(f"added images[{keys.name!r}], labels[{keys.labels!r}], tables[{keys.table!r}]{more} in {seconds:.1f} s: {', '.join(words)}")
+    info(
+        f"added images[{keys.name!r}], labels[{keys.labels!r}], tables[{keys.table!r}]{more} in {seconds:.1f} s: "
+        f"{', '.join(words)}"
+    )

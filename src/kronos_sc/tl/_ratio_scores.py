@@ -35,9 +35,10 @@ def ratio_scores(
 ) -> AnnData | None:
     """Score predictions of patches again, on those whose majority fills at least a given share of them :cite:p:`Shaban2025`.
 
-    A patch that is a quarter B cell is labelled B cell, and a classifier that says otherwise may be right. With larger thresholds labels get
-    cleaner, and patches and classes fewer: types whose cells never fill a patch go first, and what is left is easier for that reason, too.
-    Read `n_test` and `n_classes` beside the scores. Nothing is trained again: training saw patches of all ratios.
+    A patch that is a quarter B cell is labelled B cell, and a classifier that says otherwise may be right. With larger
+    thresholds labels get cleaner, and patches and classes fewer: types whose cells never fill a patch go first, and
+    what is left is easier for that reason, too. Read `n_test` and `n_classes` beside the scores. Nothing is trained
+    again: training saw patches of all ratios.
 
     Parameters
     ----------
@@ -59,16 +60,17 @@ def ratio_scores(
     `None`, or a new `AnnData` if `copy=True`. Sets:
 
     `uns['majority_probe_ratio' | key_added]`
-        Frames for :func:`kronos_sc.get.result`. `scores`: one row per representation, threshold and fold with `n_test`, `n_classes` and the
-        scores of the probe, averaged over the classes that are left; NaN where no patch is. `summary`: mean and sd over folds. `sets`: patches
-        and classes per threshold, all folds together. `params`.
+        Frames for :func:`kronos_sc.get.result`. `scores`: one row per representation, threshold and fold with `n_test`,
+        `n_classes` and the scores of the probe, averaged over the classes that are left; NaN where no patch is.
+        `summary`: mean and sd over folds. `sets`: patches and classes per threshold, all folds together. `params`.
 
     Raises
     ------
     KeyError
         There is no such result or column.
     ValueError
-        The result is no probe's, its predictions or folds are gone, ratios or thresholds are no shares, or no patch reaches any threshold.
+        The result is no probe's, its predictions or folds are gone, ratios or thresholds are no shares, or no patch
+        reaches any threshold.
 
     Examples
     --------
@@ -92,11 +94,15 @@ def ratio_scores(
     fold = _codes(adata, probe["fold_key"], argument="key", categories=names)
     ratio = _shares(column(adata, ratio_key, argument="ratio_key").to_numpy(float), what=f"obs[{ratio_key!r}]")
     least = np.unique(_shares(np.atleast_1d(np.asarray(thresholds, float)), what="thresholds", missing=False))
-    probas = {label: _proba(adata, name, probe["classes"]) for label, name in zip(labels, results.keys_of(key, labels), strict=True)}
+    probas = {
+        label: _proba(adata, name, probe["classes"])
+        for label, name in zip(labels, results.keys_of(key, labels), strict=True)
+    }
     if not (tested := (truth >= 0) & (fold >= 0) & (ratio >= least[0] - _ROUNDING)).any():
         best = ratio[(truth >= 0) & (fold >= 0)]
         msg = (
-            f"No patch with a label and a fold has {ratio_key!r} of at least {least[0]:g} (the largest is {np.nanmax(best, initial=0):.2f}). "
+            f"No patch with a label and a fold has {ratio_key!r} of at least {least[0]:g} (the largest is "
+            f"{np.nanmax(best, initial=0):.2f}). "
             "Lower thresholds=, or choose smaller patches."
         )
         raise ValueError(msg)
@@ -107,14 +113,31 @@ def ratio_scores(
         for threshold in least:
             for number, name in enumerate(names):
                 chosen = known_rows & (fold == number) & (ratio >= threshold - _ROUNDING)
-                rows.append({"representation": label, "threshold": threshold, "fold": name, **_scores(truth[chosen], proba[chosen])})
+                rows.append(
+                    {
+                        "representation": label,
+                        "threshold": threshold,
+                        "fold": name,
+                        **_scores(truth[chosen], proba[chosen]),
+                    }
+                )
     scores = pd.DataFrame(rows)
     summary = results.summary(scores, by=["representation", "threshold"], metrics=list(metrics.SCORES))
     sets = pd.DataFrame([_set(threshold, truth[tested & (ratio >= threshold - _ROUNDING)]) for threshold in least])
-    params = {"key": key, "ratio_key": ratio_key, "thresholds": least, "target": probe["target"], "fold_key": probe["fold_key"]}
+    params = {
+        "key": key,
+        "ratio_key": ratio_key,
+        "thresholds": least,
+        "target": probe["target"],
+        "fold_key": probe["fold_key"],
+    }
     out = adata.copy() if copy else adata
-    results.store(out, added, kind="ratio_scores", params=params, tables={"scores": scores, "summary": summary, "sets": sets})
-    counts = "; ".join(f"at {row.threshold:g} {row.n_test:,} patches of {row.n_classes} classes" for row in sets.itertuples())
+    results.store(
+        out, added, kind="ratio_scores", params=params, tables={"scores": scores, "summary": summary, "sets": sets}
+    )
+    counts = "; ".join(
+        f"at {row.threshold:g} {row.n_test:,} patches of {row.n_classes} classes" for row in sets.itertuples()
+    )
     info(f"added uns[{added!r}]: scores of {listed(labels)} by least {ratio_key!r}: {counts}")
     return out if copy else None
 
@@ -142,7 +165,10 @@ def _proba(adata: AnnData, name: str, classes: Sequence[str]) -> np.ndarray:
     known(slot, list(adata.obsm), what="entry of obsm", fix="Run tl.linear_probe again; it writes it.")
     frame = adata.obsm[slot]
     if list(map(str, getattr(frame, "columns", ()))) != storable(classes):
-        msg = f"obsm[{slot!r}] does not hold the classes {listed(classes)} of the probe. Run tl.linear_probe again; it writes it."
+        msg = (
+            f"obsm[{slot!r}] does not hold the classes {listed(classes)} of the probe. Run tl.linear_probe again; it "
+            "writes it."
+        )
         raise ValueError(msg)
     return frame.to_numpy(np.float32)
 

@@ -51,13 +51,14 @@ def retrieval_scores(
 ) -> AnnData | None:
     """Score a search, fold by fold: whether what it finds has the query's type, or its composition :cite:p:`Shaban2025`.
 
-    The paper's cell retrieval (`target`) and patch retrieval (`composition_key`). Every unit of a fold is a query; units of the other
-    folds are searched. All representations see the same units, mean marker expression among them.
+    The paper's cell retrieval (`target`) and patch retrieval (`composition_key`). Every unit of a fold is a query;
+    units of the other folds are searched. All representations see the same units, mean marker expression among them.
 
-    For cells the paper searches what its probe was trained on: 1,000 cells per type, out of 80 % of the other folds. So does this, by
-    `max_per_class`; only a type with fewer than 1,250 cells in the other folds has more of them here, since no cells are held back for a
-    validation. Accuracies with another `max_per_class`, and those with None above all, are not the paper's: the more often a type is among the
-    units searched, the easier it is hit, whatever the embedding. Of patches the paper names no such number, and all are searched.
+    For cells the paper searches what its probe was trained on: 1,000 cells per type, out of 80 % of the other folds. So
+    does this, by `max_per_class`; only a type with fewer than 1,250 cells in the other folds has more of them here,
+    since no cells are held back for a validation. Accuracies with another `max_per_class`, and those with None above
+    all, are not the paper's: the more often a type is among the units searched, the easier it is hit, whatever the
+    embedding. Of patches the paper names no such number, and all are searched.
 
     Read `accuracy@k` beside `chance@k`, what answers drawn at random would reach, or the table `per_class`.
 
@@ -70,21 +71,23 @@ def retrieval_scores(
     use_rep
         Entries of `obsm`, or `"X"`; all embeddings on record if left out. Mean marker expression is added.
     fold_key
-        Column of `obs` with the folds (:func:`kronos_sc.pp.spatial_folds`). Units without a fold, as in a guard band, take no part.
+        Column of `obs` with the folds (:func:`kronos_sc.pp.spatial_folds`). Units without a fold, as in a guard band,
+        take no part.
     k
         Numbers of answers to score.
     metric
         `"euclidean"` as in the paper, or `"cosine"`.
     scale
-        Standardise features on the units searched (on 20,000 of them at most): bright markers no longer outweigh dim ones. The paper
-        mentions no such step.
+        Standardise features on the units searched (on 20,000 of them at most): bright markers no longer outweigh dim
+        ones. The paper mentions no such step.
     max_per_class
-        Most units per class to search, drawn at random, so that all types are about equally easy to hit; a smaller class is searched
-        whole. With the `rng`, folds and representations of :func:`linear_probe` they are the units that its probe is trained on. None for
-        all units of the other folds. Without a target there are no classes, and all are searched.
+        Most units per class to search, drawn at random, so that all types are about equally easy to hit; a smaller
+        class is searched whole. With the `rng`, folds and representations of :func:`linear_probe` they are the units
+        that its probe is trained on. None for all units of the other folds. Without a target there are no classes, and
+        all are searched.
     composition_key
-        Entry of `obsm` with shares of classes per patch, 0 to 1 (:func:`kronos_sc.pp.majority_labels` writes `"composition"`).
-        Beside a target it is scored on the units that `max_per_class` leaves.
+        Entry of `obsm` with shares of classes per patch, 0 to 1 (:func:`kronos_sc.pp.majority_labels` writes
+        `"composition"`). Beside a target it is scored on the units that `max_per_class` leaves.
     rng
         Seed or generator of the draws of `max_per_class` and `scale`.
     key_added
@@ -97,19 +100,20 @@ def retrieval_scores(
     `None`, or a new `AnnData` if `copy=True`. Sets:
 
     `uns['{target}_retrieval' | key_added]`
-        `scores`: one row per representation and fold with `n_reference`, `n_query` and, for each k, means over the queries of
-        `accuracy@k` (any of the first k answers is right), `precision@k` (share of right ones), `map@k` (mean average precision:
-        Σᵢ P(i) · rel(i) / min(k, right ones there are), 1 if all right answers come first) and `chance@k` (accuracy of random answers);
-        with compositions `rmse@k`: root mean squared difference of the shares in percent, of the best of the first k answers (smaller is
-        better). `summary`: mean and sd over folds. `per_class`: `n_query`, `accuracy@k` and `chance@k` by representation, fold and class.
-        `params`.
+        `scores`: one row per representation and fold with `n_reference`, `n_query` and, for each k, means over the
+        queries of `accuracy@k` (any of the first k answers is right), `precision@k` (share of right ones), `map@k`
+        (mean average precision: Σᵢ P(i) · rel(i) / min(k, right ones there are), 1 if all right answers come first) and
+        `chance@k` (accuracy of random answers); with compositions `rmse@k`: root mean squared difference of the shares
+        in percent, of the best of the first k answers (smaller is better). `summary`: mean and sd over folds.
+        `per_class`: `n_query`, `accuracy@k` and `chance@k` by representation, fold and class. `params`.
 
     Raises
     ------
     KeyError
         A column, composition or representation does not exist.
     ValueError
-        Neither target nor compositions were given, shares are not between 0 and 1, or a fold leaves fewer than `k` units to search.
+        Neither target nor compositions were given, shares are not between 0 and 1, or a fold leaves fewer than `k`
+        units to search.
 
     Examples
     --------
@@ -145,14 +149,24 @@ def retrieval_scores(
         labels = {"representation": rep.label, "fold": plan.name}
         scored = _scored(truth, plan, _answers(rep, plan, ks[-1], metric=metric, scale=scale), ks)
         rows.append(
-            labels | {"n_reference": len(plan.reference), "n_query": len(plan.query)} | {name: v.mean() for name, v in scored.items()}
+            labels
+            | {"n_reference": len(plan.reference), "n_query": len(plan.query)}
+            | {name: v.mean() for name, v in scored.items()}
         )
         per_class.append(_per_class(labels, truth, plan, scored))
     scores = pd.DataFrame(rows)
-    tables = {"scores": scores, "summary": results.summary(scores, by="representation", metrics=list(scores.columns[4:]))}
+    tables = {
+        "scores": scores,
+        "summary": results.summary(scores, by="representation", metrics=list(scores.columns[4:])),
+    }
     if target is not None:
         tables["per_class"] = pd.concat(per_class)
-    params = {"target": target, "composition_key": composition_key, "representations": [rep.label for rep in reps], "fold_key": fold_key}
+    params = {
+        "target": target,
+        "composition_key": composition_key,
+        "representations": [rep.label for rep in reps],
+        "fold_key": fold_key,
+    }
     params |= {"k": ks, "metric": metric, "scale": scale, "max_per_class": most, "rng": chance.seed(rng)}
     out = adata.copy() if copy else adata
     results.store(out, key, kind="retrieval_scores", params=params, tables=tables)
@@ -171,7 +185,9 @@ class _Truth:
     def there(self) -> np.ndarray:
         """Units of which it is known (bool)."""
         parts = [] if self.target is None else [self.target.labelled]
-        return np.logical_and.reduce([*parts, *([] if self.composition is None else [np.isfinite(self.composition).all(axis=1)])])
+        return np.logical_and.reduce(
+            [*parts, *([] if self.composition is None else [np.isfinite(self.composition).all(axis=1)])]
+        )
 
 
 @dataclass(frozen=True)
@@ -186,7 +202,10 @@ class _Plan:
 
 def _truth(adata: AnnData, target: str | None, composition_key: str | None, most: int | None) -> _Truth:
     if target is None and composition_key is None:
-        msg = "Nothing says which answers are good. Name a column of obs (target) or an entry of obsm with shares (composition_key='composition')."
+        msg = (
+            "Nothing says which answers are good. Name a column of obs (target) or an entry of obsm with shares "
+            "(composition_key='composition')."
+        )
         raise ValueError(msg)
     if target is None and most not in (None, _PER_CLASS):
         msg = f"max_per_class={most} needs classes. Name a column of obs with target=, or leave max_per_class out."
@@ -205,14 +224,27 @@ def _composition(adata: AnnData, key: str | None) -> np.ndarray | None:
         fix="Make it with pp.majority_labels(sdata, target), or name it with composition_key=.",
     )
     shares = np.asarray(adata.obsm[key], dtype=np.float64)
-    if shares.ndim != 2 or np.nanmin(shares, initial=0) < 0 or np.nanmax(np.nansum(shares, axis=1), initial=0) > 1 + 1e-3:
-        msg = f"obsm[{key!r}] must hold shares (units × classes) between 0 and 1 that add up to at most 1 per unit. Divide counts by their sum."
+    if (
+        shares.ndim != 2
+        or np.nanmin(shares, initial=0) < 0
+        or np.nanmax(np.nansum(shares, axis=1), initial=0) > 1 + 1e-3
+    ):
+        msg = (
+            f"obsm[{key!r}] must hold shares (units × classes) between 0 and 1 that add up to at most 1 per unit. "
+            "Divide counts by their sum."
+        )
         raise ValueError(msg)
     return shares
 
 
 def _plan(
-    truth: _Truth, folds: ClassColumn, fold: int, usable: np.ndarray, rng: np.random.Generator, order: np.ndarray | None, most: int | None
+    truth: _Truth,
+    folds: ClassColumn,
+    fold: int,
+    usable: np.ndarray,
+    rng: np.random.Generator,
+    order: np.ndarray | None,
+    most: int | None,
 ) -> _Plan:
     reference = np.flatnonzero(usable & (folds.codes != fold))
     if order is not None and truth.target is not None:
@@ -228,7 +260,8 @@ def _require_enough(plans: Sequence[_Plan], k: int, most: int | None) -> None:
     for plan in plans:
         if len(plan.query) == 0 or len(plan.reference) < k:
             msg = (
-                f"Fold {plan.name!r} has {len(plan.query):,} queries and {len(plan.reference):,} units to search, and k={k} answers are wanted. "
+                f"Fold {plan.name!r} has {len(plan.query):,} queries and {len(plan.reference):,} units to search, and "
+                f"k={k} answers are wanted. "
                 f"Lower k, {more}or make other folds with pp.spatial_folds(adata)."
             )
             raise ValueError(msg)
@@ -253,7 +286,9 @@ def _scored(truth: _Truth, plan: _Plan, index: np.ndarray, ks: Sequence[int]) ->
         out |= {f"map@{k}": np.nan_to_num(metrics.average_precision_at(relevant, there, k)) for k in ks}
         out |= {f"chance@{k}": metrics.chance_at(there, len(plan.reference), k) for k in ks}
     if truth.composition is not None:
-        error = metrics.composition_error(truth.composition[plan.query], [truth.composition[column] for column in index.T])
+        error = metrics.composition_error(
+            truth.composition[plan.query], [truth.composition[column] for column in index.T]
+        )
         out |= {f"rmse@{k}": metrics.best_at(error, k) for k in ks}
     return out
 

@@ -43,24 +43,26 @@ def retrieve(
 ) -> AnnData | None:
     """Find the units most similar to each query in an embedding: reverse image search :cite:p:`Shaban2025`.
 
-    Within one image, across images or donors, or in another cohort. The search is exact: the answers are those of comparing every query
-    with every unit in float64, at a fraction of the time, and embeddings on disk are streamed.
+    Within one image, across images or donors, or in another cohort. The search is exact: the answers are those of
+    comparing every query with every unit in float64, at a fraction of the time, and embeddings on disk are streamed.
 
     Parameters
     ----------
     adata
         Table that holds the queries.
     query
-        Units to search for: one of `obs_names` or several, a column of `obs` that is true for them (as :func:`motif_query` writes), or
-        None for every unit.
+        Units to search for: one of `obs_names` or several, a column of `obs` that is true for them (as
+        :func:`motif_query` writes), or None for every unit.
     use_rep
         Entry of `obsm`, or `"X"`.
     reference
-        Table to search in, another cohort say; `adata` itself if left out. Where panels differ, the markers in common are compared.
+        Table to search in, another cohort say; `adata` itself if left out. Where panels differ, the markers in common
+        are compared.
     k
         Answers per query.
     metric
-        `"euclidean"` as in the paper, or `"cosine"` (1 − cosine of the angle), which ignores how strong the features are as a whole.
+        `"euclidean"` as in the paper, or `"cosine"` (1 − cosine of the angle), which ignores how strong the features
+        are as a whole.
     groupby
         Column of `obs` (in both tables), such as the image or the donor, that `within` refers to.
     within
@@ -75,13 +77,13 @@ def retrieve(
     `None`, or a new `AnnData` if `copy=True`. Sets:
 
     `uns['retrieval' | key_added]`
-        `hits`: one row per query and answer, nearest first, with `query`, `rank` (from 1), `hit`, `distance`, and with `groupby` the
-        `group` of the query and the `hit_group`. `ranks`: by `rank`, how many queries have such an answer
-        (`n_units`), and `mean`, `min` and `max` of its distance. Arrays `query` (row of each query, int64), `index` (row of each answer in
-        the searched table, int64, queries × k) and `distance` (float32, queries × k). A unit is not its own answer (in a `reference`
-        that is a copy of the table it is). Of equal distances the earlier row comes first. Where a group has fewer than `k` others,
-        `index` is -1, `distance` infinite, and `hits` has no row. Above a million answers there is no table `hits`, only the arrays.
-        `params`.
+        `hits`: one row per query and answer, nearest first, with `query`, `rank` (from 1), `hit`, `distance`, and with
+        `groupby` the `group` of the query and the `hit_group`. `ranks`: by `rank`, how many queries have such an answer
+        (`n_units`), and `mean`, `min` and `max` of its distance. Arrays `query` (row of each query, int64), `index`
+        (row of each answer in the searched table, int64, queries × k) and `distance` (float32, queries × k). A unit is
+        not its own answer (in a `reference` that is a copy of the table it is). Of equal distances the earlier row
+        comes first. Where a group has fewer than `k` others, `index` is -1, `distance` infinite, and `hits` has no row.
+        Above a million answers there is no table `hits`, only the arrays. `params`.
 
     Raises
     ------
@@ -117,17 +119,41 @@ def retrieve(
     if len(references.rows) - own < k:
         msg = f"k={k} answers were asked for, and there are {len(references.rows) - own:,} units to search. Lower k."
         raise ValueError(msg)
-    info(f"searching {len(queries.rows):,} queries among {len(references.rows):,} units in {use_rep!r} ({queries.rep.width} features)")
+    info(
+        f"searching {len(queries.rows):,} queries among {len(references.rows):,} units in {use_rep!r} "
+        f"({queries.rep.width} features)"
+    )
     began = perf_counter()
     distance, index = _answers(references, queries, k, groups=groups, within=within, metric=metric, own=own)
     if short := int((index[:, -1] < 0).sum()):
-        warn(f"{short:,} of {len(index):,} queries have fewer than {k} answers: their group has too few units. Lower k, or see groupby=.")
+        warn(
+            f"{short:,} of {len(index):,} queries have fewer than {k} answers: their group has too few units. Lower k, "
+            "or see groupby=."
+        )
     tables = _tables(adata, searched, queries.rows, distance, index, groups)
-    params = {"query": _described(query), "use_rep": use_rep, "reference": "" if own else "another table", "k": k, "metric": metric}
+    params = {
+        "query": _described(query),
+        "use_rep": use_rep,
+        "reference": "" if own else "another table",
+        "k": k,
+        "metric": metric,
+    }
     params |= {"groupby": groupby, "within": within}
     out = adata.copy() if copy else adata
-    results.store(out, key_added, kind="retrieve", params=params, tables=tables, query=queries.rows, index=index, distance=distance)
-    info(f"added uns[{key_added!r}]: {int((index >= 0).sum()):,} answers to {len(index):,} queries ({perf_counter() - began:.1f} s)")
+    results.store(
+        out,
+        key_added,
+        kind="retrieve",
+        params=params,
+        tables=tables,
+        query=queries.rows,
+        index=index,
+        distance=distance,
+    )
+    info(
+        f"added uns[{key_added!r}]: {int((index >= 0).sum()):,} answers to {len(index):,} queries "
+        f"({perf_counter() - began:.1f} s)"
+    )
     return out if copy else None
 
 
@@ -140,18 +166,26 @@ class _Groups:
     names: np.ndarray
 
 
-def _sides(adata: AnnData, searched: AnnData, query: str | Sequence[str] | None, use_rep: str) -> tuple[SearchSet, SearchSet]:
+def _sides(
+    adata: AnnData, searched: AnnData, query: str | Sequence[str] | None, use_rep: str
+) -> tuple[SearchSet, SearchSet]:
     """Return queries and references: rows that hold numbers, in the columns that both tables have."""
     asked, named = _rows(adata, query)
     left, right = representation(adata, use_rep), representation(searched, use_rep)
     usable = left.finite[asked]
     if named and not usable.all():
         lost = adata.obs_names[asked[~usable]]
-        msg = f"{len(lost)} queries have NaN in {use_rep!r} ({listed(lost, most=5)}), so nothing can be compared with them. Embed them, or choose others."
+        msg = (
+            f"{len(lost)} queries have NaN in {use_rep!r} ({listed(lost, most=5)}), so nothing can be compared with "
+            "them. Embed them, or choose others."
+        )
         raise ValueError(msg)
     rows = np.flatnonzero(right.finite)
     if not usable.all() or len(rows) < right.n_units:
-        info(f"NaN in {use_rep!r}: {int((~usable).sum()):,} queries and {right.n_units - len(rows):,} units to be searched are left out")
+        info(
+            f"NaN in {use_rep!r}: {int((~usable).sum()):,} queries and {right.n_units - len(rows):,} units to be "
+            "searched are left out"
+        )
     if searched is adata:
         return SearchSet(left, asked[usable]), SearchSet(right, rows)
     common = align(adata, searched, use_rep)
@@ -165,11 +199,17 @@ def _rows(adata: AnnData, query: str | Sequence[str] | None) -> tuple[np.ndarray
     if isinstance(query, str) and query in adata.obs:
         values = adata.obs[query]
         if not pd.api.types.is_bool_dtype(values):
-            msg = f"obs[{query!r}] holds {values.dtype}, not true and false. Pass names of units: query=adata.obs_names[adata.obs[{query!r}] == ...]."
+            msg = (
+                f"obs[{query!r}] holds {values.dtype}, not true and false. Pass names of units: "
+                f"query=adata.obs_names[adata.obs[{query!r}] == ...]."
+            )
             raise ValueError(msg)
         rows = np.flatnonzero(values.to_numpy(bool, na_value=False))
         if not len(rows):
-            msg = f"obs[{query!r}] is true for no unit, so there is nothing to search for. Choose another column, or names of units."
+            msg = (
+                f"obs[{query!r}] is true for no unit, so there is nothing to search for. Choose another column, or "
+                "names of units."
+            )
             raise ValueError(msg)
         return rows, False
     names = list(dict.fromkeys([query] if isinstance(query, str) else [str(name) for name in query]))
@@ -180,8 +220,10 @@ def _rows(adata: AnnData, query: str | Sequence[str] | None) -> tuple[np.ndarray
     if (rows < 0).any() or not names:
         lost = [name for name, row in zip(names, rows, strict=True) if row < 0]
         msg = (
-            f"There are no units {listed(lost)}; names look like {listed(adata.obs_names[:3])}. Pass obs_names, a column of true and false "
-            f"(obs has: {listed(c for c in adata.obs if pd.api.types.is_bool_dtype(adata.obs[c]))}), or None for every unit."
+            f"There are no units {listed(lost)}; names look like {listed(adata.obs_names[:3])}. Pass obs_names, a "
+            "column of true and false "
+            f"(obs has: {listed(c for c in adata.obs if pd.api.types.is_bool_dtype(adata.obs[c]))}), or None for every "
+            "unit."
         )
         raise KeyError(msg)
     return rows.astype(np.int64), True
@@ -193,11 +235,15 @@ def _groups(adata: AnnData, searched: AnnData, groupby: str | None, within: str 
         one_of(within, _WITHIN, name="within")
     if groupby is None or within is None:
         if groupby is not within:
-            given, lacking = ("groupby", "within='same' or within='other'") if within is None else ("within", "groupby='the column'")
+            given, lacking = (
+                ("groupby", "within='same' or within='other'") if within is None else ("within", "groupby='the column'")
+            )
             msg = f"{given} was given alone; add {lacking}, or leave both out."
             raise ValueError(msg)
         return None
-    sides: list[ClassColumn] = [classes_of(column(table, groupby, argument="groupby"), name=groupby) for table in (adata, searched)]
+    sides: list[ClassColumn] = [
+        classes_of(column(table, groupby, argument="groupby"), name=groupby) for table in (adata, searched)
+    ]
     names = np.array(list(dict.fromkeys([*sides[0].classes, *sides[1].classes])), dtype=object)
     number = {name: i for i, name in enumerate(names)}
     codes = [np.array([*(number[name] for name in side.classes), -1], np.int64)[side.codes] for side in sides]
@@ -218,9 +264,19 @@ def _with_group(queries: SearchSet, groups: _Groups | None, groupby: str | None)
 
 
 def _answers(
-    references: SearchSet, queries: SearchSet, k: int, *, groups: _Groups | None, within: str | None, metric: str, own: bool
+    references: SearchSet,
+    queries: SearchSet,
+    k: int,
+    *,
+    groups: _Groups | None,
+    within: str | None,
+    metric: str,
+    own: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return distance and row of the answers (queries × k), group by group where groups matter; infinite and -1 where there is none."""
+    """Return distance and row of the answers (queries × k), group by group where groups matter.
+
+    Infinite and -1 where there is none.
+    """
     if groups is None:
         return nearest(references, queries, k, metric=metric, skip_own=own)
     distance = np.full((len(queries.rows), k), np.inf, np.float32)
@@ -252,11 +308,16 @@ def _tables(
     ]
     ranks = pd.DataFrame(stats)
     if index.size > _MOST_HITS:
-        info(f"{index.size:,} answers are too many for a table of names; they are in the arrays 'query', 'index' and 'distance'")
+        info(
+            f"{index.size:,} answers are too many for a table of names; they are in the arrays 'query', 'index' and "
+            "'distance'"
+        )
         return {"ranks": ranks}
     which, rank = np.nonzero(found)
     query, hit = rows[which], index[found]
-    hits = pd.DataFrame({"query": adata.obs_names.to_numpy()[query], "rank": rank + 1, "hit": searched.obs_names.to_numpy()[hit]})
+    hits = pd.DataFrame(
+        {"query": adata.obs_names.to_numpy()[query], "rank": rank + 1, "hit": searched.obs_names.to_numpy()[hit]}
+    )
     hits["distance"] = distance[found]
     if groups is not None:
         hits["group"], hits["hit_group"] = groups.names[groups.query[query]], groups.names[groups.reference[hit]]

@@ -50,32 +50,35 @@ def stratify(
 ) -> AnnData | None:
     """Ask how well cases (patients, donors) can be told apart by their tissue, over random splits of the cases :cite:p:`Shaban2025`.
 
-    All units of a case are on the same side of a split, and whatever is fitted (scaling, PCA, clusters, networks) sees training cases only.
-    All representations get the same splits, so that they can be compared split by split; mean marker expression is always among them.
+    All units of a case are on the same side of a split, and whatever is fitted (scaling, PCA, clusters, networks) sees
+    training cases only. All representations get the same splits, so that they can be compared split by split; mean
+    marker expression is always among them.
 
-    The interval in `summary` is that of the mean over the splits, as in the paper. It says how far the mean depends on the draws and
-    shrinks with `n_splits`; it does *not* say how the score would vary with other patients. With fewer than some thirty cases that variation
-    is much larger.
+    The interval in `summary` is that of the mean over the splits, as in the paper. It says how far the mean depends on
+    the draws and shrinks with `n_splits`; it does *not* say how the score would vary with other patients. With fewer
+    than some thirty cases that variation is much larger.
 
     Parameters
     ----------
     adata
         Table of cells or patches of all cases.
     target
-        Column of `obs` with the group of each case (response, diagnosis); the same for all units of a case. Cases without one are left out.
+        Column of `obs` with the group of each case (response, diagnosis); the same for all units of a case. Cases
+        without one are left out.
     case_key
-        Column of `obs` that names the case of each unit. Name the patient, not the image: images of one patient on both sides of a split
-        make scores that do not hold.
+        Column of `obs` that names the case of each unit. Name the patient, not the image: images of one patient on both
+        sides of a split make scores that do not hold.
     use_rep
         Entries of `obsm`, or `"X"`; all embeddings on record if left out.
     method
-        `"logistic"` (mean per case on principal components of the units, logistic regression), `"composition"` (shares of k-means clusters,
-        nearest case), `"mlp"` (as `"logistic"`, with a small network) or `"attention"` (attention-based multiple instance learning), each with
-        its defaults; or an instance of :class:`Logistic`, :class:`Composition`, :class:`MeanMLP` or :class:`AttentionMIL` with parameters of
-        your own. Their pages say where they go beyond the paper.
+        `"logistic"` (mean per case on principal components of the units, logistic regression), `"composition"` (shares
+        of k-means clusters, nearest case), `"mlp"` (as `"logistic"`, with a small network) or `"attention"`
+        (attention-based multiple instance learning), each with its defaults; or an instance of :class:`Logistic`,
+        :class:`Composition`, :class:`MeanMLP` or :class:`AttentionMIL` with parameters of your own. Their pages say
+        where they go beyond the paper.
     train_size
-        Training cases of a split: a share of each class (0.8), or a whole number of cases per class (5). All other cases are the test.
-        As in the paper if left out: 5 per class for `"composition"`, 0.8 otherwise.
+        Training cases of a split: a share of each class (0.8), or a whole number of cases per class (5). All other
+        cases are the test. As in the paper if left out: 5 per class for `"composition"`, 0.8 otherwise.
     n_splits
         Random splits.
     rng
@@ -90,11 +93,12 @@ def stratify(
     `None`, or a new `AnnData` if `copy=True`. Sets:
 
     `uns['{target}_stratify' | key_added]`
-        Tables `scores` (representation, split, `auroc`, `balanced_accuracy`, `macro_f1`, `n_train`, `n_test`), `summary` (mean, sd, n, low,
-        high), `predictions` (representation, split, case, true, predicted, and `probability: {class}` for each class, with "|" for a "/" in
-        its name) and `roc` (mean curve and its interval for :func:`kronos_sc.pl.roc`); `params`, `classes`. With more than two classes
-        `auroc` is the mean over classes, each against the rest. Probabilities of `"composition"` are closeness to the nearest training
-        case: they rank, and are not calibrated.
+        Tables `scores` (representation, split, `auroc`, `balanced_accuracy`, `macro_f1`, `n_train`, `n_test`),
+        `summary` (mean, sd, n, low, high), `predictions` (representation, split, case, true, predicted, and
+        `probability: {class}` for each class, with "|" for a "/" in its name) and `roc` (mean curve and its interval
+        for :func:`kronos_sc.pl.roc`); `params`, `classes`. With more than two classes `auroc` is the mean over classes,
+        each against the rest. Probabilities of `"composition"` are closeness to the nearest training case: they rank,
+        and are not calibrated.
 
     Raises
     ------
@@ -119,7 +123,8 @@ def stratify(
     cases = labelled_cases(adata, case_key, target, argument="target", reps=reps)
     n_train = _training_counts(cases, size, target, case_key)
     info(
-        f"{cases.described}, {n_splits} splits of {n_train.sum()} training and {len(cases.names) - n_train.sum()} test cases: "
+        f"{cases.described}, {n_splits} splits of {n_train.sum()} training and {len(cases.names) - n_train.sum()} test "
+        "cases: "
         f"{type(options).__name__} on {listed([rep.label for rep in reps])}"
     )
     started = perf_counter()
@@ -168,20 +173,31 @@ def _training_counts(cases: Cases, train_size: float, target: str, case_key: str
     """Return training cases per class; a class too small to leave a test case is an error."""
     there = f"obs[{case_key!r}] × obs[{target!r}]: {cases.described}"
     if len(cases.classes) < 2:
-        msg = f"Two groups of cases are needed; {there}. Name another column with target=, or add cases of another group."
+        msg = (
+            f"Two groups of cases are needed; {there}. Name another column with target=, or add cases of another group."
+        )
         raise ValueError(msg)
     least = train_size + 1 if isinstance(train_size, int) else 2
     if cases.counts.min() < least:
         hint = (
-            f"Choose train_size of at most {cases.counts.min() - 1}" if cases.counts.min() > 1 else "Leave that group out, or merge groups"
+            f"Choose train_size of at most {cases.counts.min() - 1}"
+            if cases.counts.min() > 1
+            else "Leave that group out, or merge groups"
         )
-        msg = f"A group needs {least} cases to train on and leave one for the test; {there}. {hint}; or name another case_key."
+        msg = (
+            f"A group needs {least} cases to train on and leave one for the test; {there}. {hint}; or name another "
+            "case_key."
+        )
         raise ValueError(msg)
     return training_counts(cases.counts, train_size)
 
 
 def _predict(
-    reps: list[Representation], cases: Cases, options: CaseMethod, splits: list[tuple[np.ndarray, np.ndarray]], draws: Draws
+    reps: list[Representation],
+    cases: Cases,
+    options: CaseMethod,
+    splits: list[tuple[np.ndarray, np.ndarray]],
+    draws: Draws,
 ) -> list[list[np.ndarray]]:
     """Return probabilities (test × classes) of every split of every representation."""
     out = []

@@ -54,9 +54,9 @@ def transfer(
 ) -> AnnData | None:
     """Train a linear classifier on one cohort and predict another: the paper's cross-dataset transfer :cite:p:`Shaban2025`.
 
-    The panels may differ: features of the markers in common are used, block by block, in one order. Standardisation, search and fit are
-    those of :func:`linear_probe` and see the reference only. Where `adata` has the target as well, predictions are scored against it;
-    call it again with the tables exchanged for the way back.
+    The panels may differ: features of the markers in common are used, block by block, in one order. Standardisation,
+    search and fit are those of :func:`linear_probe` and see the reference only. Where `adata` has the target as well,
+    predictions are scored against it; call it again with the tables exchanged for the way back.
 
     Parameters
     ----------
@@ -67,16 +67,17 @@ def transfer(
     target
         Column of `obs` of the reference; if `adata` has a column of this name it is compared with, never trained on.
     use_rep
-        Entries of `obsm`, or `"X"`, of both tables; all embeddings on record in both if left out. Mean marker expression is added where
-        both have it.
+        Entries of `obsm`, or `"X"`, of both tables; all embeddings on record in both if left out. Mean marker
+        expression is added where both have it.
     fold_key
-        Column of `obs` of the reference with folds: one model per fold, trained on the others as in the paper, so that scores have a
-        spread; predictions are of their mean probabilities. One model, trained on the whole reference, if left out.
+        Column of `obs` of the reference with folds: one model per fold, trained on the others as in the paper, so that
+        scores have a spread; predictions are of their mean probabilities. One model, trained on the whole reference, if
+        left out.
     max_per_class
         Most training units per class. None for all.
     C
-        Inverse strength of the penalty: a value, a grid to choose from, or None for Bayesian optimisation over 1e-10 to 1e5, judged on a
-        fifth of the reference.
+        Inverse strength of the penalty: a value, a grid to choose from, or None for Bayesian optimisation over 1e-10 to
+        1e5, judged on a fifth of the reference.
     n_trials
         Fits of the optimisation. Irrelevant if `C` is given.
     device
@@ -99,9 +100,10 @@ def transfer(
     `obsm['{target}_transfer_proba' | key_added + '_proba']`
         Probabilities (units × classes of the reference, float32); NaN for units without features.
     `uns['{target}_transfer' | key_added]`
-        Frames for :func:`kronos_sc.get.result`. `scores`: one row per representation and fold; balanced accuracy, macro F1, macro average
-        precision (AP) and AUROC if `adata` has the target. Then also `summary`, `per_class` and `confusion` (of the mean probabilities),
-        as of :func:`linear_probe`. `markers`: those in common. `trials`: the search. `params`.
+        Frames for :func:`kronos_sc.get.result`. `scores`: one row per representation and fold; balanced accuracy, macro
+        F1, macro average precision (AP) and AUROC if `adata` has the target. Then also `summary`, `per_class` and
+        `confusion` (of the mean probabilities), as of :func:`linear_probe`. `markers`: those in common. `trials`: the
+        search. `params`.
 
     Raises
     ------
@@ -140,7 +142,14 @@ def transfer(
             fitted, proba = [], np.full((len(splits), adata.n_obs, len(wanted.classes)), np.nan)
             for split, seed in zip(splits, seeds, strict=True):
                 fitted += _probe.train(
-                    pair.reference, wanted, split, sizes=[most], search=search, seed=seed, device=where, tell=shown.update
+                    pair.reference,
+                    wanted,
+                    split,
+                    sizes=[most],
+                    search=search,
+                    seed=seed,
+                    device=where,
+                    tell=shown.update,
                 )
             for rows, values in pair.adata.blocks(np.flatnonzero(usable)):
                 for i, probe in enumerate(fitted):
@@ -150,8 +159,19 @@ def transfer(
     tables = {name: pd.concat([part[name] for part in parts]) for name in parts[0]}
     if truth is not None:
         tables["summary"] = results.summary(tables["scores"], by="representation", metrics=list(metrics.SCORES))
-    params = {"target": target, "fold_key": fold_key, "max_per_class": most, "C": C, "n_trials": n_trials, "rng": chance.seed(rng)}
-    params |= {"representations": [pair.adata.label for pair in pairs], "classes": list(wanted.classes), "n_reference": reference.n_obs}
+    params = {
+        "target": target,
+        "fold_key": fold_key,
+        "max_per_class": most,
+        "C": C,
+        "n_trials": n_trials,
+        "rng": chance.seed(rng),
+    }
+    params |= {
+        "representations": [pair.adata.label for pair in pairs],
+        "classes": list(wanted.classes),
+        "n_reference": reference.n_obs,
+    }
     table = adata.copy() if copy else adata
     for name, proba in zip(results.keys_of(key, params["representations"]), probas, strict=True):
         _probe.write_predictions(table, name, proba, wanted.classes)
@@ -170,8 +190,13 @@ class _Pair:
     markers: tuple[str, ...]
 
 
-def _names(adata: AnnData, reference: AnnData, use_rep: str | Sequence[str] | None, asked: Collection[str]) -> list[str]:
-    """Return the representations of `adata` to compare; mean marker expression is `X` where the reference has no other, unless asked for by name."""
+def _names(
+    adata: AnnData, reference: AnnData, use_rep: str | Sequence[str] | None, asked: Collection[str]
+) -> list[str]:
+    """Return the representations of `adata` to compare.
+
+    Mean marker expression is `X` where the reference has no other, unless asked for by name.
+    """
     names = [rep.name for rep in representations(adata, use_rep)]
     if BASELINE not in (*asked, *reference.obsm) and adata.n_vars and reference.n_vars:
         names = list(dict.fromkeys("X" if name == BASELINE else name for name in names))
@@ -199,7 +224,8 @@ def _pairs(adata: AnnData, reference: AnnData, use_rep: str | Sequence[str] | No
             info(f"{name} is left out: {error.args[0]}")
     if not pairs:
         msg = (
-            f"The two tables have no representation in common: adata has {listed(names)}, obsm of the reference {listed(reference.obsm)}. "
+            f"The two tables have no representation in common: adata has {listed(names)}, obsm of the reference "
+            f"{listed(reference.obsm)}. "
             "Embed both with tl.embed(sdata) and the same model."
         )
         raise ValueError(msg) from reason
@@ -224,13 +250,19 @@ def _splits(reference: AnnData, wanted: ClassColumn, fold_key: str | None, rng: 
     for split in splits:
         if len(np.unique(wanted.codes[split.validation])) < 2:
             where = "The reference" if fold_key is None else f"The reference without fold {split.name!r}"
-            msg = f"{where} has fewer than two classes of {wanted.name!r} with two units each. Choose another target=, or other folds."
+            msg = (
+                f"{where} has fewer than two classes of {wanted.name!r} with two units each. Choose another target=, "
+                "or other folds."
+            )
             raise ValueError(msg)
     return splits
 
 
 def _truth(adata: AnnData, name: str, classes: np.ndarray, usable: np.ndarray) -> np.ndarray | None:
-    """Return the class of each unit in terms of the reference (-1: none, or unknown to it); None if there is nothing to score."""
+    """Return the class of each unit in terms of the reference (-1: none, or unknown to it).
+
+    None if there is nothing to score.
+    """
     if name not in adata.obs:
         info(f"adata has no obs[{name!r}]: predictions are written, not scored")
         return None
@@ -241,7 +273,8 @@ def _truth(adata: AnnData, name: str, classes: np.ndarray, usable: np.ndarray) -
     if unseen := [label for label in own.classes if label not in number]:
         lost = int(np.isin(own.codes, np.flatnonzero(np.isin(own.classes, unseen))).sum())
         warn(
-            f"{lost:,} units have classes that the reference has not ({listed(unseen)}); they are left out of the scores. The reference has {listed(classes)}."
+            f"{lost:,} units have classes that the reference has not ({listed(unseen)}); they are left out of the "
+            f"scores. The reference has {listed(classes)}."
         )
     if not (codes >= 0).any():
         info(f"no unit of adata has a class of the reference in obs[{name!r}]: predictions are written, not scored")
@@ -250,7 +283,12 @@ def _truth(adata: AnnData, name: str, classes: np.ndarray, usable: np.ndarray) -
 
 
 def _tables(
-    pair: _Pair, splits: list[Split], probes: list[_probe.Probe], proba: np.ndarray, truth: np.ndarray | None, classes: np.ndarray
+    pair: _Pair,
+    splits: list[Split],
+    probes: list[_probe.Probe],
+    proba: np.ndarray,
+    truth: np.ndarray | None,
+    classes: np.ndarray,
 ) -> dict[str, pd.DataFrame]:
     """Return what there is to say about one representation."""
     scores, per_class, trials, label = [], [], [], pair.adata.label
@@ -271,13 +309,18 @@ def _tables(
 
 
 def _announce(pairs: list[_Pair], wanted: ClassColumn, splits: list[Split], n_units: int) -> None:
-    names = ", ".join(f"{pair.adata.label} ({pair.adata.width:,} features, {len(pair.markers) or 'no'} markers)" for pair in pairs)
+    names = ", ".join(
+        f"{pair.adata.label} ({pair.adata.width:,} features, {len(pair.markers) or 'no'} markers)" for pair in pairs
+    )
     units = f"{wanted.labelled.sum():,} reference units, {len(wanted.classes)} classes, {len(splits)} models"
     info(f"transfer of {wanted.name!r} from {units} to {n_units:,} units; {names}")
 
 
 def _report(scores: pd.DataFrame, key: str, n_units: int, seconds: float) -> None:
-    done = f"added obs[{key!r}], obs['{key}_confidence'], obsm['{key}_proba'] and uns[{key!r}]: {n_units:,} units predicted"
+    done = (
+        f"added obs[{key!r}], obs['{key}_confidence'], obsm['{key}_proba'] and uns[{key!r}]: {n_units:,} units "
+        "predicted"
+    )
     if "balanced_accuracy" in scores:
         done += f", balanced accuracy {results.in_words(scores, 'balanced_accuracy')}"
     info(f"{done} ({seconds:.1f} s)")

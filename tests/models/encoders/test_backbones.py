@@ -25,7 +25,14 @@ def _layout(config, *, registers=0, seed=0):
         "norm.bias": (d,),
     } | ({"register_tokens": (1, registers, d)} if registers else {})
     for i in range(config.depth):
-        within = {"norm1": (d,), "norm2": (d,), "attn.qkv": (3 * d, d), "attn.proj": (d, d), "mlp.fc1": (hidden, d), "mlp.fc2": (d, hidden)}
+        within = {
+            "norm1": (d,),
+            "norm2": (d,),
+            "attn.qkv": (3 * d, d),
+            "attn.proj": (d, d),
+            "mlp.fc1": (hidden, d),
+            "mlp.fc2": (d, hidden),
+        }
         for name, shape in within.items():
             shapes |= {f"blocks.{i}.{name}.weight": shape, f"blocks.{i}.{name}.bias": shape[:1]}
         shapes |= {f"blocks.{i}.ls1.gamma": (d,), f"blocks.{i}.ls2.gamma": (d,)}
@@ -41,7 +48,10 @@ def state():
 @pytest.fixture
 def origin():
     return Origin(
-        models.Card("small", "a small ViT", "MIT", features=("marker",), patch_multiple=1), SMALL, "someone/small", "model.safetensors"
+        models.Card("small", "a small ViT", "MIT", features=("marker",), patch_multiple=1),
+        SMALL,
+        "someone/small",
+        "model.safetensors",
     )
 
 
@@ -53,7 +63,9 @@ def _written(state, path):
     elif path.suffix == ".npz":
         np.savez(path, **{name: value.numpy() for name, value in state.items()})
     else:
-        wrapped = {"teacher": {f"backbone.{name}": value for name, value in state.items()} | {"dino_head.last": torch.zeros(2)}}
+        wrapped = {
+            "teacher": {f"backbone.{name}": value for name, value in state.items()} | {"dino_head.last": torch.zeros(2)}
+        }
         torch.save(wrapped if path.suffix == ".pt" else state, path)
     return path
 
@@ -80,7 +92,9 @@ def test_half_precision_weights_are_widened(state, origin, tmp_path):
     half = {name: value.half() for name, value in state.items()}
     model = origin.load(weights=_written(half, tmp_path / "half.safetensors"))
     assert model.input_format == torch.float32
-    torch.testing.assert_close(_features(model), _features(origin.load(weights=_written(state, tmp_path / "w.npz"))), atol=0.02, rtol=0.02)
+    torch.testing.assert_close(
+        _features(model), _features(origin.load(weights=_written(state, tmp_path / "w.npz"))), atol=0.02, rtol=0.02
+    )
 
 
 def test_registers_in_the_naming_of_the_release_and_of_timm(tmp_path):
@@ -109,7 +123,10 @@ def test_a_table_of_another_size_is_taken_as_it_is(tmp_path):
         (lambda s: s.pop("norm.bias"), r"missing 'norm\.bias'; unexpected none; other shape: none"),
         (lambda s: s.update({"head.weight": torch.zeros(2, 24)}), r"missing none; unexpected 'head\.weight'"),
         (lambda s: s.update({"norm.bias": torch.zeros(5)}), r"other shape: 'norm\.bias \(5,\) for \(24,\)'"),
-        (lambda s: s.update({"patch_embed.proj.weight": torch.zeros(24, 3, 8, 8)}), r"\(24, 1, 8, 8\) for \(24, 1, 4, 4\)"),
+        (
+            lambda s: s.update({"patch_embed.proj.weight": torch.zeros(24, 3, 8, 8)}),
+            r"\(24, 1, 8, 8\) for \(24, 1, 4, 4\)",
+        ),
     ],
 )
 def test_other_weights_are_named(state, origin, tmp_path, change, message):
@@ -187,7 +204,9 @@ def test_the_hub_is_asked_for_one_file(state, origin, monkeypatch, tmp_path):
     _written(state, tmp_path / "model.safetensors")
     asked = []
     monkeypatch.setattr(
-        huggingface_hub, "snapshot_download", lambda name, **how: asked.append((name, how["allow_patterns"])) or str(tmp_path)
+        huggingface_hub,
+        "snapshot_download",
+        lambda name, **how: asked.append((name, how["allow_patterns"])) or str(tmp_path),
     )
     model = origin.load(fit="resize")
     assert asked == [("someone/small", ["model.safetensors"])]

@@ -22,7 +22,10 @@ PREFIX = "encoder.vit_backbone."
 
 @pytest.fixture(scope="module")
 def state():
-    """Names and shapes as published, of a small network; every tensor drawn by seed, the table repeated for three channels."""
+    """Names and shapes as published, of a small network.
+
+    Every tensor drawn by seed, the table repeated for three channels.
+    """
     shapes = {"cls_token": (1, 1, DIM), "patch_embed.proj.weight": (DIM, 1, 16, 16), "patch_embed.proj.bias": (DIM,)}
     for i in range(DEPTH):
         inside = {
@@ -82,7 +85,11 @@ def _naive(state, pixels, position):
         for r in range(height // 16):
             for c in range(width // 16):
                 tile = pixels[channel, 16 * r : 16 * r + 16, 16 * c : 16 * c + 16]
-                tokens.append((w["patch_embed.proj.weight"][:, 0] * tile).sum((1, 2)) + w["patch_embed.proj.bias"] + position[r, c])
+                tokens.append(
+                    (w["patch_embed.proj.weight"][:, 0] * tile).sum((1, 2))
+                    + w["patch_embed.proj.bias"]
+                    + position[r, c]
+                )
     x = np.stack(tokens)
     e = DIM // HEADS
     for i in range(DEPTH):
@@ -103,7 +110,9 @@ def _naive(state, pixels, position):
 
 
 def _pixels(markers, size, seed=0, batch=2):
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal((batch, markers, size, size)).astype(np.float32))
+    return torch.from_numpy(
+        np.random.default_rng(seed).standard_normal((batch, markers, size, size)).astype(np.float32)
+    )
 
 
 def _encode(model, pixels, kinds=("marker", "cls", "token")):
@@ -133,10 +142,19 @@ def timm():
 
 
 def test_names_and_numbers_are_those_of_timm(timm, write):
-    """One channel through timm's own network, made as the paper's repository describes its backbones; the same file into ours."""
+    """One channel through timm's own network, made as the paper's repository describes its backbones.
+
+    The same file into ours.
+    """
     from timm.models import vision_transformer as vit
 
-    how = {"block_fn": vit.ParallelScalingBlock, "qkv_bias": False, "qk_norm": True, "init_values": 1e-4, "global_pool": "avg"}
+    how = {
+        "block_fn": vit.ParallelScalingBlock,
+        "qkv_bias": False,
+        "qk_norm": True,
+        "init_values": 1e-4,
+        "global_pool": "avg",
+    }
     how |= {"img_size": 64, "in_chans": 1, "num_classes": 0, "embed_dim": DIM, "depth": DEPTH, "num_heads": HEADS}
     theirs = vit.VisionTransformer(**how).eval()
     draw = torch.Generator().manual_seed(0)
@@ -159,14 +177,19 @@ def test_smaller_windows_take_the_middle_of_the_table(model, state):
 
 
 def test_larger_windows_enlarge_the_table(model):
-    """Rows and columns written into the table: twice the grid has half their step, in the same direction; constants stay."""
+    """Rows and columns written into the table: twice the grid has half their step, in the same direction.
+
+    Constants stay.
+    """
     net = model.net
     rows, columns = torch.meshgrid(torch.arange(GRID) + 0.5, torch.arange(GRID) + 0.5, indexing="ij")
     known = torch.stack([rows, columns, torch.ones(GRID, GRID)], dim=-1)
     net.pos_embed.data[0, 1:] = torch.cat([known, torch.zeros(GRID, GRID, DIM - 3)], dim=-1).reshape(-1, DIM)
     table = net.position(8, 8)
     middle = (torch.arange(8) + 0.5) / 2
-    assert_allclose(table[2:6, :, 0], middle[2:6, None].expand(4, 8), atol=0.1)  # away from the border, where a bicubic bends
+    assert_allclose(
+        table[2:6, :, 0], middle[2:6, None].expand(4, 8), atol=0.1
+    )  # away from the border, where a bicubic bends
     assert_allclose(table[:, 2:6, 1], middle[None, 2:6].expand(8, 4), atol=0.1)
     assert_allclose(table[..., 2], np.ones((8, 8)), atol=1e-6)
     assert net.position(8, 2).shape == (8, 2, DIM)
@@ -178,7 +201,9 @@ def test_channels_have_no_identity(model):
     before, after = _encode(model, pixels), _encode(model, pixels[:, order])
     assert_allclose(after["cls"], before["cls"], atol=1e-5)
     assert_allclose(after["marker"].reshape(2, 5, DIM), before["marker"].reshape(2, 5, DIM)[:, order], atol=1e-5)
-    assert not np.allclose(before["marker"].reshape(2, 5, DIM)[:, order], before["marker"].reshape(2, 5, DIM), atol=1e-2)
+    assert not np.allclose(
+        before["marker"].reshape(2, 5, DIM)[:, order], before["marker"].reshape(2, 5, DIM), atol=1e-2
+    )
 
 
 @pytest.mark.parametrize(("markers", "size"), [(1, 16), (13, 32)])
@@ -197,7 +222,9 @@ def test_channels_attend_to_each_other(model):
     pixels = _pixels(2, 32)
     changed = pixels.clone()
     changed[:, 1] += 1
-    assert not np.allclose(_encode(model, pixels)["marker"][:, :DIM], _encode(model, changed)["marker"][:, :DIM], atol=1e-2)
+    assert not np.allclose(
+        _encode(model, pixels)["marker"][:, :DIM], _encode(model, changed)["marker"][:, :DIM], atol=1e-2
+    )
 
 
 def test_other_number_format_and_device(model):
@@ -257,9 +284,15 @@ def test_a_final_norm_is_run_where_the_file_has_one(model, write):
             lambda found: {k: v for k, v in found.items() if "blocks.1.in_proj" not in k},
             "missing 'blocks.1.in_proj.weight'; unexpected none",
         ),
-        (lambda found: found | {PREFIX + "blocks.0.attn.qkv.weight": torch.ones(2)}, "unexpected 'blocks.0.attn.qkv.weight'"),
+        (
+            lambda found: found | {PREFIX + "blocks.0.attn.qkv.weight": torch.ones(2)},
+            "unexpected 'blocks.0.attn.qkv.weight'",
+        ),
         (lambda found: found | {PREFIX + "blocks.2.ls.gamma": torch.ones(7)}, r"blocks.2.ls.gamma \(7,\) for \(24,\)"),
-        (lambda found: {k: v for k, v in found.items() if k.startswith("decoder.")}, "no encoder of CA-MAE.*found none among 1 tensors"),
+        (
+            lambda found: {k: v for k, v in found.items() if k.startswith("decoder.")},
+            "no encoder of CA-MAE.*found none among 1 tensors",
+        ),
         (lambda found: found | {"old.vit_backbone.cls_token": torch.ones(1, 1, DIM)}, "exactly one"),
         (lambda found: found | {PREFIX + "pos_embed": torch.randn(1, 1 + 18, DIM)}, "no square table"),
         (lambda found: found | {PREFIX + "pos_embed": torch.randn(17, DIM)}, "no square table"),

@@ -30,7 +30,10 @@ def cells():
     rng = np.random.default_rng(0)
     size = 24
     yy, xx = np.mgrid[:size, :size]
-    masks = [((yy - cy) / a) ** 2 + ((xx - cx) / b) ** 2 + (yy - cy) * (xx - cx) / t <= 1 for cy, cx, a, b, t in _ellipses(rng)]
+    masks = [
+        ((yy - cy) / a) ** 2 + ((xx - cx) / b) ** 2 + (yy - cy) * (xx - cx) / t <= 1
+        for cy, cx, a, b, t in _ellipses(rng)
+    ]
     line, dot, two, whole = (np.zeros((size, size), bool) for _ in range(4))
     line[5, 3:15], dot[7, 9], two[4, 4], two[9, 17], whole[:] = True, True, True, True, True
     masks = np.stack([*masks, line, dot, two, whole, rng.random((size, size)) < 0.3])
@@ -47,7 +50,9 @@ def test_equals_numpy_and_scikit_image(cells):
     marker, shape = _encode(pixels, masks)
     for i, mask in enumerate(masks):
         inside = pixels[i][:, mask].astype(np.float64)
-        expected = np.stack([inside.mean(1), inside.std(1), *np.quantile(inside, [0.05, 0.25, 0.5, 0.75, 0.95], axis=1)], axis=1)
+        expected = np.stack(
+            [inside.mean(1), inside.std(1), *np.quantile(inside, [0.05, 0.25, 0.5, 0.75, 0.95], axis=1)], axis=1
+        )
         assert_allclose(marker[i], expected, atol=1e-6)
         (region,) = regionprops(mask.astype(np.uint8))
         assert shape[i, 0] == region.area
@@ -102,7 +107,16 @@ def test_embeds_and_the_slots_are_named(make, tmp_path):
     record = ks.get.record(table, key="mean_marker_plus")
     markers = list(record["panel"]["marker"])
     names = model.feature_names(markers)
-    assert names[:8] == ["DAPI_mean", "DAPI_std", "DAPI_q05", "DAPI_q25", "DAPI_q50", "DAPI_q75", "DAPI_q95", "CD3_mean"]
+    assert names[:8] == [
+        "DAPI_mean",
+        "DAPI_std",
+        "DAPI_q05",
+        "DAPI_q25",
+        "DAPI_q50",
+        "DAPI_q75",
+        "DAPI_q95",
+        "CD3_mean",
+    ]
     assert table.obsm["X_mean_marker_plus"].shape == (table.n_obs, len(names))
     assert_allclose(table.obsm["X_mean_marker_plus"][:, ::7], table.obsm["X_mean_marker"], atol=1e-6)
     area, eccentricity, border = table.obsm["X_mean_marker_plus_cls"].T
@@ -141,7 +155,9 @@ def test_blocks_line_up_across_panels(make):
         ks.tl.embed(sdata, model="mean-marker+", features=("marker", "cls"))
         tables.append(sdata["table"])
     names = [
-        np.array([models.load("mean-marker+").feature_names(ks.get.record(table, key="mean_marker_plus")["panel"]["marker"])])
+        np.array(
+            [models.load("mean-marker+").feature_names(ks.get.record(table, key="mean_marker_plus")["panel"]["marker"])]
+        )
         for table in tables
     ]
     lined = align(*tables, "X_mean_marker_plus")

@@ -9,7 +9,15 @@ from kronos_sc import models
 from kronos_sc.models.encoders.backbones import plain_vit
 from kronos_sc.models.nets.plain_vit import PlainConfig
 
-SHAPE = {"img_size": 30, "patch_size": 6, "embed_dim": 24, "depth": 3, "num_heads": 2, "init_values": 1e-5, "num_classes": 0}
+SHAPE = {
+    "img_size": 30,
+    "patch_size": 6,
+    "embed_dim": 24,
+    "depth": 3,
+    "num_heads": 2,
+    "init_values": 1e-5,
+    "num_classes": 0,
+}
 
 
 def _drawn(net):
@@ -106,7 +114,9 @@ def test_networks_of_one_size_are_resized_to(saved):
     x = _pixels(40, markers=1)[:1]
     larger = torch.nn.functional.interpolate(x, (224, 224), mode="bilinear", antialias=True).expand(-1, 3, -1, -1)
     with torch.inference_mode():
-        torch.testing.assert_close(_encode(model, x), net.forward_head(net.forward_features(larger), pre_logits=True), atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            _encode(model, x), net.forward_head(net.forward_features(larger), pre_logits=True), atol=1e-4, rtol=0
+        )
     assert (model.token_grid(56).count, model.token_grid(56).step) == (14, 4)
     with pytest.raises(ValueError, match="multiples of 14 pixels"):
         model.token_grid(40)
@@ -143,7 +153,8 @@ def test_downloads_that_fail_say_what_to_do(timm, monkeypatch):
     monkeypatch.setattr(timm, "create_model", create_model)
     state = torch.get_rng_state()
     with pytest.raises(
-        ConnectionError, match=r"'timm/resnet18\.a1_in1k' is not in the local cache.*models\.load\('timm:resnet18', weights="
+        ConnectionError,
+        match=r"'timm/resnet18\.a1_in1k' is not in the local cache.*models\.load\('timm:resnet18', weights=",
     ):
         models.load("timm:resnet18")
     assert torch.equal(torch.get_rng_state(), state)

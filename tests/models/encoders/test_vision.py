@@ -21,7 +21,9 @@ def _drawn(net, seed=0):
             z = torch.randn(value.shape, generator=rng)
             near_one = "norm" in name and name.endswith("weight")
             outside = "pos_embed" in name or "token" in name
-            value.copy_(0.5 + 0.1 * z if name.endswith("gamma") else 1 + 0.1 * z if near_one else (0.5 if outside else 0.1) * z)
+            value.copy_(
+                0.5 + 0.1 * z if name.endswith("gamma") else 1 + 0.1 * z if near_one else (0.5 if outside else 0.1) * z
+            )
     return net
 
 
@@ -47,10 +49,15 @@ def _encode(model, pixels, *kinds):
 def test_three_equal_channels_are_one_with_the_kernels_summed():
     """2 × 2 kernels by hand: 1·1 + 2·1 + 3·1 = 6 per pixel, whatever the colour."""
     kernel = torch.tensor([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1).expand(1, 3, 2, 2)
-    assert adapted({"patch_embed.proj.weight": kernel})["patch_embed.proj.weight"].tolist() == [[[[6.0, 6.0], [6.0, 6.0]]]]
+    assert adapted({"patch_embed.proj.weight": kernel})["patch_embed.proj.weight"].tolist() == [
+        [[[6.0, 6.0], [6.0, 6.0]]]
+    ]
     colour = torch.nn.Conv2d(3, 24, 4, 4)
     net = _drawn(PlainViT(CONFIG))
-    state = net.state_dict() | {"patch_embed.proj.weight": colour.weight.detach(), "patch_embed.proj.bias": colour.bias.detach()}
+    state = net.state_dict() | {
+        "patch_embed.proj.weight": colour.weight.detach(),
+        "patch_embed.proj.bias": colour.bias.detach(),
+    }
     net.load_state_dict(adapted(state))
     image = _pixels(1, 1, 8, 12)
     ours = net.patch_embed(image, 4)[:, 0]
@@ -100,7 +107,9 @@ def test_markers_stay_in_panel_order_and_apart(model):
 
 def test_a_batch_of_units_equals_one_by_one(model):
     x = _pixels(5, 3, 12, 12)
-    torch.testing.assert_close(_encode(model, x), torch.cat([_encode(model, unit[None]) for unit in x]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        _encode(model, x), torch.cat([_encode(model, unit[None]) for unit in x]), atol=1e-5, rtol=0
+    )
 
 
 def test_tokens_are_location_by_location_with_the_markers_side_by_side(model):
@@ -130,7 +139,9 @@ def test_the_table_of_positions_at_its_own_size_and_another(model):
 
 @pytest.mark.row("a window smaller than one patch of DINOv2, UNI or a timm network")
 def test_too_small_a_window_names_the_least(model):
-    with pytest.raises(ValueError, match=r"Windows of 3 pixels are smaller than what 'small' takes at least: 4\..*fit='resize'"):
+    with pytest.raises(
+        ValueError, match=r"Windows of 3 pixels are smaller than what 'small' takes at least: 4\..*fit='resize'"
+    ):
         model.tokens(3, 2)
     with pytest.raises(ValueError, match="at least: 4"):
         _encode(model, _pixels(1, 1, 3, 3))
@@ -170,7 +181,9 @@ def test_embedding_tissue(make, model, tmp_path):
     panel = record["panel"]
     assert float(panel["mean"][1]) == pytest.approx(image.mean(), rel=1e-3)
     assert float(panel["std"][1]) == pytest.approx(image.std(), rel=1e-3)
-    ks.tl.embed(sdata, model=model, patch_size=18, store=tmp_path / "store", precision="float32")  # goes on, nothing to do
+    ks.tl.embed(
+        sdata, model=model, patch_size=18, store=tmp_path / "store", precision="float32"
+    )  # goes on, nothing to do
     with pytest.raises(ValueError, match="fit"):
         ks.tl.embed(sdata, model=_model("resize"), patch_size=18, store=tmp_path / "store", precision="float32")
     with pytest.raises(ValueError, match="at least: 4"):

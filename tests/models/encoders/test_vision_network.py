@@ -1,4 +1,7 @@
-"""DINOv2 with real weights: read as a user would, compared with timm, on real tissue. `pytest -m network` fetches them."""
+"""DINOv2 with real weights: read as a user would, compared with timm, on real tissue.
+
+`pytest -m network` fetches them.
+"""
 
 import numpy as np
 import pandas as pd

@@ -15,7 +15,11 @@ CPU = torch.device("cpu")
 
 def _block(rng, *, markers=3, units=5, size=32, dtype=np.uint16, labels=True, index=0):
     shape = size + 20, size + 30
-    pixels = rng.random((markers, *shape)) if dtype == np.float32 else rng.integers(0, np.iinfo(dtype).max, (markers, *shape))
+    pixels = (
+        rng.random((markers, *shape))
+        if dtype == np.float32
+        else rng.integers(0, np.iinfo(dtype).max, (markers, *shape))
+    )
     ids = np.arange(units) + 1
     return SimpleNamespace(
         index=index,
@@ -83,10 +87,15 @@ def test_compiled_input_equals_that_of_torch(monkeypatch, labels, fill, dtype, s
     # a processor without fused multiply-add may round product and sum apart
     expected = torch.from_numpy(plain["marker"]).to(format_).float().numpy()
     assert_allclose(
-        compiled["marker"], expected, atol=2e-6 if format_ == torch.float32 else 0, rtol=0 if format_ == torch.float32 else 2**-7
+        compiled["marker"],
+        expected,
+        atol=2e-6 if format_ == torch.float32 else 0,
+        rtol=0 if format_ == torch.float32 else 2**-7,
     )
     np.testing.assert_array_equal(compiled["cls"], plain["cls"])
-    np.testing.assert_array_equal(np.concatenate([p.pixels for p in parts]), np.concatenate([p.pixels for p in plain_parts]))
+    np.testing.assert_array_equal(
+        np.concatenate([p.pixels for p in parts]), np.concatenate([p.pixels for p in plain_parts])
+    )
 
 
 def test_rounding_to_bfloat16_is_that_of_torch():
@@ -95,7 +104,9 @@ def test_rounding_to_bfloat16_is_that_of_torch():
     block.pixels = np.arange(65536, dtype=np.uint16).reshape(1, 256, 256)
     block.y = block.x = np.zeros(1, int)
     block.inside = (0, 256, 0, 256)
-    config = runner.PreprocessConfig(np.array([0]), np.array([0.25]), np.array([0.5]), 65536.0, 256, None, ("marker",))  # exact sums
+    config = runner.PreprocessConfig(
+        np.array([0]), np.array([0.25]), np.array([0.5]), 65536.0, 256, None, ("marker",)
+    )  # exact sums
     got, _ = _run(_Spy(torch.bfloat16), [block], config, torch.bfloat16)
     exact = torch.arange(65536) / 32768 - 0.5
     assert torch.equal(torch.from_numpy(got["marker"][0]), exact.bfloat16().float())
@@ -130,7 +141,10 @@ def test_a_window_beyond_its_block_is_an_error(corner):
 
 
 def test_size_of_a_pass():
-    """2,500 tokens in float32, twice as many in bfloat16, one unit at least; 8 MiB of pixels where a unit is one token."""
+    """2,500 tokens in float32, twice as many in bfloat16, one unit at least.
+
+    8 MiB of pixels where a unit is one token.
+    """
     kronos, mean = models.load("kronos-untrained"), models.load("mean-marker")
 
     def auto(model, size, markers, dtype=torch.float32):
@@ -153,7 +167,10 @@ def test_batches_shrink_until_they_fit(caplog):
     np.testing.assert_array_equal(tight["marker"], free["marker"])
     assert [len(part.units) for part in parts] == [2, 2, 2, 2, 2, 1, 2, 2]
     assert [n for n, _ in model.seen if n > 3] == [8, 4], "once too large, for good"
-    assert caplog.messages[0] == "8 units at once do not fit the memory that is free on cpu: going on with 4 (batch_size=4)"
+    assert (
+        caplog.messages[0]
+        == "8 units at once do not fit the memory that is free on cpu: going on with 4 (batch_size=4)"
+    )
     assert len(caplog.messages) == 2
 
 
@@ -174,7 +191,10 @@ def test_a_block_too_large_is_an_error_that_says_what_to_do():
 
 @pytest.mark.parametrize(
     ("ahead", "order"),
-    [(False, ["send 0", "use 0", "send 1", "use 1", "send 2", "use 2"]), (True, ["send 0", "send 1", "use 0", "send 2", "use 1", "use 2"])],
+    [
+        (False, ["send 0", "use 0", "send 1", "use 1", "send 2", "use 2"]),
+        (True, ["send 0", "send 1", "use 0", "send 2", "use 1", "use 2"]),
+    ],
 )
 def test_the_next_block_is_sent_before_this_one_is_used(ahead, order):
     seen = []
@@ -237,7 +257,9 @@ def test_nothing_is_used_before_it_has_arrived(monkeypatch, tiny, labels, size):
     here, parts = _run(tiny, blocks, config, batch_size=size)
     transfers = []
     monkeypatch.setattr(runner, "fits", lambda *_: False)
-    monkeypatch.setattr(runner, "DeviceTransfer", lambda device: transfers.append(_SlowTransfer(device)) or transfers[0])
+    monkeypatch.setattr(
+        runner, "DeviceTransfer", lambda device: transfers.append(_SlowTransfer(device)) or transfers[0]
+    )
     there, late = _run(tiny, blocks, config, batch_size=size)
     assert transfers[0].waits == len(blocks)
     for kind in here:

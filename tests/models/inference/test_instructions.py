@@ -60,7 +60,10 @@ def test_bfloat16_is_had_for_the_asking_and_one_line_says_that_it_is_slow(proces
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("gelu", [True, False])
 def test_a_linear_map_is_the_same_fused_and_plain(dtype, bias, gelu, draw, monkeypatch):
-    """On any processor, in formats that oneDNN knows and others; both round each of at most three steps to the format."""
+    """On any processor, in formats that oneDNN knows and others.
+
+    Both round each of at most three steps to the format.
+    """
     layer = torch.nn.Linear(48, 96, bias=bias)
     layer.weight.data = draw(96, 48) / 7  # outputs of size 1
     layer = layer.to(dtype)
@@ -80,7 +83,9 @@ def test_a_linear_map_is_the_same_fused_and_plain(dtype, bias, gelu, draw, monke
 
 def test_a_fused_product_that_does_not_exist_is_not_used(monkeypatch, draw):
     def missing(*_):
-        raise RuntimeError("could not create a primitive descriptor for the inner product forward propagation primitive")
+        raise RuntimeError(
+            "could not create a primitive descriptor for the inner product forward propagation primitive"
+        )
 
     class Ops:
         _linear_pointwise = staticmethod(missing)

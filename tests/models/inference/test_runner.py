@@ -64,7 +64,9 @@ def _expected(block, config):
     out = []
     for i, (y, x) in enumerate(zip(block.y, block.x, strict=True)):
         part = np.s_[y : y + block.size, x : x + block.size]
-        z = (block.pixels[(slice(None), *part)] / config.max_value - config.mean[:, None, None]) / config.std[:, None, None]
+        z = (block.pixels[(slice(None), *part)] / config.max_value - config.mean[:, None, None]) / config.std[
+            :, None, None
+        ]
         if block.labels is not None:
             mask = block.labels[part] == block.ids[i]
             if config.mask_fill == "mean":
@@ -123,7 +125,9 @@ def test_gather_on_a_device_equals_slicing():
 def test_boxes_know_which_part_is_image():
     block = _block(np.random.default_rng(3), labels=False)
     model = models.load("mean-marker")
-    (part,) = runner.run(model, [block], _recipe(mean=np.zeros(3), std=np.ones(3), mask_fill=None), device=CPU, dtype=torch.float32)
+    (part,) = runner.run(
+        model, [block], _recipe(mean=np.zeros(3), std=np.ones(3), mask_fill=None), device=CPU, dtype=torch.float32
+    )
     for i, (y, x) in enumerate(zip(block.y, block.x, strict=True)):
         inside = block.pixels[:, max(y, 2) : y + 32, x : min(x + 32, 58)]
         assert_allclose(part.features["marker"][i], inside.mean((1, 2)) / 65535, rtol=1e-5)

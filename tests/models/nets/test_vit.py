@@ -50,7 +50,9 @@ def test_masked_positions_lose_their_marker(golden, official, draw):
     mask[0, [0, 5]] = True  # positions 0 and 5 of both markers: 0, 5, 16, 21 of the sequence
     for given in (mask, mask[:, None].expand(1, 2, 16)):
         out = official(draw(64)[:1, :2], torch.tensor([[4, 248]]), given)
-        assert_allclose(out.tokens[0].flatten(0, 2)[0, :4], golden["masked_0_5_16_21_m2_64_patchtok0_first4"], atol=1e-5)
+        assert_allclose(
+            out.tokens[0].flatten(0, 2)[0, :4], golden["masked_0_5_16_21_m2_64_patchtok0_first4"], atol=1e-5
+        )
         assert_allclose(out.cls[0, :8], golden["masked_cls_first8"], atol=1e-5)
 
 

@@ -49,7 +49,9 @@ def seen(model, pixels, ids, mask=None, **how):
     """What a view gives, in the mode that the runner runs it in."""
     mask = torch.ones(len(pixels), *pixels.shape[2:], dtype=torch.bool) if mask is None else mask
     with torch.inference_mode():
-        return {kind: value.clone() for kind, value in AttentionView(model, **how).encode(pixels, ids, mask, KINDS).items()}
+        return {
+            kind: value.clone() for kind, value in AttentionView(model, **how).encode(pixels, ids, mask, KINDS).items()
+        }
 
 
 def by_marker(row_bt, markers=3, registers=4):
@@ -101,7 +103,9 @@ def test_rows_of_a_matrix_may_come_in_blocks(small, truth):
     weight = torch.rand(2, 17, generator=torch.Generator().manual_seed(0))
     want = (weight.double()[:, None, None] @ truth[0][1])[:, :, 0]
     for most in (1, 700, 10**9):
-        assert_allclose(weighted_rows(*block.attn.split(block.norm1(x))[:2], weight, most=most), want.mean(1), atol=1e-5)
+        assert_allclose(
+            weighted_rows(*block.attn.split(block.norm1(x))[:2], weight, most=most), want.mean(1), atol=1e-5
+        )
     assert_allclose(block.attn.passed_on(block.norm1(x), weight, slice(1, 2)), want[:, 1], atol=1e-5)
 
 
@@ -132,7 +136,9 @@ def test_one_block_by_hand():
     attention.qkv.weight[2, 1] = float(np.log(3))  # key: (ln 3 · second coordinate, 0)
     x = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
     assert_allclose(attention.first_row(x), [[[0.25, 0.75]]], atol=1e-6)
-    assert_allclose(attention.passed_on(x, torch.tensor([[1.0, 2.0]]), slice(None)), [[0.25 + 1.0, 0.75 + 1.0]], atol=1e-6)
+    assert_allclose(
+        attention.passed_on(x, torch.tensor([[1.0, 2.0]]), slice(None)), [[0.25 + 1.0, 0.75 + 1.0]], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("method", ["cls", "rollout", "gradient"])
@@ -218,6 +224,8 @@ def test_the_channel_agnostic_network(agnostic, draw, ids, head, heads):
         product = (matrix[:, heads].mean(1) + torch.eye(13)) / 2 @ product
     assert_allclose(net.norm(x)[:, 0], net(pixels).cls, atol=1e-4)
     assert_allclose(seen(agnostic, pixels, ids, head=head)["attention_map"], matrix[:, heads, 0, 1:].mean(1), atol=1e-5)
-    assert_allclose(seen(agnostic, pixels, ids, head=head, method="rollout")["attention_map"], product[:, 0, 1:], atol=1e-5)
+    assert_allclose(
+        seen(agnostic, pixels, ids, head=head, method="rollout")["attention_map"], product[:, 0, 1:], atol=1e-5
+    )
     with pytest.raises(ValueError, match="there are 'cls' and 'rollout'"):
         AttentionView(agnostic, method="gradient")

@@ -13,7 +13,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def _classifier(width):
     rng = np.random.default_rng(0)
     coef, intercept = rng.normal(size=(3, width)), np.array([0.5, 0.0, -0.5])
-    return {"coef": coef, "intercept": intercept, "mean": 5 + rng.normal(size=width), "scale": rng.uniform(0.5, 2, width)}
+    return {
+        "coef": coef,
+        "intercept": intercept,
+        "mean": 5 + rng.normal(size=width),
+        "scale": rng.uniform(0.5, 2, width),
+    }
 
 
 @pytest.fixture
@@ -24,7 +29,11 @@ def view(tiny):
 @pytest.fixture
 def batch():
     rng = torch.Generator().manual_seed(1)
-    return torch.randn(2, 2, 32, 48, generator=rng), torch.tensor([[3, 9]]).expand(2, -1), torch.ones(2, 32, 48, dtype=torch.bool)
+    return (
+        torch.randn(2, 2, 32, 48, generator=rng),
+        torch.tensor([[3, 9]]).expand(2, -1),
+        torch.ones(2, 32, 48, dtype=torch.bool),
+    )
 
 
 def test_probabilities_are_the_softmax_of_standardised_tokens(view, batch, tiny) -> None:
@@ -48,7 +57,12 @@ def test_a_large_mean_does_not_cancel(tiny, batch) -> None:
     coef[1, 0] = 1.0
     mean, scale = tokens.mean(axis=0), tokens.std(axis=0) / 100
     with torch.inference_mode():
-        found = TokenClasses(tiny, coef, np.zeros(2), mean, scale).encode(*batch, ("token",))["token"].numpy().reshape(-1, 2)
+        found = (
+            TokenClasses(tiny, coef, np.zeros(2), mean, scale)
+            .encode(*batch, ("token",))["token"]
+            .numpy()
+            .reshape(-1, 2)
+        )
     want = 1 / (1 + np.exp(-(tokens[:, 0] - mean[0]) / scale[0]))
     assert_allclose(found[:, 1], want, atol=1e-4)
 

@@ -21,7 +21,10 @@ from kronos_pretrain.config import check_machine, load
         ("views.global_size=16", r"loss\.ibot=1\.0 needs tokens to hide"),
         ("masks.fraction=0", r"hide none of the 16 tokens"),
         ("masks.ratio=[0,0.05]", r"hide none of the 16 tokens"),
-        ("optim.batch=1", r"loss\.koleo=0\.1 pushes samples apart and needs at least two at a time, got optim\.batch=1"),
+        (
+            "optim.batch=1",
+            r"loss\.koleo=0\.1 pushes samples apart and needs at least two at a time, got optim\.batch=1",
+        ),
         ("optim.batch=1 loss.koleo=0 loss.centering=sinkhorn", r"'sinkhorn' balances prototypes over samples"),
         ("optim.warmup_epochs=5", r"optim\.warmup_epochs=5 is longer than the run, run\.epochs=4"),
         ("teacher.temperature_epochs=4.5", r"teacher\.temperature_epochs=4\.5 is longer than the run"),
@@ -83,7 +86,8 @@ FOLLOWED = [
 
 
 @pytest.mark.row(
-    "settings that contradict each other (view not a multiple of the token, warm-up longer than the run, two sources of samples, iBOT without "
+    "settings that contradict each other (view not a multiple of the token, warm-up longer than the run, two sources "
+    "of samples, iBOT without "
     "hidden tokens, KoLeo with one sample, …)"
 )
 @pytest.mark.parametrize(("overrides", "says", "then"), FOLLOWED)
@@ -95,7 +99,9 @@ def test_what_the_message_says_ends_the_contradiction(overrides, says, then) -> 
 
 
 def test_all_contradictions_are_told_at_once() -> None:
-    with pytest.raises(ValueError, match=r"^2 settings contradict each other:\n- model\.chunks=3 .*\n- views\.local_size=20 "):
+    with pytest.raises(
+        ValueError, match=r"^2 settings contradict each other:\n- model\.chunks=3 .*\n- views\.local_size=20 "
+    ):
         load("debug", ["views.local_size=20", "model.chunks=3"])
 
 

@@ -53,7 +53,11 @@ def value(config: Config, key: str):
 
 
 def sections() -> list[type]:
-    return [thing for thing in vars(schema_module).values() if isinstance(thing, type) and is_dataclass(thing) and thing is not Config]
+    return [
+        thing
+        for thing in vars(schema_module).values()
+        if isinstance(thing, type) and is_dataclass(thing) and thing is not Config
+    ]
 
 
 @pytest.mark.parametrize("section", sections(), ids=lambda section: section.__name__)
@@ -62,7 +66,11 @@ def test_every_setting_is_documented(section) -> None:
     text = re.sub(r"^    ", "", section.__doc__.partition("----------\n")[2], flags=re.MULTILINE)
     named = [name.strip() for line in text.splitlines() if line and not line[0].isspace() for name in line.split(",")]
     own = [field.name for field in fields(section)]
-    inherited = {"dim", "depth", "heads", "chunks", "patch", "grid", "registers", "mlp_ratio"} if section.__name__ == "Model" else set()
+    inherited = (
+        {"dim", "depth", "heads", "chunks", "patch", "grid", "registers", "mlp_ratio"}
+        if section.__name__ == "Model"
+        else set()
+    )
     assert sorted(named) == sorted(set(own) - inherited)
 
 
@@ -77,7 +85,9 @@ def test_the_one_value_that_is_not_of_the_table_says_so() -> None:
 def test_the_table_of_the_paper(name) -> None:
     config = load(name)
     cell = {"views.global_size", "data.patch"} if name == "vits16_cell" else set()
-    assert {key: value(config, key) for key in PAPER if key not in cell} == {key: v for key, v in PAPER.items() if key not in cell}
+    assert {key: value(config, key) for key in PAPER if key not in cell} == {
+        key: v for key, v in PAPER.items() if key not in cell
+    }
     assert config.run.steps == 125_000
 
 
@@ -86,7 +96,9 @@ def test_the_full_file_writes_every_setting() -> None:
     written = set()
     for section, values in raw.items():
         for key, inner in values.items():
-            written |= {f"{section}.{key}.{name}" for name in inner} if isinstance(inner, dict) else {f"{section}.{key}"}
+            written |= (
+                {f"{section}.{key}.{name}" for name in inner} if isinstance(inner, dict) else {f"{section}.{key}"}
+            )
     assert written == set(kinds())
 
 

@@ -30,7 +30,9 @@ def test_what_is_not_written_has_its_default(write) -> None:
 
 
 def test_values_take_the_type_of_the_setting(write) -> None:
-    config = load(write("[optim]\nwarmup_epochs = 5\nbetas = [0, 0.5]\n"), ["views.global_scale=[1,1]", "watch.tensorboard=false"])
+    config = load(
+        write("[optim]\nwarmup_epochs = 5\nbetas = [0, 0.5]\n"), ["views.global_scale=[1,1]", "watch.tensorboard=false"]
+    )
     assert (config.optim.warmup_epochs, config.optim.betas) == (5.0, (0.0, 0.5))
     assert all(type(x) is float for x in (config.optim.warmup_epochs, *config.optim.betas))
     assert config.views.global_scale == (1.0, 1.0)
@@ -64,7 +66,10 @@ def test_a_later_override_wins_and_sections_are_made(write) -> None:
         ("optim.epochs=1", r"Did you mean 'run\.epochs'\?"),
         ("otpim.lr=1", r"Did you mean 'optim\.lr'\? Sections are: 'run', 'model'"),
         ("simulate.images=1", r"Did you mean 'data\.simulate\.images'\?"),
-        ("data.simulate.image=1", r"Did you mean 'data\.simulate\.images'\? 'data\.simulate' has: 'images', 'size', 'seed'\."),
+        (
+            "data.simulate.image=1",
+            r"Did you mean 'data\.simulate\.images'\? 'data\.simulate' has: 'images', 'size', 'seed'\.",
+        ),
         ("optim.lr.peak=1", r"no setting 'optim\.lr\.peak'"),
         ("loss=1", r"'loss' is a section, not a setting; it has: 'dino', 'ibot'"),
         ("qqq=1", r"no setting 'qqq'\. Sections are"),
@@ -147,7 +152,11 @@ def test_dumped_settings_read_back_the_same(name, tmp_path) -> None:
 
 def test_differences_name_the_keys() -> None:
     config = load("debug")
-    other = replace(config, run=replace(config.run, folder="b"), data=replace(config.data, simulate=replace(config.data.simulate, seed=4)))
+    other = replace(
+        config,
+        run=replace(config.run, folder="b"),
+        data=replace(config.data, simulate=replace(config.data.simulate, seed=4)),
+    )
     found = differences(raw(config), other)
     assert found == [("run.folder", "runs/debug", "b", True), ("data.simulate.seed", 0, 4, False)]
     assert differences(config, raw(config)) == []
@@ -161,7 +170,8 @@ def test_settings_that_one_version_lacks() -> None:
 
 
 @pytest.mark.row(
-    "unknown section or key, in a file or on the command line", "wrong type, value outside its range, `nan`, `inf`, `true` for a number"
+    "unknown section or key, in a file or on the command line",
+    "wrong type, value outside its range, `nan`, `inf`, `true` for a number",
 )
 @pytest.mark.parametrize(
     ("wrong", "value"),

@@ -20,7 +20,9 @@ def _noise(shape: tuple[int, int], count: int, *, dtype: str = "uint16", seed: i
     planes = []
     for _ in range(count):
         inside = np.zeros(shape, bool)
-        for y, x, r in zip(rng.integers(0, shape[0], discs), rng.integers(0, shape[1], discs), rng.integers(4, 9, discs), strict=True):
+        for y, x, r in zip(
+            rng.integers(0, shape[0], discs), rng.integers(0, shape[1], discs), rng.integers(4, 9, discs), strict=True
+        ):
             near = np.s_[max(0, y - 9) : y + 9, max(0, x - 9) : x + 9]
             inside[near] |= (yy[near] - y) ** 2 + (xx[near] - x) ** 2 < r * r
         planes.append((0.05 + 0.85 * inside + 0.05 * rng.random(shape)) * top)
@@ -33,10 +35,17 @@ def tiff(tmp_path: Path):
     import tifffile
 
     def write(
-        name: str, channels: list[str], *, pixels: np.ndarray | None = None, shape: tuple[int, int] = (160, 224), **how: Any
+        name: str,
+        channels: list[str],
+        *,
+        pixels: np.ndarray | None = None,
+        shape: tuple[int, int] = (160, 224),
+        **how: Any,
     ) -> np.ndarray:
         pixels = _noise(shape, len(channels), **how) if pixels is None else pixels
-        tifffile.imwrite(tmp_path / name, pixels, metadata={"axes": "CYX", "Channel": {"Name": channels}}, photometric="minisblack")
+        tifffile.imwrite(
+            tmp_path / name, pixels, metadata={"axes": "CYX", "Channel": {"Name": channels}}, photometric="minisblack"
+        )
         return pixels
 
     return write

@@ -256,7 +256,9 @@ def test_every_kind_of_number_can_be_opened(manifest, tmp_path, noise, dtype, ki
     build(manifest(entry, kind=kind), tmp_path / "out")
     (image,) = Corpus.open(tmp_path / "out").images
     assert image.pixels.dtype == np.dtype(KEPT[dtype])
-    np.testing.assert_array_equal(image.pixels.read([0, 1, 2], 0, 0, 96), pixels.astype("float32") if "f" in dtype else pixels)
+    np.testing.assert_array_equal(
+        image.pixels.read([0, 1, 2], 0, 0, 96), pixels.astype("float32") if "f" in dtype else pixels
+    )
 
 
 def test_whole_numbers_of_many_bits(manifest, tmp_path, noise) -> None:
@@ -270,7 +272,10 @@ def test_whole_numbers_of_many_bits(manifest, tmp_path, noise) -> None:
         (image,) = Corpus.open(tmp_path / "out").images
         assert image.pixels.dtype == np.dtype(dtype)
         assert image.pixels.read([2], 0, 0, 96)[0, 95, 95] == most
-    for value, message in ((2**32, "holds int64 up to 4,294,967,296; a corpus holds uint8, .*Scale it down"), (-1, "negative value -1")):
+    for value, message in (
+        (2**32, "holds int64 up to 4,294,967,296; a corpus holds uint8, .*Scale it down"),
+        (-1, "negative value -1"),
+    ):
         pixels[2, 95, 95] = value
         np.save(tmp_path / "a.npy", pixels)
         with pytest.raises(ValueError, match=message):
@@ -297,7 +302,9 @@ def test_a_truncated_image_is_named(tiff, manifest, tmp_path) -> None:
     tiff("a.ome.tif", PANEL[:3])
     whole = (tmp_path / "a.ome.tif").read_bytes()
     (tmp_path / "a.ome.tif").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises((OSError, ValueError), match=r"'a'|a\.ome\.tif"):  # names of channels may be gone with the end of the file
+    with pytest.raises(
+        (OSError, ValueError), match=r"'a'|a\.ome\.tif"
+    ):  # names of channels may be gone with the end of the file
         build(manifest(_image("a")), tmp_path / "out")
     assert not (tmp_path / "out" / "corpus.json").exists()
 
@@ -347,7 +354,9 @@ def test_a_marker_without_variance_is_refused(tiff, manifest, tmp_path, noise) -
     for name in "ab":
         _with_constants(tiff, noise, channels, {"CD3": 7}, name)
     kept = 'keep = ["CD3"]'
-    with pytest.raises(ValueError, match=r"'CD3' has the value 0.0001068 in every pixel of 'a', 'b'. Exclude it") as error:
+    with pytest.raises(
+        ValueError, match=r"'CD3' has the value 0.0001068 in every pixel of 'a', 'b'. Exclude it"
+    ) as error:
         build(manifest(_image("a", kept), _image("b", kept)), tmp_path / "out")
     assert '[[exclude]] with marker = "CD3"' in str(error.value)
     summary = build(manifest(_image("a"), _image("b"), rest='[[exclude]]\nmarker = "CD3"'), tmp_path / "out")

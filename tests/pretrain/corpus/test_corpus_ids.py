@@ -80,10 +80,14 @@ def test_from_an_export_to_a_grown_corpus(two, manifest, tmp_path, small) -> Non
 
     build(manifest(*two), tmp_path / "alone")
     alone = Vocabulary.from_dict(json.loads((tmp_path / "alone/corpus.json").read_text())["vocabulary"])
-    with pytest.raises(ValueError, match=r"ALPHA: 129 in the corpus, where the model has BETA.*vocabulary = .* under \[corpus\]"):
+    with pytest.raises(
+        ValueError, match=r"ALPHA: 129 in the corpus, where the model has BETA.*vocabulary = .* under \[corpus\]"
+    ):
         check_vocabulary(start, alone)
 
-    for number, place in enumerate(("model", "model/model", "model/official", "model/official/marker_metadata.csv", "old")):
+    for number, place in enumerate(
+        ("model", "model/model", "model/official", "model/official/marker_metadata.csv", "old")
+    ):
         out = tmp_path / f"grown-{number}"
         build(manifest(*two, settings=f'vocabulary = "{place}"'), out)
         grown = Vocabulary.from_dict(json.loads((out / "corpus.json").read_text())["vocabulary"])
@@ -95,14 +99,22 @@ def test_from_an_export_to_a_grown_corpus(two, manifest, tmp_path, small) -> Non
 def test_what_the_vocabulary_knows_needs_no_line(two, manifest, tmp_path) -> None:
     """BETA is known from the earlier corpus; GAMMA is not, and is left out unless it is declared."""
     build(manifest(two[0]), tmp_path / "old")
-    summary = build(manifest('path = "a.ome.tif"\nsubset = "s"', _image("b", "ALPHA"), settings='vocabulary = "old"'), tmp_path / "out")
+    summary = build(
+        manifest('path = "a.ome.tif"\nsubset = "s"', _image("b", "ALPHA"), settings='vocabulary = "old"'),
+        tmp_path / "out",
+    )
     assert summary.unmatched == {"GAMMA": 1}
     assert _ids(tmp_path / "out") == _ids(tmp_path / "old") | {"ALPHA": FREE[1]}
 
 
 def test_names_and_ids_of_another_scheme(tiff, manifest, tmp_path) -> None:
     """A marker table with spellings and ids of its own: they are kept, and the paper's other markers get ids that nobody has."""
-    rows = ["marker_name,marker_id,marker_mean,marker_std", "HOECHST1,7,,", f"CD3E,{paper_vocabulary()['CD8'].id},,", "BETA,301,,"]
+    rows = [
+        "marker_name,marker_id,marker_mean,marker_std",
+        "HOECHST1,7,,",
+        f"CD3E,{paper_vocabulary()['CD8'].id},,",
+        "BETA,301,,",
+    ]
     (tmp_path / "table.csv").write_text("\n".join(rows))
     tiff("a.ome.tif", BETA)
     build(manifest(_image("a"), settings='vocabulary = "table.csv"'), tmp_path / "out")
@@ -130,5 +142,7 @@ def test_places_without_a_vocabulary(two, manifest, tmp_path) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "notes.txt").write_text("")
     for place, there in (("nowhere", "no such folder"), ("runs", "'notes.txt'")):
-        with pytest.raises(FileNotFoundError, match=rf"vocabulary of corpus.toml \[corpus\] is '{place}'.*{there}.*Name a folder"):
+        with pytest.raises(
+            FileNotFoundError, match=rf"vocabulary of corpus.toml \[corpus\] is '{place}'.*{there}.*Name a folder"
+        ):
             read_manifest(manifest(two[0], settings=f'vocabulary = "{place}"'))

@@ -60,7 +60,13 @@ GOOD = 'path = "a.tif"\nsubset = "s"'
         (GOOD + '\nchanels = { CD3 = "CD3" }', "", "", KeyError, "has no key 'chanels'.*Did you mean 'channels'"),
         (GOOD, "pach = 3", "", KeyError, "has no key 'pach'.*Did you mean 'patch'"),
         (GOOD, "", "[chanels]\na = 'b'", KeyError, "no section 'chanels'.*Did you mean 'channels'"),
-        (GOOD + '\nmax_value = "4095"', "", "", TypeError, "max_value of corpus.toml .* is '4095'; it must be a number"),
+        (
+            GOOD + '\nmax_value = "4095"',
+            "",
+            "",
+            TypeError,
+            "max_value of corpus.toml .* is '4095'; it must be a number",
+        ),
         (GOOD + "\nchannels = { CD3 = 4 }", "", "", TypeError, "must be a table of channel = marker"),
         (GOOD + "\nmax_value = -1", "", "", ValueError, "must be above 0"),
         ('path = "a.tif"', "", "", ValueError, r"\[\[image\]\] number 1 lacks 'subset'"),
@@ -90,7 +96,9 @@ def test_what_is_wrong_is_named(tiff, manifest, image, settings, rest, error, me
         read_manifest(manifest(image, settings=settings, rest=rest))
 
 
-@pytest.mark.row("manifest: unknown key or section, wrong type, value out of range", "two images of one name, one image listed twice")
+@pytest.mark.row(
+    "manifest: unknown key or section, wrong type, value out of range", "two images of one name, one image listed twice"
+)
 @pytest.mark.parametrize(
     ("image", "settings", "says", "then"),
     [
@@ -116,7 +124,9 @@ def test_the_manifest_is_corrected(tiff, manifest, image, settings, says, then) 
     read_manifest(path)
 
 
-@pytest.mark.parametrize(("patch", "stride", "message"), [(256, 100, "power of two"), (192, 128, "no multiple"), (64, 128, "no multiple")])
+@pytest.mark.parametrize(
+    ("patch", "stride", "message"), [(256, 100, "power of two"), (192, 128, "no multiple"), (64, 128, "no multiple")]
+)
 def test_the_grid_fits_the_chunks(tiff, tmp_path, patch, stride, message) -> None:
     tiff("a.tif", ["DAPI"])
     (tmp_path / "m.toml").write_text(f"[corpus]\npatch = {patch}\nstride = {stride}\n[[image]]\n{GOOD}")

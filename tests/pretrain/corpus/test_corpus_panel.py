@@ -24,7 +24,11 @@ def _image(name: str, more: str = "") -> str:
 def test_channels_become_markers(tiff, manifest) -> None:
     tiff("a.ome.tif", ["DAPI-01", "CD3e", "CD8 - T cells:Cyc_3_ch_2", "Blank", "CD62L", "xyzzy"])
     found = _panels(manifest(_image("a")))["a"]
-    assert [(c.position, c.marker, c.role) for c in found.channels] == [(0, "DAPI", "nuclear"), (1, "CD3", "other"), (2, "CD8", "other")]
+    assert [(c.position, c.marker, c.role) for c in found.channels] == [
+        (0, "DAPI", "nuclear"),
+        (1, "CD3", "other"),
+        (2, "CD8", "other"),
+    ]
     assert found.unmatched == ("CD62L", "xyzzy")
 
 
@@ -39,7 +43,10 @@ def test_of_several_channels_of_a_marker_one_is_taken(tiff, manifest) -> None:
 def test_the_manifest_decides(tiff, manifest) -> None:
     tiff("a.ome.tif", ["blue", "red", "green", "CD3", "CD8", "CD4", "CD20"])
     path = manifest(
-        _image("a", 'channels = { blue = "DAPI", red = "unseen", CD4 = false }\nexclude = { CD8 = "leaks" }\nkeep = ["CD3"]'),
+        _image(
+            "a",
+            'channels = { blue = "DAPI", red = "unseen", CD4 = false }\nexclude = { CD8 = "leaks" }\nkeep = ["CD3"]',
+        ),
         rest='[channels]\ngreen = "FOXP3"\n[[exclude]]\nmarker = "MS4A1"\nreason = "out of focus"',
     )
     found = _panels(path)["a"]
@@ -113,7 +120,9 @@ def test_all_that_is_wrong_is_said_at_once(tiff, manifest) -> None:
     assert "'good'" not in text
 
 
-@pytest.mark.row("image without a nuclear stain, with too few markers, ambiguous or repeated markers, or smaller than a patch")
+@pytest.mark.row(
+    "image without a nuclear stain, with too few markers, ambiguous or repeated markers, or smaller than a patch"
+)
 @pytest.mark.parametrize(
     ("channels", "more"),
     [
@@ -127,7 +136,11 @@ def test_the_line_that_is_told_mends_it(tiff, manifest, channels, more) -> None:
     tiff("a.ome.tif", channels)
     with pytest.raises(ValueError, match="1 to correct") as error:
         _panels(manifest(_image("a")))
-    line = re.search(r"channels = \{[^}]*\}", str(error.value))[0].replace("CHANNEL", channels[-1]).replace("MARKER", "unseen")
+    line = (
+        re.search(r"channels = \{[^}]*\}", str(error.value))[0]
+        .replace("CHANNEL", channels[-1])
+        .replace("MARKER", "unseen")
+    )
     _panels(manifest(_image("a", line)))
 
 

@@ -58,7 +58,9 @@ def test_detail_is_the_mean_squared_laplacian() -> None:
     rng = np.random.default_rng(2)
     cell = rng.normal(size=(8, 8)).astype(np.float32)
     squares = [
-        (4 * cell[i, j] - cell[i - 1, j] - cell[i + 1, j] - cell[i, j - 1] - cell[i, j + 1]) ** 2 for i in range(1, 7) for j in range(1, 7)
+        (4 * cell[i, j] - cell[i - 1, j] - cell[i + 1, j] - cell[i, j - 1] - cell[i, j + 1]) ** 2
+        for i in range(1, 7)
+        for j in range(1, 7)
     ]
     assert detail(cell[None, :, None, :])[0, 0] == pytest.approx(np.mean(squares) / 20, rel=1e-5)
     white = split(rng.normal(size=(512, 512)).astype(np.float32), CELL)

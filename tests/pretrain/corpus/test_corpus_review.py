@@ -29,7 +29,10 @@ def built(tiff, manifest, tmp_path, noise):
     pixels[3] = 0
     tiff("a & b.ome.tif", ["DAPI", "CD3e", "CD8", "CD4", "xyzzy"], pixels=pixels)
     tiff("c.ome.tif", ["DAPI", "CD3", "CD8", "CD20"], shape=(170, 224))
-    images = ('path = "a & b.ome.tif"\nsubset = "s <1>"', 'path = "c.ome.tif"\nsubset = "t"\nexclude = { CD20 = "leaks > all" }')
+    images = (
+        'path = "a & b.ome.tif"\nsubset = "s <1>"',
+        'path = "c.ome.tif"\nsubset = "t"\nexclude = { CD20 = "leaks > all" }',
+    )
     path = manifest(*images)
     build(path, tmp_path / "out")
     return path, tmp_path / "out"
@@ -60,7 +63,10 @@ def test_every_marker_is_on_the_page(built) -> None:
 
 
 def test_brightness_and_colours_are_explained(built) -> None:
-    """Each picture is stretched on its own, so that the page says from where to where; and it names only colours that are there."""
+    """Each picture is stretched on its own, so that the page says from where to where.
+
+    And it names only colours that are there.
+    """
     _, out = built
     text = (out / "review.html").read_text()
     found = re.findall(r"stretched ([\d.e+]+) – ([\d.e+]+)<", text)
@@ -108,7 +114,9 @@ def test_pictures_are_stretched() -> None:
 
 
 def test_masks_are_drawn_where_they_are() -> None:
-    np.testing.assert_array_equal(enlarged(np.eye(2, dtype=bool), 2, (5, 4))[:4], np.kron(np.eye(2), np.ones((2, 2))) > 0)
+    np.testing.assert_array_equal(
+        enlarged(np.eye(2, dtype=bool), 2, (5, 4))[:4], np.kron(np.eye(2), np.ones((2, 2))) > 0
+    )
     plane = Plane((64, 96), np.dtype("uint8"), 255.0, 32)
     plane.add(np.full((64, 96), 80, np.uint8), 0, 0)
     nothing = np.zeros((2, 3), bool)

@@ -49,9 +49,9 @@ def source(request, tmp_path, tiff, noise, make):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*autosharding.*")
         chunks = (1, 32, 32) if kind == "zarr" else (3, 70, 90)
-        make(image=pixels, channels=NAMES, chunks=chunks, label_chunks=(70, 90), labels=np.eye(70, 90, dtype=np.int32)).write(
-            tmp_path / "a.zarr"
-        )
+        make(
+            image=pixels, channels=NAMES, chunks=chunks, label_chunks=(70, 90), labels=np.eye(70, 90, dtype=np.int32)
+        ).write(tmp_path / "a.zarr")
     return open_source(_entry(tmp_path / "a.zarr", image="image")), pixels
 
 

@@ -48,14 +48,19 @@ def vocabulary(**changes: dict) -> Vocabulary:
     """Six markers, two of them nuclear; fields may be changed by name of the marker."""
     made = []
     for i, (name, number) in enumerate(zip(NAMES, IDS, strict=True)):
-        fields = {"mean": 0.1 + 0.01 * i, "std": 0.2 + 0.05 * i, "role": "nuclear" if i < 2 else "other"} | changes.get(name, {})
+        fields = {"mean": 0.1 + 0.01 * i, "std": 0.2 + 0.05 * i, "role": "nuclear" if i < 2 else "other"} | changes.get(
+            name, {}
+        )
         made.append(Marker(name, number, **fields))
     return Vocabulary("tests", tuple(made))
 
 
 def write_corpus(folder: Path, rng: np.random.Generator) -> Written:
     """Write three images of two subsets: uint16 in Zarr, uint8 in Zarr, float32 in .npy."""
-    kinds = (("one", "a · CODEX", "uint16", 65535.0, "zarr", (100, 150)), ("two", "a · CODEX", "uint8", 255.0, "zarr", (64, 64)))
+    kinds = (
+        ("one", "a · CODEX", "uint16", 65535.0, "zarr", (100, 150)),
+        ("two", "a · CODEX", "uint8", 255.0, "zarr", (64, 64)),
+    )
     kinds += (("three", "b · IMC", "float32", 1.0, "npy", (40, 70)),)
     pixels, images = {}, []
     for number, (name, subset, dtype, scale, kind, shape) in enumerate(kinds):
@@ -69,11 +74,25 @@ def write_corpus(folder: Path, rng: np.random.Generator) -> Written:
             np.save(home / "pixels.npy", raw)
         corners = [(y, x) for y in range(0, shape[0] - PATCH + 1, 16) for x in range(0, shape[1] - PATCH + 1, 16)]
         np.save(home / "origins.npy", np.array(corners, np.int32))
-        markers = [{"channel": f"{NAMES[p]} raw", "marker": NAMES[p], "id": IDS[p], "plane": i} for i, p in enumerate(planes)]
-        about = {"name": name, "subset": subset, "folder": f"images/{number:04}-{name}", "pixels": f"pixels.{kind}", "shape": list(shape)}
+        markers = [
+            {"channel": f"{NAMES[p]} raw", "marker": NAMES[p], "id": IDS[p], "plane": i} for i, p in enumerate(planes)
+        ]
+        about = {
+            "name": name,
+            "subset": subset,
+            "folder": f"images/{number:04}-{name}",
+            "pixels": f"pixels.{kind}",
+            "shape": list(shape),
+        }
         images.append(about | {"dtype": dtype, "scale": scale, "markers": markers, "origins": len(corners)})
         pixels[name] = raw
-    record = {"format": "kronos-corpus/1", "patch": PATCH, "stride": 16, "vocabulary": vocabulary().to_dict(), "images": images}
+    record = {
+        "format": "kronos-corpus/1",
+        "patch": PATCH,
+        "stride": 16,
+        "vocabulary": vocabulary().to_dict(),
+        "images": images,
+    }
     (folder / "corpus.json").write_text(json.dumps(record), encoding="utf-8")
     return Written(folder, pixels, record)
 

@@ -50,11 +50,26 @@ def test_a_corpus_is_read_as_it_was_written(written) -> None:
     np.testing.assert_array_equal(last.markers, [4, 222, 270, 264])
     assert corpus.vocabulary["CD3"].std == pytest.approx(0.3)
     for image in corpus.images:
-        np.testing.assert_array_equal(image.pixels.read([2, 0], 3, 5, 32), written.pixels[image.name][[2, 0], 3:35, 5:37])
+        np.testing.assert_array_equal(
+            image.pixels.read([2, 0], 3, 5, 32), written.pixels[image.name][[2, 0], 3:35, 5:37]
+        )
 
 
 def test_reading_needs_none_of_the_scverse_stack(written) -> None:
-    heavy = ("anndata", "spatialdata", "zarr", "dask", "xarray", "scanpy", "skimage", "sklearn", "scipy", "matplotlib", "tifffile", "numba")
+    heavy = (
+        "anndata",
+        "spatialdata",
+        "zarr",
+        "dask",
+        "xarray",
+        "scanpy",
+        "skimage",
+        "sklearn",
+        "scipy",
+        "matplotlib",
+        "tifffile",
+        "numba",
+    )
     code = f"""
 import sys
 from kronos_pretrain.config.schema import Config, Data, Optim
@@ -78,7 +93,8 @@ def test_a_folder_without_corpus_json_is_no_corpus(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("{", "is not JSON"), ("[]", "format None"), ('{"format": "kronos-corpus/9"}', "kronos-corpus/9")]
+    ("content", "message"),
+    [("{", "is not JSON"), ("[]", "format None"), ('{"format": "kronos-corpus/9"}', "kronos-corpus/9")],
 )
 def test_another_format_is_refused(tmp_path, content, message) -> None:
     (tmp_path / "corpus.json").write_text(content)
@@ -139,7 +155,10 @@ def test_a_corpus_can_be_made_of_arrays(some_vocabulary) -> None:
 
 
 def test_images_with_too_few_markers_are_refused_by_name(some_vocabulary) -> None:
-    lacking = [_image(name="no nucleus", nuclear=np.array([], int)), _image(name="all nuclei", nuclear=np.array([0, 1, 2]))]
+    lacking = [
+        _image(name="no nucleus", nuclear=np.array([], int)),
+        _image(name="all nuclei", nuclear=np.array([0, 1, 2])),
+    ]
     with pytest.raises(ValueError, match=r"'no nucleus \(0 \+ 4\)', 'all nuclei \(3 \+ 1\)'"):
         Corpus([_image(), *lacking], some_vocabulary(), 16)
 

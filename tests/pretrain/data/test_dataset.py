@@ -37,8 +37,12 @@ def test_a_sample_is_the_z_score_of_what_was_drawn(corpus, written, shared) -> N
                 marker = corpus.vocabulary.get_by_id(int(sample.marker_ids[s, m]))
                 assert marker.id == corpus.images[image].markers[plane]
                 assert batch.zero[0, s, m] == pytest.approx(-marker.mean / marker.std)
-                scaled = written.pixels[name][plane, row : row + 24, column : column + 24] / np.float64(corpus.images[image].scale)
-                np.testing.assert_allclose(sample.pixels[s, m], (scaled - marker.mean) / marker.std, rtol=1e-5, atol=1e-6)
+                scaled = written.pixels[name][plane, row : row + 24, column : column + 24] / np.float64(
+                    corpus.images[image].scale
+                )
+                np.testing.assert_allclose(
+                    sample.pixels[s, m], (scaled - marker.mean) / marker.std, rtol=1e-5, atol=1e-6
+                )
         assert corpus.vocabulary.get_by_id(int(sample.marker_ids[0, 0])).role == "nuclear"
     assert seen == {"one", "two", "three"}
 
@@ -57,7 +61,11 @@ def test_planes_of_both_sets_are_read_once(corpus, monkeypatch) -> None:
     patches, reads = Patches(corpus, Data(patch=32, shared_markers=False), seed=4), []
     for source in {type(image.pixels) for image in corpus.images}:
         read = source.read
-        monkeypatch.setattr(source, "read", lambda self, planes, *rest, read=read: reads.append(list(planes)) or read(self, planes, *rest))
+        monkeypatch.setattr(
+            source,
+            "read",
+            lambda self, planes, *rest, read=read: reads.append(list(planes)) or read(self, planes, *rest),
+        )
     for index in range(10):
         patches[0, index]
     assert len(reads) == 10
@@ -70,5 +78,7 @@ def test_pixels_that_are_no_numbers_are_named(corpus, written, value) -> None:
     bad[2, 20, 35] = value  # CD8; in every patch that holds it
     images = [replace(corpus.images[2], pixels=ArraySource(bad), origins=np.array([[8, 16]], np.int32))]
     patches = Patches(Corpus(images, corpus.vocabulary, 32), Data(patch=32, markers=(4, 4)), seed=0)
-    with pytest.raises(ValueError, match="Image 'three' has NaN or infinite pixels in marker 'CD8', in the patch at row 8, column 16"):
+    with pytest.raises(
+        ValueError, match="Image 'three' has NaN or infinite pixels in marker 'CD8', in the patch at row 8, column 16"
+    ):
         patches[0, 0]

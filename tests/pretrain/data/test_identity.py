@@ -21,7 +21,16 @@ def corpus(*, names=("DAPI", "CD3", "CD8"), ids=(), std=0.2, images=("a", "b"), 
     planes = np.zeros((len(names), 128, 128), np.uint8)
     markers = np.array([numbers[name] for name in names])
     made = [
-        Image(name, "lymph node", (128, 128), 255.0, markers, np.array([0]), np.array(origins, np.int32), ArraySource(planes))
+        Image(
+            name,
+            "lymph node",
+            (128, 128),
+            255.0,
+            markers,
+            np.array([0]),
+            np.array(origins, np.int32),
+            ArraySource(planes),
+        )
         for name in images
     ]
     return Corpus(made, vocabulary, 64)

@@ -53,7 +53,9 @@ def _nothing_is_left():
 
 
 def _config(*, workers: int = 0, batch: int = 8, micro: int = 0, **data) -> Config:
-    return Config(data=Data(patch=32, workers=workers, **data), optim=Optim(batch=batch), parallel=Parallel(micro_batch=micro))
+    return Config(
+        data=Data(patch=32, workers=workers, **data), optim=Optim(batch=batch), parallel=Parallel(micro_batch=micro)
+    )
 
 
 def _all(corpus: Corpus, config: Config, **options) -> list:
@@ -181,7 +183,10 @@ def _trapped(corpus: Corpus, written, act) -> Corpus:
 
 @pytest.mark.parametrize(
     ("act", "how"),
-    [(lambda: os.kill(os.getpid(), signal.SIGKILL), r"by signal 9 \(SIGKILL\)"), (lambda: os._exit(3), "with exit status 3")],
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), r"by signal 9 \(SIGKILL\)"),
+        (lambda: os._exit(3), "with exit status 3"),
+    ],
 )
 def test_a_worker_that_dies_is_reported(corpus, written, act, how) -> None:
     dying = _trapped(corpus, written, act)
@@ -242,7 +247,11 @@ if sys.argv[2] == "error":
 @pytest.mark.parametrize(("how", "status"), [("end", 0), ("error", 1)])
 def test_a_program_that_leaves_it_open_ends(written, how, status) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _LEFT_OPEN, str(written.folder), how], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", _LEFT_OPEN, str(written.folder), how],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert (done.returncode, done.stdout) == (status, "0\n")
     assert ("the training loop failed" in done.stderr) == bool(status)

@@ -12,7 +12,9 @@ from kronos_pretrain.data.masks import block_extent, cover, masks
 GRID = (14, 14)
 
 
-def _masks(config: Masks | None = None, *, index: torch.Tensor | None = None, batch: int = 64, step: int = 3, **kwargs) -> torch.Tensor:
+def _masks(
+    config: Masks | None = None, *, index: torch.Tensor | None = None, batch: int = 64, step: int = 3, **kwargs
+) -> torch.Tensor:
     index = torch.arange(batch) if index is None else index
     return masks(config or Masks(), index=index, batch=batch, **({"seed": 0, "step": step, "grid": GRID} | kwargs))
 

@@ -22,8 +22,14 @@ def test_reversing_turns_the_rows_round() -> None:
 
 
 def test_halving_by_hand() -> None:
-    """Output pixel 1 of 8 → 4 lies between inputs 2 and 3; the kernel is widened by 2, so taps stand at ±1/4, ±3/4, ±5/4, ±7/4."""
-    near, far = [1 - 2.5 * x**2 + 1.5 * x**3 for x in (0.25, 0.75)], [2 - 4 * x + 2.5 * x**2 - 0.5 * x**3 for x in (1.25, 1.75)]
+    """Output pixel 1 of 8 → 4 lies between inputs 2 and 3.
+
+    The kernel is widened by 2, so taps stand at ±1/4, ±3/4, ±5/4, ±7/4.
+    """
+    near, far = (
+        [1 - 2.5 * x**2 + 1.5 * x**3 for x in (0.25, 0.75)],
+        [2 - 4 * x + 2.5 * x**2 - 0.5 * x**3 for x in (1.25, 1.75)],
+    )
     side = [*near, *far]
     taps = torch.tensor([side[2], side[1], side[0], side[0], side[1], side[2], side[3]])  # the eighth falls outside
     torch.testing.assert_close(_one(0, 8, size=4, extent=8)[1, :7], taps / taps.sum())
@@ -52,7 +58,9 @@ def test_no_blur_is_the_identity() -> None:
 
 def test_blur_is_a_normalised_gaussian() -> None:
     matrix = resample.blur(torch.tensor([1.5]), 9)[0].double()
-    weights = torch.tensor([torch.exp(torch.tensor(-((i - 4) ** 2) / (2 * 1.5**2), dtype=torch.float64)) for i in range(9)])
+    weights = torch.tensor(
+        [torch.exp(torch.tensor(-((i - 4) ** 2) / (2 * 1.5**2), dtype=torch.float64)) for i in range(9)]
+    )
     torch.testing.assert_close(matrix[4], weights / weights.sum(), atol=1e-6, rtol=0)
     torch.testing.assert_close(matrix.sum(1), torch.ones(9, dtype=torch.float64))
 

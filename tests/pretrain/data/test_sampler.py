@@ -96,7 +96,8 @@ def test_subsets_that_drop_out_leave_the_rest_uniform(corpus) -> None:
 @pytest.mark.row("`data.markers` larger than any image has; `data.patch` larger than the corpus's")
 def test_too_many_markers_are_refused_before_anything_is_drawn(corpus) -> None:
     with pytest.raises(
-        ValueError, match=r"samples of 6 markers; the images of this corpus have at most 5 \(one nuclear stain and 4 others\)"
+        ValueError,
+        match=r"samples of 6 markers; the images of this corpus have at most 5 \(one nuclear stain and 4 others\)",
     ):
         Sampler(corpus, Data(patch=16, markers=(3, 6)), seed=0)
     with pytest.raises(ValueError, match="is no range"):

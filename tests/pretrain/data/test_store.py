@@ -47,7 +47,12 @@ def _windows(count: int):
     rng = np.random.default_rng(2)
     for _ in range(count):
         size = int(rng.integers(1, 100))
-        yield rng.choice(5, rng.integers(1, 5), replace=False), int(rng.integers(0, 151 - size)), int(rng.integers(0, 132 - size)), size
+        yield (
+            rng.choice(5, rng.integers(1, 5), replace=False),
+            int(rng.integers(0, 151 - size)),
+            int(rng.integers(0, 132 - size)),
+            size,
+        )
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
@@ -126,7 +131,13 @@ def test_threads_do_not_mix_their_windows(raw, source) -> None:
 
 def test_a_window_that_is_not_inside_is_refused(raw, source) -> None:
     for one in (source, ArraySource(raw)):
-        for planes, row, column, size in (([0], 120, 0, 31), ([0], 0, -1, 8), ([5], 0, 0, 8), ([-1], 0, 0, 8), ([0], 0, 0, 0)):
+        for planes, row, column, size in (
+            ([0], 120, 0, 31),
+            ([0], 0, -1, 8),
+            ([5], 0, 0, 8),
+            ([-1], 0, 0, 8),
+            ([0], 0, 0, 0),
+        ):
             with pytest.raises(IndexError, match="not inside"):
                 one.read(planes, row, column, size)
 
@@ -142,7 +153,8 @@ def test_a_truncated_shard_is_named(raw, zarr_writer, tmp_path) -> None:
     source.read([3], 70, 0, 16)  # its table is known by then, and must not be trusted any more
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(
-        OSError, match=r"Image 'lymph 7', marker 'D' \(plane 3\), chunk \(4, 0\).*c/3/1/0.*table of chunks.*Delete '.*0007-lymph'"
+        OSError,
+        match=r"Image 'lymph 7', marker 'D' \(plane 3\), chunk \(4, 0\).*c/3/1/0.*table of chunks.*Delete '.*0007-lymph'",
     ):
         source.read([3], 70, 0, 16)
     file.write_bytes(b"PK")
@@ -203,7 +215,14 @@ def test_any_other_layout_is_refused(stored, tmp_path, change, found) -> None:
 def test_other_codecs_within_shards_are_refused(tmp_path) -> None:
     import zarr
 
-    zarr.create_array(tmp_path / "a", shape=SHAPE, dtype="u2", chunks=(1, 16, 16), shards=(1, 64, 64), compressors=zarr.codecs.GzipCodec())
+    zarr.create_array(
+        tmp_path / "a",
+        shape=SHAPE,
+        dtype="u2",
+        chunks=(1, 16, 16),
+        shards=(1, 64, 64),
+        compressors=zarr.codecs.GzipCodec(),
+    )
     with pytest.raises(ValueError, match=r"codecs in shards .*gzip"):
         ZarrSource(tmp_path / "a")
 

@@ -35,7 +35,9 @@ def _boxes(samples: Samples, config: Config, scale: tuple[float, float]) -> modu
 
 def _reference(image: torch.Tensor, placed: module.Boxes, at: tuple[int, int], size: int) -> torch.Tensor:
     top, left, h, w, flip_rows, flip_columns, turns = (int(a[at]) for a in placed)
-    crop = F.interpolate(image[None, :, top : top + h, left : left + w], (size, size), mode="bicubic", antialias=True)[0]
+    crop = F.interpolate(image[None, :, top : top + h, left : left + w], (size, size), mode="bicubic", antialias=True)[
+        0
+    ]
     crop = crop.flip(-2) if flip_rows else crop
     crop = crop.flip(-1) if flip_columns else crop
     return torch.rot90(crop, turns, (-2, -1))
@@ -74,7 +76,15 @@ def test_no_local_views(sets: int) -> None:
 
 
 def test_a_whole_sample_at_its_own_size_is_copied() -> None:
-    plain = Views(global_size=48, local_size=16, local_count=1, global_scale=(1.0, 1.0), aspect=(1.0, 1.0), flip=False, rotate=False)
+    plain = Views(
+        global_size=48,
+        local_size=16,
+        local_count=1,
+        global_scale=(1.0, 1.0),
+        aspect=(1.0, 1.0),
+        flip=False,
+        rotate=False,
+    )
     samples = _samples()
     whole, _ = views(samples, Config(views=plain), seed=0)
     assert torch.equal(whole.pixels[:3], samples.pixels[:, 0])
@@ -105,7 +115,9 @@ def test_splitting_the_step_changes_nothing() -> None:
 @pytest.mark.parametrize(("changed", "seed"), [({"step": 6}, 0), ({}, 1)])
 def test_other_steps_and_seeds_give_other_views(changed: dict, seed: int) -> None:
     samples = _samples()
-    assert not torch.equal(views(samples, CONFIG, seed=0)[0].pixels, views(samples._replace(**changed), CONFIG, seed=seed)[0].pixels)
+    assert not torch.equal(
+        views(samples, CONFIG, seed=0)[0].pixels, views(samples._replace(**changed), CONFIG, seed=seed)[0].pixels
+    )
 
 
 def test_boxes_keep_to_scale_aspect_and_sample() -> None:
@@ -132,7 +144,9 @@ def test_the_first_proposal_that_fits_is_taken() -> None:
     assert (int(placed.top), int(placed.left), int(placed.height), int(placed.width)) == (0, 0, 60, 60)
 
 
-@pytest.mark.parametrize(("extent", "box"), [((100, 40), (23, 0, 53, 40)), ((40, 100), (0, 23, 40, 53)), ((50, 60), (0, 0, 50, 60))])
+@pytest.mark.parametrize(
+    ("extent", "box"), [((100, 40), (23, 0, 53, 40)), ((40, 100), (0, 23, 40, 53)), ((50, 60), (0, 0, 50, 60))]
+)
 def test_if_nothing_fits_the_largest_centred_crop_is_taken(extent: tuple[int, int], box: tuple[int, ...]) -> None:
     draws = np.full(25, 0.3)
     draws[10:20] = 1.0 if extent[0] >= extent[1] else 0.0

@@ -13,7 +13,9 @@ from kronos_sc.models import Features
 
 @pytest.fixture
 def vocabulary() -> Vocabulary:
-    return Vocabulary("panel", (Marker("DAPI", 4, 0.1, 0.2, "nuclear"), Marker("CD3", 140, 0.2, 0.1), Marker("CD8", 142, 0.3, 0.4)))
+    return Vocabulary(
+        "panel", (Marker("DAPI", 4, 0.1, 0.2, "nuclear"), Marker("CD3", 140, 0.2, 0.1), Marker("CD8", 142, 0.3, 0.4))
+    )
 
 
 @pytest.fixture
@@ -25,7 +27,12 @@ def labelled():
         labels = np.array(["B", "T", "NK"])[np.arange(30) % 3]
         pixels = rng.integers(0, 40, (30, 3, 32, 32), dtype=np.uint8)
         pixels[:, 1] += (np.arange(30) % 3 * 80).astype(np.uint8)[:, None, None]
-        fields = {"pixels": pixels, "scale": 255.0, "labels": labels, "split": np.where(np.arange(30) < 18, "train", "test")}
+        fields = {
+            "pixels": pixels,
+            "scale": 255.0,
+            "labels": labels,
+            "split": np.where(np.arange(30) < 18, "train", "test"),
+        }
         return Labelled(**({"name": "toy", "markers": ("DAPI", "CD3", "CD8")} | fields | changes))
 
     return make

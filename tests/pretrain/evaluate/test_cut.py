@@ -49,11 +49,15 @@ def test_halves_share_no_pixel(tissue):
 def test_a_given_split_channels_and_a_limit_per_class(tissue):
     obs = tissue["table"].obs
     obs["part"] = np.array(["train", "test", "other"])[np.arange(len(obs)) % 3]
-    made = from_spatialdata(tissue, target="kind", size=32, split="part", channels=["CD8", "DAPI"], n_per_class=3, mask=False)
+    made = from_spatialdata(
+        tissue, target="kind", size=32, split="part", channels=["CD8", "DAPI"], n_per_class=3, mask=False
+    )
     known, _ = windows(tissue, 32)
     assert made.pixels.shape[1:] == (2, 32, 32)
     assert made.mask is None
-    assert [((made.labels == label) & (made.split == part)).sum() for label in made.classes for part in ("train", "test")] == [3] * 4
+    assert [
+        ((made.labels == label) & (made.split == part)).sum() for label in made.classes for part in ("train", "test")
+    ] == [3] * 4
     whole = from_spatialdata(tissue, target="kind", size=32, split="part", mask=False)
     rows = [known[patch.tobytes()] for patch in whole.pixels]
     assert whole.split.tolist() == obs["part"].to_numpy()[rows].tolist()
@@ -67,11 +71,15 @@ def test_channels_are_named_and_dropped(tissue):
     with pytest.raises(ValueError, match="give 'CD3' to several channels"):
         from_spatialdata(tissue, target="kind", size=32, channels={"CD8": "CD3"})
     with pytest.raises(ValueError, match="leave none of 'DAPI'"):
-        from_spatialdata(tissue, target="kind", size=32, channels=dict.fromkeys(("DAPI", "CD3", "CD8", "CD20", "CYTOKERATIN")))
+        from_spatialdata(
+            tissue, target="kind", size=32, channels=dict.fromkeys(("DAPI", "CD3", "CD8", "CD20", "CYTOKERATIN"))
+        )
 
 
 def test_the_seed_decides_which_cells(tissue):
-    one, same, other = (from_spatialdata(tissue, target="kind", size=32, n_per_class=4, seed=seed) for seed in (0, 0, 1))
+    one, same, other = (
+        from_spatialdata(tissue, target="kind", size=32, n_per_class=4, seed=seed) for seed in (0, 0, 1)
+    )
     np.testing.assert_array_equal(one.pixels, same.pixels)
     assert not np.array_equal(one.pixels, other.pixels)
 

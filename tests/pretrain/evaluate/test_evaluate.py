@@ -27,7 +27,11 @@ def test_a_network_that_sees_the_class_and_one_that_sees_nothing(labelled, vocab
         return Features(torch.ones_like(out.cls), torch.ones_like(out.markers), out.tokens)
 
     found = evaluate(blind, labelled(), vocabulary)
-    assert found["evaluate/knn_balanced_accuracy"] == found["evaluate/marker_linear_balanced_accuracy"] == pytest.approx(1 / 3)
+    assert (
+        found["evaluate/knn_balanced_accuracy"]
+        == found["evaluate/marker_linear_balanced_accuracy"]
+        == pytest.approx(1 / 3)
+    )
     assert found["evaluate/mean_marker_knn_balanced_accuracy"] == 1  # what one gets without a network
 
 

@@ -52,7 +52,9 @@ def test_unknown_markers_are_left_out(labelled, vocabulary, monkeypatch):
     panel = panel_of(labelled(markers=("FOXP3", "CD8", "blank")), vocabulary)
     assert panel.ids.tolist() == [142]
     assert said == ["toy: markers that the model does not know are left out: 'FOXP3', 'blank'"]
-    with pytest.raises(ValueError, match=r"None of the 3 markers of 'toy' is among the 1 of 'other': 'DAPI', 'CD3', 'CD8'\. Name"):
+    with pytest.raises(
+        ValueError, match=r"None of the 3 markers of 'toy' is among the 1 of 'other': 'DAPI', 'CD3', 'CD8'\. Name"
+    ):
         panel_of(labelled(), Vocabulary("other", (Marker("FOXP3", 300, 0.1, 0.1),)))
 
 
@@ -64,8 +66,13 @@ def test_of_two_channels_the_one_of_the_marker_s_name_is_taken(labelled, vocabul
     panel = panel_of(labelled(markers=("CD8 Cy7", "DAPI", "CD8")), vocabulary)
     assert (panel.planes.tolist(), panel.ids.tolist()) == ([1, 2], [4, 142])
     assert len(said) == 1
-    assert "toy: 1 channel(s) are left out, because a marker is read once: 'CD8 Cy7' is the same marker as 'CD8'" in said[0]
-    with pytest.raises(ValueError, match=r"one marker: CD8 is 'CD8a', 'CD8 Cy7'\. Cut the patches again.* --channel \"CD8 Cy7=\""):
+    assert (
+        "toy: 1 channel(s) are left out, because a marker is read once: 'CD8 Cy7' is the same marker as 'CD8'"
+        in said[0]
+    )
+    with pytest.raises(
+        ValueError, match=r"one marker: CD8 is 'CD8a', 'CD8 Cy7'\. Cut the patches again.* --channel \"CD8 Cy7=\""
+    ):
         panel_of(labelled(markers=("CD8a", "DAPI", "CD8 Cy7")), vocabulary)
     with pytest.raises(ValueError, match="CD8 is 'CD8', 'cd8'"):
         panel_of(labelled(markers=("CD8", "cd8", "CD3")), vocabulary)

@@ -33,9 +33,15 @@ def test_classes_and_parts(labelled):
     ("changes", "message"),
     [
         ({"pixels": np.zeros((30, 3, 32, 32), np.int32)}, r"'toy' are int32 .* uint8, uint16, float32"),
-        ({"pixels": np.zeros((30, 3, 40, 40), np.uint8)}, r"30 of 40 × 40 pixels; they must be square, the edge a multiple of 16"),
+        (
+            {"pixels": np.zeros((30, 3, 40, 40), np.uint8)},
+            r"30 of 40 × 40 pixels; they must be square, the edge a multiple of 16",
+        ),
         ({"pixels": np.zeros((30, 3, 32, 48), np.uint8)}, "32 × 48 pixels"),
-        ({"pixels": np.zeros((29, 3, 32, 32), np.uint8)}, r"another length than pixels \(29, 3, 32, 32\): labels \(30,\) for \(29,\)"),
+        (
+            {"pixels": np.zeros((29, 3, 32, 32), np.uint8)},
+            r"another length than pixels \(29, 3, 32, 32\): labels \(30,\) for \(29,\)",
+        ),
         ({"pixels": np.full((30, 3, 32, 32), np.nan, np.float32)}, "30 of 30 hold NaN"),
         ({"mask": np.zeros((30, 16, 16), bool)}, r"mask \(30, 16, 16\) for \(30, 32, 32\)"),
         ({"markers": ("DAPI", "CD3", "CD3")}, "name the markers 'CD3' more than once"),

@@ -66,7 +66,9 @@ def test_knn_is_the_plain_vote(problem, k, temperature, monkeypatch):
     found = knn.predict(x[:120], codes[:120], x[120:], classes=3, k=k, temperature=temperature)
     assert found.tolist() == naive_knn(x[:120], codes[:120], x[120:], k, temperature)
     order = torch.randperm(120, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(knn.predict(7 * x[:120][order], codes[:120][order], x[120:], classes=3, k=k, temperature=temperature), found)
+    assert torch.equal(
+        knn.predict(7 * x[:120][order], codes[:120][order], x[120:], classes=3, k=k, temperature=temperature), found
+    )
 
 
 @pytest.mark.parametrize("strength", [1.0, 1e-2, 1e-4])

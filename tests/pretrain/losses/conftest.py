@@ -33,7 +33,10 @@ def normal() -> Callable[..., torch.Tensor]:
 
 @pytest.fixture
 def run_processes(tmp_path) -> Callable[[str, int], None]:
-    """Return a function that runs a script in several gloo processes; `rank`, `world` and `folder` are defined in it."""
+    """Return a function that runs a script in several gloo processes.
+
+    `rank`, `world` and `folder` are defined in it.
+    """
     head = """
 import sys
 import torch
@@ -47,7 +50,10 @@ distributed.init_process_group("gloo", init_method=f"file://{folder}/store", ran
         script = tmp_path / "script.py"
         script.write_text(head + code + "\ndistributed.destroy_process_group()\n")
         command = [sys.executable, str(script)]
-        running = [subprocess.Popen([*command, str(rank), str(world), str(tmp_path)], stderr=subprocess.PIPE) for rank in range(world)]
+        running = [
+            subprocess.Popen([*command, str(rank), str(world), str(tmp_path)], stderr=subprocess.PIPE)
+            for rank in range(world)
+        ]
         said = [process.communicate(timeout=300)[1].decode() for process in running]
         assert [process.returncode for process in running] == [0] * world, "\n".join(said)
 

@@ -78,7 +78,9 @@ def test_sinkhorn_golden(teacher, normal, golden) -> None:
     torch.testing.assert_close(got[0, :5], torch.tensor(golden["sinkhorn"]), rtol=1e-5, atol=0)
     assert got[:, 0].sum().item() == pytest.approx(golden["sinkhorn_colsum0"], rel=1e-5)
     tokens = 0.3 * normal(golden["seed"] + 5, golden["n_masked"], 32)
-    torch.testing.assert_close(sinkhorn(tokens, TEMPERATURE)[0, :5], torch.tensor(golden["ibot_sinkhorn"]), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        sinkhorn(tokens, TEMPERATURE)[0, :5], torch.tensor(golden["ibot_sinkhorn"]), rtol=1e-5, atol=0
+    )
 
 
 @pytest.mark.parametrize("iterations", [1, 2, 5])

@@ -43,8 +43,14 @@ def test_values_and_gradients_are_those_of_the_plain_formula(normal, views, smal
 
 
 def test_gradcheck(normal, small_chunks) -> None:
-    logits, targets, weights = normal(0, 6, 7).double().requires_grad_(), normal(1, 3, 7).double().abs(), normal(2, 6).double()
-    assert torch.autograd.gradcheck(lambda z: soft_cross_entropy(z, targets, temperature=0.3, weights_n=weights), logits)
+    logits, targets, weights = (
+        normal(0, 6, 7).double().requires_grad_(),
+        normal(1, 3, 7).double().abs(),
+        normal(2, 6).double(),
+    )
+    assert torch.autograd.gradcheck(
+        lambda z: soft_cross_entropy(z, targets, temperature=0.3, weights_n=weights), logits
+    )
 
 
 def test_chunks_change_nothing(normal, monkeypatch) -> None:

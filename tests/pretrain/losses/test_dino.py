@@ -39,7 +39,10 @@ def test_golden_pairs(inputs, golden) -> None:
 
 
 def test_golden_normalisation(inputs, golden) -> None:
-    """DINOv2 divides both by 2·l + 2 and doubles the global one; it pairs rows of a teacher whose views were swapped before."""
+    """DINOv2 divides both by 2·l + 2 and doubles the global one.
+
+    It pairs rows of a teacher whose views were swapped before.
+    """
     student, teacher = inputs
     got = dino_loss(student, student, torch.cat([teacher[6:], teacher[:6]]), temperature=0.1)
     assert got.local.item() == pytest.approx(golden["dino_local"] / 6, rel=1e-5)
@@ -71,5 +74,6 @@ def test_order_of_samples_is_free(inputs, normal) -> None:
     local, order = normal(7, 18, 32), torch.tensor([3, 1, 5, 0, 4, 2])
     moved = [x.unflatten(0, (-1, 6))[:, order].flatten(0, 1) for x in (student, local, teacher)]
     torch.testing.assert_close(
-        torch.stack(dino_loss(*moved, temperature=0.1)), torch.stack(dino_loss(student, local, teacher, temperature=0.1))
+        torch.stack(dino_loss(*moved, temperature=0.1)),
+        torch.stack(dino_loss(student, local, teacher, temperature=0.1)),
     )

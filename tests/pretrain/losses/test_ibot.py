@@ -28,7 +28,9 @@ def test_golden(normal, masks, golden) -> None:
     n = int(masks.sum())
     assert n == golden["n_masked"]
     student, teacher = normal(golden["seed"] + 3, n, 32), (normal(golden["seed"] + 4, n, 32) / 0.05).softmax(-1)
-    assert ibot_loss(student, teacher, masks, markers=1, temperature=0.1).item() == pytest.approx(golden["ibot"], rel=1e-5)
+    assert ibot_loss(student, teacher, masks, markers=1, temperature=0.1).item() == pytest.approx(
+        golden["ibot"], rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("markers", [1, 3])
@@ -38,7 +40,9 @@ def test_is_that_of_the_loops(normal, masks, markers) -> None:
     student, teacher = normal(0, n, 32).requires_grad_(), normal(1, n, 32).softmax(-1)
     got, want = (f(student, teacher, masks, markers=markers, temperature=0.1) for f in (ibot_loss, naive))
     torch.testing.assert_close(got, want, rtol=1e-5, atol=0)
-    torch.testing.assert_close(torch.autograd.grad(got, student), torch.autograd.grad(want, student), rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(
+        torch.autograd.grad(got, student), torch.autograd.grad(want, student), rtol=1e-4, atol=1e-7
+    )
 
 
 def test_masked_crops_count_equally_however_much_they_hide() -> None:

@@ -20,7 +20,9 @@ def naive(features):
 
 def test_by_hand() -> None:
     """East, north and west: every nearest neighbour is √2 away."""
-    assert koleo(torch.tensor([[2.0, 0.0], [0.0, 3.0], [-1.0, 0.0]])).item() == pytest.approx(-math.log(math.sqrt(2)), rel=1e-6)
+    assert koleo(torch.tensor([[2.0, 0.0], [0.0, 3.0], [-1.0, 0.0]])).item() == pytest.approx(
+        -math.log(math.sqrt(2)), rel=1e-6
+    )
 
 
 def test_golden(normal, golden) -> None:
@@ -31,7 +33,9 @@ def test_is_that_of_the_loops(normal) -> None:
     features = normal(0, 13, 6).requires_grad_()
     got, want = koleo(features), naive(features)
     torch.testing.assert_close(got, want, rtol=1e-5, atol=0)
-    torch.testing.assert_close(torch.autograd.grad(got, features), torch.autograd.grad(want, features), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        torch.autograd.grad(got, features), torch.autograd.grad(want, features), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_finds_the_neighbour_where_dot_products_cannot(normal) -> None:

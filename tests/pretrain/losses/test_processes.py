@@ -51,7 +51,9 @@ def test_two_processes_equal_one(both) -> None:
     center.observe(given["logits"])
     center.update()
     for name in ("uneven", "empty"):
-        torch.testing.assert_close(torch.cat([part[name] for part in parts]), sinkhorn(given["logits"], 0.05), rtol=1e-4, atol=1e-9)
+        torch.testing.assert_close(
+            torch.cat([part[name] for part in parts]), sinkhorn(given["logits"], 0.05), rtol=1e-4, atol=1e-9
+        )
         assert torch.equal(parts[0][name + "_center"], parts[1][name + "_center"])
         torch.testing.assert_close(parts[0][name + "_center"], center.center)
     pair = koleo(given["samples"][:2])

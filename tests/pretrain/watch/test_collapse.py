@@ -37,9 +37,13 @@ def test_the_two_kinds_of_collapse_are_told_apart() -> None:
     same = torch.zeros(16, 16)
     same[:, 3] = 1
     found = {
-        name: monitors(_normal(16, 8), t) for name, t in {"good": torch.eye(16), "same": same, "flat": torch.full((16, 16), 1 / 16)}.items()
+        name: monitors(_normal(16, 8), t)
+        for name, t in {"good": torch.eye(16), "same": same, "flat": torch.full((16, 16), 1 / 16)}.items()
     }
-    entropies = {name: (round(f["collapse/teacher_entropy"], 5), round(f["collapse/target_entropy"], 5)) for name, f in found.items()}
+    entropies = {
+        name: (round(f["collapse/teacher_entropy"], 5), round(f["collapse/target_entropy"], 5))
+        for name, f in found.items()
+    }
     assert entropies == {"good": (0, 1), "same": (0, 0), "flat": (1, 1)}
 
 

@@ -27,12 +27,22 @@ def test_a_step_costs_what_torch_counts(markers: int) -> None:
     """Student and teacher on 2 samples, with attention as plain matrix products so that the counter sees them."""
     b, large, small = 2, 64, 32
     shape = ViTConfig(dim=48, depth=4, heads=3, chunks=2, registers=4)
-    student, teacher, head, teacher_head = KronosViT(shape), KronosViT(shape), HeadModule(CONFIG.head, 48), HeadModule(CONFIG.head, 48)
-    for frozen in (teacher, teacher_head):  # rather than no_grad, under which processors run a fused product that is not counted
+    student, teacher, head, teacher_head = (
+        KronosViT(shape),
+        KronosViT(shape),
+        HeadModule(CONFIG.head, 48),
+        HeadModule(CONFIG.head, 48),
+    )
+    for frozen in (
+        teacher,
+        teacher_head,
+    ):  # rather than no_grad, under which processors run a fused product that is not counted
         frozen.requires_grad_(requires_grad=False)
     ids = torch.arange(markers)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        out = [student(torch.zeros(n, markers, s, s), ids.expand(n, markers)) for n, s in ((2 * b, large), (3 * b, small))]
+        out = [
+            student(torch.zeros(n, markers, s, s), ids.expand(n, markers)) for n, s in ((2 * b, large), (3 * b, small))
+        ]
         hidden = out[0].tokens[:, :, :2].reshape(-1, 48)  # half of the 4 × 4 positions, on every marker
         scores = head(torch.cat([*(o.cls for o in out), hidden]))
         seen = teacher(torch.zeros(2 * b, markers, large, large), ids.expand(2 * b, markers))

@@ -36,7 +36,9 @@ def test_means_between_two_readings(clock: Clock) -> None:
     assert figures["speed/images_per_s"] == 4
     assert figures["speed/data_wait"] == 0.25
     assert figures["speed/marker_tokens_per_s"] == 8 * (sample_tokens(config, 3) + sample_tokens(config, 5)) / 4
-    assert figures["speed/flop_utilisation"] == pytest.approx(8 * (sample_flops(config, 3) + sample_flops(config, 5)) / 4 / 2e12)
+    assert figures["speed/flop_utilisation"] == pytest.approx(
+        8 * (sample_flops(config, 3) + sample_flops(config, 5)) / 4 / 2e12
+    )
     meter.add(images=8, markers=3, wait=0)
     clock.now += 1
     assert meter.read()["speed/images_per_s"] == 8

@@ -17,7 +17,9 @@ from kronos_pretrain.config.schema import Watch as WatchConfig
 from kronos_pretrain.watch import Watch, read
 
 CONFIG = Config(run=Run(epochs=2, epoch_steps=10, precision="float32"), watch=WatchConfig(every=5, tensorboard=False))
-SPEED = {f"speed/{name}" for name in ("images_per_s", "marker_tokens_per_s", "flop_utilisation", "data_wait")} | {"memory/gib"}
+SPEED = {f"speed/{name}" for name in ("images_per_s", "marker_tokens_per_s", "flop_utilisation", "data_wait")} | {
+    "memory/gib"
+}
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +97,9 @@ def test_tensorboard_has_figures_and_pictures_and_hides_a_lost_future(tmp_path) 
 
 def test_the_bar_shows_loss_speed_and_the_steps_done(tmp_path, monkeypatch) -> None:
     # a bar that neither our settings nor TQDM_DISABLE turn off
-    monkeypatch.setattr("kronos_pretrain.watch.watch.bar", lambda *, total, **_: tqdm(total=total, file=io.StringIO(), disable=False))
+    monkeypatch.setattr(
+        "kronos_pretrain.watch.watch.bar", lambda *, total, **_: tqdm(total=total, file=io.StringIO(), disable=False)
+    )
     watch = Watch(CONFIG, tmp_path, 0, first_step=4)
     watch.step(5, {"loss/total": 2.5}, n_images=4)
     shown = str(watch._bar)

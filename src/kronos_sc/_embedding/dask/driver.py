@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from kronos_sc._embedding.jobs import Job
     from kronos_sc._embedding.sinks import Sink
 
-CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)  # of the event loop; of Dask, whose results are no longer to be had
+CANCELLED = (
+    asyncio.CancelledError,
+    concurrent.futures.CancelledError,
+)  # of the event loop; of Dask, whose results are no longer to be had
 _TRIES = 3
 _DEATHS = 2  # times that a block was on workers that died, several each time: among others, then alone
 _ROOM = 2**30  # bytes on their way, where pixels travel
@@ -112,8 +115,10 @@ class _Run:
             raise lost(gone) from gone
         if error is not None:
             msg = (
-                f"The model {encoder.model.card.name!r} could not be brought to the workers ({type(error).__name__}: {error}). "
-                "What it is made of must be importable there: put its class into a module that is installed on every machine."
+                f"The model {encoder.model.card.name!r} could not be brought to the workers ({type(error).__name__}: "
+                f"{error}). "
+                "What it is made of must be importable there: put its class into a module that is installed on every "
+                "machine."
             )
             raise RuntimeError(msg) from error
 
@@ -127,7 +132,10 @@ class _Run:
         if self._failed:
             raise self._error()
         if len(self._devices) > 1:
-            warn(f"Some blocks were embedded on {', others on '.join(sorted(self._devices))}: equal units differ in their last digits.")
+            warn(
+                f"Some blocks were embedded on {', others on '.join(sorted(self._devices))}: equal units differ in "
+                "their last digits."
+            )
 
     def _next(self) -> Task | None:
         """Return a block to send, if there is room for one; those in doubt last and alone."""
@@ -154,7 +162,9 @@ class _Run:
     def _submit(self, function: Any, *given: Any, **how: Any) -> Future:
         import dask
 
-        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):  # pixels and models may well travel
+        with dask.config.set(
+            {"distributed.admin.large-graph-warning-threshold": "1 TiB"}
+        ):  # pixels and models may well travel
             try:
                 return self._client.submit(function, *given, pure=False, **how)
             except Exception as error:
@@ -182,7 +192,9 @@ class _Run:
 
     def _say(self) -> None:
         counts = {"workers": len(self._workers), "retried": self._retried, "failed": len(self._failed)}
-        self._shown.set_postfix_str(", ".join(f"{n} {what}" for what, n in counts.items() if n or what == "workers"), refresh=False)
+        self._shown.set_postfix_str(
+            ", ".join(f"{n} {what}" for what, n in counts.items() if n or what == "workers"), refresh=False
+        )
 
     def _settle(self, key: Any) -> None:
         """Accept a block that came back, or find out what to do about it."""
@@ -253,13 +265,18 @@ class _Run:
         """Return an error that names the blocks that failed."""
         named = "; ".join(f"{task}: {task.error}" for task in self._failed[:5])
         more = f"; and {len(self._failed) - 5} more" if len(self._failed) > 5 else ""
-        kept = "Features in memory are lost with it: store= keeps them." if isinstance(self._sink, MemorySink) else "All others are kept."
+        kept = (
+            "Features in memory are lost with it: store= keeps them."
+            if isinstance(self._sink, MemorySink)
+            else "All others are kept."
+        )
         kind = OSError if all(task.error.system for task in self._failed) else RuntimeError
         tried = f"each tried {_TRIES} times" + (
             f", or lost {_DEATHS} times with its workers" if any(task.worker_losses for task in self._failed) else ""
         )
         return kind(
-            f"{len(self._failed)} of the blocks could not be embedded, {tried}: {named}{more}. {kept} Mend what is wrong "
+            f"{len(self._failed)} of the blocks could not be embedded, {tried}: {named}{more}. {kept} Mend what is "
+            "wrong "
             "and make the same call again."
         )
 
@@ -267,6 +284,7 @@ class _Run:
 def lost(why: object) -> ConnectionError:
     """Return the error of a cluster that is gone."""
     return ConnectionError(
-        f"The cluster no longer works for this run ({why}). Connect to one again, or close the client to embed here, and make the same "
+        f"The cluster no longer works for this run ({why}). Connect to one again, or close the client to embed here, "
+        "and make the same "
         "call again."
     )

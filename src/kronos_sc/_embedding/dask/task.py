@@ -63,10 +63,17 @@ class Task:
         job, rect = self.job, self.job.plan.blocks[self.index].rect
         image, (height, width) = job.plan.image, job.plan.image.shape
         rows, columns = f"{max(0, rect.y0)}–{min(height, rect.y1)}", f"{max(0, rect.x0)}–{min(width, rect.x1)}"
-        return f"block {job.numbers[self.index]} ({self.units} units of {job.units.region!r}, rows {rows}, columns {columns} of {image.name!r})"
+        return (
+            f"block {job.numbers[self.index]} ({self.units} units of {job.units.region!r}, rows {rows}, columns "
+            f"{columns} of {image.name!r})"
+        )
 
 
 def tasks(jobs: list[Job]) -> list[Task]:
     """Return the blocks of all jobs, in order."""
     images = [_sent.by_reference(job.plan.image) for job in jobs]
-    return [Task(job, index, image) for job, image in zip(jobs, images, strict=True) for index in range(len(job.plan.blocks))]
+    return [
+        Task(job, index, image)
+        for job, image in zip(jobs, images, strict=True)
+        for index in range(len(job.plan.blocks))
+    ]

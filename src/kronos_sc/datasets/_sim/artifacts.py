@@ -28,8 +28,13 @@ def _band(rng: np.random.Generator, shape: tuple[int, int], width: float) -> np.
     return np.abs(across + np.float32(width) * smooth_noise(rng, shape, 4 * width)) < width / 2
 
 
-def artifact_mask(streams: Streams, name: str | int, shape: tuple[int, int], mpp: float, wanted: tuple[str, ...]) -> np.ndarray:
-    """Return the codes of :data:`ARTIFACTS` per pixel, uint8; where two meet, debris lies on folds and folds on blur."""
+def artifact_mask(
+    streams: Streams, name: str | int, shape: tuple[int, int], mpp: float, wanted: tuple[str, ...]
+) -> np.ndarray:
+    """Return the codes of :data:`ARTIFACTS` per pixel, uint8.
+
+    Where two meet, debris lies on folds and folds on blur.
+    """
     mask, side = np.zeros(shape, dtype=np.uint8), min(shape)
     for kind in ("blur", "fold", "saturation"):
         rng = streams.get("artifact", kind, name)

@@ -33,12 +33,16 @@ def _image(pixels: np.ndarray, settings: TissueSettings) -> Any:
     """Return an image element, one channel to a chunk, so that a reader of few channels reads few bytes."""
     chunks = (1, CHUNK, CHUNK)
     lazy = da.from_array(pixels, chunks=chunks)
-    return Image2DModel.parse(lazy, dims=("c", "y", "x"), c_coords=list(settings.channels), transformations=_transformations(settings.mpp))
+    return Image2DModel.parse(
+        lazy, dims=("c", "y", "x"), c_coords=list(settings.channels), transformations=_transformations(settings.mpp)
+    )
 
 
 def _labels(labels: np.ndarray, mpp: float) -> Any:
     """Return a labels element."""
-    return Labels2DModel.parse(da.from_array(labels, chunks=(CHUNK, CHUNK)), dims=("y", "x"), transformations=_transformations(mpp))
+    return Labels2DModel.parse(
+        da.from_array(labels, chunks=(CHUNK, CHUNK)), dims=("y", "x"), transformations=_transformations(mpp)
+    )
 
 
 def _table(images: list[Simulated], elements: list[str], settings: TissueSettings) -> AnnData:
@@ -60,7 +64,9 @@ def _table(images: list[Simulated], elements: list[str], settings: TissueSetting
         obsm={"spatial": np.concatenate([image.centres for image in images])},
         layers={"truth": np.concatenate([image.truth for image in images])},
     )
-    return TableModel.parse(table, region=elements if len(elements) > 1 else elements[0], region_key="element", instance_key="cell_id")
+    return TableModel.parse(
+        table, region=elements if len(elements) > 1 else elements[0], region_key="element", instance_key="cell_id"
+    )
 
 
 def _region_table(images: list[Simulated], elements: list[str]) -> AnnData:
@@ -77,7 +83,10 @@ def _region_table(images: list[Simulated], elements: list[str]) -> AnnData:
     )
     obs.index = [f"{element}_{label}" for element, label in zip(obs["region"], obs["label"], strict=True)]
     table = TableModel.parse(
-        AnnData(obs=obs), region=elements if len(elements) > 1 else elements[0], region_key="region", instance_key="label"
+        AnnData(obs=obs),
+        region=elements if len(elements) > 1 else elements[0],
+        region_key="region",
+        instance_key="label",
     )
     table.uns["class_colors"] = np.array(class_colours(len(REGIONS)), dtype=object)
     return table
@@ -98,28 +107,44 @@ def _record(settings: TissueSettings, samples: list[Sample], *, group_effect: fl
 
 
 def assemble(
-    streams: Streams, settings: TissueSettings, samples: list[Sample], images: list[Simulated], *, group_effect: float, seed: object
+    streams: Streams,
+    settings: TissueSettings,
+    samples: list[Sample],
+    images: list[Simulated],
+    *,
+    group_effect: float,
+    seed: object,
 ) -> SpatialData:
     """Put images, labels, masks of artifacts and compartments, and the tables together."""
     suffixes = [""] if len(images) == 1 else [f"_{number}" for number in range(len(images))]
     table = _table(images, [f"cells{suffix}" for suffix in suffixes], settings)
     lots = [
-        [stain(streams, channel, batch, batch_effect=settings.batch_effect) for batch in table.obs["batch"].cat.categories]
+        [
+            stain(streams, channel, batch, batch_effect=settings.batch_effect)
+            for batch in table.obs["batch"].cat.categories
+        ]
         for channel in settings.channels
     ]
     table.varm["gain"] = np.array([[lot.gain for lot in row] for row in lots])
     table.varm["background"] = np.array([[lot.background for lot in row] for row in lots])
     table.uns["tissue"] = _record(settings, samples, group_effect=group_effect, seed=seed)
-    labels = {f"cells{suffix}": _labels(image.labels, settings.mpp) for suffix, image in zip(suffixes, images, strict=True)}
+    labels = {
+        f"cells{suffix}": _labels(image.labels, settings.mpp) for suffix, image in zip(suffixes, images, strict=True)
+    }
     if settings.artifacts:
-        labels |= {f"artifacts{suffix}": _labels(image.artifacts, settings.mpp) for suffix, image in zip(suffixes, images, strict=True)}
+        labels |= {
+            f"artifacts{suffix}": _labels(image.artifacts, settings.mpp)
+            for suffix, image in zip(suffixes, images, strict=True)
+        }
     tables = {"table": table}
     if settings.regions:
         elements = [f"regions{suffix}" for suffix in suffixes]
         labels |= {name: _labels(image.regions, settings.mpp) for name, image in zip(elements, images, strict=True)}
         tables["regions_table"] = _region_table(images, elements)
     return SpatialData(
-        images={f"image{suffix}": _image(image.pixels, settings) for suffix, image in zip(suffixes, images, strict=True)},
+        images={
+            f"image{suffix}": _image(image.pixels, settings) for suffix, image in zip(suffixes, images, strict=True)
+        },
         labels=labels,
         tables=tables,
     )

@@ -53,7 +53,9 @@ def _ring(rng: np.random.Generator, layout: Layout) -> tuple[np.ndarray, np.ndar
             turn = 2 * np.pi * (np.arange(count) + rng.uniform(0, 1) + rng.normal(0, 0.06, count)) / count
             cos, sin = np.cos(vessel.angle), np.sin(vessel.angle)
             along, across = long * np.cos(turn), short * np.sin(turn)
-            points.append(np.stack([vessel.y + along * sin + across * cos, vessel.x + along * cos - across * sin], axis=1))
+            points.append(
+                np.stack([vessel.y + along * sin + across * cos, vessel.x + along * cos - across * sin], axis=1)
+            )
             angles.append(np.arctan2(short * np.cos(turn), -long * np.sin(turn)) + vessel.angle)
             types.append(np.full(count, CODE["Endothelial" if layer == 0 else "Smooth muscle"]))
     return np.concatenate(points), np.concatenate(angles), np.concatenate(types)
@@ -102,23 +104,31 @@ def _place(rng: np.random.Generator, layout: Layout, size: tuple[float, float]) 
     return points[stays], region[stays], angle[stays], kind[stays]
 
 
-def _choose_types(rng: np.random.Generator, layout: Layout, points: np.ndarray, region: np.ndarray, shift: np.ndarray) -> np.ndarray:
+def _choose_types(
+    rng: np.random.Generator, layout: Layout, points: np.ndarray, region: np.ndarray, shift: np.ndarray
+) -> np.ndarray:
     """Draw cell types from the compartment's composition, shifted by donor and group (`shift`), niche and depth in the nest."""
     y, x = points.T
     immune = attribute("infiltrates").astype(bool)
     weight = (abundance() * np.exp(shift))[region]
-    depth, niche, ring = (sample(field, y, x).astype(np.float64) for field in (layout.depth, layout.niche, layout.follicle))
+    depth, niche, ring = (
+        sample(field, y, x).astype(np.float64) for field in (layout.depth, layout.niche, layout.follicle)
+    )
     pull = np.where(region == REGION_CODE["nest"], 0.6 - np.maximum(depth, 0) / 14, 0.9 * niche)
     pull[region == REGION_CODE["follicle"]] = 0
     weight[:, immune] *= np.exp(pull)[:, None]
     follicle, core = region == REGION_CODE["follicle"], ring < GERMINAL_CENTRE
     weight[np.ix_(follicle & ~core, [CODE["Follicular DC"]])] *= 0.05
-    weight[np.ix_(follicle & core, [CODE[name] for name in ("CD4 T cell", "CD8 T cell", "Treg", "Dendritic cell")])] *= 0.35
+    weight[
+        np.ix_(follicle & core, [CODE[name] for name in ("CD4 T cell", "CD8 T cell", "Treg", "Dendritic cell")])
+    ] *= 0.35
     total = np.cumsum(weight, axis=1)
     return (rng.random(len(points))[:, None] * total[:, -1:] > total).sum(axis=1)
 
 
-def _states(rng: np.random.Generator, layout: Layout, cells: dict[str, np.ndarray], *, lift: float) -> tuple[np.ndarray, np.ndarray]:
+def _states(
+    rng: np.random.Generator, layout: Layout, cells: dict[str, np.ndarray], *, lift: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Return proliferation (few cells cycle, more of them in germinal centres) and activation (follows the niche, raised by `lift`)."""
     y, x, kind = cells["y"], cells["x"], cells["cell_type"]
     chance = attribute("cycling")[kind].astype(np.float64)
@@ -130,7 +140,9 @@ def _states(rng: np.random.Generator, layout: Layout, cells: dict[str, np.ndarra
     return proliferation, 0.5 + 0.5 * score / (1 + np.abs(score))
 
 
-def populate(streams: Streams, name: str | int, layout: Layout, size: tuple[float, float], *, shift: np.ndarray, lift: float) -> Cells:
+def populate(
+    streams: Streams, name: str | int, layout: Layout, size: tuple[float, float], *, shift: np.ndarray, lift: float
+) -> Cells:
     """Fill a layout with cells.
 
     Parameters
@@ -146,9 +158,13 @@ def populate(streams: Streams, name: str | int, layout: Layout, size: tuple[floa
     """
     points, region, angle, kind = _place(streams.get("places", name), layout, size)
     inside = np.flatnonzero(((points >= 0) & (points < size)).all(axis=1))
-    rows = inside[np.argsort(points[inside, 0], kind="stable")]  # top to bottom, as segmentation tools number their cells
+    rows = inside[
+        np.argsort(points[inside, 0], kind="stable")
+    ]  # top to bottom, as segmentation tools number their cells
     points, region, angle, kind = points[rows], region[rows], angle[rows], kind[rows]
-    drawn = _choose_types(streams.get("types", name), layout, points, np.where(region == len(REGIONS) - 1, 0, region), shift)
+    drawn = _choose_types(
+        streams.get("types", name), layout, points, np.where(region == len(REGIONS) - 1, 0, region), shift
+    )
     y, x = points.T
     rng = streams.get("bodies", name)
     # Stroma lies along the level lines of the flow; round cells point anywhere.
@@ -158,6 +174,13 @@ def populate(streams: Streams, name: str | int, layout: Layout, size: tuple[floa
     cell_type = np.where(kind < 0, drawn, kind)
     lying = np.isin(cell_type, [CODE[name] for name in ("Fibroblast", "Endothelial", "Smooth muscle")])
     angle = np.where(np.isnan(angle), np.where(lying, along, anywhere), angle)
-    body = {"y": y, "x": x, "angle": angle, "region": region, "cell_type": cell_type, "size": np.exp(rng.normal(0, 0.11, len(y)))}
+    body = {
+        "y": y,
+        "x": x,
+        "angle": angle,
+        "region": region,
+        "cell_type": cell_type,
+        "size": np.exp(rng.normal(0, 0.11, len(y))),
+    }
     proliferation, activation = _states(streams.get("states", name), layout, body, lift=lift)
     return Cells(**body, proliferation=proliferation, activation=activation)

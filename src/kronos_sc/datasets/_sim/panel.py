@@ -23,7 +23,14 @@ LEUKOCYTES = {
     "M2 macrophage": 0.5,
     "Neutrophil": 0.7,
 }
-ANTIGEN_PRESENTING = {"B cell": 0.8, "Dendritic cell": 1.0, "M1 macrophage": 0.9, "M2 macrophage": 0.5, "Follicular DC": 0.3, "Tumor": 0.1}
+ANTIGEN_PRESENTING = {
+    "B cell": 0.8,
+    "Dendritic cell": 1.0,
+    "M1 macrophage": 0.9,
+    "M2 macrophage": 0.5,
+    "Follicular DC": 0.3,
+    "Tumor": 0.1,
+}
 MESENCHYMAL = {"Fibroblast": 1.0, "Endothelial": 0.8, "Smooth muscle": 0.7, "M2 macrophage": 0.4, "M1 macrophage": 0.4}
 EVERY_CELL = dict.fromkeys(CELL_TYPES, 1.0)
 
@@ -65,14 +72,21 @@ MARKERS: Mapping[str, Marker] = MappingProxyType(
     {
         "DAPI": Marker("nucleus", EVERY_CELL, state="proliferation", floor=0.75, brightness=1.2),
         "CD3": Marker("membrane", T_CELLS),
-        "CD4": Marker("membrane", {"CD4 T cell": 1.0, "Treg": 0.9, "M1 macrophage": 0.25, "M2 macrophage": 0.25, "Dendritic cell": 0.2}),
+        "CD4": Marker(
+            "membrane",
+            {"CD4 T cell": 1.0, "Treg": 0.9, "M1 macrophage": 0.25, "M2 macrophage": 0.25, "Dendritic cell": 0.2},
+        ),
         "CD8": Marker("membrane", {"CD8 T cell": 1.0}, brightness=0.9),
         "FOXP3": Marker("nucleus", {"Treg": 1.0, "CD4 T cell": 0.04}, brightness=0.6),
         "CD20": Marker("membrane", {"B cell": 1.0}),
-        "CD21": Marker("membrane", {"Follicular DC": 1.0, "B cell": 0.3}, matrix="mesh", matrix_level=0.5, brightness=0.9),
+        "CD21": Marker(
+            "membrane", {"Follicular DC": 1.0, "B cell": 0.3}, matrix="mesh", matrix_level=0.5, brightness=0.9
+        ),
         "CD68": Marker("granules", {"M1 macrophage": 1.0, "M2 macrophage": 1.0, "Dendritic cell": 0.15}),
         "CD163": Marker("membrane", {"M2 macrophage": 1.0, "M1 macrophage": 0.12}, brightness=0.8),
-        "CD11C": Marker("membrane", {"Dendritic cell": 1.0, "M1 macrophage": 0.6, "M2 macrophage": 0.2}, brightness=0.8),
+        "CD11C": Marker(
+            "membrane", {"Dendritic cell": 1.0, "M1 macrophage": 0.6, "M2 macrophage": 0.2}, brightness=0.8
+        ),
         "HLA-DR": Marker("membrane", ANTIGEN_PRESENTING, state="activation", floor=0.5),
         "CD31": Marker("membrane", {"Endothelial": 1.0}),
         "A-SMA": Marker("cytoplasm", {"Smooth muscle": 1.0, "Fibroblast": 0.12}),
@@ -81,7 +95,13 @@ MARKERS: Mapping[str, Marker] = MappingProxyType(
         "CYTOKERATIN": Marker("cytoplasm", {"Tumor": 1.0}),
         "E-CADHERIN": Marker("membrane", {"Tumor": 1.0}, brightness=0.9),
         "KI-67": Marker("nucleus", EVERY_CELL, state="proliferation", brightness=0.9),
-        "PD1": Marker("membrane", {"CD4 T cell": 0.8, "CD8 T cell": 1.0, "Treg": 0.6}, state="activation", floor=0.05, brightness=0.5),
+        "PD1": Marker(
+            "membrane",
+            {"CD4 T cell": 0.8, "CD8 T cell": 1.0, "Treg": 0.6},
+            state="activation",
+            floor=0.05,
+            brightness=0.5,
+        ),
         "CD45": Marker("membrane", LEUKOCYTES),
         "CD2": Marker("membrane", T_CELLS, brightness=0.9),
         "CD5": Marker("membrane", {**T_CELLS, "B cell": 0.15}, brightness=0.8),
@@ -98,7 +118,9 @@ MARKERS: Mapping[str, Marker] = MappingProxyType(
         "LAG3": Marker("membrane", {"CD8 T cell": 1.0, "Treg": 0.5}, state="activation", brightness=0.4),
         "MPO": Marker("granules", {"Neutrophil": 1.0}, brightness=1.1),
         "PAX5": Marker("nucleus", {"B cell": 1.0}, brightness=0.8),
-        "PD-L1": Marker("membrane", {"M1 macrophage": 0.9, "Dendritic cell": 0.6, "Tumor": 0.35}, state="activation", brightness=0.5),
+        "PD-L1": Marker(
+            "membrane", {"M1 macrophage": 0.9, "Dendritic cell": 0.6, "Tumor": 0.35}, state="activation", brightness=0.5
+        ),
     }
 )
 DEFAULT_PANEL = tuple(MARKERS)[:20]

@@ -44,8 +44,12 @@ class Phenotype:
 
 PHENOTYPES: dict[str, Phenotype] = {
     "Tumor": Phenotype(8.6, 7.6, 4.5, 3.7, nest=100, stroma=0.6, cycling=0.3),
-    "CD4 T cell": Phenotype(4.9, 4.6, 3.1, 2.9, nest=6, stroma=13, follicle=15, cycling=0.04, infiltrates=True, shift=0.3),
-    "CD8 T cell": Phenotype(4.9, 4.6, 3.1, 2.8, nest=9, stroma=10, follicle=3, cycling=0.08, infiltrates=True, shift=1.3),
+    "CD4 T cell": Phenotype(
+        4.9, 4.6, 3.1, 2.9, nest=6, stroma=13, follicle=15, cycling=0.04, infiltrates=True, shift=0.3
+    ),
+    "CD8 T cell": Phenotype(
+        4.9, 4.6, 3.1, 2.8, nest=9, stroma=10, follicle=3, cycling=0.08, infiltrates=True, shift=1.3
+    ),
     "Treg": Phenotype(4.8, 4.5, 3.0, 2.8, nest=2, stroma=4, follicle=2, cycling=0.1, infiltrates=True, shift=-0.7),
     "B cell": Phenotype(4.9, 4.7, 3.2, 3.0, nest=0.3, stroma=4, follicle=62, cycling=0.1, infiltrates=True, shift=0.4),
     "Plasma cell": Phenotype(6.0, 5.0, 3.1, 2.8, nest=0.2, stroma=5, follicle=1, infiltrates=True),

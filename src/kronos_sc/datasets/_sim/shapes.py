@@ -54,14 +54,16 @@ def _metric(long: np.ndarray, short: np.ndarray, angle: np.ndarray) -> np.ndarra
     """Return the float32 coefficients (yy, yx, xx; 3 × cells) of each ellipse's squared distance."""
     cos, sin = np.cos(angle), np.sin(angle)
     near, far = 1 / short.astype(np.float64) ** 2, 1 / long.astype(np.float64) ** 2
-    return np.stack([sin**2 * far + cos**2 * near, 2 * sin * cos * (far - near), cos**2 * far + sin**2 * near]).astype(np.float32)
+    return np.stack([sin**2 * far + cos**2 * near, 2 * sin * cos * (far - near), cos**2 * far + sin**2 * near]).astype(
+        np.float32
+    )
 
 
 def _paint(canvas: Canvas, cells: Cells, warp: np.ndarray) -> np.ndarray:
     """Return int32 labels (row + 1) of the canvas: each pixel goes to the ellipse it is deepest in.
 
-    One pass per offset from the centres, all cells at once: centres lie in different pixels, so no two cells write the same pixel
-    in one pass.
+    One pass per offset from the centres, all cells at once: centres lie in different pixels, so no two cells write the
+    same pixel in one pass.
     """
     long, short = (attribute(name)[cells.cell_type] * cells.size / canvas.mpp for name in ("long", "short"))
     metric = _metric(long, short, cells.angle)
@@ -117,15 +119,22 @@ def centroids(labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, n
     """Return area (pixels), y and x of the labels 1 … `count`; pixel i covers [i, i + 1)."""
     flat = labels.ravel()
     area = np.bincount(flat, minlength=count + 1)[1:]
-    weights = (np.repeat(np.arange(labels.shape[0]), labels.shape[1]), np.tile(np.arange(labels.shape[1]), labels.shape[0]))
-    y, x = (np.bincount(flat, weights=weight, minlength=count + 1)[1:] / np.maximum(area, 1) + 0.5 for weight in weights)
+    weights = (
+        np.repeat(np.arange(labels.shape[0]), labels.shape[1]),
+        np.tile(np.arange(labels.shape[1]), labels.shape[0]),
+    )
+    y, x = (
+        np.bincount(flat, weights=weight, minlength=count + 1)[1:] / np.maximum(area, 1) + 0.5 for weight in weights
+    )
     return area, y, x
 
 
 def _nuclei(canvas: Canvas, cells: Cells, labels: np.ndarray, warp: np.ndarray) -> np.ndarray:
     """Return the nuclei of the canvas, float32, 1 inside with a soft edge: an ellipse round the middle of each cell."""
     area, y, x = centroids(labels, len(cells.y))
-    long, short = (attribute(f"nucleus_{name}")[cells.cell_type] * cells.size / canvas.mpp for name in ("long", "short"))
+    long, short = (
+        attribute(f"nucleus_{name}")[cells.cell_type] * cells.size / canvas.mpp for name in ("long", "short")
+    )
     fit = np.minimum(1, np.sqrt(NUCLEUS_SHARE * area / (np.pi * long * short)))
     fit = np.maximum(fit, 0.1)
     metric = _metric(long * fit, short * fit, cells.angle)
@@ -158,4 +167,9 @@ def draw(streams: Streams, name: str | int, canvas: Canvas, layout: Layout, cell
     small = np.bincount(labels.ravel(), minlength=len(cells.y) + 1) * canvas.mpp**2 < LEAST_AREA
     labels[small[labels]] = 0
     edge = border(labels, max(1, round(MEMBRANE / canvas.mpp)))
-    return {"labels": labels, "nucleus": nucleus * (labels > 0), "membrane": edge.astype(np.float32), "lumen": canvas.crop(lumen)}
+    return {
+        "labels": labels,
+        "nucleus": nucleus * (labels > 0),
+        "membrane": edge.astype(np.float32),
+        "lumen": canvas.crop(lumen),
+    }

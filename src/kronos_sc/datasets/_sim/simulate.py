@@ -86,7 +86,9 @@ def _render(
     mask: np.ndarray,
 ) -> np.ndarray:
     """Return the pixels, one channel at a time, so that only one is held in float."""
-    pixels = np.empty((len(settings.channels), *settings.shape), dtype=np.uint8 if settings.bit_depth == 8 else np.uint16)
+    pixels = np.empty(
+        (len(settings.channels), *settings.shape), dtype=np.uint8 if settings.bit_depth == 8 else np.uint16
+    )
     for row, channel in enumerate(settings.channels):
         light = spread_light(emit(MARKERS[channel], truth[:, row], labels, parts), settings.mpp)
         shade = shading(streams.get("shading", name, channel), settings.shape, settings.mpp)
@@ -97,7 +99,10 @@ def _render(
 
 
 def _means(pixels: np.ndarray, labels: np.ndarray, area: np.ndarray, top: int) -> np.ndarray:
-    """Return the mean of every channel in every cell as a float32 fraction of `top`, cells × channels; the sums are exact integers."""
+    """Return the mean of every channel in every cell as a float32 fraction of `top`, cells × channels.
+
+    The sums are exact integers.
+    """
     flat = labels.ravel()
     sums = [np.bincount(flat, weights=channel.ravel(), minlength=len(area) + 1)[1:] for channel in pixels]
     return (np.stack(sums, axis=1) / area[:, None] / top).astype(np.float32)
@@ -110,8 +115,11 @@ def simulate(streams: Streams, name: int, settings: TissueSettings, sample: Samp
     cells = populate(streams, name, layout, canvas.size, shift=sample.shift, lift=sample.lift)
     drawn = draw(streams, name, canvas, layout, cells)
     parts = part(streams, name, canvas, layout, drawn)
-    # Levels are drawn before cells without pixels are dropped: a cell's level does not depend on which neighbours were cut off.
-    level = np.stack([levels(streams.get("level", name, channel), MARKERS[channel], cells) for channel in settings.channels], axis=1)
+    # Levels are drawn before cells without pixels are dropped: a cell's level does not depend on which neighbours were
+    # cut off.
+    level = np.stack(
+        [levels(streams.get("level", name, channel), MARKERS[channel], cells) for channel in settings.channels], axis=1
+    )
     labels, rows = _renumber(drawn["labels"])
     cells, truth = cells[rows], level[rows]
     mask = artifact_mask(streams, name, settings.shape, settings.mpp, settings.artifacts)

@@ -14,7 +14,8 @@ from scipy import ndimage
 class Streams:
     """Independent generators, one per name, all from one number.
 
-    A generator depends on the entropy and its own name only, so that adding a channel or an image leaves all others as they were.
+    A generator depends on the entropy and its own name only, so that adding a channel or an image leaves all others as
+    they were.
     """
 
     entropy: int

@@ -31,11 +31,13 @@ class Sample:
 def design(streams: Streams, *, n_images: int, n_donors: int, n_batches: int, group_effect: float) -> list[Sample]:
     """Return the images of a study.
 
-    Images go round the donors, donors alternate between the groups, and batches change after every round of groups, so that a batch
-    holds both groups wherever the numbers allow it.
+    Images go round the donors, donors alternate between the groups, and batches change after every round of groups, so
+    that a batch holds both groups wherever the numbers allow it.
     """
     round_of_groups = min(n_donors, len(GROUPS))
-    if n_images < round_of_groups * n_batches:  # too few images for that: then every batch gets one, whoever it comes from
+    if (
+        n_images < round_of_groups * n_batches
+    ):  # too few images for that: then every batch gets one, whoever it comes from
         round_of_groups = 1
     samples = []
     for image in range(n_images):

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     import os
 
 _PROTOCOL = (
-    "Each marker is z-scored (statistics of the images of the call, unless the model has others: with_vocabulary), stands for all three "
-    "colours and gives its class token after the final norm. The positional table is interpolated as timm does (bicubic, antialiased)."
+    "Each marker is z-scored (statistics of the images of the call, unless the model has others: with_vocabulary), "
+    "stands for all three "
+    "colours and gives its class token after the final norm. The positional table is interpolated as timm does "
+    "(bicubic, antialiased)."
 )
 
 
@@ -66,7 +68,11 @@ def plain_vit(path: Path, config: PlainConfig) -> PlainViT:
         net = PlainViT(config)
     what = f"a plain ViT of width {config.dim} with {config.depth} blocks and patches of {config.patch} pixels"
     _state.fill(
-        net, adapted(state), path, what=what, fix="Check that the file is of this model, in the naming of DINOv2's release or timm."
+        net,
+        adapted(state),
+        path,
+        what=what,
+        fix="Check that the file is of this model, in the naming of DINOv2's release or timm.",
     )
     return net
 

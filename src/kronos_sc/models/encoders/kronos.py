@@ -32,7 +32,12 @@ class KronosModel(Model):
     key = "kronos"
 
     def __init__(self, net: KronosViT, card: Card, vocabulary: Vocabulary, sha256: str = "") -> None:
-        self.net, self.card, self.vocabulary, self.sha256 = net.eval().requires_grad_(requires_grad=False), card, vocabulary, sha256
+        self.net, self.card, self.vocabulary, self.sha256 = (
+            net.eval().requires_grad_(requires_grad=False),
+            card,
+            vocabulary,
+            sha256,
+        )
 
     def width(self, kind: str, markers: int) -> int:
         """Return D for the class token, markers · D for marker features and for each token."""
@@ -63,4 +68,8 @@ class KronosModel(Model):
     def facts(self) -> dict[str, object]:
         """Return what an embedding records of its model, the blocks that ran included."""
         running = list(self.net.running)
-        return super().facts | {"blocks": self.net.blocks_mode, "blocks_run": running, "token_overlap": self.net.token_overlap}
+        return super().facts | {
+            "blocks": self.net.blocks_mode,
+            "blocks_run": running,
+            "token_overlap": self.net.token_overlap,
+        }

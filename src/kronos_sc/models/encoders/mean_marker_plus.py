@@ -37,18 +37,18 @@ MEAN_MARKER_PLUS = Card(
 class MeanMarkerPlus(Model):
     """Statistics of each marker over the pixels of a unit, and the unit's shape: a stronger baseline than the mean alone.
 
-    Two kinds of features, because they live on different scales: intensities between 0 and 1 are compared by distance as they are, an
-    area of some hundred pixels beside them would drown them.
+    Two kinds of features, because they live on different scales: intensities between 0 and 1 are compared by distance
+    as they are, an area of some hundred pixels beside them would drown them.
 
     `"marker"`, seven numbers per marker, blocks in panel order (m · 7)
         `mean`, `std` (of the population), `q05`, `q25`, `q50`, `q75`, `q95`: percentiles with linear interpolation, as
         :func:`numpy.quantile` has them. Blocks of one marker line up across panels, as those of an embedding.
 
     `"cls"`, three numbers per unit
-        `area`: pixels of the model's input inside the mask. `eccentricity`: of the ellipse with the same second moments, 0 for a circle,
-        towards 1 for a line, as :func:`skimage.measure.regionprops` has it. `border`: 1 where the unit reaches the border of its window,
-        because the window cuts it or because it is a box; whether the window reaches beyond the image says the flag
-        `obs["mean_marker_plus_edge"]` of `tl.embed`.
+        `area`: pixels of the model's input inside the mask. `eccentricity`: of the ellipse with the same second
+        moments, 0 for a circle, towards 1 for a line, as :func:`skimage.measure.regionprops` has it. `border`: 1 where
+        the unit reaches the border of its window, because the window cuts it or because it is a box; whether the window
+        reaches beyond the image says the flag `obs["mean_marker_plus_edge"]` of `tl.embed`.
 
     A unit without any pixel gets zeros.
     """
@@ -71,7 +71,11 @@ class MeanMarkerPlus(Model):
 
     def feature_names(self, markers: Sequence[str], kind: str = "marker") -> list[str]:
         """Return the name of each feature, `{marker}_{statistic}`, or those of the shape for the kind `"cls"`."""
-        return list(PER_UNIT) if kind == "cls" else [f"{marker}_{statistic}" for marker in markers for statistic in PER_MARKER]
+        return (
+            list(PER_UNIT)
+            if kind == "cls"
+            else [f"{marker}_{statistic}" for marker in markers for statistic in PER_MARKER]
+        )
 
     def encode(
         self, pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor, mask_bhw: torch.Tensor, kinds: tuple[str, ...]

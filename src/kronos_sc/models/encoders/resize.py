@@ -23,8 +23,8 @@ class Fit:
     name
         Of the model, for messages.
     how
-        `"crop"`: the largest multiple of the patch around the centre, as in the paper (Online Methods, Evaluation baselines);
-        `"resize"`: the nearest multiple, by bilinear interpolation (antialiased).
+        `"crop"`: the largest multiple of the patch around the centre, as in the paper (Online Methods, Evaluation
+        baselines); `"resize"`: the nearest multiple, by bilinear interpolation (antialiased).
     patch
         Edge of a patch in pixels; sizes are multiples of it.
     only
@@ -40,7 +40,10 @@ class Fit:
         one_of(self.how, FITS, name="fit")
 
     def size(self, window: int) -> int:
-        """Return the edge of the network's input for windows of an edge; a ValueError for one that is too small to be cut."""
+        """Return the edge of the network's input for windows of an edge.
+
+        A ValueError for one that is too small to be cut.
+        """
         least = self.only or self.patch
         if self.how == "crop":
             if window < least:
@@ -53,7 +56,10 @@ class Fit:
         return self.only or max(1, round(window / self.patch)) * self.patch
 
     def corner(self, window: int) -> int:
-        """Return the first row and column that is kept by a crop; of an odd surplus the halves are rounded to even, as torchvision does."""
+        """Return the first row and column that is kept by a crop.
+
+        Of an odd surplus the halves are rounded to even, as torchvision does.
+        """
         return round((window - self.size(window)) / 2)
 
     def __call__(self, pixels_bmhw: torch.Tensor) -> torch.Tensor:
@@ -67,11 +73,16 @@ class Fit:
         if self.how == "crop":
             here = slice(start := self.corner(window), start + size)
             return pixels_bmhw[..., here, here]
-        resized = functional.interpolate(pixels_bmhw.float(), (size, size), mode="bilinear", antialias=True, align_corners=False)
+        resized = functional.interpolate(
+            pixels_bmhw.float(), (size, size), mode="bilinear", antialias=True, align_corners=False
+        )
         return resized.to(pixels_bmhw.dtype)
 
     def token_grid(self, window: int, step: int) -> TokenGrid:
-        """Return where tokens of `step` pixels of the network's input lie in a window; a ValueError if not on whole pixels of it."""
+        """Return where tokens of `step` pixels of the network's input lie in a window.
+
+        A ValueError if not on whole pixels of it.
+        """
         size = self.size(window)
         if self.how == "crop" and size % step == 0:
             return TokenGrid(size // step, step, self.corner(window) + step / 2)
@@ -79,7 +90,8 @@ class Fit:
         if size % step or window % count:
             unit = f"multiples of {step}" if self.only is None else f"multiples of {count}"
             msg = (
-                f"Tokens of {self.name!r} do not lie on whole pixels of windows of {window} pixels with fit={self.how!r}. "
+                f"Tokens of {self.name!r} do not lie on whole pixels of windows of {window} pixels with "
+                f"fit={self.how!r}. "
                 f"For maps take windows of {unit} pixels."
             )
             raise ValueError(msg)

@@ -31,7 +31,8 @@ _PROBE = 128  # pixels, at least: four tokens of networks that halve their input
 def load(name: str, *, weights: str | os.PathLike[str] | None = None, fit: str | None = None) -> VisionModel:
     """Return a backbone of timm for one marker at a time.
 
-    Features are those of the network's own pooling before its classifier. The marker stands for all colours that the network knows.
+    Features are those of the network's own pooling before its classifier. The marker stands for all colours that the
+    network knows.
 
     Parameters
     ----------
@@ -50,7 +51,9 @@ def load(name: str, *, weights: str | os.PathLike[str] | None = None, fit: str |
         checksum = _weights.checksum(net.state_dict())
     else:
         checksum = _filled(net, path := Path(weights).expanduser(), name, config)
-        about = replace(about, source=f"file {path.name}")  # the file's name, not its place: paths do not belong into results
+        about = replace(
+            about, source=f"file {path.name}"
+        )  # the file's name, not its place: paths do not belong into results
     fixed = config.get("fixed_input_size") and not getattr(net, "dynamic_img_size", False)
     only = int(config["input_size"][-1]) if fixed else None
     how = Fit(PREFIX + name, fit or ("resize" if only else "crop"), 1 if only else _patch(net), only)
@@ -74,7 +77,8 @@ def timm() -> ModuleType:
         raise ImportError(msg) from error
     except (ImportError, RuntimeError, OSError) as error:
         msg = (
-            f"timm is installed and does not import ({error}). It imports torchvision, whose build must fit torch {torch.__version__}: "
+            f"timm is installed and does not import ({error}). It imports torchvision, whose build must fit torch "
+            f"{torch.__version__}: "
             "install both from one index, as https://pytorch.org/get-started shows."
         )
         raise ImportError(msg) from error
@@ -97,10 +101,15 @@ class TimmNet(nn.Module):
         self.net = net.eval()
         self.colours = int(getattr(net, "in_chans", 0) or net.pretrained_cfg["input_size"][0])
         size = fit.only or -(-_PROBE // fit.patch) * fit.patch
-        with torch.inference_mode():  # what it gives is asked of the network itself: its own descriptions differ from family to family
+        with (
+            torch.inference_mode()
+        ):  # what it gives is asked of the network itself: its own descriptions differ from family to family
             image_nd, token_nrce = self(torch.zeros(1, size, size), tokens=True)
         if image_nd.ndim != 2:
-            msg = f"{fit.name!r} gives no vector per image (its output is {tuple(image_nd.shape)}). Choose a network with pooling or a class token."
+            msg = (
+                f"{fit.name!r} gives no vector per image (its output is {tuple(image_nd.shape)}). Choose a network "
+                "with pooling or a class token."
+            )
             raise ValueError(msg)
         self.dim = image_nd.shape[1]
         self.token_dim = 0 if token_nrce is None or size % token_nrce.shape[1] else token_nrce.shape[3]
@@ -130,13 +139,18 @@ def _config(library: ModuleType, name: str, *, pretrained: bool) -> dict[str, An
     """Return what timm knows of a network, or raise a ValueError for a name that it does not know."""
     if name.startswith(_HUB):
         repository = name.removeprefix(_HUB)
-        with explained(repository, "load the network by its architecture, 'timm:ARCHITECTURE', with the file as weights="):
+        with explained(
+            repository, "load the network by its architecture, 'timm:ARCHITECTURE', with the file as weights="
+        ):
             config, architecture, _ = library.models.load_model_config_from_hf(repository)
         return dict(config) | {"architecture": architecture}
     base = name.partition(".")[0]
     if not library.is_model(base):
         close = near(base, library.list_models())
-        msg = f"timm {library.__version__} knows no network {base!r}. Close: {listed(close)}. timm.list_models() lists all."
+        msg = (
+            f"timm {library.__version__} knows no network {base!r}. Close: {listed(close)}. timm.list_models() lists "
+            "all."
+        )
         raise ValueError(msg)
     try:
         found = library.get_pretrained_cfg(name)
@@ -147,7 +161,10 @@ def _config(library: ModuleType, name: str, *, pretrained: bool) -> dict[str, An
     config = {} if found is None else found.to_dict()
     if pretrained and not any(config.get(place) for place in ("hf_hub_id", "url", "file")):
         tags = library.list_pretrained(f"{base}.*")
-        msg = f"timm {library.__version__} offers no weights for {name!r}. Pass a file with weights=, or choose among: {listed(tags)}."
+        msg = (
+            f"timm {library.__version__} offers no weights for {name!r}. Pass a file with weights=, or choose among: "
+            f"{listed(tags)}."
+        )
         raise ValueError(msg)
     return {"input_size": (3, 224, 224), "architecture": base} | config
 
@@ -172,7 +189,9 @@ def _filled(net: nn.Module, path: Path, name: str, config: dict[str, Any]) -> st
     heads = config.get("classifier") or ()
     heads = tuple(f"{head}." for head in ((heads,) if isinstance(heads, str) else heads))
     state = {key: value for key, value in _state.read(path).items() if not heads or not key.startswith(heads)}
-    _state.fill(net, state, path, what=repr(PREFIX + name), fix="Check the name, and that the file is in timm's naming.")
+    _state.fill(
+        net, state, path, what=repr(PREFIX + name), fix="Check the name, and that the file is in timm's naming."
+    )
     return _weights.sha256(path)
 
 

@@ -42,9 +42,10 @@ class Backbone(Protocol):
 class VisionModel(Model):
     """A network for colour images, applied to each marker alone :cite:p:`Shaban2025`.
 
-    As the baselines of the paper (Online Methods, Evaluation baselines): each marker is z-scored, stands for all three colours, is fitted to
-    the patches of the network, and goes through it alone; the vectors of a unit's markers are concatenated in panel order (M · D). All
-    markers of all units of a batch go through together. Markers without statistics take those of the images of the call.
+    As the baselines of the paper (Online Methods, Evaluation baselines): each marker is z-scored, stands for all three
+    colours, is fitted to the patches of the network, and goes through it alone; the vectors of a unit's markers are
+    concatenated in panel order (M · D). All markers of all units of a batch go through together. Markers without
+    statistics take those of the images of the call.
 
     Parameters
     ----------
@@ -65,9 +66,22 @@ class VisionModel(Model):
     image_statistics: ClassVar[bool] = True
 
     def __init__(
-        self, net: torch.nn.Module, card: Card, *, fit: Fit, key: str, sha256: str = "", vocabulary: Vocabulary | None = None
+        self,
+        net: torch.nn.Module,
+        card: Card,
+        *,
+        fit: Fit,
+        key: str,
+        sha256: str = "",
+        vocabulary: Vocabulary | None = None,
     ) -> None:
-        self.net, self.card, self.fit, self.key, self.sha256 = net.eval().requires_grad_(requires_grad=False), card, fit, key, sha256
+        self.net, self.card, self.fit, self.key, self.sha256 = (
+            net.eval().requires_grad_(requires_grad=False),
+            card,
+            fit,
+            key,
+            sha256,
+        )
         self.vocabulary = paper_vocabulary() if vocabulary is None else vocabulary
 
     def width(self, kind: str, markers: int) -> int:

@@ -15,7 +15,8 @@ def at(net: Net, device: torch.device, dtype: torch.dtype) -> Net:
     here = next(net.parameters())
     if here.device == device and here.dtype == dtype:
         return net
-    # converted tensors stand in for the originals while the modules are copied: nothing is copied first and converted then
+    # converted tensors stand in for the originals while the modules are copied: nothing is copied first and converted
+    # then
     return copy.deepcopy(net, {id(t): _moved(t, device, dtype) for t in (*net.parameters(), *net.buffers())})
 
 

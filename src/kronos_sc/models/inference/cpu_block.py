@@ -94,7 +94,9 @@ class CpuBlock:
             return
         top, bottom, left, right = block.inside
         rows, columns = (np.arange(size) + start[:, None] for start in (y, x))
-        np.logical_and(((rows >= top) & (rows < bottom))[:, :, None], ((columns >= left) & (columns < right))[:, None, :], out=out)
+        np.logical_and(
+            ((rows >= top) & (rows < bottom))[:, :, None], ((columns >= left) & (columns < right))[:, None, :], out=out
+        )
 
 
 def fits(block: Any, config: PreprocessConfig, device: torch.device, dtype: torch.dtype) -> bool:
@@ -106,5 +108,7 @@ def fits(block: Any, config: PreprocessConfig, device: torch.device, dtype: torc
         return False
     if block.pixels.dtype.name not in PIXELS or not block.pixels.dtype.isnative or len(block.pixels) != len(config.ids):
         return False
-    ends = ((start, extent - block.size) for start, extent in zip((block.y, block.x), block.pixels.shape[1:], strict=True))
+    ends = (
+        (start, extent - block.size) for start, extent in zip((block.y, block.x), block.pixels.shape[1:], strict=True)
+    )
     return all(len(start) == 0 or (start.min() >= 0 and start.max() <= most) for start, most in ends)

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class DeviceTransfer:
     """How arrays reach a device and results come back.
 
-    On CUDA, blocks travel from pinned memory on a stream of their own, while the stream that computes is busy with the block before;
-    results travel into pinned memory behind the work that makes them. Elsewhere all of this is a plain copy, or none.
+    On CUDA, blocks travel from pinned memory on a stream of their own, while the stream that computes is busy with the
+    block before; results travel into pinned memory behind the work that makes them. Elsewhere all of this is a plain
+    copy, or none.
 
     Parameters
     ----------
@@ -87,9 +88,14 @@ class DeviceBlock:
         self.index, self.units, self.size, self.inside = block.index, block.units, block.size, block.inside
         self.transfer = transfer
         # a signed view of 32 bits would turn bright pixels negative; one of 16 is turned back on the device
-        self.pixels = transfer.to_device(block.pixels.astype(np.int64) if block.pixels.dtype == np.uint32 else block.pixels)
+        self.pixels = transfer.to_device(
+            block.pixels.astype(np.int64) if block.pixels.dtype == np.uint32 else block.pixels
+        )
         # corners go with the block: sent batch by batch, each would make the processor wait for the device
-        self.y, self.x = transfer.to_device(block.y.astype(np.int64, copy=False)), transfer.to_device(block.x.astype(np.int64, copy=False))
+        self.y, self.x = (
+            transfer.to_device(block.y.astype(np.int64, copy=False)),
+            transfer.to_device(block.x.astype(np.int64, copy=False)),
+        )
         self.labels = None if block.labels is None else transfer.to_device(block.labels)
         self.ids = None if block.labels is None else transfer.to_device(block.ids.astype(block.labels.dtype))
         self.event = transfer.sent_event()
@@ -120,7 +126,8 @@ def opened(blocks: Iterable[Any], opener: Callable[[Any], Any], *, ahead: bool) 
             now = opener(block)
         except torch.OutOfMemoryError as error:
             error.add_note(
-                "A block of pixels does not fit the device's memory. Lower kronos_sc.settings.block_memory, or choose device='cpu'."
+                "A block of pixels does not fit the device's memory. Lower kronos_sc.settings.block_memory, or choose "
+                "device='cpu'."
             )
             raise
         if not ahead:

@@ -1,7 +1,7 @@
 """What this process can multiply: the one place that asks which number formats a processor has instructions for.
 
-Half formats need instructions that only some processors have. Without them torch multiplies by plain loops, some eighty times slower than
-in float32, and oneDNN's fused product does not exist at all.
+Half formats need instructions that only some processors have. Without them torch multiplies by plain loops, some eighty
+times slower than in float32, and oneDNN's fused product does not exist at all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 _NEEDED = {torch.bfloat16: ("amx_bf16", "avx512_bf16"), torch.float16: ("amx_fp16", "avx512_fp16")}
 _ONEDNN_KNOWS = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
-# What networks multiply matrices with, as functions and as methods. Others (in place, with out=) are as slow as torch has them.
+# What networks multiply matrices with, as functions and as methods. Others (in place, with out=) are as slow as torch
+# has them.
 _PRODUCTS = {
     F.linear,
     F.bilinear,
@@ -82,16 +83,23 @@ def limited() -> bool:
 def name() -> str:
     """Return the instruction sets by which this process computes, for people: `"AVX512, AVX512-BF16, AMX-BF16"`, say."""
     vectors = torch.backends.cpu.get_cpu_capability()
-    halves = [each.upper().replace("_", "-") for names in _NEEDED.values() for each in reversed(names) if usable(capabilities(), each)]
+    halves = [
+        each.upper().replace("_", "-")
+        for names in _NEEDED.values()
+        for each in reversed(names)
+        if usable(capabilities(), each)
+    ]
     return ", ".join(["no vector instructions" if vectors == "DEFAULT" else vectors, *halves])
 
 
 @cache
 def fused_linear(dtype: torch.dtype) -> Callable[..., torch.Tensor] | None:
-    """Return oneDNN's matrix product with bias and GELU inside, the one torch's own compiler emits; None where there is none.
+    """Return oneDNN's matrix product with bias and GELU inside, the one torch's own compiler emits.
 
-    Found out once per number format, by trying it on a few numbers: which kernels oneDNN has depends on the processor, on limits that
-    users set, and on the build of torch.
+    None where there is none.
+
+    Found out once per number format, by trying it on a few numbers: which kernels oneDNN has depends on the processor,
+    on limits that users set, and on the build of torch.
     """
     fused = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
     if fused is None or not torch.backends.mkldnn.is_available() or not multiplies(dtype):
@@ -104,7 +112,10 @@ def fused_linear(dtype: torch.dtype) -> Callable[..., torch.Tensor] | None:
                 for bias in (None, torch.ones(2, dtype=dtype))
                 for how in (("none", [], ""), ("gelu", [], "none"))
             ]
-            right = [torch.allclose(out.float(), torch.tensor(8.0 + i), rtol=2**-6) for out, i in zip(tried, (0, 0, 1, 1), strict=True)]
+            right = [
+                torch.allclose(out.float(), torch.tensor(8.0 + i), rtol=2**-6)
+                for out, i in zip(tried, (0, 0, 1, 1), strict=True)
+            ]
     except (RuntimeError, NotImplementedError):
         return None
     return fused if all(right) else None
@@ -113,8 +124,9 @@ def fused_linear(dtype: torch.dtype) -> Callable[..., torch.Tensor] | None:
 def products(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[Any]:
     """Return a context for networks in a number format: where the processor has no products in it, they are computed in float32.
 
-    Numbers of half formats are float32 too, so the sums are those that a processor with instructions for the format makes, rounded once
-    to it. What lies between products, and all that is kept, stays in the format. Holds for the calling thread, backward passes included.
+    Numbers of half formats are float32 too, so the sums are those that a processor with instructions for the format
+    makes, rounded once to it. What lies between products, and all that is kept, stays in the format. Holds for the
+    calling thread, backward passes included.
     """
     return nullcontext() if device.type != "cpu" or multiplies(dtype) else _InFloat32(dtype)
 
@@ -134,7 +146,9 @@ class _InFloat32(TorchFunctionMode):
         return tree_map(self._narrow, func(*wide_args, **wide_kwargs))
 
     def _concerns(self, args: Any, kwargs: Any) -> bool:
-        return any(isinstance(value, torch.Tensor) and value.dtype == self.half for value in tree_leaves((tuple(args), kwargs)))
+        return any(
+            isinstance(value, torch.Tensor) and value.dtype == self.half for value in tree_leaves((tuple(args), kwargs))
+        )
 
     def _wide(self, value: Any) -> Any:
         return value.float() if isinstance(value, torch.Tensor) and value.dtype == self.half else value

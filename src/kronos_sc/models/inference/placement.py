@@ -12,7 +12,10 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
-    """Return the device asked for, or the fastest one there is; an unavailable one is an error that lists what exists."""
+    """Return the device asked for, or the fastest one there is.
+
+    An unavailable one is an error that lists what exists.
+    """
     if device is None:
         if torch.cuda.is_available():
             return torch.device("cuda", torch.cuda.current_device())
@@ -23,8 +26,15 @@ def choose_device(device: str | torch.device | None) -> torch.device:
             chosen = torch.device("cuda", torch.cuda.current_device())
         torch.zeros(1, device=chosen).item()  # a device that cannot hold a number cannot run a model
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        there = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())] + (["mps"] if torch.backends.mps.is_available() else [])
-        msg = f"Device {str(device)!r} cannot be used ({error}). Available: {', '.join(there)}. Leave device out to take the fastest."
+        there = (
+            ["cpu"]
+            + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+            + (["mps"] if torch.backends.mps.is_available() else [])
+        )
+        msg = (
+            f"Device {str(device)!r} cannot be used ({error}). Available: {', '.join(there)}. Leave device out to take "
+            "the fastest."
+        )
         raise ValueError(msg) from error
     return chosen
 
@@ -48,6 +58,7 @@ def slow(dtype: torch.dtype, device: torch.device) -> str:
         return ""
     half = str(dtype).removeprefix("torch.")
     return (
-        f"this processor ({instructions.name()}) has no instructions for {half}: products are computed in float32 and rounded, "
+        f"this processor ({instructions.name()}) has no instructions for {half}: products are computed in float32 and "
+        "rounded, "
         "which is slower than precision 'float32'"
     )

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from kronos_sc.models._model import Model
 
-# Bytes of one number of every token of a pass. A processor is fastest while the activations stay in its cache (measured: 2,500 tokens
-# in float32, 5,000 in bfloat16); a GPU wants enough work to fill it.
+# Bytes of one number of every token of a pass. A processor is fastest while the activations stay in its cache
+# (measured: 2,500 tokens in float32, 5,000 in bfloat16); a GPU wants enough work to fill it.
 _PASS = {"cpu": 10_000, "cuda": 320_000, "mps": 40_000}
 _INPUT = 2**23  # bytes of input of a pass on a processor, for models to which a unit is one token
 
@@ -77,7 +77,10 @@ class Encoded:
 
 
 def auto_batch(model: Model, patch_size: int, markers: int, *, device: torch.device, dtype: torch.dtype) -> int:
-    """Return how many units one pass takes; on CUDA no more than half of the free memory holds, by a generous estimate."""
+    """Return how many units one pass takes.
+
+    On CUDA no more than half of the free memory holds, by a generous estimate.
+    """
     tokens = model.tokens(patch_size, markers)
     size = _PASS.get(device.type, _PASS["mps"]) // (dtype.itemsize * tokens)
     if device.type == "cpu":
@@ -141,7 +144,12 @@ def run(
 
 
 def _encoded(
-    model: Model, prepare: Preprocessor, block: DeviceBlock | CpuBlock, part: slice, transfer: DeviceTransfer, dtype: torch.dtype
+    model: Model,
+    prepare: Preprocessor,
+    block: DeviceBlock | CpuBlock,
+    part: slice,
+    transfer: DeviceTransfer,
+    dtype: torch.dtype,
 ) -> PendingBatch | None:
     """Return features of some units of a block, or None if they do not fit the device's memory."""
     try:
@@ -149,12 +157,17 @@ def _encoded(
             x_bmpp, mask_bpp, pixels = prepare.input(block, part)
             features = model.encode(x_bmpp, prepare.ids.expand(len(x_bmpp), -1), mask_bpp, prepare.config.features)
             return PendingBatch(
-                block.index, block.units[part], {kind: prepare.kept(value) for kind, value in features.items()}, pixels, transfer
+                block.index,
+                block.units[part],
+                {kind: prepare.kept(value) for kind, value in features.items()},
+                pixels,
+                transfer,
             )
     except torch.OutOfMemoryError as error:
         if part.stop - part.start == 1:
             error.add_note(
-                f"Not even one unit fits the memory that is free on {transfer.device}. End what else runs there, choose device='cpu', or a smaller patch_size."
+                f"Not even one unit fits the memory that is free on {transfer.device}. End what else runs there, "
+                "choose device='cpu', or a smaller patch_size."
             )
             raise
     return None  # the error is gone by now, and with it what it held in memory
@@ -162,7 +175,10 @@ def _encoded(
 
 def _halved(part: slice, device: torch.device) -> int:
     size = (part.stop - part.start) // 2
-    info(f"{part.stop - part.start} units at once do not fit the memory that is free on {device}: going on with {size} (batch_size={size})")
+    info(
+        f"{part.stop - part.start} units at once do not fit the memory that is free on {device}: going on with {size} "
+        f"(batch_size={size})"
+    )
     if device.type == "cuda":
         torch.cuda.empty_cache()
     return size
@@ -172,7 +188,12 @@ class PendingBatch:
     """Results on their way from the device."""
 
     def __init__(
-        self, block: int, units: np.ndarray, features: dict[str, torch.Tensor], pixels: torch.Tensor, transfer: DeviceTransfer
+        self,
+        block: int,
+        units: np.ndarray,
+        features: dict[str, torch.Tensor],
+        pixels: torch.Tensor,
+        transfer: DeviceTransfer,
     ) -> None:
         self.block, self.units = block, units
         self.features = {kind: transfer.to_host(value) for kind, value in features.items()}
@@ -183,7 +204,9 @@ class PendingBatch:
         """Return them once they are there."""
         if self.event is not None:
             self.event.synchronize()
-        return Encoded(self.block, self.units, {kind: value.numpy() for kind, value in self.features.items()}, self.pixels.numpy())
+        return Encoded(
+            self.block, self.units, {kind: value.numpy() for kind, value in self.features.items()}, self.pixels.numpy()
+        )
 
 
 def _resampled(masks: torch.Tensor, size: int) -> torch.Tensor:
@@ -198,7 +221,9 @@ class Preprocessor:
     def __init__(self, config: PreprocessConfig, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         self.config, self.device, self.dtype = config, device, dtype
         self.ids = torch.from_numpy(writable(config.ids, np.int64)).to(device)[None]
-        mean, std = (torch.from_numpy(writable(values, np.float64))[:, None, None] for values in (config.mean, config.std))
+        mean, std = (
+            torch.from_numpy(writable(values, np.float64))[:, None, None] for values in (config.mean, config.std)
+        )
         self.gain = (1 / (config.max_value * std)).float().to(device)
         self.zero = (-mean / std).float().to(device)  # what a raw zero becomes
         self.buffer = InputBuffer(config, self.gain, self.zero, dtype) if device.type == "cpu" else None
@@ -206,7 +231,9 @@ class Preprocessor:
     def opener(self, transfer: DeviceTransfer) -> Callable[[Any], DeviceBlock | CpuBlock]:
         """Return what makes a loaded block ready to be cut."""
         return lambda block: (
-            CpuBlock(block, self.buffer) if fits(block, self.config, self.device, self.dtype) else DeviceBlock(block, transfer)
+            CpuBlock(block, self.buffer)
+            if fits(block, self.config, self.device, self.dtype)
+            else DeviceBlock(block, transfer)
         )
 
     def input(self, block: DeviceBlock | CpuBlock, part: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -222,7 +249,9 @@ class Preprocessor:
         if self.buffer is None:
             return value
         # a class token is a view of all tokens, a model that returns its input one of the room for the next batch
-        return value.clone() if value.untyped_storage().nbytes() > value.nbytes or self.buffer.is_view_of(value) else value
+        return (
+            value.clone() if value.untyped_storage().nbytes() > value.nbytes or self.buffer.is_view_of(value) else value
+        )
 
     def __call__(self, windows: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return input (b, m, p, p) in float32 and masks (b, p, p)."""

@@ -1,4 +1,7 @@
-"""CA-MAE: a channel-agnostic encoder of fluorescence microscopy, written from its published description; none of its code is run."""
+"""CA-MAE: a channel-agnostic encoder of fluorescence microscopy, written from its published description.
+
+None of its code is run.
+"""
 
 # Shapes: b images, m channels, h × w pixels, r × c tokens per channel, t = 1 + m·r·c tokens, d width, e = d / heads.
 from __future__ import annotations
@@ -36,8 +39,10 @@ CA_MAE = Card(
     training_data="Cell Painting of cultured cells, RxRx3 and JUMP-CP",
     resolution="crops of 256 px, high-content screening objectives",
     notes=(
-        f"Tested here with synthetic weights only: the layout of the published file could not be checked offline. Terms and access: "
-        f"https://huggingface.co/{CA_MAE_HUB} (no gate was known when this was written). Pixels are z-scored per marker, as the KRONOS "
+        "Tested here with synthetic weights only: the layout of the published file could not be checked offline. "
+        "Terms and access: "
+        f"https://huggingface.co/{CA_MAE_HUB} (no gate was known when this was written). Pixels are z-scored per "
+        "marker, as the KRONOS "
         "paper runs it; the published pipeline instead standardises every channel of every image by itself."
     ),
 )
@@ -45,9 +50,12 @@ _BACKBONE = "vit_backbone."
 
 
 class ParallelBlock(nn.Module):
-    """Attention and MLP side by side, from one normalisation and one product; queries and keys are normalised (Dehghani et al. 2023).
+    """Attention and MLP side by side, from one normalisation and one product.
 
-    Parameters are named as those of timm's `ParallelScalingBlock` (Apache-2.0) without bias of queries, keys and values.
+    Queries and keys are normalised (Dehghani et al. 2023).
+
+    Parameters are named as those of timm's `ParallelScalingBlock` (Apache-2.0) without bias of queries, keys and
+    values.
     """
 
     def __init__(self, dim: int, heads: int, hidden: int) -> None:
@@ -66,8 +74,12 @@ class ParallelBlock(nn.Module):
         """Add what attention and MLP make of the tokens."""
         mlp, *qkv = linear(self.in_proj, self.in_norm(x_btd)).split(self.parts, dim=-1)
         q, k, v = (part.unflatten(-1, (self.heads, -1)) for part in qkv)
-        attended = F.scaled_dot_product_attention(*(part.transpose(1, 2) for part in (self.q_norm(q), self.k_norm(k), v)))
-        branch = linear(self.attn_out_proj, attended.transpose(1, 2).flatten(2)) + linear(self.mlp_out_proj, F.gelu(mlp + self.mlp_bias))
+        attended = F.scaled_dot_product_attention(
+            *(part.transpose(1, 2) for part in (self.q_norm(q), self.k_norm(k), v))
+        )
+        branch = linear(self.attn_out_proj, attended.transpose(1, 2).flatten(2)) + linear(
+            self.mlp_out_proj, F.gelu(mlp + self.mlp_bias)
+        )
         return self.ls(x_btd, branch)
 
 
@@ -87,7 +99,15 @@ class ChannelViT(nn.Module):
     """
 
     def __init__(
-        self, *, dim: int = 384, depth: int = 12, heads: int = 6, hidden: int = 1536, patch: int = 16, grid: int = 16, normed: bool = False
+        self,
+        *,
+        dim: int = 384,
+        depth: int = 12,
+        heads: int = 6,
+        hidden: int = 1536,
+        patch: int = 16,
+        grid: int = 16,
+        normed: bool = False,
     ) -> None:
         super().__init__()
         self.dim, self.patch, self.grid = dim, patch, grid
@@ -100,8 +120,9 @@ class ChannelViT(nn.Module):
     def position(self, rows: int, columns: int) -> torch.Tensor:
         """Return the positional table (r, c, d) for a grid of tokens.
 
-        A smaller grid takes the middle of the table, a larger one a bicubic enlargement of it. A masked autoencoder learned from parts
-        of the table at its own spacing, so a part of it is what the network knows; one squeezed together is not.
+        A smaller grid takes the middle of the table, a larger one a bicubic enlargement of it. A masked autoencoder
+        learned from parts of the table at its own spacing, so a part of it is what the network knows; one squeezed
+        together is not.
         """
         table = self.pos_embed[0, 1:].unflatten(0, (self.grid, self.grid))
         if rows <= self.grid and columns <= self.grid:
@@ -109,12 +130,19 @@ class ChannelViT(nn.Module):
             return table[top : top + rows, left : left + columns]
         size = (max(rows, self.grid), max(columns, self.grid))
         planes = F.interpolate(table.permute(2, 0, 1)[None].float(), size, mode="bicubic", align_corners=False)
-        return planes[0].permute(1, 2, 0)[(size[0] - rows) // 2 :, (size[1] - columns) // 2 :][:rows, :columns].to(table.dtype)
+        return (
+            planes[0]
+            .permute(1, 2, 0)[(size[0] - rows) // 2 :, (size[1] - columns) // 2 :][:rows, :columns]
+            .to(table.dtype)
+        )
 
     def forward(self, pixels_bmhw: torch.Tensor) -> Features:
         """Encode images (b, m, h, w), h and w multiples of the token size."""
         if pixels_bmhw.ndim != 4 or any(extent < self.patch or extent % self.patch for extent in pixels_bmhw.shape[2:]):
-            msg = f"Pixels must be (images, channels, rows, columns) with rows and columns multiples of {self.patch}, got {tuple(pixels_bmhw.shape)}."
+            msg = (
+                f"Pixels must be (images, channels, rows, columns) with rows and columns multiples of {self.patch}, "
+                f"got {tuple(pixels_bmhw.shape)}."
+            )
             raise ValueError(msg)
         tok_bmrcd = self.patch_embed(pixels_bmhw, self.patch)
         grid = tok_bmrcd.shape[1:4]
@@ -146,7 +174,8 @@ def backbone(state: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.T
     if len(inside) != 1:
         msg = (
             f"{path} holds no encoder of CA-MAE: exactly one '…{_BACKBONE}cls_token' or 'cls_token' is expected, found "
-            f"{listed(sorted(stem + 'cls_token' for stem in stems))} among {len(state)} tensors ({listed(sorted(state), most=4)}). "
+            f"{listed(sorted(stem + 'cls_token' for stem in stems))} among {len(state)} tensors "
+            f"({listed(sorted(state), most=4)}). "
             f"Pass model.safetensors of {CA_MAE_HUB}."
         )
         raise ValueError(msg)
@@ -167,7 +196,8 @@ def _one_table(pos_1td: torch.Tensor, path: Path) -> torch.Tensor:
             if torch.equal(table, table[:, :1].expand_as(table)):
                 return torch.cat([pos_1td[:, :1], table[:, 0]], dim=1)
     msg = (
-        f"{path}: pos_embed of shape {tuple(pos_1td.shape)} is no square table behind a class position, once or repeated per channel. "
+        f"{path}: pos_embed of shape {tuple(pos_1td.shape)} is no square table behind a class position, once or "
+        "repeated per channel. "
         f"Pass model.safetensors of {CA_MAE_HUB}."
     )
     raise ValueError(msg)
@@ -191,7 +221,11 @@ def read_net(path: Path) -> ChannelViT:
     with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
         net = ChannelViT(**shape)
     _state.fill(
-        net, state, path, what="the encoder of CA-MAE", fix=f"Pass model.safetensors of {CA_MAE_HUB}, or a file with the same names."
+        net,
+        state,
+        path,
+        what="the encoder of CA-MAE",
+        fix=f"Pass model.safetensors of {CA_MAE_HUB}, or a file with the same names.",
     )
     return net
 
@@ -199,8 +233,8 @@ def read_net(path: Path) -> ChannelViT:
 class CaMae(Model):
     """A channel-agnostic encoder with its card.
 
-    It knows no markers: channels are normalised with the statistics of the vocabulary, or of the images where it has none, and passed as
-    they are (KRONOS paper, Evaluation baselines).
+    It knows no markers: channels are normalised with the statistics of the vocabulary, or of the images where it has
+    none, and passed as they are (KRONOS paper, Evaluation baselines).
 
     Parameters
     ----------

@@ -43,7 +43,10 @@ class ViTConfig:
 
     def __post_init__(self) -> None:
         if self.dim % (2 * self.heads) or self.depth % self.chunks:
-            msg = f"heads ({self.heads}) must divide half of dim ({self.dim}) and chunks ({self.chunks}) must divide depth ({self.depth})."
+            msg = (
+                f"heads ({self.heads}) must divide half of dim ({self.dim}) and chunks ({self.chunks}) must divide "
+                f"depth ({self.depth})."
+            )
             raise ValueError(msg)
 
     def blocks_run(self, blocks: str) -> tuple[int, ...]:
@@ -65,4 +68,6 @@ CONFIGS = {
 
 def config(model_type: str) -> ViTConfig:
     """Return the configuration of a named architecture."""
-    return CONFIGS[known(model_type, CONFIGS, what="architecture", fix="Use one of these as model_type in config.json.")]
+    return CONFIGS[
+        known(model_type, CONFIGS, what="architecture", fix="Use one of these as model_type in config.json.")
+    ]

@@ -57,8 +57,8 @@ class Attention(nn.Module):
     def first_row(self, x_btd: torch.Tensor, heads: slice = slice(None)) -> torch.Tensor:
         """Return how much the first token attends to each token (b, h, t; float32, rows add up to 1), from its query alone.
 
-        q · (W x + b) = (Wᵀ q) · x + q · b, and the softmax does not see the last term: the query goes to the width of the tokens, and
-        neither keys nor an attention matrix are made.
+        q · (W x + b) = (Wᵀ q) · x + q · b, and the softmax does not see the last term: the query goes to the width of
+        the tokens, and neither keys nor an attention matrix are made.
         """
         (to_query, bias), (to_key, _) = self._part(0, heads), self._part(1, heads)
         q_bhe = torch.einsum("bd,hed->bhe", x_btd[:, 0].float(), to_query.float()) + bias.float()
@@ -66,7 +66,10 @@ class Attention(nn.Module):
         return torch.softmax(asked_bhd @ x_btd.transpose(1, 2).float() * q_bhe.shape[-1] ** -0.5, dim=-1)
 
     def first_output(self, x_btd: torch.Tensor, row_bht: torch.Tensor) -> torch.Tensor:
-        """Return what attention adds to the first token (b, d), given its row of attention; differentiable in the row."""
+        """Return what attention adds to the first token (b, d), given its row of attention.
+
+        Differentiable in the row.
+        """
         to_value, bias = self._part(2, slice(None))
         row_bht = row_bht.to(x_btd.dtype)
         out_bhe = torch.einsum("bhd,hed->bhe", row_bht @ x_btd, to_value) + bias * row_bht.sum(-1, keepdim=True)
@@ -74,12 +77,19 @@ class Attention(nn.Module):
 
     def passed_on(self, x_btd: torch.Tensor, weight_bt: torch.Tensor, heads: slice) -> torch.Tensor:
         """Return Σᵢ weightᵢ · Aᵢ (b, t; float32) with A the mean attention matrix of some heads."""
-        q_bhte, k_bhte = (torch.einsum("btd,hed->bhte", x_btd, w) + b[:, None] for w, b in (self._part(i, heads) for i in (0, 1)))
+        q_bhte, k_bhte = (
+            torch.einsum("btd,hed->bhte", x_btd, w) + b[:, None] for w, b in (self._part(i, heads) for i in (0, 1))
+        )
         return weighted_rows(q_bhte, k_bhte, weight_bt)
 
 
-def weighted_rows(q_bhte: torch.Tensor, k_bhte: torch.Tensor, weight_bt: torch.Tensor, *, most: int = 2**24) -> torch.Tensor:
-    """Return Σᵢ weightᵢ · Aᵢ (b, t; float32) of the mean attention matrix of all heads; `most` of its numbers exist at a time."""
+def weighted_rows(
+    q_bhte: torch.Tensor, k_bhte: torch.Tensor, weight_bt: torch.Tensor, *, most: int = 2**24
+) -> torch.Tensor:
+    """Return Σᵢ weightᵢ · Aᵢ (b, t; float32) of the mean attention matrix of all heads.
+
+    `most` of its numbers exist at a time.
+    """
     b, h, t, e = q_bhte.shape
     keys_bhet, out_bht = k_bhte.transpose(-1, -2).float(), torch.zeros(b, h, t, device=q_bhte.device)
     for rows in torch.arange(t, device=q_bhte.device).split(max(1, most // (b * h * t))):
@@ -130,7 +140,8 @@ class PatchEmbed(nn.Module):
         """Return tokens (b, m, rows, columns, d), one grid per marker."""
         b, m, _h, _w = pixels_bmhw.shape
         patch = self.proj.kernel_size[0]
-        # unfold + matrix product: the same sums as the convolution, at the speed of the matrix product for one input channel
+        # unfold + matrix product: the same sums as the convolution, at the speed of the matrix product for one input
+        # channel
         tiles = pixels_bmhw.unfold(2, patch, stride).unfold(3, patch, stride)
         rows, columns = tiles.shape[2:4]
         return F.linear(tiles.reshape(b, m, rows, columns, patch * patch), self.proj.weight.flatten(1), self.proj.bias)

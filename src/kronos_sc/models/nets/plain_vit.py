@@ -63,8 +63,9 @@ class PlainConfig:
 class PlainViT(nn.Module):
     """Vision transformer over the tokens of one image of one channel.
 
-    Parameter names are those of the release of DINOv2 :cite:p:`Oquab2024`. The network was trained on RGB; with three equal channels the
-    convolution that makes tokens is, exactly, one of a single channel with the kernels summed (:func:`adapted`).
+    Parameter names are those of the release of DINOv2 :cite:p:`Oquab2024`. The network was trained on RGB; with three
+    equal channels the convolution that makes tokens is, exactly, one of a single channel with the kernels summed
+    (:func:`adapted`).
 
     Parameters
     ----------
@@ -87,8 +88,9 @@ class PlainViT(nn.Module):
     def position(self, rows: int, columns: int) -> torch.Tensor:
         """Return the positional table (1, r · c, d) for a grid of tokens.
 
-        Bicubic interpolation with antialiasing to exactly that grid, which is timm's rule and that of DINOv2's models with registers;
-        the first release of DINOv2 samples the table without antialiasing, which differs where the grid is far smaller than the table.
+        Bicubic interpolation with antialiasing to exactly that grid, which is timm's rule and that of DINOv2's models
+        with registers; the first release of DINOv2 samples the table without antialiasing, which differs where the grid
+        is far smaller than the table.
         """
         grid, table = self.config.grid, self.pos_embed[:, 1:]
         if rows == columns == grid:
@@ -101,7 +103,10 @@ class PlainViT(nn.Module):
         """Return the sequence before the first block (n, t, d) and the grid (r, c)."""
         tok_nrcd = self.patch_embed(pixels_nhw[:, None], self.config.patch)[:, 0]
         rows, columns = tok_nrcd.shape[1:3]
-        first = [self.cls_token + self.pos_embed[:, :1], *([] if self.register_tokens is None else [self.register_tokens])]
+        first = [
+            self.cls_token + self.pos_embed[:, :1],
+            *([] if self.register_tokens is None else [self.register_tokens]),
+        ]
         parts = [part.expand(len(tok_nrcd), -1, -1) for part in first]
         return torch.cat([*parts, tok_nrcd.flatten(1, 2) + self.position(rows, columns)], dim=1), (rows, columns)
 
@@ -139,10 +144,12 @@ def _class_only(block: Block, x_ntd: torch.Tensor) -> torch.Tensor:
 def adapted(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return weights in the naming of DINOv2's release or of timm as :class:`PlainViT` takes them.
 
-    The kernels of the three colours are summed; timm's positional table of a model with registers has no row for the class token,
-    whose position is part of the token there.
+    The kernels of the three colours are summed; timm's positional table of a model with registers has no row for the
+    class token, whose position is part of the token there.
     """
-    renamed = {{"reg_token": "register_tokens"}.get(key, key): value for key, value in state.items() if key not in _UNUSED}
+    renamed = {
+        {"reg_token": "register_tokens"}.get(key, key): value for key, value in state.items() if key not in _UNUSED
+    }
     kernel, table = renamed.get("patch_embed.proj.weight"), renamed.get("pos_embed")
     if kernel is not None and kernel.ndim == 4 and kernel.shape[1] == 3:
         renamed["patch_embed.proj.weight"] = kernel.float().sum(1, keepdim=True)

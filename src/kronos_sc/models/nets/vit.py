@@ -45,8 +45,9 @@ def marker_encoding(dim: int) -> torch.Tensor:
 class KronosViT(nn.Module):
     """Vision transformer over the tokens of all markers of a patch.
 
-    Every marker is cut into tokens by the same convolution; a token carries a learned position, shared by the markers, and a
-    sinusoidal encoding of its marker's id. Attention runs over all markers and positions at once, so any panel fits.
+    Every marker is cut into tokens by the same convolution; a token carries a learned position, shared by the markers,
+    and a sinusoidal encoding of its marker's id. Attention runs over all markers and positions at once, so any panel
+    fits.
 
     Parameters
     ----------
@@ -109,7 +110,9 @@ class KronosViT(nn.Module):
         if rows == columns == grid:
             return table[0]
         scale = ((rows + 0.1) / grid, (columns + 0.1) / grid)
-        planes = F.interpolate(table.permute(0, 3, 1, 2).float(), scale_factor=scale, mode="bicubic", align_corners=False)
+        planes = F.interpolate(
+            table.permute(0, 3, 1, 2).float(), scale_factor=scale, mode="bicubic", align_corners=False
+        )
         return planes[0].permute(1, 2, 0).to(table.dtype)
 
     def embed(
@@ -129,7 +132,9 @@ class KronosViT(nn.Module):
         registers = self.register_tokens.expand(b, -1, -1).to(tok_bmrcd.dtype)
         return torch.cat([cls, registers, tok_bmrcd.flatten(1, 3)], dim=1), (rows, columns)
 
-    def forward(self, pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor, mask: torch.Tensor | None = None) -> Features:
+    def forward(
+        self, pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> Features:
         """Encode patches.
 
         Parameters
@@ -158,12 +163,30 @@ class KronosViT(nn.Module):
 
 
 def _check_input(pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor, patch: int) -> None:
-    if pixels_bmhw.ndim != 4 or pixels_bmhw.shape[2] % patch or pixels_bmhw.shape[3] % patch or pixels_bmhw.shape[2] < patch:
-        msg = f"Pixels must be (images, markers, rows, columns) with rows and columns multiples of {patch}, got {tuple(pixels_bmhw.shape)}."
+    if (
+        pixels_bmhw.ndim != 4
+        or pixels_bmhw.shape[2] % patch
+        or pixels_bmhw.shape[3] % patch
+        or pixels_bmhw.shape[2] < patch
+    ):
+        msg = (
+            f"Pixels must be (images, markers, rows, columns) with rows and columns multiples of {patch}, got "
+            f"{tuple(pixels_bmhw.shape)}."
+        )
         raise ValueError(msg)
     if marker_ids_bm.shape != pixels_bmhw.shape[:2]:
-        msg = f"Marker ids must be {tuple(pixels_bmhw.shape[:2])}, one per image and marker, got {tuple(marker_ids_bm.shape)}."
+        msg = (
+            f"Marker ids must be {tuple(pixels_bmhw.shape[:2])}, one per image and marker, got "
+            f"{tuple(marker_ids_bm.shape)}."
+        )
         raise ValueError(msg)
-    if not pixels_bmhw.is_cuda and marker_ids_bm.numel() and (int(marker_ids_bm.min()) < 0 or int(marker_ids_bm.max()) >= MARKER_IDS):
-        msg = f"Marker ids must lie between 0 and {MARKER_IDS - 1}, got {int(marker_ids_bm.min())} to {int(marker_ids_bm.max())}."
+    if (
+        not pixels_bmhw.is_cuda
+        and marker_ids_bm.numel()
+        and (int(marker_ids_bm.min()) < 0 or int(marker_ids_bm.max()) >= MARKER_IDS)
+    ):
+        msg = (
+            f"Marker ids must lie between 0 and {MARKER_IDS - 1}, got {int(marker_ids_bm.min())} to "
+            f"{int(marker_ids_bm.max())}."
+        )
         raise ValueError(msg)

@@ -40,8 +40,9 @@ class FoldClassifier(NamedTuple):
 class AblationView(View):
     """Change of the features when one marker at a time is not in the sequence.
 
-    Kinds: those of the model; `"cosine"` and `"relative"` (b, k), 1 − cosine of the features of the other markers with and without it and
-    ‖difference‖ / ‖features‖; `"score"` (b, (1 + k) · f · c), scores of the judges with all markers, then without each.
+    Kinds: those of the model; `"cosine"` and `"relative"` (b, k), 1 − cosine of the features of the other markers with
+    and without it and ‖difference‖ / ‖features‖; `"score"` (b, (1 + k) · f · c), scores of the judges with all markers,
+    then without each.
 
     Parameters
     ----------
@@ -70,10 +71,14 @@ class AblationView(View):
         markers, out = marker_ids_bm.shape[1], {"cosine": [], "relative": [], "score": self._scores(full, None)}
         for position in self.dropped:
             kept = torch.tensor([i for i in range(markers) if i != position], device=pixels_bmhw.device)
-            part = self.model.encode(pixels_bmhw[:, kept], marker_ids_bm[:, kept], mask_bhw, (self.feature,))[self.feature].float()
+            part = self.model.encode(pixels_bmhw[:, kept], marker_ids_bm[:, kept], mask_bhw, (self.feature,))[
+                self.feature
+            ].float()
             blocks = markers if self.feature == "marker" else 1
             shared = full.unflatten(1, (blocks, -1))[:, kept].flatten(1) if blocks > 1 else full
-            out["cosine"].append((F.normalize(shared) - F.normalize(part)).square().sum(1) / 2)  # 1 − cosine, exact where it is small
+            out["cosine"].append(
+                (F.normalize(shared) - F.normalize(part)).square().sum(1) / 2
+            )  # 1 − cosine, exact where it is small
             out["relative"].append((shared - part).norm(dim=1) / shared.norm(dim=1).clamp_min(1e-30))
             out["score"] += self._scores(part, kept if blocks > 1 else None, markers)
         return {kind: torch.stack(out[kind], 1).flatten(1) for kind in kinds}

@@ -26,15 +26,17 @@ METHODS = ("cls", "rollout", "gradient")
 class AttentionView(View):
     """Attention of the class token per marker.
 
-    Kinds: `"attention"` (b, m), summed over the tokens of each marker; `"attention_map"` (b, m · r · c), token by token.
+    Kinds: `"attention"` (b, m), summed over the tokens of each marker; `"attention_map"` (b, m · r · c), token by
+    token.
 
     Parameters
     ----------
     model
         An encoder with one sequence over all markers.
     method
-        `"cls"`: the class token's row of one block. `"rollout"`: products of (A + 1) / 2 over the blocks up to that one (Abnar & Zuidema
-        2020). `"gradient"`: that row times the gradient, where it is positive (Chefer, Gur & Wolf 2021).
+        `"cls"`: the class token's row of one block. `"rollout"`: products of (A + 1) / 2 over the blocks up to that one
+        (Abnar & Zuidema 2020). `"gradient"`: that row times the gradient, where it is positive (Chefer, Gur & Wolf
+        2021).
     head
         Number of a head, `"first"`, or `"mean"` of all; the first for `"cls"` and the mean for the others if None.
     layer
@@ -42,8 +44,8 @@ class AttentionView(View):
     inside
         Weigh each token by the share of its area that belongs to the unit.
     direction
-        What the gradient is of: the class feature along this vector (d); the squared length of the class token before the last
-        normalisation, which fixes the length, if None.
+        What the gradient is of: the class feature along this vector (d); the squared length of the class token before
+        the last normalisation, which fixes the length, if None.
     """
 
     def __init__(
@@ -59,8 +61,10 @@ class AttentionView(View):
         super().__init__(model)
         if (rows := rows_of(model.net)) is None:
             msg = (
-                f"{model.card.name!r} has no token that attends to the tokens of all markers, so there is no attention per marker to show. "
-                "Take one that reads all markers as one sequence ('kronos', 'ca-mae'), or see what dropping a marker changes with tl.marker_ablation."
+                f"{model.card.name!r} has no token that attends to the tokens of all markers, so there is no attention "
+                "per marker to show. "
+                "Take one that reads all markers as one sequence ('kronos', 'ca-mae'), or see what dropping a marker "
+                "changes with tl.marker_ablation."
             )
             raise ValueError(msg)
         one_of(method, METHODS, name="method")
@@ -71,7 +75,10 @@ class AttentionView(View):
         if method == "gradient":
             _check_gradient(model, rows, layer, self.layer)
         elif direction is not None:
-            msg = f"direction= says what a gradient is of, and method={method!r} takes none. Leave it out, or pass method='gradient'."
+            msg = (
+                f"direction= says what a gradient is of, and method={method!r} takes none. Leave it out, or pass "
+                "method='gradient'."
+            )
             raise ValueError(msg)
         self.card = replace(model.card, features=("attention", "attention_map"))
 
@@ -122,12 +129,17 @@ def _rolled_out(rows: Any, inputs: list[torch.Tensor], row_bt: torch.Tensor, hea
 def _weighed(net: Any, last: Block, x_btd: torch.Tensor, heads: slice, direction: torch.Tensor | None) -> torch.Tensor:
     """Return attention times its gradient, where positive, mean over heads (b, t): through the class token alone, all else stands still."""
     with torch.inference_mode(mode=False), torch.enable_grad():
-        normed, token = last.norm1(x_btd).clone(), x_btd[:, 0].clone()  # tensors of inference mode take part in no gradient
+        normed, token = (
+            last.norm1(x_btd).clone(),
+            x_btd[:, 0].clone(),
+        )  # tensors of inference mode take part in no gradient
         row_bht = last.attn.first_row(normed).detach().requires_grad_()
         token = last.ls1(token, last.attn.first_output(normed, row_bht))
         token = last.ls2(token, last.mlp(last.norm2(token)))
         value = (
-            token.float().square().sum() if direction is None else (net.norm(token).float() @ direction.to(token.device, copy=True)).sum()
+            token.float().square().sum()
+            if direction is None
+            else (net.norm(token).float() @ direction.to(token.device, copy=True)).sum()
         )
         (gradient,) = torch.autograd.grad(value, row_bht)
         return (row_bht.detach() * gradient).clamp_min(0)[:, heads].mean(1)
@@ -136,11 +148,15 @@ def _weighed(net: Any, last: Block, x_btd: torch.Tensor, heads: slice, direction
 def _check_gradient(model: Model, rows: KronosRows | ChannelRows, layer: int, position: int) -> None:
     """Raise a ValueError where the gradient of a block is not what `_weighed` computes."""
     if not isinstance(rows, KronosRows):
-        msg = f"method='gradient' goes through a block of KRONOS; for {model.card.name!r} there are 'cls' and 'rollout'. Choose one with method=."
+        msg = (
+            f"method='gradient' goes through a block of KRONOS; for {model.card.name!r} there are 'cls' and 'rollout'. "
+            "Choose one with method=."
+        )
         raise ValueError(msg)  # noqa: TRY004 - the model of a call, not the type of an argument
     if position != len(rows.running) - 1:
         msg = (
-            f"method='gradient' reads the last block that runs, got layer={layer}: earlier rows reach the class token through all other tokens as well. "
+            f"method='gradient' reads the last block that runs, got layer={layer}: earlier rows reach the class token "
+            "through all other tokens as well. "
             "Leave layer out, or pass method='rollout'."
         )
         raise ValueError(msg)
@@ -163,7 +179,10 @@ def _position(layer: int, running: tuple[int, ...]) -> int:
     """Return the position of a block among those that run, counted from the first."""
     count = len(running)
     if isinstance(layer, bool) or not hasattr(layer, "__index__") or not -count <= operator.index(layer) < count:
-        msg = f"layer={layer!r} is not a choice; {count} blocks run ({', '.join(map(str, running))}): layer can be 0 to {count - 1}, or -1 for the last."
+        msg = (
+            f"layer={layer!r} is not a choice; {count} blocks run ({', '.join(map(str, running))}): layer can be 0 to "
+            f"{count - 1}, or -1 for the last."
+        )
         raise ValueError(msg)
     return operator.index(layer) % count
 
@@ -175,8 +194,10 @@ def _direction(direction: np.ndarray | torch.Tensor, width: int) -> torch.Tensor
     values = direction.float()
     if values.shape != (width,) or not bool(values.isfinite().all()):
         msg = (
-            f"direction has the shape {tuple(values.shape)}; {width} finite numbers are needed, one per class feature (features='cls'). "
-            "Marker features do not pass through the class token's attention. Pass the weights of a classifier on class features."
+            f"direction has the shape {tuple(values.shape)}; {width} finite numbers are needed, one per class feature "
+            "(features='cls'). "
+            "Marker features do not pass through the class token's attention. Pass the weights of a classifier on "
+            "class features."
         )
         raise ValueError(msg)
     return values

@@ -76,16 +76,22 @@ class ChannelRows:
         q_bhte, k_bhte = self._queries_and_keys(block, x_btd, heads, first=True)
         return torch.softmax(q_bhte @ k_bhte.transpose(-1, -2) * q_bhte.shape[-1] ** -0.5, dim=-1)[:, :, 0]
 
-    def passed_on(self, block: ParallelBlock, x_btd: torch.Tensor, weight_bt: torch.Tensor, heads: slice) -> torch.Tensor:
+    def passed_on(
+        self, block: ParallelBlock, x_btd: torch.Tensor, weight_bt: torch.Tensor, heads: slice
+    ) -> torch.Tensor:
         """Return Σᵢ weightᵢ · Aᵢ of a block (b, t; float32), mean over heads."""
         return weighted_rows(*self._queries_and_keys(block, x_btd, heads, first=False), weight_bt)
 
     @staticmethod
-    def _queries_and_keys(block: ParallelBlock, x_btd: torch.Tensor, heads: slice, *, first: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    def _queries_and_keys(
+        block: ParallelBlock, x_btd: torch.Tensor, heads: slice, *, first: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return queries, of the class token alone if `first`, and keys (b, h, t, e; float32), normalised per head."""
         normed_btd = block.in_norm(x_btd)
         _, to_query, to_key, _ = block.in_proj.weight.split(block.parts)
-        q_bthe = block.q_norm(F.linear(normed_btd[:, :1] if first else normed_btd, to_query).unflatten(-1, (block.heads, -1))[:, :, heads])
+        q_bthe = block.q_norm(
+            F.linear(normed_btd[:, :1] if first else normed_btd, to_query).unflatten(-1, (block.heads, -1))[:, :, heads]
+        )
         k_bthe = block.k_norm(F.linear(normed_btd, to_key).unflatten(-1, (block.heads, -1))[:, :, heads])
         return q_bthe.transpose(1, 2).float(), k_bthe.transpose(1, 2).float()
 

@@ -22,7 +22,13 @@ class View(Model):
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.card, self.vocabulary, self.net, self.sha256, self.key = model.card, model.vocabulary, model.net, model.sha256, model.key
+        self.card, self.vocabulary, self.net, self.sha256, self.key = (
+            model.card,
+            model.vocabulary,
+            model.net,
+            model.sha256,
+            model.key,
+        )
         self.needs_statistics, self.image_statistics = model.needs_statistics, model.image_statistics
 
     def width(self, kind: str, markers: int) -> int:

@@ -30,9 +30,12 @@ class TokenClasses(View):
         Of each feature; a feature is standardised as (value − mean) / scale.
     """
 
-    def __init__(self, model: Model, coef: np.ndarray, intercept: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> None:
+    def __init__(
+        self, model: Model, coef: np.ndarray, intercept: np.ndarray, mean: np.ndarray, scale: np.ndarray
+    ) -> None:
         super().__init__(model)
-        # the mean is taken off first, as in training: folded into the intercept it would cancel large numbers in float32
+        # the mean is taken off first, as in training: folded into the intercept it would cancel large numbers in
+        # float32
         self._weights_fk = torch.from_numpy(writable((np.asarray(coef, float) / scale).T, np.float32))
         self._intercept = torch.from_numpy(writable(intercept, np.float32))
         self._mean = torch.from_numpy(writable(mean, np.float32))
@@ -53,5 +56,7 @@ class TokenClasses(View):
     def at(self, device: torch.device, dtype: torch.dtype) -> Self:
         """Return the same view on a device; the classifier stays in float32 whatever the network runs in."""
         other = super().at(device, dtype)
-        other._weights_fk, other._intercept, other._mean = (t.to(device) for t in (self._weights_fk, self._intercept, self._mean))
+        other._weights_fk, other._intercept, other._mean = (
+            t.to(device) for t in (self._weights_fk, self._intercept, self._mean)
+        )
         return other
