@@ -76,9 +76,8 @@ def main() -> None:
     scores = [f1_score(y[split.test], predicted, average="macro") for predicted in (ours, theirs)]
     print(
         f"{given.classes} classes × {given.per_class} × {given.features} features, {given.trials} trials: kronos_sc "
-        f"{seconds:.0f} s, "
-        f"scikit-learn + Optuna {reference:.0f} s, ratio {reference / seconds:.1f}; test macro F1 {scores[0]:.4f} and "
-        f"{scores[1]:.4f}"
+        f"{seconds:.0f} s, scikit-learn + Optuna {reference:.0f} s, ratio {reference / seconds:.1f}; test macro F1 "
+        f"{scores[0]:.4f} and {scores[1]:.4f}"
     )
 
 

@@ -101,8 +101,7 @@ def agreement(folder: Path, method: str, options: argparse.Namespace) -> str:
     further, nearer = (other > own * (1 + 1e-12)).any(axis=1), (other < own * (1 - 1e-12)).any(axis=1)
     return (
         f"{(ours == theirs).mean():.4%} the same answers; of {len(some)} queries that differ, theirs are further in "
-        f"{further.sum()}, "
-        f"nearer in {nearer.sum()}, the same in another order in the rest"
+        f"{further.sum()}, nearer in {nearer.sum()}, the same in another order in the rest"
     )
 
 

@@ -161,9 +161,8 @@ def _require_complete(vocabulary: Vocabulary) -> None:
     if lacking := [marker.name for marker in vocabulary if marker.id is None or not marker.has_statistics]:
         msg = (
             f"The vocabulary {vocabulary.name!r} has {len(lacking)} of {len(vocabulary)} markers without id, mean or "
-            "standard deviation "
-            f"({listed(lacking, most=5)}); a model cannot normalise them. Export with the vocabulary of the corpus it "
-            "was trained on."
+            f"standard deviation ({listed(lacking, most=5)}); a model cannot normalise them. Export with the "
+            "vocabulary of the corpus it was trained on."
         )
         raise ValueError(msg)
 

@@ -17,9 +17,8 @@ SHARED = ("koleo", "total")  # terms that a fault of one process reaches on all 
 
 FIX = (
     "The weights are still those of the step before, and the last checkpoint is intact. Look at optim/grad_norm and "
-    "collapse/* in "
-    "metrics.jsonl; try a lower optim.lr, a longer optim.warmup_epochs, run.precision=bfloat16, or look at the images "
-    "of this step"
+    "collapse/* in metrics.jsonl; try a lower optim.lr, a longer optim.warmup_epochs, run.precision=bfloat16, or look "
+    "at the images of this step"
 )
 
 

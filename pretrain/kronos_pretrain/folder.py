@@ -49,8 +49,7 @@ def shared_folder(name: str, procs: Processes) -> Path:
     if blind:
         msg = (
             f"Processes {', '.join(map(str, blind))} of {procs.world} do not see the run.folder={name!r} of process 0. "
-            "All machines of a run must "
-            "see the same folder: choose one on a shared file system."
+            "All machines of a run must see the same folder: choose one on a shared file system."
         )
         raise OSError(msg)
     return folder
@@ -67,8 +66,7 @@ def agreed_step(folder: Path, procs: Processes) -> int | None:
         words = ", ".join(f"process {rank}: {'none' if step < 0 else step}" for rank, step in enumerate(steps))
         msg = (
             f"Processes see different last checkpoints in {folder} ({words}). All machines of a run must see the same "
-            "folder; on a file system "
-            "that is slow to show new files, wait a minute and try again."
+            "folder; on a file system that is slow to show new files, wait a minute and try again."
         )
         raise OSError(msg)
     return mine

@@ -131,8 +131,7 @@ class LossScale:
         if not finite and self.value <= self.floor:
             msg = (
                 f"Gradients are not finite at a loss scale of {self.value:g}, the least allowed. Scaling cannot help: "
-                "look for the loss term "
-                "that grew in the log, lower optim.lr, or train with run.precision='bfloat16'."
+                "look for the loss term that grew in the log, lower optim.lr, or train with run.precision='bfloat16'."
             )
             raise FloatingPointError(msg)
         if not finite:

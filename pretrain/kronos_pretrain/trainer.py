@@ -153,8 +153,7 @@ class Trainer:
         )
         info(
             f"{self.folder}: step {self.step} of {last} after {perf_counter() - started:.0f} s ({self.step - first} "
-            "steps), "
-            f"loss {figures.losses['total']:.3f}; {done}. {self._next_command()}"
+            f"steps), loss {figures.losses['total']:.3f}; {done}. {self._next_command()}"
         )
 
     def _next_command(self) -> str:
@@ -168,10 +167,9 @@ class Trainer:
         count = sum(p.numel() for p in self.state.student.backbone.parameters())
         info(
             f"{config.run.folder}: step {self.step} of {config.run.steps}; {count / 1e6:.1f} M parameters in "
-            f"{config.run.precision} on {procs.world} × "
-            f"{procs.device.type}, {config.optim.batch} samples a step in {self.passes} "
-            f"pass{'es' if self.passes > 1 else ''} of each process; "
-            f"{len(corpus.images)} images in {len(corpus.subsets)} subsets, {len(corpus.vocabulary)} markers"
+            f"{config.run.precision} on {procs.world} × {procs.device.type}, {config.optim.batch} samples a step in "
+            f"{self.passes} pass{'es' if self.passes > 1 else ''} of each process; {len(corpus.images)} images in "
+            f"{len(corpus.subsets)} subsets, {len(corpus.vocabulary)} markers"
         )
 
     def save(self) -> None:

@@ -133,7 +133,8 @@ PRELOAD = (
 CHILD = """
 import numpy as np, spatialdata, warnings
 import kronos_sc as ks
-from kronos_sc.io import _exchange, _table_store
+from kronos_sc._store import exchange as exchanges
+from kronos_sc._store import table
 warnings.simplefilter("ignore")
 ks.settings.verbosity = 0
 sdata = spatialdata.read_zarr(path)
@@ -144,9 +145,9 @@ texts = np.array(["DAPI"], object)
 panel = {"channel": texts, "marker": texts, "id": np.array([4])}
 table.uns["kronos"] = {"model": {"name": "x"}, "panel": panel, "params": {"features": np.array(["marker"], object)}, "seconds": float(value)}
 if not exchange:
-    _exchange.exchange = lambda *paths: False
-swap, at = _table_store.put, []
-_table_store.put = lambda *paths, aside: (at.append(steps()), swap(*paths, aside=aside))
+    exchanges.exchange = lambda *paths: False
+swap, at = table.put, []
+table.put = lambda *paths, aside: (at.append(steps()), swap(*paths, aside=aside))
 count_steps(path)
 ks.io.write_embedding(sdata, wait=wait)
 print(*at, steps())

@@ -453,7 +453,7 @@ def test_the_classifier_is_fitted_on_the_device_that_was_chosen(striped, monkeyp
     def here(found, tokens, tilings, encoder, **how):
         return collect(found, tokens, tilings, replace(encoder, device=torch.device("cpu")), **how)
 
-    monkeypatch.setattr(_dense_probe._precision, "choose_device", lambda _: torch.device(device))
+    monkeypatch.setattr(_dense_probe.placement, "choose_device", lambda _: torch.device(device))
     monkeypatch.setattr(_dense_fit, "fit", noted)
     monkeypatch.setattr(_dense_probe, "collect", here)
     dense_probe(striped(), "regions", model="mean-marker", patch_size=64, options=QUICK)

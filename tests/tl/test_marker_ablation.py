@@ -72,6 +72,8 @@ def test_a_classifier_that_reads_one_marker_falls_with_it(sdata):
 def test_the_classifier_is_fitted_where_the_network_runs(sdata, monkeypatch):
     import torch
 
+    from kronos_sc.models.inference import placement
+
     seen = []
     fit = _ablation_probe.cross_validate
     monkeypatch.setattr(
@@ -79,11 +81,8 @@ def test_the_classifier_is_fitted_where_the_network_runs(sdata, monkeypatch):
     )
     ablation(sdata, "mean-marker", target="kind", n_units=20, markers=["CD8"], device="cpu")
     assert seen == ["cpu"]
-    assert [_ablation_probe.fitted_on(torch.device(name)) for name in ("cpu", "cuda:1", "mps")] == [
-        "cpu",
-        "cuda:1",
-        "cpu",
-    ]
+    monkeypatch.setattr(placement, "choose_device", torch.device)
+    assert [placement.fit_device(name) for name in ("cpu", "cuda:1", "mps")] == ["cpu", "cuda:1", "cpu"]
 
 
 def test_decisions_by_hand():

@@ -79,8 +79,7 @@ def _losses(c: Config) -> Iterable[str]:
     elif c.loss.ibot and (not c.masks.fraction or not hidden):
         yield (
             f"loss.ibot={c.loss.ibot} but masks.fraction={c.masks.fraction} and masks.ratio={list(c.masks.ratio)} hide "
-            f"none of the {tokens} "
-            "tokens of a view; hide some, or set loss.ibot=0."
+            f"none of the {tokens} tokens of a view; hide some, or set loss.ibot=0."
         )
     yield from _lonely(c, c.optim.batch, f"optim.batch={c.optim.batch}")
 
@@ -121,8 +120,7 @@ def _watch(c: Config) -> Iterable[str]:
     if c.watch.evaluate_every and not (c.watch.labelled or c.watch.simulated_cells):
         yield (
             f"watch.evaluate_every={c.watch.evaluate_every} needs labelled cells: set watch.labelled to a file written "
-            "by `labelled`, "
-            "watch.simulated_cells to a number, or watch.evaluate_every=0."
+            "by `labelled`, watch.simulated_cells to a number, or watch.evaluate_every=0."
         )
 
 

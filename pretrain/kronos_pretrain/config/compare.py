@@ -66,8 +66,7 @@ def require_same(old: Config | Mapping[str, Any], new: Config | Mapping[str, Any
         lines = "".join(f"\n- {each}" for each in fixed)
         msg = (
             f"The run in run.folder was started with other settings:{lines}\nResuming would continue it as something "
-            "else. Take these "
-            "settings back, give run.folder another name, or pass --override to accept them."
+            "else. Take these settings back, give run.folder another name, or pass --override to accept them."
         )
         raise ValueError(msg)
     for each in found:

@@ -172,8 +172,7 @@ def _npy(entry: Entry) -> Source:
     if data.ndim != 3 or len(entry.names) != len(data):
         msg = (
             f"{str(entry.path)!r} has shape {data.shape} and names = {len(entry.names)} channels; an array is "
-            "(channels, rows, columns), "
-            "with one name per channel. Add names = [...] to its [[image]]."
+            "(channels, rows, columns), with one name per channel. Add names = [...] to its [[image]]."
         )
         raise ValueError(msg)
     return Source(entry.name, data, entry.names, stamp(entry.path))

@@ -274,8 +274,7 @@ def _require_windows(image: Image, patch: int) -> None:
     if low.min() < 0 or (high > image.shape).any():
         msg = (
             f"Image {image.name!r} is {image.shape[0]} × {image.shape[1]} px, and its patches of {patch} px reach from "
-            f"{tuple(low.tolist())} to "
-            f"{tuple(high.tolist())}. Origins are the first row and column of patches that lie inside; build the "
-            "corpus again."
+            f"{tuple(low.tolist())} to {tuple(high.tolist())}. Origins are the first row and column of patches that "
+            "lie inside; build the corpus again."
         )
         raise ValueError(msg)

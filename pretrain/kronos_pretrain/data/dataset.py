@@ -115,8 +115,7 @@ class Patches(Dataset):
         names = [self._markers[int(image.markers[plane])].name for plane in planes]
         msg = (
             f"Image {image.name!r} has NaN or infinite pixels in marker {listed(names)}, in the patch at row "
-            f"{where.row}, column "
-            f"{where.column}; training on them would spoil the weights. Correct the image, or leave it out, and build "
-            "the corpus again."
+            f"{where.row}, column {where.column}; training on them would spoil the weights. Correct the image, or "
+            "leave it out, and build the corpus again."
         )
         raise ValueError(msg)

@@ -69,9 +69,8 @@ def require_same_corpus(then: Mapping[str, Any], now: Mapping[str, Any], *, over
     if moved:
         msg = (
             f"The corpus gives other ids to markers than it did when this run began: {listed(moved, most=5)}. A "
-            "network knows a marker by its id "
-            "alone. Build the corpus again with the ids it had (`vocabulary` in the manifest), or start a new "
-            "run.folder."
+            "network knows a marker by its id alone. Build the corpus again with the ids it had (`vocabulary` in the "
+            "manifest), or start a new run.folder."
         )
         raise ValueError(msg)
     changes = _changes(then, now)

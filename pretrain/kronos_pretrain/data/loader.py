@@ -206,10 +206,8 @@ def _worker_death_message(exitcode: int, step: int, workers: int) -> str:
     )
     return (
         f"A reading process died {how} while step {step} was read; {workers} were at work (data.workers). Most often "
-        "memory ran "
-        "out. The last checkpoint is intact: run the same command again to resume from it, with fewer data.workers if "
-        "it "
-        "happens again."
+        "memory ran out. The last checkpoint is intact: run the same command again to resume from it, with fewer "
+        "data.workers if it happens again."
     )
 
 
@@ -219,8 +217,7 @@ def _shares(config: Config, world: int) -> tuple[int, int]:
     if batch < 1 or batch % world:
         msg = (
             f"optim.batch={batch} cannot be shared evenly by {world} processes. Set optim.batch to a multiple of "
-            f"{world}, or start "
-            f"{_divisors(batch)} processes."
+            f"{world}, or start {_divisors(batch)} processes."
         )
         raise ValueError(msg)
     share = batch // world

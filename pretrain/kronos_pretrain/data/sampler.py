@@ -128,8 +128,8 @@ class Sampler:
             most = max(len(image.others) for image in images) + 1
             msg = (
                 f"data.markers={tuple(self._data.markers)} asks for samples of {count} markers; the images of this "
-                f"corpus have at most {most} "
-                f"(one nuclear stain and {most - 1} others). Set data.markers to at most {most}."
+                f"corpus have at most {most} (one nuclear stain and {most - 1} others). Set data.markers to at most "
+                f"{most}."
             )
             raise ValueError(msg)
         return found

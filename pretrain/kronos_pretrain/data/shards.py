@@ -69,10 +69,8 @@ def layout(folder: Path) -> Layout:
         found = f"no {error}" if isinstance(error, KeyError) else error
         msg = (
             f"The array {str(folder)!r} has {found}; a corpus holds Zarr v3 arrays (planes, height, width) in shards "
-            "of one plane, with "
-            "chunks of one plane inside, compressed by zstd, fill value 0. Write it with `python -m kronos_pretrain "
-            "corpus build`, or store "
-            "the pixels as .npy."
+            "of one plane, with chunks of one plane inside, compressed by zstd, fill value 0. Write it with `python "
+            "-m kronos_pretrain corpus build`, or store the pixels as .npy."
         )
         raise ValueError(msg) from error
 
@@ -84,8 +82,7 @@ def _require_codec() -> None:
     except ImportError as error:
         msg = (
             "The pixels of this corpus are compressed by zstd, and numcodecs, which unpacks them, is not installed. "
-            "Install it "
-            "(`pip install numcodecs`), or build the corpus with .npy pixels, which need numpy alone."
+            "Install it (`pip install numcodecs`), or build the corpus with .npy pixels, which need numpy alone."
         )
         raise ImportError(msg) from error
 

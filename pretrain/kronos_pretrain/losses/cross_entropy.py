@@ -54,8 +54,7 @@ def soft_cross_entropy(
     if targets_nk.shape[1:] != (k,) or (n % b if b else n):
         msg = (
             f"Targets {tuple(targets_nk.shape)} do not fit logits {tuple(logits_nk.shape)}: the prototypes must agree "
-            "and the rows of the "
-            "logits be a multiple of the rows of the targets."
+            "and the rows of the logits be a multiple of the rows of the targets."
         )
         raise ValueError(msg)
     dtype = working_type(logits_nk)

@@ -14,11 +14,10 @@ from kronos_sc._core.representation import Representation
 from kronos_sc._core.target import target as target_of
 from kronos_sc._methods.logistic import softmax
 from kronos_sc._methods.splits import cross_validation
+from kronos_sc.models.inference.placement import fit_device
 from kronos_sc.models.views.ablation import AblationView, FoldClassifier
 
 if TYPE_CHECKING:
-    import torch
-
     from kronos_sc import models
     from kronos_sc._embedding.readout import Readout
 
@@ -74,10 +73,9 @@ def fit_probe(
             lacking = [wanted.classes[code] for code in np.setdiff1d(tested, trained)]
             msg = (
                 f"Of the {len(run.rows):,} units drawn, those outside fold {split.name!r} hold {len(trained)} classes "
-                f"of {names[0]!r}"
-                f"{' and lack ' + listed(lacking) if lacking else ''}, so what the fold needs cannot be learnt. Draw "
-                "more with n_units=, set rare "
-                "classes to missing, or make other folds with pp.spatial_folds."
+                f"of {names[0]!r}{' and lack ' + listed(lacking) if lacking else ''}, so what the fold needs cannot be "
+                "learnt. Draw more with n_units=, set rare classes to missing, or make other folds with "
+                "pp.spatial_folds."
             )
             raise ValueError(msg)
     full = run.compute(AblationView(encoder, (), features), {features: encoder.width(features, len(run.used))})[
@@ -85,7 +83,7 @@ def fit_probe(
     ]
     plan = CVPlan(wanted, folds.codes, splits, [rep := Representation("X", full)], np.ones(len(full), bool))
     seeds = draw.integers(2**63, size=len(splits))
-    where = fitted_on(run.device)
+    where = fit_device(run.device)
     fitted, _ = cross_validate(
         plan, rep, sizes=[None], search=Search(_GRID, 1), seeds=seeds, device=where, tell=lambda: None
     )
@@ -95,11 +93,3 @@ def fit_probe(
         coef, np.stack([probe.linear.intercept for probe in probes]), np.stack([probe.scaler.mean for probe in probes])
     )
     return Judged(judge, folds.codes, wanted.codes)
-
-
-def fitted_on(device: torch.device) -> str:
-    """Return where to fit: where the network runs.
-
-    Not on Apple's devices, which lack the float64 that sums are taken in.
-    """
-    return "cpu" if device.type == "mps" else str(device)

@@ -152,9 +152,8 @@ def _check_models(a: _Origin, b: _Origin, name: str) -> None:
         if ours != theirs:
             msg = (
                 f"{slot(name)} was made by different models: {a.model['name']!r} and {b.model['name']!r} differ in "
-                f"{field} "
-                f"({_brief(ours)} and {_brief(theirs)}), and features of two models cannot be compared. Embed both "
-                "tables with one model."
+                f"{field} ({_brief(ours)} and {_brief(theirs)}), and features of two models cannot be compared. Embed "
+                "both tables with one model."
             )
             raise ValueError(msg)
     if a.window != b.window:

@@ -63,10 +63,8 @@ def label_of_each(cases: ClassColumn, labels: ClassColumn) -> np.ndarray:
         first = labels.classes[seen[torn[0]]]
         msg = (
             f"{len(torn)} of {len(cases.classes)} cases have several values of {labels.name!r} "
-            f"({listed(cases.classes[torn], most=5)}; "
-            f"{str(cases.classes[torn[0]])!r} has {listed(first, most=5)}). A case needs one: name another column, or "
-            "another case_key "
-            f"(cases of obs[{cases.name!r}] were taken)."
+            f"({listed(cases.classes[torn], most=5)}; {str(cases.classes[torn[0]])!r} has {listed(first, most=5)}). A "
+            f"case needs one: name another column, or another case_key (cases of obs[{cases.name!r}] were taken)."
         )
         raise ValueError(msg)
     return np.where(seen.any(axis=1), seen.argmax(axis=1), -1)

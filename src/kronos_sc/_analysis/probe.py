@@ -181,17 +181,3 @@ def write_predictions(adata: AnnData, key: str, proba: np.ndarray, classes: np.n
     adata.obsm[f"{key}_proba"] = pd.DataFrame(
         proba.astype(np.float32), index=adata.obs_names, columns=storable(classes)
     )
-
-
-def device_of(device: str | None) -> str:
-    """Return where to fit: as told, or a CUDA device if there is one.
-
-    Not Apple's, which lack the float64 that sums are taken in.
-    """
-    import torch
-
-    from kronos_sc.models.inference import placement
-
-    return (
-        str(placement.choose_device(device)) if device is not None else "cuda" if torch.cuda.is_available() else "cpu"
-    )

@@ -193,8 +193,7 @@ def _require_used(*, restart: bool, overwrite: bool) -> None:
     if overwrite:
         msg = (
             "--overwrite replaces an existing --output, and there is none. Add --output FILE, or leave --overwrite "
-            "out; a store of features "
-            "begins again with --restart."
+            "out; a store of features begins again with --restart."
         )
         raise ValueError(msg)
 

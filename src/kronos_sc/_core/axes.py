@@ -26,9 +26,8 @@ def select_a_plane(element: Any, name: str, *, kind: str) -> str:
     full = f"sdata.{kind}[{name!r}]" + (f"[{next(iter(levels))!r}].image" if levels else "")
     names = f", c_coords={full}.c.values.tolist()" if kind == "images" else ""
     return (
-        f"Select a plane first: sdata.{kind}[{name!r}] = "
-        f"spatialdata.models.{_PARSER[kind]}.parse({full}.isel(z=0, drop=True){names}) takes the first of "
-        f"{array.sizes['z']}."
+        f"Select a plane first: sdata.{kind}[{name!r}] = spatialdata.models.{_PARSER[kind]}.parse({full}.isel(z=0, "
+        f"drop=True){names}) takes the first of {array.sizes['z']}."
     )
 
 

@@ -42,10 +42,9 @@ def class_column(column: pd.Series, *, place: str) -> pd.Series:
         categories = f"{place}.astype('category').cat"
         warn(
             f"{count:,} of {len(column):,} rows of {place} hold the text {listed(loud)}, as files have it where a "
-            "value was missing; they are "
-            f"taken as missing. Repair the column with {place} = {categories}.remove_categories({loud!r}). If it is "
-            "the name of a class, rename it: "
-            f"{place} = {categories}.rename_categories({{{loud[0]!r}: 'other'}})."
+            f"value was missing; they are taken as missing. Repair the column with {place} = "
+            f"{categories}.remove_categories({loud!r}). If it is the name of a class, rename it: {place} = "
+            f"{categories}.rename_categories({{{loud[0]!r}: 'other'}})."
         )
     if isinstance(column.dtype, pd.CategoricalDtype):
         return column.cat.remove_categories(found)

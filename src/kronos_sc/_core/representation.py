@@ -170,8 +170,7 @@ def _on_record(adata: AnnData) -> list[str]:
     ):
         msg = (
             f"obsm has {listed(others)}, and no record of tl.embed says which of them are embeddings (anndata.concat "
-            "drops records unless "
-            "uns_merge='same'). Name them with use_rep=."
+            "drops records unless uns_merge='same'). Name them with use_rep=."
         )
         raise ValueError(msg)
     return found

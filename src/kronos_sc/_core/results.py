@@ -86,8 +86,7 @@ def _by_itself(source: HasResult, key: str | None) -> Mapping[str, Any]:
         own = type(source).__name__
         msg = (
             f"key={key!r} names a result in uns, and a {own} is one by itself. Pass it alone to get.result, pl.scores, "
-            "pl.class_scores, "
-            "pl.roc or pl.confusion."
+            "pl.class_scores, pl.roc or pl.confusion."
         )
         raise TypeError(msg)
     return source.as_result()

@@ -35,8 +35,7 @@ def dense_panel(
     if not len(nuclear):
         msg = (
             f"Artifacts are found in the nuclear stain, and image {first.name!r} has none that is known; its channels "
-            "are "
-            f"{listed(panel['channel'], most=60)}. Name yours with channels={{'channel': 'DAPI'}}."
+            f"are {listed(panel['channel'], most=60)}. Name yours with channels={{'channel': 'DAPI'}}."
         )
         raise ValueError(msg)
     alone, stain = panel.copy(), panel.loc[nuclear[0]]
@@ -56,8 +55,8 @@ def _spelt(image: Raster, stain: pd.Series, first: str, encoder: Model) -> Raste
     if same.empty:
         msg = (
             f"Image {image.name!r} has no channel of {stain['marker']!r}, which is {stain['channel']!r} in {first!r}; "
-            "its channels are "
-            f"{listed(image.channels, most=60)}. Name it so with sdata.set_channel_names({image.name!r}, [...])."
+            f"its channels are {listed(image.channels, most=60)}. Name it so with "
+            f"sdata.set_channel_names({image.name!r}, [...])."
         )
         raise ValueError(msg)
     return replace(image, channels=tuple(stain["channel"] if name == same.iloc[0] else name for name in image.channels))

@@ -204,8 +204,7 @@ class DenseProbe:
             few = "" if interval else ", too few for an interval"
             lines.append(
                 f"    {row.representation}: balanced accuracy {row.balanced_accuracy:.3f}, AUROC "
-                f"{row.auroc:.3f}{interval}, "
-                f"{row.n_regions} regions in {row.n_groups} groups{few}"
+                f"{row.auroc:.3f}{interval}, {row.n_regions} regions in {row.n_groups} groups{few}"
             )
         if self.positive is not None:
             lines.append(

@@ -133,7 +133,6 @@ def warn_of_size(probe: DenseProbe, image: Raster) -> None:
         return
     warn(
         f"Image {image.name!r} has {size:g} µm per pixel, and the probe was trained at {probe.mpp:g}. Windows and "
-        "tokens are counted in pixels, "
-        f"so that they show other lengths here, and the map may be wrong. Resample the image to {probe.mpp:g} µm, or "
-        "train on regions of such images."
+        "tokens are counted in pixels, so that they show other lengths here, and the map may be wrong. Resample the "
+        f"image to {probe.mpp:g} µm, or train on regions of such images."
     )

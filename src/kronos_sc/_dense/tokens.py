@@ -120,10 +120,8 @@ def without_tokens(regions: Regions, tokens: Tokens, step: int) -> np.ndarray:
         width, height = np.ptp(sides, axis=1).max(axis=0).tolist()
         msg = (
             f"None of the {len(regions)} labelled regions holds the centre of a token: tokens are squares of {step} × "
-            f"{step} pixels, and the "
-            f"regions measure at most {width:g} × {height:g} pixels. Draw larger regions; a model with smaller tokens "
-            "reads smaller ones "
-            "(models.load(..., token_overlap=True) for KRONOS)."
+            f"{step} pixels, and the regions measure at most {width:g} × {height:g} pixels. Draw larger regions; a "
+            "model with smaller tokens reads smaller ones (models.load(..., token_overlap=True) for KRONOS)."
         )
         raise ValueError(msg)
     if empty.any():

@@ -140,8 +140,7 @@ class DaskExecutor:
             raise ValueError(msg) from error  # noqa: TRY004 - what the worker raised
         msg = (
             f"The workers of {self.address} cannot embed ({type(error).__name__}: {error}). Install kronos-sc with all "
-            "it needs on them and on "
-            "the scheduler, as in this process; or close the client to embed here."
+            "it needs on them and on the scheduler, as in this process; or close the client to embed here."
         )
         raise RuntimeError(msg) from error
 

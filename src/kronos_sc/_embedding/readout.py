@@ -126,8 +126,7 @@ def rows_named(run: Readout, ids: Sequence[str] | None) -> np.ndarray:
         what = "ids is empty." if not names else "obs_names of the table are repeated, so units cannot be named."
         msg = (
             f"{what} There are units called {listed(table.obs_names[:3])}; pass some, make names unique with "
-            "table.obs_names_make_unique(), "
-            "or leave ids out."
+            "table.obs_names_make_unique(), or leave ids out."
         )
         raise ValueError(msg)
     rows = table.obs_names.get_indexer(names)

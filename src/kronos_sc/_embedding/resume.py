@@ -65,8 +65,7 @@ def resolve_store_path(
     if not isinstance(store, str | os.PathLike) or not str(store):
         msg = (
             f"store={store!r} names no folder. It can be a path, True for beside the SpatialData, False for memory, or "
-            "be left out "
-            "to let the size decide; write store='features.zarr', say."
+            "be left out to let the size decide; write store='features.zarr', say."
         )
         raise ValueError(msg)
     if "://" in (text := os.fspath(store)):
@@ -90,8 +89,7 @@ def _beside(sdata: SpatialData, table: str, key: str, *, why: str) -> Path:
     if sdata.path is None:
         msg = (
             f"{why}This SpatialData is not on disk, so features cannot lie beside it. Write it first with "
-            "sdata.write('….zarr'), "
-            "name a folder with store=, or keep them in memory with store=False."
+            "sdata.write('….zarr'), name a folder with store=, or keep them in memory with store=False."
         )
         raise ValueError(msg)
     return _store.beside(Path(sdata.path).absolute(), table, key)
@@ -169,10 +167,8 @@ def _warn_if_full(place: Path, described: _store.Spec, *, units: int) -> None:
     if most > free:
         warn(
             f"Features of {units:,} units take up to {most / 2**30:.1f} GiB, before compression, and "
-            f"{free / 2**30:.1f} GiB are free at "
-            f"{place}. If they do not fit, the call fails there, and goes on from there when it is made again with "
-            "more room. "
-            f"Name another disk with store={half}."
+            f"{free / 2**30:.1f} GiB are free at {place}. If they do not fit, the call fails there, and goes on from "
+            f"there when it is made again with more room. Name another disk with store={half}."
         )
 
 
@@ -189,8 +185,7 @@ def _finished(place: Path, described: _store.Spec) -> _store.EmbeddingStore:
         what = "its record is" if done.all() else f"{int((~done).sum())} of its {len(done)} blocks are"
         msg = (
             f"{place} is read-only, and {what} still to be written. Make the folder writable, or copy it to another "
-            "place and name that "
-            "with store=."
+            "place and name that with store=."
         )
         raise PermissionError(msg)
     info(f"{len(done)} of {len(done)} blocks are in {place} already, which is read-only")
@@ -213,8 +208,8 @@ def _require_same(store: _store.EmbeddingStore, described: _store.Spec) -> None:
         more = f"; and {len(changed) - 6} more" if len(changed) > 6 else ""
         msg = (
             f"{store.path} holds an embedding of another call: {'; '.join(changed[:6])}{more}. "
-            f"{_for_part(store, described)}"
-            "Make the call that began it, choose another place with store=, or start again with overwrite=True."
+            f"{_for_part(store, described)}Make the call that began it, choose another place with store=, or start "
+            "again with overwrite=True."
         )
         raise ValueError(msg)
 
@@ -236,8 +231,8 @@ def _for_part(store: _store.EmbeddingStore, described: _store.Spec) -> str:
         return ""
     return (
         f"It was made for a table of {len(names):,} rows that has all {len(described.names):,} of this one: if they "
-        "are the same units, "
-        f"attach their features with io.read_embedding(sdata, {str(store.path)!r}), which finds rows by name. "
+        f"are the same units, attach their features with io.read_embedding(sdata, {str(store.path)!r}), which finds "
+        "rows by name. "
     )
 
 

@@ -41,9 +41,8 @@ def warn_if_dim(job: Job, brightest: float) -> None:
         image = job.plan.image
         warn(
             f"Image {image.name!r} is almost empty on its scale: the 99.9th percentile of its brightest channel is "
-            f"{brightest:.2g} of full scale "
-            f"({job.max_value:g}). Counts in a {image.data.dtype} container? Say which value is full scale with "
-            "max_value=."
+            f"{brightest:.2g} of full scale ({job.max_value:g}). Counts in a {image.data.dtype} container? Say which "
+            "value is full scale with max_value=."
         )
 
 

@@ -49,8 +49,8 @@ def open_group(path: Path) -> tuple[zarr.Group, dict[str, Any]]:
     if (found := facts.get("format")) is None:
         msg = (
             f"{path} is no store of an embedding: it is a Zarr group of another kind (attributes: "
-            f"{listed(facts, most=4)}). Name a folder that "
-            "tl.embed(sdata, store=...) wrote; to write one, choose another place with store=."
+            f"{listed(facts, most=4)}). Name a folder that tl.embed(sdata, store=...) wrote; to write one, choose "
+            "another place with store=."
         )
         raise ValueError(msg)
     if found != FORMAT:

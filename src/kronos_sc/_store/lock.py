@@ -17,7 +17,6 @@ def held(folder: Path) -> AbstractContextManager[None]:
     """Hold the lock of a store; a BlockingIOError says that another process (or another thread of this one) does."""
     busy = (
         f"Another process is writing {folder}. Wait for it and make the same call again (what is complete is not "
-        "computed twice), "
-        "or choose another place with store=."
+        "computed twice), or choose another place with store=."
     )
     return lock.held(folder / LOCK, busy=lambda: busy)

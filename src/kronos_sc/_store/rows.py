@@ -110,8 +110,7 @@ class Rows:
     def _lost(self, block: int, why: str) -> OSError:
         return OSError(
             f"Block {block} of {self.kind!r} in {self.path} cannot be read ({why}). Nothing else is harmed: make the "
-            "call of tl.embed that "
-            "wrote the store again, and only this block is computed anew."
+            "call of tl.embed that wrote the store again, and only this block is computed anew."
         )
 
     def lazy(self) -> da.Array:

@@ -51,10 +51,8 @@ def samples_error(series: tifffile.TiffPageSeries, path: Path) -> ValueError:
     """Return the error for a colour picture."""
     return ValueError(
         f"{str(path)!r} is stored as colour samples (axes {series.axes}, shape {series.shape}), as RGB pictures are, "
-        "not as one plane per "
-        "marker. "
-        "Export the unmixed channels; or, if the samples are markers, write them as planes: "
-        "tifffile.imwrite(new, array_cyx, ome=True, photometric='minisblack', metadata={'axes': 'CYX'})."
+        "not as one plane per marker. Export the unmixed channels; or, if the samples are markers, write them as "
+        "planes: tifffile.imwrite(new, array_cyx, ome=True, photometric='minisblack', metadata={'axes': 'CYX'})."
     )
 
 
@@ -96,10 +94,9 @@ def channel_count(series: tifffile.TiffPageSeries, path: Path, named: Collection
         return count
     msg = (
         f"{str(path)!r} has axes {series.axes} (shape {series.shape}): {described(series)}, where one image of "
-        "channels, rows and columns "
-        "is needed. Project or choose one plane per channel and write that (axes CYX)"
-        f"; if these planes are the channels, pass their {count} names with channels=[...]"
-        f"{', in the order stored' if len(planes) > 1 else ''}."
+        "channels, rows and columns is needed. Project or choose one plane per channel and write that (axes CYX); if "
+        f"these planes are the channels, pass their {count} names with "
+        f"channels=[...]{', in the order stored' if len(planes) > 1 else ''}."
     )
     raise ValueError(msg)
 
@@ -115,9 +112,7 @@ def _refuse_last_axis(
         return
     msg = (
         f"{str(path)!r} has shape {series.shape}, which is {rows} planes of {columns} × {last} pixels: its channels "
-        "seem to lie on the last "
-        "axis. Write them first: tifffile.imwrite(new, np.moveaxis(tifffile.imread(path), -1, 0), "
-        "photometric='minisblack', "
-        "metadata={'axes': 'CYX'})."
+        "seem to lie on the last axis. Write them first: tifffile.imwrite(new, np.moveaxis(tifffile.imread(path), -1, "
+        "0), photometric='minisblack', metadata={'axes': 'CYX'})."
     )
     raise ValueError(msg)

@@ -83,9 +83,8 @@ def _warn_of_another_order(source: Source, names: list[str]) -> None:
     stored = moved[0][1]
     warn(
         f"channels= gives {len(moved)} of {len(names)} channels of {source.path.name!r} another place than its "
-        f"{source.names_from}: plane "
-        f"{stored} is {source.names[stored]!r} there and {names[stored]!r} here. "
-        "The names given are taken; leave channels= out if those stored are right."
+        f"{source.names_from}: plane {stored} is {source.names[stored]!r} there and {names[stored]!r} here. The names "
+        "given are taken; leave channels= out if those stored are right."
     )
 
 

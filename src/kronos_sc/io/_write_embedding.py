@@ -128,10 +128,8 @@ def _warn_if_large(slots: Slots) -> None:
     if (size := sum(int(features.nbytes) for features in lazy)) > (most := feature_memory()):
         warn(
             f"Features of {slots.keys.name!r} take {size / 2**30:.1f} GiB, more than settings.memory "
-            f"({most / 2**30:.1f} GiB), and "
-            "spatialdata.read_zarr loads those of a table whole. They can stay in their store instead: "
-            "io.read_embedding(sdata) attaches "
-            "them without loading them."
+            f"({most / 2**30:.1f} GiB), and spatialdata.read_zarr loads those of a table whole. They can stay in their "
+            "store instead: io.read_embedding(sdata) attaches them without loading them."
         )
 
 

@@ -211,8 +211,7 @@ class _Areas:
         if self.lost:
             warn(
                 f"{len(self.lost):,} outlines of {self.element!r} cover nothing (empty, flat, or with corners that are "
-                "not finite) and are not "
-                f"written: {numbers(self.lost)}."
+                f"not finite) and are not written: {numbers(self.lost)}."
             )
 
 

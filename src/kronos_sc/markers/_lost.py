@@ -39,8 +39,7 @@ def lost(panel: pd.DataFrame) -> str | None:
         )
     return (
         f"{found} Say what they are with channels={fix!r} (correct it first; 'unseen' is a marker that the model has "
-        "not seen, None leaves a "
-        "channel out), or see pp.match_markers(sdata) for the whole panel."
+        "not seen, None leaves a channel out), or see pp.match_markers(sdata) for the whole panel."
     )
 
 
@@ -53,8 +52,7 @@ def stains_left_out(panel: pd.DataFrame) -> str | None:
     other = with_what_was_said(panel, {first["channel"]: first["near"]})
     return (
         f"{first['note'].partition(': ')[2]}, and the nuclear stains of other cycles are left out: "
-        f"{listed(rows['channel'], most=60)} "
-        f"(another one: channels={other!r})"
+        f"{listed(rows['channel'], most=60)} (another one: channels={other!r})"
     )
 
 
@@ -67,9 +65,8 @@ def names_left_out(panel: pd.DataFrame) -> str | None:
     instead = with_what_was_said(panel, dict(zip(rows["channel"], rows["near"], strict=True)))
     drop = with_what_was_said(panel, dict.fromkeys(rows["channel"]))
     return (
-        f"{len(rows)} channel(s) are left out, because a marker is read once: {each}. "
-        f"Read them instead with channels={instead!r}, "
-        f"or say that they are to be left out with channels={drop!r}."
+        f"{len(rows)} channel(s) are left out, because a marker is read once: {each}. Read them instead with "
+        f"channels={instead!r}, or say that they are to be left out with channels={drop!r}."
     )
 
 

@@ -74,9 +74,8 @@ def require_used(panel: pd.DataFrame, chosen: dict[str, str]) -> None:
     fix = [item for row in rows.itertuples() if (item := _usable(row, chosen[row.channel]))]
     msg = (
         f"{len(unusable)} of {len(rows)} channels listed in channels= have no marker to be read as: {each}. Say what "
-        "they are, or leave them "
-        f"out of the list: channels={fix!r}. '=unseen' stands for a marker that the model has not seen; "
-        "pp.match_markers shows them all."
+        f"they are, or leave them out of the list: channels={fix!r}. '=unseen' stands for a marker that the model has "
+        "not seen; pp.match_markers shows them all."
     )
     raise ValueError(msg)
 

@@ -126,9 +126,8 @@ def _sums(chunk: np.ndarray, y0: int, x0: int, name: str | None) -> np.ndarray:
         what = "Labels" if name is None else f"Labels {name!r}"
         msg = (
             f"{what} hold the negative value {low}; labels must be 0 (background) or positive. Relabel: where such "
-            "pixels are no cells, count "
-            "them as background, labels.where(labels > 0, 0); else number the cells anew, as with "
-            "skimage.measure.label, and their table with them."
+            "pixels are no cells, count them as background, labels.where(labels > 0, 0); else number the cells anew, "
+            "as with skimage.measure.label, and their table with them."
         )
         raise ValueError(msg)
     # counting over the range of ids is the fastest way to sum, until most counters stay empty
@@ -193,9 +192,8 @@ def whole_ids(values: Any, *, what: str) -> np.ndarray:
         if ids.size and np.abs(ids.astype(float)).max() >= _EXACT:
             msg = (
                 f"{what} holds numbers of {_EXACT:,} and more as {ids.dtype}, which no longer tells one from the next "
-                "(the largest is "
-                f"{ids.max():.0f}). Read the column as text or as uint64, or number the labels anew with "
-                "skimage.segmentation.relabel_sequential."
+                f"(the largest is {ids.max():.0f}). Read the column as text or as uint64, or number the labels anew "
+                "with skimage.segmentation.relabel_sequential."
             )
             raise ValueError(msg)
     large = ids.dtype == np.uint64 and ids.size > 0 and ids.max() >= np.uint64(2**63)

@@ -54,8 +54,7 @@ def check_visible(plan: ReadPlan, *, nan: str) -> None:
     if there is None or there.shape != array.shape or there.dtype != array.dtype:
         msg = (
             f"Image {plan.image.name!r} is not seen here at {where}. All workers must see the SpatialData under the "
-            "path that it was opened "
-            "with: put it on a disk that they share."
+            "path that it was opened with: put it on a disk that they share."
         )
         raise OSError(msg)
     if nan == "error":

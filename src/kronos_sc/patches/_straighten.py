@@ -79,10 +79,8 @@ def _target(elements: dict[str, Any], matrices: dict[str, np.ndarray], bent: lis
     factor = float(f"{1 / edge:.12g}")
     lines = (
         f"A pixel of {rasters[0]!r} is {edge:.4g} units of {system!r} wide, and transformed images have pixels of one "
-        "unit. To keep its own, "
-        f"make a system in its pixels first (import spatialdata.transformations as t): for name in ({names}): "
-        "t.set_transformation(sdata[name], "
-        f"t.Sequence([t.get_transformation(sdata[name], {system!r}), t.Scale([{factor!r}, {factor!r}], axes=('y', "
-        "'x'))]), 'pixels'). "
+        "unit. To keep its own, make a system in its pixels first (import spatialdata.transformations as t): for name "
+        f"in ({names}): t.set_transformation(sdata[name], t.Sequence([t.get_transformation(sdata[name], {system!r}), "
+        f"t.Scale([{factor!r}, {factor!r}], axes=('y', 'x'))]), 'pixels'). "
     )
     return "pixels", lines

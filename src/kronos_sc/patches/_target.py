@@ -80,9 +80,8 @@ def target(
     if not regions:
         msg = (
             f"No row of table {name!r} belongs to a region that it annotates ({listed(what.regions)}); "
-            f"obs[{what.region_key!r}] holds "
-            f"{listed(found.obs[what.region_key].unique())}. Say which rows are which element's: "
-            f"{_own_rows(sdata, name, found, what)}."
+            f"obs[{what.region_key!r}] holds {listed(found.obs[what.region_key].unique())}. Say which rows are which "
+            f"element's: {_own_rows(sdata, name, found, what)}."
         )
         raise ValueError(msg)
     return EmbedTarget(

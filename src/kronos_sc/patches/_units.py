@@ -229,8 +229,8 @@ def _cells(
         holes = f" Its store has no chunk at {numbers(gaps, most=5)}: restore it if it was lost." if gaps else ""
         msg = (
             f"{len(lost)} rows of the table have no pixels in labels {region!r}: {numbers(lost)}. The element holds "
-            f"{len(table)} labels.{holes} "
-            f"Keep the other rows only (table[~table.obs[{key!r}].isin([...])]), or restore the labels."
+            f"{len(table)} labels.{holes} Keep the other rows only (table[~table.obs[{key!r}].isin([...])]), or "
+            "restore the labels."
         )
         raise ValueError(msg)
     if len(table) > len(ids):

@@ -131,8 +131,7 @@ def _varied(adata: AnnData, key: str, name: str) -> str:
     if not varied:
         msg = (
             f"The table {name!r} of {key!r} does not say what was varied; it has the columns {listed(frame.columns)}. "
-            "Draw it with "
-            f"pl.scores(adata, {key!r}), or name a column with x= (and with table= one of "
+            f"Draw it with pl.scores(adata, {key!r}), or name a column with x= (and with table= one of "
             f"{listed(_tables(adata, key))})."
         )
         raise KeyError(msg)

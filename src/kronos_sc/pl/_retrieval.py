@@ -177,8 +177,8 @@ def _shown(
     if first.size != second.size or first.mpp != second.mpp:
         msg = (
             f"Queries are windows of {first.size} pixels at {first.mpp} µm, answers {second.size} at {second.mpp}; one "
-            "scale is needed to show them "
-            "side by side. Give both a patch_size=, or resample one with tl.embed(sdata, mpp=...) in mind."
+            "scale is needed to show them side by side. Give both a patch_size=, or resample one with tl.embed(sdata, "
+            "mpp=...) in mind."
         )
         raise ValueError(msg)
     both = replace(

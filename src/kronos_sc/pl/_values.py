@@ -39,8 +39,8 @@ def values(table: AnnData, key: str) -> pd.Series:
     hint = f" Did you mean {close[0]!r}?" if close else ""
     msg = (
         f"There is no column {key!r} in obs and no variable of that name; obs has: "
-        f"{listed(table.obs.columns, most=30)}.{hint} "
-        f"A feature of an embedding is written 'X_kronos[0]'; obsm has: {listed(table.obsm)}."
+        f"{listed(table.obs.columns, most=30)}.{hint} A feature of an embedding is written 'X_kronos[0]'; obsm has: "
+        f"{listed(table.obsm)}."
     )
     raise KeyError(msg)
 

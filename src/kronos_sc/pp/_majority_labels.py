@@ -145,8 +145,7 @@ def majority_labels(
     n_empty = int((pixels[:, 1:].sum(axis=1) == 0).sum())
     info(
         f"added obs[{key_added!r}] to tables[{patches_table!r}]: {len(boxes):,} boxes, {len(classes.classes)} classes, "
-        f"{n_empty:,} boxes without a "
-        f"classified pixel, {perf_counter() - started:.1f} s"
+        f"{n_empty:,} boxes without a classified pixel, {perf_counter() - started:.1f} s"
     )
 
 

@@ -183,8 +183,7 @@ def _few_excluded(
     if not keep.any():
         msg = (
             f"Every box has more than {most:.0%} excluded pixels (the best has {share.min():.0%}). Raise max_excluded, "
-            "choose smaller boxes, "
-            "or exclude fewer classes."
+            "choose smaller boxes, or exclude fewer classes."
         )
         raise ValueError(msg)
     info(f"{int((~keep).sum()):,} of {len(keep):,} boxes have more than {most:.0%} excluded pixels and are left out")

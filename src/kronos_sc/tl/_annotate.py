@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from kronos_sc._analysis.groups import groups_of
-from kronos_sc._analysis.probe import device_of
 from kronos_sc._core import results
 from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import listed, positive_integer, positive_number
@@ -21,6 +20,7 @@ from kronos_sc._core.progress import track
 from kronos_sc._core.representation import representation
 from kronos_sc._core.target import ClassColumn, classes_of, column
 from kronos_sc._core.warn import warn
+from kronos_sc.models.inference.placement import fit_device
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -124,7 +124,7 @@ def annotate(
     rep = representation(adata, use_rep)
     _check(threshold, C)
     most = None if max_per_class is None else positive_integer(max_per_class, name="max_per_class")
-    where = device_of(device)
+    where = fit_device(device)
     usable = rep.finite
     if lost := int((~usable).sum()):
         info(f"{lost:,} of {adata.n_obs:,} units have no finite features in {rep.name!r} and are left out")
@@ -289,6 +289,5 @@ def _report(groups: pd.DataFrame, key: str, seconds: float) -> None:
     total = groups[["n_labelled", "n_annotated", "n_abstained"]].sum()
     info(
         f"added obs[{key!r}], obs['{key}_confidence'], obsm['{key}_proba'] and uns[{key!r}]: {total['n_annotated']:,} "
-        "units annotated from "
-        f"{total['n_labelled']:,} labels, {total['n_abstained']:,} left open ({seconds:.1f} s)"
+        f"units annotated from {total['n_labelled']:,} labels, {total['n_abstained']:,} left open ({seconds:.1f} s)"
     )

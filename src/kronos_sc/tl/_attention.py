@@ -210,8 +210,8 @@ def _grid(run: readout.Readout, view: AttentionView) -> int:
     if (size := 4 * len(run.rows) * len(run.used) * count**2) > _MOST_MAPS:
         msg = (
             f"Maps of {len(run.rows):,} units × {len(run.used)} markers × {count} × {count} tokens take "
-            f"{size / 2**30:.1f} GiB, "
-            f"and {_MOST_MAPS / 2**30:g} GiB may go into uns. Name the units to draw with ids=[...]."
+            f"{size / 2**30:.1f} GiB, and {_MOST_MAPS / 2**30:g} GiB may go into uns. Name the units to draw with "
+            "ids=[...]."
         )
         raise ValueError(msg)
     return count

@@ -143,9 +143,8 @@ def _require_cases(cases: Cases, n_reference: int, target: str, case_key: str) -
     if len(cases.classes) < 2 or (cases.counts <= n_reference).any():
         msg = (
             f"There are {cases.described} by obs[{target!r}] and obs[{case_key!r}]. Two groups are needed, each with "
-            "more cases than "
-            f"n_reference={n_reference}, so that one is left to search for. Lower n_reference, or name another "
-            "case_key."
+            f"more cases than n_reference={n_reference}, so that one is left to search for. Lower n_reference, or name "
+            "another case_key."
         )
         raise ValueError(msg)
 

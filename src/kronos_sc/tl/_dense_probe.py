@@ -155,8 +155,7 @@ def dense_probe(
     sets = [(encoder.card.name, tokens, collect(found, tokens, tilings, at, max_value=options.max_value))]
     if squares is not None:
         sets.append((BASELINE, squares, _raw(found, squares, used, options, where)))
-    fits_at = str(where) if where.type == "cuda" else "cpu"  # MPS has no float64, in which the fit sums
-    frames, final = _judged(found, fold, scored, sets, options, draw, fits_at, positive)
+    frames, final = _judged(found, fold, scored, sets, options, draw, placement.fit_device(where), positive)
     params = {
         "class_key": class_key,
         "group_key": group_key or "",
@@ -243,8 +242,7 @@ def _baseline(
     if not fit.comparable(found, fold, seen):
         warn(
             f"Raw intensities are left out: {some}, too few to train and test them in every fold. Label larger regions "
-            "to have them beside "
-            "the tokens, or leave them out with options=tl.DenseOptions(baseline=False)."
+            "to have them beside the tokens, or leave them out with options=tl.DenseOptions(baseline=False)."
         )
         return None, every
     if not seen.all():

@@ -18,6 +18,7 @@ from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.warn import warn
 from kronos_sc._methods.metrics import SCORES
+from kronos_sc.models.inference.placement import fit_device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,7 +104,7 @@ def few_shot(
     """
     key = free_key(adata, key_added or f"{target}_few_shot")
     sizes = sorted({positive_integer(n, name="shots") for n in shots})
-    search, where, draw = _probe.Search(C, n_trials), _probe.device_of(device), chance.start(rng)
+    search, where, draw = _probe.Search(C, n_trials), fit_device(device), chance.start(rng)
     plan = cv_plan.plan(adata, target, use_rep, fold_key, draw, order_key)
     _warn_if_short(plan, sizes)
     seeds = draw.integers(2**63, size=len(plan.splits))

@@ -18,6 +18,7 @@ from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._methods.metrics import SCORES
+from kronos_sc.models.inference.placement import fit_device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,7 +126,7 @@ def linear_probe(
     most = None if max_per_class is None else positive_integer(max_per_class, name="max_per_class")
     search = _probe.Search(C, n_trials, *((1e-5, 1e10) if protocol == "tutorial" else ()))
     key = free_key(adata, key_added or f"{target}_probe", target, fold_key)
-    where, draw = _probe.device_of(device), chance.start(rng)
+    where, draw = fit_device(device), chance.start(rng)
     plan = cv_plan.plan(adata, target, use_rep, fold_key, draw)
     features = [_features(adata, rep) for rep in plan.reps]
     seeds = draw.integers(2**63, size=len(plan.splits))

@@ -202,8 +202,7 @@ def _images(
     if lost := [name for name, found, _ in pairs if found is None]:
         msg = (
             f"Boxes of {listed(lost)} belong to no image of the cells ({listed(cells)}). Name a column of obs that "
-            "says the image of cells and "
-            "boxes alike with library_key=."
+            "says the image of cells and boxes alike with library_key=."
         )
         raise ValueError(msg)
     return pairs

@@ -174,8 +174,7 @@ def _warn_of_edges_between_elements(adata: AnnData, graph: sparse.csr_matrix, ke
     if crossing := int((codes[edges.row] != codes[edges.col]).sum()):
         warn(
             f"{crossing:,} of {edges.nnz:,} edges of obsp[{key!r}] join units of different elements, whose positions "
-            "have nothing to do with "
-            f"each other. Build the graph again with library_key={column!r}."
+            f"have nothing to do with each other. Build the graph again with library_key={column!r}."
         )
 
 

@@ -221,9 +221,8 @@ def _rows(adata: AnnData, query: str | Sequence[str] | None) -> tuple[np.ndarray
         lost = [name for name, row in zip(names, rows, strict=True) if row < 0]
         msg = (
             f"There are no units {listed(lost)}; names look like {listed(adata.obs_names[:3])}. Pass obs_names, a "
-            "column of true and false "
-            f"(obs has: {listed(c for c in adata.obs if pd.api.types.is_bool_dtype(adata.obs[c]))}), or None for every "
-            "unit."
+            "column of true and false (obs has: "
+            f"{listed(c for c in adata.obs if pd.api.types.is_bool_dtype(adata.obs[c]))}), or None for every unit."
         )
         raise KeyError(msg)
     return rows.astype(np.int64), True

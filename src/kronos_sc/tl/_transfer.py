@@ -25,6 +25,7 @@ from kronos_sc._core.target import target as target_of
 from kronos_sc._core.warn import warn
 from kronos_sc._methods import metrics
 from kronos_sc._methods.splits import Split, cross_validation
+from kronos_sc.models.inference.placement import fit_device
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -127,7 +128,7 @@ def transfer(
     key = free_key(adata, key_added or f"{target}_transfer", target)
     require_anndata(reference)
     most = None if max_per_class is None else positive_integer(max_per_class, name="max_per_class")
-    search, where, draw = _probe.Search(C, n_trials), _probe.device_of(device), chance.start(rng)
+    search, where, draw = _probe.Search(C, n_trials), fit_device(device), chance.start(rng)
     wanted = target_of(reference, target)
     pairs = _pairs(adata, reference, use_rep)
     wanted = wanted.keep(usable_in([pair.reference for pair in pairs], wanted))

@@ -87,8 +87,7 @@ FOLLOWED = [
 
 @pytest.mark.row(
     "settings that contradict each other (view not a multiple of the token, warm-up longer than the run, two sources "
-    "of samples, iBOT without "
-    "hidden tokens, KoLeo with one sample, …)"
+    "of samples, iBOT without hidden tokens, KoLeo with one sample, …)"
 )
 @pytest.mark.parametrize(("overrides", "says", "then"), FOLLOWED)
 def test_what_the_message_says_ends_the_contradiction(overrides, says, then) -> None:

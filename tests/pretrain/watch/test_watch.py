@@ -112,15 +112,11 @@ def test_the_bar_shows_loss_speed_and_the_steps_done(tmp_path, monkeypatch) -> N
 def test_watching_loads_no_analysis_stack() -> None:
     """Training machines may lack it."""
     code = (
-        "import sys, tempfile\n"
-        "from kronos_pretrain.config.schema import Config, Run\n"
-        "from kronos_pretrain.watch import Watch\n"
-        "import kronos_pretrain.watch.meter as meter\n"
-        "meter.matrix_rate = lambda *_: 1e12\n"
-        "with tempfile.TemporaryDirectory() as folder:\n"
-        "    Watch(Config(), folder, 0).close()\n"
-        "heavy = {'anndata', 'spatialdata', 'scanpy', 'matplotlib', 'sklearn', 'zarr', 'pandas'} & set(sys.modules)\n"
-        "sys.exit(', '.join(heavy) or None)\n"
+        "import sys, tempfile\nfrom kronos_pretrain.config.schema import Config, Run\nfrom kronos_pretrain.watch "
+        "import Watch\nimport kronos_pretrain.watch.meter as meter\nmeter.matrix_rate = lambda *_: 1e12\nwith "
+        "tempfile.TemporaryDirectory() as folder:\n    Watch(Config(), folder, 0).close()\nheavy = {'anndata', "
+        "'spatialdata', 'scanpy', 'matplotlib', 'sklearn', 'zarr', 'pandas'} & set(sys.modules)\nsys.exit(', "
+        "'.join(heavy) or None)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

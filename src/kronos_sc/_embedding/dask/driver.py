@@ -276,8 +276,7 @@ class _Run:
         )
         return kind(
             f"{len(self._failed)} of the blocks could not be embedded, {tried}: {named}{more}. {kept} Mend what is "
-            "wrong "
-            "and make the same call again."
+            "wrong and make the same call again."
         )
 
 
@@ -285,6 +284,5 @@ def lost(why: object) -> ConnectionError:
     """Return the error of a cluster that is gone."""
     return ConnectionError(
         f"The cluster no longer works for this run ({why}). Connect to one again, or close the client to embed here, "
-        "and make the same "
-        "call again."
+        "and make the same call again."
     )

@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 
 _PROTOCOL = (
     "Each marker is z-scored (statistics of the images of the call, unless the model has others: with_vocabulary), "
-    "stands for all three "
-    "colours and gives its class token after the final norm. The positional table is interpolated as timm does "
-    "(bicubic, antialiased)."
+    "stands for all three colours and gives its class token after the final norm. The positional table is interpolated "
+    "as timm does (bicubic, antialiased)."
 )
 
 

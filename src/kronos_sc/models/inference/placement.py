@@ -39,6 +39,15 @@ def choose_device(device: str | torch.device | None) -> torch.device:
     return chosen
 
 
+def fit_device(device: str | torch.device | None) -> str:
+    """Return where to fit a classifier: as told, or on a CUDA device if there is one.
+
+    Never on Apple's, which lack the float64 that sums are taken in.
+    """
+    chosen = choose_device(device)
+    return "cpu" if chosen.type == "mps" else str(chosen)
+
+
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     """Return the number format: bfloat16 where the hardware multiplies fast in it, for `"auto"`."""
     one_of(precision, PRECISIONS, name="precision")
@@ -59,6 +68,5 @@ def slow(dtype: torch.dtype, device: torch.device) -> str:
     half = str(dtype).removeprefix("torch.")
     return (
         f"this processor ({instructions.name()}) has no instructions for {half}: products are computed in float32 and "
-        "rounded, "
-        "which is slower than precision 'float32'"
+        "rounded, which is slower than precision 'float32'"
     )

@@ -40,10 +40,9 @@ CA_MAE = Card(
     resolution="crops of 256 px, high-content screening objectives",
     notes=(
         "Tested here with synthetic weights only: the layout of the published file could not be checked offline. "
-        "Terms and access: "
-        f"https://huggingface.co/{CA_MAE_HUB} (no gate was known when this was written). Pixels are z-scored per "
-        "marker, as the KRONOS "
-        "paper runs it; the published pipeline instead standardises every channel of every image by itself."
+        f"Terms and access: https://huggingface.co/{CA_MAE_HUB} (no gate was known when this was written). Pixels are "
+        "z-scored per marker, as the KRONOS paper runs it; the published pipeline instead standardises every channel "
+        "of every image by itself."
     ),
 )
 _BACKBONE = "vit_backbone."
