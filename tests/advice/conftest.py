@@ -101,7 +101,7 @@ def advice() -> SimpleNamespace:
 @pytest.fixture(scope="session")
 def bad() -> dict[str, Any]:
     """Name → builder of each case of tests/embedding/test_bad_input.py."""
-    spec = importlib.util.spec_from_file_location("bad_input_cases", TESTS / "tl" / "test_bad_input.py")
+    spec = importlib.util.spec_from_file_location("bad_input_cases", TESTS / "embedding" / "test_bad_input.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return {build.__name__: build for build, *_ in module.CASES}

@@ -134,7 +134,7 @@ CHILD = """
 import numpy as np, spatialdata, warnings
 import kronos_sc as ks
 from kronos_sc._store import exchange as exchanges
-from kronos_sc._store import table
+from kronos_sc._store import table as table_store
 warnings.simplefilter("ignore")
 ks.settings.verbosity = 0
 sdata = spatialdata.read_zarr(path)
@@ -146,8 +146,8 @@ panel = {"channel": texts, "marker": texts, "id": np.array([4])}
 table.uns["kronos"] = {"model": {"name": "x"}, "panel": panel, "params": {"features": np.array(["marker"], object)}, "seconds": float(value)}
 if not exchange:
     exchanges.exchange = lambda *paths: False
-swap, at = table.put, []
-table.put = lambda *paths, aside: (at.append(steps()), swap(*paths, aside=aside))
+swap, at = table_store.put, []
+table_store.put = lambda *paths, aside: (at.append(steps()), swap(*paths, aside=aside))
 count_steps(path)
 ks.io.write_embedding(sdata, wait=wait)
 print(*at, steps())
