@@ -240,7 +240,11 @@ STREAMED: dict[str, Call] = {
 @pytest.mark.parametrize("name", STREAMED)
 def test_what_streams_never_reads_more_than_a_block(name, monkeypatch) -> None:
     monkeypatch.setattr(ks.settings, "block_memory", 4 * 24 * 30)
-    for name_of in ("_methods.clustering.VALUES_HELD", "tl._reduce.VALUES_HELD", "tl._reduce._SAMPLE_VALUES"):
+    for name_of in (
+        "_methods.clustering.VALUES_HELD",
+        "_analysis.reduce.VALUES_HELD",
+        "_analysis.reduce._SAMPLE_VALUES",
+    ):
         monkeypatch.setattr(f"kronos_sc.{name_of}", 24 * 30)
     asked: list[int] = []
     whole = Representation.rows

@@ -161,13 +161,12 @@ def dense_probe(
         "group_key": group_key or "",
         "rng": chance.seed(rng),
         "n_folds": int(fold.max()) + 1,
-    }
-    params |= {
         "max_tokens": options.max_tokens,
         "n_tokens": len(tokens.region),
         "precision": str(at.dtype).removeprefix("torch."),
+        "positive": positive or "",
+        "n_trials": options.n_trials if options.C is None else 0,
     }
-    params |= {"positive": positive or "", "n_trials": options.n_trials if options.C is None else 0}
     probe = DenseProbe(
         found.classes,
         final.linear.coef,

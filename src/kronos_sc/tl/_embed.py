@@ -28,7 +28,9 @@ from kronos_sc.patches._exclude import excluded_codes
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
     import pandas as pd
     import torch
@@ -224,15 +226,9 @@ def embed(
     parameters = plan.parameters | {"features": list(kinds), "dtype": dtype}
     start = time.perf_counter()
 
-    def describe(rows: np.ndarray) -> Spec:
-        """Return what a new store for these rows would say of itself."""
-        same = fingerprint(plan, parameters, precision=number_format)
-        is_excluded = plan.exclusion.is_excluded
-        return Spec(keys.name, request.widths, dtype, rows, plan.edge, table.obs_names.to_numpy(), same, is_excluded)
-
+    describe = _store_description(plan, keys.name, dtype, parameters, precision=number_format)
     _announce(request, plan)
-    in_memory = nullcontext((MemorySink(table.n_obs, request.widths, dtype), plan.jobs)) if path is None else None
-    with in_memory or open_store(path, plan.jobs, describe, overwrite=overwrite) as (sink, remaining):
+    with _open_sink(path, plan, dtype, describe, overwrite=overwrite) as (sink, remaining):
         executor.compute(remaining, config, sink)
         _warn_of_signal(plan.jobs, sink)
         units = sum(job.n_planned for job in remaining)
@@ -246,10 +242,33 @@ def embed(
     table = table if inplace else table.copy()
     values = {kind: sink.features(kind) for kind in kinds}
     slots = fill(table, keys, values, plan.edge, entry, excluded=plan.exclusion.is_excluded)
-    _report(request, plan, keys, slots, units=units, seconds=seconds)
-    if path is not None:
-        info(f"features are in {path}; attach them to a table read later with io.read_embedding(sdata, {str(path)!r})")
+    _report(plan, keys, slots, path, units=units, seconds=seconds)
     return None if inplace else table
+
+
+def _store_description(
+    plan: EmbedPlan, key: str, dtype: str, parameters: dict[str, Any], *, precision: str
+) -> Callable[[np.ndarray], Spec]:
+    """Return what makes, of the rows of its blocks, the description of a store for this call."""
+    table, widths = plan.request.table, plan.request.widths
+    recorded = dict(parameters)
+
+    def describe(rows: np.ndarray) -> Spec:
+        same = fingerprint(plan, recorded, precision=precision)
+        names = table.obs_names.to_numpy()
+        return Spec(key, widths, dtype, rows, plan.edge, names, same, plan.exclusion.is_excluded)
+
+    return describe
+
+
+def _open_sink(
+    path: Path | None, plan: EmbedPlan, dtype: str, describe: Callable[[np.ndarray], Spec], *, overwrite: bool
+) -> AbstractContextManager[tuple[Sink, list[Job]]]:
+    """Return where features go, and the jobs that are left to do: all of them in memory, what a store lacks on disk."""
+    if path is None:
+        request = plan.request
+        return nullcontext((MemorySink(request.table.n_obs, request.widths, dtype), plan.jobs))
+    return open_store(path, plan.jobs, describe, overwrite=overwrite)
 
 
 def _announce(request: EmbedRequest, plan: EmbedPlan) -> None:
@@ -270,11 +289,13 @@ def _warn_of_signal(jobs: list[Job], sink: Sink) -> None:
 
 
 def _report(
-    request: EmbedRequest, plan: EmbedPlan, keys: EmbedKeys, slots: list[str], *, units: int, seconds: float
+    plan: EmbedPlan, keys: EmbedKeys, slots: list[str], path: Path | None, *, units: int, seconds: float
 ) -> None:
     columns = [keys.edge]
     if plan.exclusion.is_excluded is not None:
         columns.append(keys.excluded)
     added = ", ".join([*(f"obsm[{slot!r}]" for slot in slots), *(f"obs[{column!r}]" for column in columns)])
     rate = f": {units:,} units in {seconds:.1f} s ({units / seconds:,.0f}/s)" if units else ""
-    info(f"added {added} and uns[{keys.uns!r}] to table {request.target.key!r}{rate}")
+    info(f"added {added} and uns[{keys.uns!r}] to table {plan.request.target.key!r}{rate}")
+    if path is not None:
+        info(f"features are in {path}; attach them to a table read later with io.read_embedding(sdata, {str(path)!r})")
