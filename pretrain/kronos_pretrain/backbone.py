@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from kronos_pretrain.chance import RngStream, generator
+from kronos_pretrain.rng import RngStream, generator
 from kronos_sc._core.arrays import writable
 from kronos_sc.models import KronosViT, ViTConfig
 

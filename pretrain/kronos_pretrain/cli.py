@@ -85,7 +85,7 @@ def build(
     ] = False,
 ) -> None:
     """Build a corpus from the images of a manifest."""
-    from kronos_pretrain.corpus import build as run
+    from kronos_pretrain.corpus_build import build as run
 
     with _said():
         _say(run(manifest, out, resume=not rebuild, workers=workers))

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from kronos_pretrain import backbone
-from kronos_pretrain.chance import RngStream, generator
 from kronos_pretrain.data.batch import Crops
 from kronos_pretrain.heads import Head
+from kronos_pretrain.rng import RngStream, generator
 from kronos_sc.models import Features
 
 if TYPE_CHECKING:

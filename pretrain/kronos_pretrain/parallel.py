@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from kronos_pretrain.config.schema import Config
-    from kronos_pretrain.ssl import Network
+    from kronos_pretrain.self_distillation import Network
 
 DEVICES = ("auto", "cpu", "cuda")
 TIMEOUT = timedelta(minutes=30)  # a process that builds a simulated corpus or evaluates may keep the others waiting

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from kronos_pretrain.data.corpus import Corpus
 from kronos_pretrain.data.simulated import simulate
 from kronos_pretrain.evaluate.labelled import Labelled
+from kronos_pretrain.init_weights import check_vocabulary, starting_model, starting_state
 from kronos_pretrain.network import Network
-from kronos_pretrain.start import check_vocabulary, starting_model, starting_state
 
 if TYPE_CHECKING:
     import torch

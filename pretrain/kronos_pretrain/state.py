@@ -12,7 +12,7 @@ import torch
 from kronos_pretrain import parallel
 from kronos_pretrain.network import Network
 from kronos_pretrain.optim import LossScale, adamw
-from kronos_pretrain.ssl import SelfDistillation
+from kronos_pretrain.self_distillation import SelfDistillation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -23,8 +23,8 @@ from kronos_pretrain.network import Hidden
 from kronos_pretrain.optim import set_values
 from kronos_pretrain.precision import resolve_precision
 from kronos_pretrain.schedule import schedules
+from kronos_pretrain.self_distillation import TERMS, Batch
 from kronos_pretrain.sources import open_corpus, open_start
-from kronos_pretrain.ssl import TERMS, Batch
 from kronos_pretrain.state import State
 from kronos_pretrain.stop import Stop
 from kronos_pretrain.watching import Figures, Watching

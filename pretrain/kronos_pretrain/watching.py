@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kronos_pretrain.data.corpus import Corpus
     from kronos_pretrain.parallel import Processes
     from kronos_pretrain.schedule import Values
-    from kronos_pretrain.ssl import Seen
+    from kronos_pretrain.self_distillation import Seen
     from kronos_pretrain.state import State
 
 

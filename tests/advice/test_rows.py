@@ -79,7 +79,7 @@ NOT_FOLLOWED: dict[str, tuple[str, ...]] = {
         "a worker that dies",
         "Zarr 2; a table with symbolic links",
     ),
-    "asks for a line of the manifest and a corpus built again, which tests/pretrain/corpus does for other lines": (
+    "asks for a line of the manifest and a corpus built again, which tests/pretrain/corpus_build does for other lines": (
         "a truncated shard, a flipped byte, a missing shard",
         "a Zarr array of another layout (chunks, codecs, fill value, version)",
         "a folder without `corpus.json`, another format, an incomplete record",

@@ -56,7 +56,7 @@ EVERYONE = {"__version__", "settings"}
 PRETRAIN_MAY_IMPORT = {"_core", "_storage", "models", "markers", "patches"}
 # Files of the trainer that meet people's images, or simulate some; training itself does without them.
 PRETRAIN_IMAGES = {
-    "kronos_pretrain.corpus": {"io"},
+    "kronos_pretrain.corpus_build": {"io"},
     "kronos_pretrain.data.simulated": {"datasets"},
     "kronos_pretrain.evaluate.cut": {"datasets", "io"},
 }

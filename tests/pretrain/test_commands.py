@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from kronos_pretrain import restore
 from kronos_pretrain.cli import app
-from kronos_pretrain.corpus import build
+from kronos_pretrain.corpus_build import build
 from kronos_pretrain.evaluate import Labelled, cut
 from kronos_pretrain.evaluate.table import table
 
@@ -41,7 +41,7 @@ def cells() -> Labelled:
 
 
 def test_options_of_corpus_build(handed) -> None:
-    calls = handed("kronos_pretrain.corpus.build", "built")
+    calls = handed("kronos_pretrain.corpus_build.build", "built")
     assert call("corpus", "build", "m.toml", "out", "--workers", 3, "--rebuild") == "built\n"
     call("corpus", "build", "m.toml", "out")
     assert [(each["resume"], each["workers"]) for each in calls] == [(False, 3), (True, None)]

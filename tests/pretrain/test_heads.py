@@ -6,9 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from kronos_pretrain.chance import RngStream, generator
 from kronos_pretrain.config.schema import Head as HeadConfig
 from kronos_pretrain.heads import Head
+from kronos_pretrain.rng import RngStream, generator
 
 DIM = 24
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from kronos_pretrain.chance import RngStream, generator
 from kronos_pretrain.data.batch import GLOBAL_VIEWS
+from kronos_pretrain.rng import RngStream, generator
 from kronos_sc._core.arrays import writable
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kronos_pretrain.chance import RngStream, generator
 from kronos_pretrain.config.schema import Data
 from kronos_pretrain.data.corpus import Corpus
+from kronos_pretrain.rng import RngStream, generator
 from kronos_sc._core.checks import positive_integer
 
 WHOLE_STEP = 2**62  # beyond the number of any sample: what is drawn once for all samples of a step

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from kronos_pretrain.chance import RngStream, generator
 from kronos_pretrain.data import augment, resample
 from kronos_pretrain.data.batch import GLOBAL_VIEWS, Crops, Samples
+from kronos_pretrain.rng import RngStream, generator
 from kronos_sc._core.arrays import writable
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kronos_pretrain.chance import RngStream, generator
 from kronos_pretrain.evaluate.labelled import DTYPES, MULTIPLE, SPLITS, Labelled
+from kronos_pretrain.rng import RngStream, generator
 from kronos_sc import patches
 from kronos_sc._core.checks import known, listed, positive_integer, repeated
 from kronos_sc._core.intensity import check_range

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Encode = Callable[[torch.Tensor, torch.Tensor], Features]
 
 
-class Panel(NamedTuple):
+class EvaluationPanel(NamedTuple):
     """The markers of labelled patches that the model knows.
 
     Parameters
@@ -68,7 +68,7 @@ class Frozen(NamedTuple):
     mean: torch.Tensor
 
 
-def panel_of(labelled: Labelled, vocabulary: Vocabulary) -> Panel:
+def panel_of(labelled: Labelled, vocabulary: Vocabulary) -> EvaluationPanel:
     """Match the patches' markers by name; those that the model does not know are left out.
 
     Of several channels that are one marker, the one that is called exactly like it is taken, of nuclear stains the
@@ -98,7 +98,7 @@ def panel_of(labelled: Labelled, vocabulary: Vocabulary) -> Panel:
         )
     used = panel[kept]
     ids, mean, std = (used[column].to_numpy() for column in ("id", "mean", "std"))
-    return Panel(np.flatnonzero(kept), ids, mean, std, (used["role"] == "nuclear").to_numpy())
+    return EvaluationPanel(np.flatnonzero(kept), ids, mean, std, (used["role"] == "nuclear").to_numpy())
 
 
 def _one_each(used: pd.DataFrame, name: str) -> None:
@@ -117,7 +117,7 @@ def _one_each(used: pd.DataFrame, name: str) -> None:
 
 
 def normalised(
-    labelled: Labelled, panel: Panel, rows: np.ndarray, device: torch.device | str, *, masked: bool = True
+    labelled: Labelled, panel: EvaluationPanel, rows: np.ndarray, device: torch.device | str, *, masked: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return pixels after the z-score (n, m, h, w), with `masked` the marker's mean outside the mask, and marker ids (n, m)."""
     pixels = torch.from_numpy(writable(labelled.pixels[rows][:, panel.planes], np.float32)).to(device)
@@ -132,7 +132,7 @@ def normalised(
 
 @torch.no_grad()
 def frozen(
-    encode: Encode, labelled: Labelled, panel: Panel, *, device: torch.device | str = "cpu", batch: int = 64
+    encode: Encode, labelled: Labelled, panel: EvaluationPanel, *, device: torch.device | str = "cpu", batch: int = 64
 ) -> Frozen:
     """Encode every patch.
 

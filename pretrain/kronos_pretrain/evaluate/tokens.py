@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from kronos_pretrain.evaluate.features import Encode, Panel, normalised
+from kronos_pretrain.evaluate.features import Encode, EvaluationPanel, normalised
 
 if TYPE_CHECKING:
     from kronos_pretrain.evaluate.labelled import Labelled
@@ -32,7 +32,7 @@ def chosen(labelled: Labelled, count: int) -> np.ndarray:
 
 @torch.no_grad()
 def pictures(
-    encode: Encode, labelled: Labelled, panel: Panel, *, count: int = 4, device: torch.device | str = "cpu"
+    encode: Encode, labelled: Labelled, panel: EvaluationPanel, *, count: int = 4, device: torch.device | str = "cpu"
 ) -> np.ndarray:
     """Return a picture (H, W, 3), uint8: patches in false colour, and beside each its tokens, averaged over markers.
 

@@ -77,7 +77,7 @@ def test_blur_equals_a_convolution_with_renormalised_edges() -> None:
 
 def _draws(samples: Samples) -> augment.Draws:
     """Numbers of the first sample from the documented source of chance: boxes first, then changes."""
-    from kronos_pretrain.chance import RngStream, generator
+    from kronos_pretrain.rng import RngStream, generator
 
     rng = generator(0, RngStream.VIEWS, step=samples.step, index=0)
     rng.random((6, 25))

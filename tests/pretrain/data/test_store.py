@@ -77,7 +77,7 @@ def test_all_sources_read_the_same(raw, source, tmp_path) -> None:
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_what_the_builder_writes_is_read(dtype, tmp_path) -> None:
-    from kronos_pretrain.corpus.store import STORES
+    from kronos_pretrain.corpus_build.store import STORES
 
     pixels = np.random.default_rng(5).integers(0, 250, (3, 200, 140)).astype(dtype)
     pixels[1, :128, :128] = 0

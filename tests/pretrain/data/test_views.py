@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kronos_pretrain.chance import RngStream, generator
 from kronos_pretrain.config.schema import Config, Views
 from kronos_pretrain.data import views as module
 from kronos_pretrain.data.batch import Samples
 from kronos_pretrain.data.views import boxes, views
+from kronos_pretrain.rng import RngStream, generator
 
 CONFIG = Config(views=Views(global_size=32, local_size=16, local_count=4))
 

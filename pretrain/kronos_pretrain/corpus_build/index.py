@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
-from kronos_pretrain.corpus.ids import EARLIER, earlier_ids, ids_of
-from kronos_pretrain.corpus.panel import vocabulary_of
+from kronos_pretrain.corpus_build.ids import EARLIER, earlier_ids, ids_of
+from kronos_pretrain.corpus_build.panel import vocabulary_of
 from kronos_pretrain.data.corpus import FORMAT
 from kronos_sc._core.moments import Moments
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kronos_pretrain.corpus.manifest import Manifest
+    from kronos_pretrain.corpus_build.manifest import Manifest
     from kronos_sc.markers import Vocabulary
 
 INDEX, QUALITY = "corpus.json", "quality.csv"

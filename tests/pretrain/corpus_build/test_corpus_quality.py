@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kronos_pretrain.corpus.manifest import Quality
-from kronos_pretrain.corpus.plane import Plane
-from kronos_pretrain.corpus.quality import report
+from kronos_pretrain.corpus_build.manifest import Quality
+from kronos_pretrain.corpus_build.plane import Plane
+from kronos_pretrain.corpus_build.quality import report
 
 
 def _report(pixels: np.ndarray, scale: float = 65535.0):

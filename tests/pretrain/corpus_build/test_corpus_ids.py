@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from kronos_pretrain.corpus import build, read_manifest
-from kronos_pretrain.corpus.ids import assigned
-from kronos_pretrain.corpus.panel import vocabulary_of
+from kronos_pretrain.corpus_build import build, read_manifest
+from kronos_pretrain.corpus_build.ids import assigned
+from kronos_pretrain.corpus_build.panel import vocabulary_of
 from kronos_pretrain.export import export
+from kronos_pretrain.init_weights import check_vocabulary, starting_model
 from kronos_pretrain.network import Network
-from kronos_pretrain.start import check_vocabulary, starting_model
 from kronos_sc.markers import Vocabulary, paper_vocabulary
 
 BETA = ["DAPI", "CD3", "CD8", "BETA"]
@@ -56,7 +56,7 @@ def test_an_interrupted_rebuild_keeps_them_too(two, manifest, tmp_path, monkeypa
     def broken(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("kronos_pretrain.corpus.builder.build_image", broken)
+    monkeypatch.setattr("kronos_pretrain.corpus_build.builder.build_image", broken)
     with pytest.raises(OSError, match="No space"):
         build(manifest(*two), out, resume=False)
     assert not (out / "corpus.json").exists()

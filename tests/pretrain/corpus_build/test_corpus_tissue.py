@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from kronos_pretrain.corpus.manifest import CorpusSettings
-from kronos_pretrain.corpus.plane import CELL, Plane
-from kronos_pretrain.corpus.tissue import Grids, covered, origins, shares
+from kronos_pretrain.corpus_build.manifest import CorpusSettings
+from kronos_pretrain.corpus_build.plane import CELL, Plane
+from kronos_pretrain.corpus_build.tissue import Grids, covered, origins, shares
 
 
 def _grids(*planes: np.ndarray) -> Grids:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from kronos_pretrain.corpus.manifest import Entry
+    from kronos_pretrain.corpus_build.manifest import Entry
 
 Block = tuple[int, int, int, int]  # first row, end row, first column, end column
 EDGE = 2048  # blocks start at multiples of this, as shards do

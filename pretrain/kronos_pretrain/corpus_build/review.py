@@ -8,9 +8,9 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from kronos_pretrain.corpus.index import Records, replace
-from kronos_pretrain.corpus.manifest import VERDICTS
-from kronos_pretrain.corpus.pictures import OVERVIEW
+from kronos_pretrain.corpus_build.index import Records, replace
+from kronos_pretrain.corpus_build.manifest import VERDICTS
+from kronos_pretrain.corpus_build.pictures import OVERVIEW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ def write_review(out: Path, records: Records, folders: Mapping[str, str]) -> Non
     folders
         Of each image, within `images`.
     """
-    template = files("kronos_pretrain.corpus").joinpath(PAGE).read_text(encoding="utf-8")
+    template = files("kronos_pretrain.corpus_build").joinpath(PAGE).read_text(encoding="utf-8")
     counts = Counter(marker["quality"]["verdict"] for record in records.values() for marker in record["markers"])
     pages = list(_pages(records))
     for number, names in enumerate(pages):

@@ -9,9 +9,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from kronos_pretrain.corpus import build
-from kronos_pretrain.corpus.pictures import Masks, enlarged, overview, stretched
-from kronos_pretrain.corpus.plane import Plane
+from kronos_pretrain.corpus_build import build
+from kronos_pretrain.corpus_build.pictures import Masks, enlarged, overview, stretched
+from kronos_pretrain.corpus_build.plane import Plane
 
 
 class _Tags(HTMLParser):
@@ -93,7 +93,7 @@ def test_the_table_says_the_same(built) -> None:
 
 def test_many_markers_go_on_several_pages(built, monkeypatch) -> None:
     path, out = built
-    monkeypatch.setattr("kronos_pretrain.corpus.review.CARDS", 5)
+    monkeypatch.setattr("kronos_pretrain.corpus_build.review.CARDS", 5)
     build(path, out)
     assert '<a href="review-2.html">2</a>' in (out / "review.html").read_text()
     assert '<a href="review.html">1</a>' in (out / "review-2.html").read_text()

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kronos_pretrain.corpus.plane import CELL
+from kronos_pretrain.corpus_build.plane import CELL
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kronos_pretrain.corpus.plane import Plane
+    from kronos_pretrain.corpus_build.plane import Plane
 
 OVERVIEW = "overview.png"
 STRETCH = (1.0, 99.7)  # percentiles of the shrunken image that become black and white

@@ -194,7 +194,7 @@ class Manifest:
 
 def section(cls: type, record: Any, where: str) -> Any:
     """Return a dataclass from a TOML table, or raise an error that names the key, and the nearest one if it is unknown."""
-    from kronos_pretrain.corpus.values import value
+    from kronos_pretrain.corpus_build.values import value
 
     if not isinstance(record, Mapping):
         msg = f"{where} must be a table, got {record!r}. Write it as [{where.split()[-1]}] with one key per line."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kronos_pretrain.corpus import read_manifest
+from kronos_pretrain.corpus_build import read_manifest
 
 
 def test_an_entry_with_everything(tiff, manifest) -> None:

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from kronos_pretrain.corpus.store import STORES, NpyStore, ZarrStore
+from kronos_pretrain.corpus_build.store import STORES, NpyStore, ZarrStore
 
 
 def _filled(kind: str, folder, pixels: np.ndarray):

@@ -10,9 +10,9 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any
 
-from kronos_pretrain.corpus.ids import known_markers, vocabulary_at
-from kronos_pretrain.corpus.manifest import VERDICTS, CorpusSettings, Entry, Exclusion, Manifest, Quality, section
-from kronos_pretrain.corpus.values import value
+from kronos_pretrain.corpus_build.ids import known_markers, vocabulary_at
+from kronos_pretrain.corpus_build.manifest import VERDICTS, CorpusSettings, Entry, Exclusion, Manifest, Quality, section
+from kronos_pretrain.corpus_build.values import value
 from kronos_sc._core.checks import listed, near, one_of, repeated
 
 TOP = ("corpus", "quality", "channels", "exclude", "image")

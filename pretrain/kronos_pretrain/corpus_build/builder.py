@@ -11,13 +11,13 @@ from threading import Event, Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from kronos_pretrain.corpus.image import Job, build_image, finished, stored
-from kronos_pretrain.corpus.index import set_aside, statistics, write_index, write_quality
-from kronos_pretrain.corpus.manifest import Manifest
-from kronos_pretrain.corpus.panel import lacking, panels, refuse
-from kronos_pretrain.corpus.read import read
-from kronos_pretrain.corpus.review import write_review
-from kronos_pretrain.corpus.source import open_source
+from kronos_pretrain.corpus_build.image import ImageJob, build_image, finished, stored
+from kronos_pretrain.corpus_build.index import set_aside, statistics, write_index, write_quality
+from kronos_pretrain.corpus_build.manifest import Manifest
+from kronos_pretrain.corpus_build.panel import lacking, panels, refuse
+from kronos_pretrain.corpus_build.read import read
+from kronos_pretrain.corpus_build.review import write_review
+from kronos_pretrain.corpus_build.source import open_source
 from kronos_sc._core.checks import listed, positive_integer
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
@@ -96,7 +96,7 @@ def build(manifest: str | Path, out: str | Path, *, resume: bool = True, workers
     Parameters
     ----------
     manifest
-        TOML file, see :mod:`kronos_pretrain.corpus.manifest`.
+        TOML file, see :mod:`kronos_pretrain.corpus_build.manifest`.
     out
         Folder of the corpus; made if it does not exist.
     resume
@@ -123,7 +123,7 @@ def build(manifest: str | Path, out: str | Path, *, resume: bool = True, workers
     found = panels(plan, sources)
     names = _folders(out, [entry.name for entry in plan.images])
     jobs = [
-        Job(entry, sources[entry.name], found[entry.name], plan, out / "images" / names[entry.name])
+        ImageJob(entry, sources[entry.name], found[entry.name], plan, out / "images" / names[entry.name])
         for entry in plan.images
     ]
     done = {job.entry.name: record for job in jobs if resume and (record := finished(job))}
@@ -170,7 +170,7 @@ def _folders(out: Path, names: list[str]) -> dict[str, str]:
     return found
 
 
-def _built(jobs: list[Job], workers: int) -> dict[str, dict[str, Any]]:
+def _built(jobs: list[ImageJob], workers: int) -> dict[str, dict[str, Any]]:
     """Build images, several at a time; the first error, or an interrupt, ends it after the blocks that are in work."""
     total = sum(len(job.panel.channels) * job.source.shape[0] * job.source.shape[1] for job in jobs)
     stop = Event()

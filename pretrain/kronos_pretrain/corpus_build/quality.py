@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from kronos_pretrain.corpus.manifest import Quality
-    from kronos_pretrain.corpus.plane import Plane
+    from kronos_pretrain.corpus_build.manifest import Quality
+    from kronos_pretrain.corpus_build.plane import Plane
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kronos_pretrain.corpus.manifest import Entry
-from kronos_pretrain.corpus.source import EDGE, open_source, read_ahead, stamp
+from kronos_pretrain.corpus_build.manifest import Entry
+from kronos_pretrain.corpus_build.source import EDGE, open_source, read_ahead, stamp
 
 NAMES = ("DAPI", "CD3", "CD8", "CD4")
 
@@ -61,7 +61,7 @@ def test_pixels_are_those_stored(source, monkeypatch) -> None:
     wanted = sorted(source.channels.index(name) for name in ("DAPI", "CD8", "CD4"))
     expected = pixels[[NAMES.index(source.channels[position]) for position in wanted]]
     np.testing.assert_array_equal(_whole(source, wanted), expected)
-    monkeypatch.setattr("kronos_pretrain.corpus.source.EDGE", 32)
+    monkeypatch.setattr("kronos_pretrain.corpus_build.source.EDGE", 32)
     np.testing.assert_array_equal(_whole(source, wanted, budget=1), expected)
 
 
@@ -78,7 +78,7 @@ def test_blocks_are_whole_shards_within_the_budget(tmp_path) -> None:
 def test_channels_that_are_stored_together_are_read_together(tmp_path, make) -> None:
     import dask.array as da
 
-    from kronos_pretrain.corpus.source import Source
+    from kronos_pretrain.corpus_build.source import Source
 
     data = da.zeros((5, 8, 8), chunks=((2, 3), 8, 8))
     assert Source("a", data, tuple("abcde"), "").groups([0, 2, 3, 4]) == [[0], [2, 3, 4]]

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kronos_pretrain.corpus.ids import NONE, assigned
+from kronos_pretrain.corpus_build.ids import NONE, assigned
 from kronos_sc._core.checks import listed, near
 from kronos_sc.markers import Marker, Vocabulary, match, paper_vocabulary, recognise
 from kronos_sc.markers._one_each import is_second, one_each
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from kronos_pretrain.corpus.manifest import Entry, Exclusion, Manifest
-    from kronos_pretrain.corpus.source import Source
+    from kronos_pretrain.corpus_build.manifest import Entry, Exclusion, Manifest
+    from kronos_pretrain.corpus_build.source import Source
 
 LEAST_MARKERS = 3  # the nuclear stain and two others: paper, Methods
 
@@ -48,7 +48,7 @@ class Channel:
 
 
 @dataclass(frozen=True)
-class Panel:
+class CorpusPanel:
     """What the channels of an image are.
 
     Parameters
@@ -69,7 +69,7 @@ class Panel:
     names: frozenset[str]
 
 
-def panels(manifest: Manifest, sources: Mapping[str, Source]) -> dict[str, Panel]:
+def panels(manifest: Manifest, sources: Mapping[str, Source]) -> dict[str, CorpusPanel]:
     """Return the panel of every image, or raise one ValueError that names every image that cannot be used and what to write."""
     found, problems = {}, []
     for entry in manifest.images:
@@ -124,7 +124,7 @@ def vocabulary_of(
     markers
         Name → (role, mean, standard deviation).
     given, earlier
-        As for :func:`kronos_pretrain.corpus.ids.assigned`.
+        As for :func:`kronos_pretrain.corpus_build.ids.assigned`.
     """
     ids = assigned({marker: role for marker, (role, _, _) in markers.items()}, given=given, earlier=earlier)
     paper = paper_vocabulary()
@@ -132,7 +132,7 @@ def vocabulary_of(
     return Vocabulary(name, tuple(sorted(rows, key=lambda row: (row.name not in paper, row.name))))
 
 
-def _panel(entry: Entry, source: Source, manifest: Manifest) -> Panel:
+def _panel(entry: Entry, source: Source, manifest: Manifest) -> CorpusPanel:
     vocabulary = manifest.known
     everywhere = {name: marker for name, marker in manifest.channels.items() if name in source.channels}
     frame = match(source.channels, vocabulary, given=everywhere | dict(entry.channels), single=False)
@@ -151,7 +151,7 @@ def _panel(entry: Entry, source: Source, manifest: Manifest) -> Panel:
     if why := lacking(entry, [channel.role for channel in channels]):
         raise ValueError(why[0].partition(": ")[2])
     unmatched = left[(left["id"] < 0) & left["note"].str.contains("not in this vocabulary|unknown name")]
-    return Panel(channels, reasons, tuple(unmatched["channel"]), frozenset([*frame["channel"], *frame["marker"]]))
+    return CorpusPanel(channels, reasons, tuple(unmatched["channel"]), frozenset([*frame["channel"], *frame["marker"]]))
 
 
 def _seen(frame: pd.DataFrame, vocabulary: Vocabulary) -> pd.DataFrame:
@@ -258,7 +258,7 @@ def _too_small(entry: Entry, source: Source, patch: int) -> list[str]:
     ]
 
 
-def _idle(manifest: Manifest, sources: Mapping[str, Source], found: Mapping[str, Panel]) -> list[str]:
+def _idle(manifest: Manifest, sources: Mapping[str, Source], found: Mapping[str, CorpusPanel]) -> list[str]:
     """Return rules for all images that apply to none: most likely they are misspelt."""
     every = list(dict.fromkeys(name for source in sources.values() for name in source.channels))
     idle = [

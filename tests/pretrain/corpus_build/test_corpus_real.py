@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kronos_pretrain.corpus import build
+from kronos_pretrain.corpus_build import build
 from kronos_sc.markers import Vocabulary
 
 MANIFEST = Path(__file__).with_name("real.toml")
@@ -70,7 +70,7 @@ def test_building_again_reads_no_image(corpus, monkeypatch) -> None:
     def never(*_, **__):
         raise AssertionError
 
-    monkeypatch.setattr("kronos_pretrain.corpus.source.Source.read", never)
+    monkeypatch.setattr("kronos_pretrain.corpus_build.source.Source.read", never)
     again = build(MANIFEST, out)
     assert again.built == ()
     assert len(again.reused) == 13

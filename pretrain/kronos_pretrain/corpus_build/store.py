@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from kronos_pretrain.corpus.source import EDGE
+from kronos_pretrain.corpus_build.source import EDGE
 
 if TYPE_CHECKING:
     from pathlib import Path

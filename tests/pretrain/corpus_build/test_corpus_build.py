@@ -13,10 +13,10 @@ from threading import Event
 import numpy as np
 import pytest
 
-from kronos_pretrain.corpus import build
-from kronos_pretrain.corpus.builder import _counter
-from kronos_pretrain.corpus.image import build_image
-from kronos_pretrain.corpus.store import STORES
+from kronos_pretrain.corpus_build import build
+from kronos_pretrain.corpus_build.builder import _counter
+from kronos_pretrain.corpus_build.image import build_image
+from kronos_pretrain.corpus_build.store import STORES
 from kronos_pretrain.data.corpus import Corpus
 from kronos_sc.markers import Vocabulary
 
@@ -137,8 +137,8 @@ def test_a_new_image_moves_no_other(two, manifest, tiff) -> None:
 
 KILLED = """
 import os, signal, sys
-from kronos_pretrain.corpus import build
-from kronos_pretrain.corpus.store import ZarrStore
+from kronos_pretrain.corpus_build import build
+from kronos_pretrain.corpus_build.store import ZarrStore
 
 def write(self, plane, *rest, write=ZarrStore.write):
     if "0001-b" in str(self.path) and plane == 1:
@@ -169,7 +169,7 @@ def test_an_interrupt_ends_all_images(two, monkeypatch) -> None:
             raise KeyboardInterrupt
         return build_image(job, **how)
 
-    monkeypatch.setattr("kronos_pretrain.corpus.builder.build_image", stop)
+    monkeypatch.setattr("kronos_pretrain.corpus_build.builder.build_image", stop)
     with pytest.raises(KeyboardInterrupt):
         build(path, out, workers=1)
     assert not list((out / "images").iterdir())
@@ -214,7 +214,7 @@ def test_an_index_never_names_what_is_being_replaced(two, manifest, monkeypatch)
     def broken(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("kronos_pretrain.corpus.builder.build_image", broken)
+    monkeypatch.setattr("kronos_pretrain.corpus_build.builder.build_image", broken)
     with pytest.raises(OSError, match="No space"):
         build(manifest(images[0], images[1] + "\nmax_value = 200"), out)
     assert not (out / "corpus.json").exists()

@@ -11,7 +11,7 @@ from torch import nn
 
 from kronos_pretrain.config.schema import Config, Head, Model
 from kronos_pretrain.export import architecture, export
-from kronos_pretrain.start import check_vocabulary, starting_model, starting_state
+from kronos_pretrain.init_weights import check_vocabulary, starting_model, starting_state
 from kronos_sc import settings
 from kronos_sc.markers import Marker, Vocabulary
 from kronos_sc.models import KronosViT
@@ -57,7 +57,7 @@ def network():
 def said(monkeypatch):
     """Lines of the log."""
     lines = []
-    monkeypatch.setattr("kronos_pretrain.start.info", lines.append)
+    monkeypatch.setattr("kronos_pretrain.init_weights.info", lines.append)
     monkeypatch.setattr(settings, "verbosity", 0)
     return lines
 
@@ -175,7 +175,7 @@ def test_places_without_a_model(tmp_path, network, monkeypatch):
     with pytest.raises(ValueError, match="'mean-marker' has no network"):
         starting_state("mean-marker", network(), CONFIG)
     monkeypatch.setattr(
-        "kronos_pretrain.start.load", lambda *_args, **_options: object()
+        "kronos_pretrain.init_weights.load", lambda *_args, **_options: object()
     )  # a plug-in's model, of its own kind
     with pytest.raises(ValueError, match="no network to start from"):
         starting_state("plug-in", network(), CONFIG)

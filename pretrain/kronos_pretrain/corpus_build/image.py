@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kronos_pretrain.corpus import pictures
-from kronos_pretrain.corpus.plane import Plane
-from kronos_pretrain.corpus.quality import Report, report
-from kronos_pretrain.corpus.source import read_ahead, stored_dtype
-from kronos_pretrain.corpus.store import STORES, NpyStore, ZarrStore
-from kronos_pretrain.corpus.tissue import Grids, covered, origins
+from kronos_pretrain.corpus_build import pictures
+from kronos_pretrain.corpus_build.plane import Plane
+from kronos_pretrain.corpus_build.quality import Report, report
+from kronos_pretrain.corpus_build.source import read_ahead, stored_dtype
+from kronos_pretrain.corpus_build.store import STORES, NpyStore, ZarrStore
+from kronos_pretrain.corpus_build.tissue import Grids, covered, origins
 from kronos_sc._core.intensity import check_range, max_value
 from kronos_sc._core.moments import Moments
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from kronos_pretrain.corpus.manifest import Entry, Manifest
-    from kronos_pretrain.corpus.panel import Channel, Panel
-    from kronos_pretrain.corpus.source import Source
+    from kronos_pretrain.corpus_build.manifest import Entry, Manifest
+    from kronos_pretrain.corpus_build.panel import Channel, CorpusPanel
+    from kronos_pretrain.corpus_build.source import Source
 
 FORMAT = "kronos-corpus-image/2"
 RECORD = "image.json"
 
 
 @dataclass(frozen=True)
-class Job:
+class ImageJob:
     """An image to build.
 
     Parameters
@@ -46,7 +46,7 @@ class Job:
 
     entry: Entry
     source: Source
-    panel: Panel
+    panel: CorpusPanel
     manifest: Manifest
     folder: Path
 
@@ -65,7 +65,7 @@ class Job:
         }
 
 
-def finished(job: Job) -> dict[str, Any] | None:
+def finished(job: ImageJob) -> dict[str, Any] | None:
     """Return the record of an image that is already built from the same file in the same way, and still all there."""
     found = stored(job.folder)
     whole = (
@@ -91,7 +91,7 @@ def _extent(folder: Path) -> list[int]:
     return [len(sizes), sum(sizes)]
 
 
-def build_image(job: Job, *, budget: int, step: Callable[[int], None]) -> dict[str, Any]:
+def build_image(job: ImageJob, *, budget: int, step: Callable[[int], None]) -> dict[str, Any]:
     """Build one image and return its record.
 
     Parameters
@@ -117,7 +117,7 @@ def build_image(job: Job, *, budget: int, step: Callable[[int], None]) -> dict[s
     return record
 
 
-def _written(job: Job, folder: Path, budget: int, step: Callable[[int], None]) -> dict[str, Any]:
+def _written(job: ImageJob, folder: Path, budget: int, step: Callable[[int], None]) -> dict[str, Any]:
     """Write pixels, origins and pictures into a folder, and return the record of the image."""
     source, settings, channels = job.source, job.manifest.settings, job.panel.channels
     scale = max_value(source.dtype, job.entry.max_value or None, image=job.entry.name)
@@ -163,7 +163,7 @@ def _written(job: Job, folder: Path, budget: int, step: Callable[[int], None]) -
 
 
 def _pass(
-    job: Job, store: ZarrStore | NpyStore, dtype: np.dtype, scale: float, budget: int, step: Callable[[int], None]
+    job: ImageJob, store: ZarrStore | NpyStore, dtype: np.dtype, scale: float, budget: int, step: Callable[[int], None]
 ) -> tuple[list[Plane], list[Report], Grids]:
     """Read every pixel once: store it, and sum up what is to be known of it."""
     source, channels = job.source, job.panel.channels
@@ -186,7 +186,7 @@ def _pass(
     return [planes[n] for n in range(len(channels))], [reports[n] for n in range(len(channels))], grids
 
 
-def _finite(pixels: np.ndarray, job: Job, channel: Channel) -> np.ndarray:
+def _finite(pixels: np.ndarray, job: ImageJob, channel: Channel) -> np.ndarray:
     """Return pixels that all have a value within the range, or raise a ValueError."""
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         if job.entry.nan == "error":
@@ -204,7 +204,7 @@ def _picture(channel: Channel) -> str:
     return f"{channel.position:03d}.png"
 
 
-def _stays(found: Report, channel: Channel, job: Job) -> bool:
+def _stays(found: Report, channel: Channel, job: ImageJob) -> bool:
     return channel.kept or found.verdict not in job.manifest.quality.drop
 
 

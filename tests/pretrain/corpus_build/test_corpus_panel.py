@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from kronos_pretrain.corpus import read_manifest
-from kronos_pretrain.corpus.panel import lacking, panels, vocabulary_of
-from kronos_pretrain.corpus.source import open_source
+from kronos_pretrain.corpus_build import read_manifest
+from kronos_pretrain.corpus_build.panel import lacking, panels, vocabulary_of
+from kronos_pretrain.corpus_build.source import open_source
 from kronos_sc.markers import paper_vocabulary
 
 

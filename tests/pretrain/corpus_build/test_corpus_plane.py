@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kronos_pretrain.corpus.plane import CELL, Plane, detail, pooling, split
-from kronos_pretrain.corpus.source import EDGE
+from kronos_pretrain.corpus_build.plane import CELL, Plane, detail, pooling, split
+from kronos_pretrain.corpus_build.source import EDGE
 
 
 def _plane(pixels: np.ndarray, *, scale: float, step: int = 64) -> Plane:
@@ -42,7 +42,7 @@ def test_tiles_and_blocks_change_nothing(monkeypatch) -> None:
     rng = np.random.default_rng(1)
     pixels = rng.integers(0, 60_000, (500, 420)).astype(np.uint16)
     whole = _plane(pixels, scale=65535.0)
-    monkeypatch.setattr("kronos_pretrain.corpus.plane.TILE", 64)
+    monkeypatch.setattr("kronos_pretrain.corpus_build.plane.TILE", 64)
     parts = Plane(pixels.shape, pixels.dtype, 65535.0, 64)
     for y in range(0, 500, 256):
         for x in range(0, 420, 128):

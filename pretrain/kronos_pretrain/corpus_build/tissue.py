@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kronos_pretrain.corpus.plane import CELL
+from kronos_pretrain.corpus_build.plane import CELL
 
 if TYPE_CHECKING:
-    from kronos_pretrain.corpus.manifest import CorpusSettings
-    from kronos_pretrain.corpus.plane import Plane
+    from kronos_pretrain.corpus_build.manifest import CorpusSettings
+    from kronos_pretrain.corpus_build.plane import Plane
 
 # Glass is at least this much darker than tissue (in powers of two, of means of the two classes): less is tissue of
 # uneven density.

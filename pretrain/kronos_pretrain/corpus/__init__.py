@@ -1,7 +1,0 @@
-"""Building a corpus: people's images → chunked stores, valid patches, marker statistics and a page for manual review."""
-
-from kronos_pretrain.corpus.builder import Summary, build
-from kronos_pretrain.corpus.manifest import Manifest
-from kronos_pretrain.corpus.read import read as read_manifest
-
-__all__ = ["Manifest", "Summary", "build", "read_manifest"]
