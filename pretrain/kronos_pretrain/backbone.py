@@ -1,8 +1,12 @@
-"""The transformer of `kronos_sc` as it is trained, from outside: dropped paths, crops of several sizes in one pass, recomputation."""
+"""The transformer of `kronos_sc` as it is trained, from outside.
+
+Dropped paths, crops of several sizes in one pass, recomputation.
+"""
 
 # Shapes: n crops, m markers, h × w pixels, p positions (tokens of one marker), t tokens, d width, k kept crops.
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -43,7 +47,9 @@ class Kept(NamedTuple):
 
 
 class DropPath:
-    """Dropped paths of one step: each branch of each block skips the same number of crops, others every time (Huang et al. 2016).
+    """Dropped paths of one step (Huang et al. 2016).
+
+    Each branch of each block skips the same number of crops, others every time.
 
     The crops are drawn from all crops of the step over all processes, by their numbers: the same ones are dropped
     however the batch is spread. Skipped crops are left out of the computation, as DINOv2 does, and not multiplied by
@@ -66,8 +72,12 @@ class DropPath:
     def __init__(
         self, rate: float, *, seed: int, step: int, index: torch.Tensor, batch: int, device: torch.device
     ) -> None:
-        self.rate, self.seed, self.step, self.batch = rate, seed, step, batch
-        self.index, self.device = index.cpu(), device
+        self.rate = rate
+        self.seed = seed
+        self.step = step
+        self.batch = batch
+        self.index = index.cpu()
+        self.device = device
 
     def kept(self, block: int, branch: int, group: int, views: int) -> Kept | None:
         """Return the crops that one branch of one block runs on, among the crops of one size; None for all of them."""
@@ -76,11 +86,15 @@ class DropPath:
         if count == total:
             return None
         place = (block * BRANCHES + branch) * 8 + group  # 8: more than there are sizes
-        chosen = generator(self.seed, RngStream.DROP_PATH, step=self.step, index=place).permutation(total)[:count]
+        rng = generator(self.seed, RngStream.DROP_PATH, step=self.step, index=place)
+        chosen = rng.permutation(total)[:count]
+
+        # drawn among all crops of the step, then those of this pass's samples
         runs = torch.zeros(total, dtype=torch.bool)
         runs[torch.from_numpy(writable(chosen))] = True
         rows = runs.view(views, self.batch)[:, self.index].flatten().nonzero()[:, 0]
-        if len(rows) == 0:  # none here: run one with weight 0, for the sake of the processes that wait for its gradient
+        if len(rows) == 0:
+            # none on this process: run one with weight 0, for the sake of the processes that wait for its gradient
             return Kept(rows.new_zeros(1).to(self.device), 0.0)
         return Kept(rows.to(self.device, non_blocking=True), total / count)
 
@@ -98,8 +112,12 @@ class TrainedBlock(nn.Module):
 
     def __init__(self, block: Block, *, recompute: bool = False) -> None:
         super().__init__()
-        self.norm1, self.attn, self.ls1 = block.norm1, block.attn, block.ls1
-        self.norm2, self.mlp, self.ls2 = block.norm2, block.mlp, block.ls2
+        self.norm1 = block.norm1
+        self.attn = block.attn
+        self.ls1 = block.ls1
+        self.norm2 = block.norm2
+        self.mlp = block.mlp
+        self.ls2 = block.ls2
         self.recompute = recompute
 
     def forward(
@@ -136,30 +154,31 @@ def _add(
     return torch.index_add(x_ntd, 0, kept.rows, out_ktd.to(x_ntd.dtype), alpha=kept.scale)
 
 
+def architecture(model: Model) -> ViTConfig:
+    """Return the shape of the network that settings describe."""
+    return ViTConfig(**{field.name: getattr(model, field.name) for field in fields(ViTConfig)})
+
+
 def make(config: Model, *, seed: int, recompute: bool = False) -> KronosViT:
     """Return the model with fresh weights and trainable blocks.
 
     The same seed gives the same weights on every process.
     """
-    shape = ViTConfig(
-        config.dim,
-        config.depth,
-        config.heads,
-        config.chunks,
-        config.patch,
-        config.grid,
-        config.registers,
-        config.mlp_ratio,
-    )
-    with torch.random.fork_rng(devices=[]):
-        net = KronosViT(shape, blocks="all")
-    net.reset(torch.Generator().manual_seed(int(generator(seed, RngStream.WEIGHTS).integers(2**62))))
+    with torch.random.fork_rng(devices=[]):  # the weights that the constructor draws are replaced
+        net = KronosViT(architecture(config), blocks="all")
+    net.reset(weight_rng(seed))
     for chunk in net.blocks:
         for name, block in list(chunk.items()):
             for gain in (block.ls1, block.ls2):
                 nn.init.constant_(gain.gamma, config.layer_scale)
             chunk[name] = TrainedBlock(block, recompute=recompute)
     return net
+
+
+def weight_rng(seed: int, module: int = 0) -> torch.Generator:
+    """Return the source of a module's fresh weights; the backbone is module 0, heads count from 1."""
+    number = generator(seed, RngStream.WEIGHTS, index=module).integers(2**62)
+    return torch.Generator().manual_seed(int(number))
 
 
 def encode(

@@ -1,4 +1,6 @@
-"""Checkpoints of a run: safetensors written by all processes (DCP), whole or not at all, readable by any number of processes.
+"""Checkpoints of a run: safetensors written by all processes (DCP), whole or not at all.
+
+Any number of processes can read them.
 
 Nothing here is a pickle: tensors are safetensors files, everything else is `state.json`.
 """
@@ -35,8 +37,8 @@ def steps(run: Path) -> list[int]:
     """Return the steps of a run's complete checkpoints, in order."""
     folder = run / FOLDER
     complete = (path.parent.name for path in folder.glob("step-*/state.json"))
-    found = (_NAME.fullmatch(name) for name in complete)
-    return sorted(int(match[1]) for match in found if match)
+    matches = (_NAME.fullmatch(name) for name in complete)
+    return sorted(int(match[1]) for match in matches if match)
 
 
 def place(run: Path, step: int) -> Path:
@@ -51,24 +53,24 @@ def newest(run: Path) -> int | None:
 
 def require(run: Path, step: int | None) -> int:
     """Return the step asked for, or the last one; an error names what there is."""
-    there = steps(run)
-    if not there:
+    complete = steps(run)
+    if not complete:
         msg = (
             f"{run} holds no complete checkpoint. Give the folder of a run (run.folder of its configuration) that has "
             "written one."
         )
         raise FileNotFoundError(msg)
-    if step is not None and step not in there:
+    if step is not None and step not in complete:
         msg = (
-            f"{run} holds no checkpoint of step {step}; there are: {', '.join(map(str, there))}. Choose one of these, "
+            f"{run} holds no checkpoint of step {step}; there are: {', '.join(map(str, complete))}. Choose one of these, "
             "or leave the step out for the last."
         )
         raise FileNotFoundError(msg)
-    return there[-1] if step is None else step
+    return complete[-1] if step is None else step
 
 
 def save(
-    run: Path, step: int, tensors: dict[str, torch.Tensor], facts: dict[str, Any], *, keep: int, procs: Processes
+    run: Path, step: int, tensors: dict[str, torch.Tensor], metadata: dict[str, Any], *, keep: int, procs: Processes
 ) -> Path:
     """Write a checkpoint from all processes, put it in place, then remove the oldest ones.
 
@@ -80,7 +82,7 @@ def save(
         Steps done.
     tensors
         Tensors by name; sharded ones are written by the processes that hold them.
-    facts
+    metadata
         What JSON can hold.
     keep
         How many checkpoints stay.
@@ -99,11 +101,8 @@ def save(
     try:
         dcp.save(tensors, storage_writer=HuggingFaceStorageWriter(str(work), save_distributed=True))
         # after everyone's tensors: a folder without it is not complete
-        failure = (
-            _finish(work, target, {"format": FORMAT, "step": step, "world": procs.world, **facts})
-            if procs.first
-            else ""
-        )
+        if procs.first:
+            failure = _finish(work, target, {"format": FORMAT, "step": step, "world": procs.world, **metadata})
     except CheckpointException as error:
         failure = "; ".join(
             f"process {rank}: {_first_line(cause)}" for rank, (cause, _) in sorted(error.failures.items())
@@ -119,8 +118,8 @@ def _prepare(work: Path) -> str:
     """Make an empty folder to write into, and clear away what earlier processes left half written or half removed."""
     try:
         work.parent.mkdir(parents=True, exist_ok=True)
-        for left in [*work.parent.glob(".step-*.part"), *work.parent.glob(".step-*.old")]:
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in [*work.parent.glob(".step-*.part"), *work.parent.glob(".step-*.old")]:
+            shutil.rmtree(leftover, ignore_errors=True)
         work.mkdir(exist_ok=True)
     except OSError as error:
         return f"process 0: {error}"
@@ -138,11 +137,11 @@ def _remove(old: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _finish(work: Path, target: Path, facts: dict[str, Any]) -> str:
-    """Add the facts and move a checkpoint into place; returns what went wrong, for the other processes to hear of."""
+def _finish(work: Path, target: Path, metadata: dict[str, Any]) -> str:
+    """Add the metadata and move a checkpoint into place; returns what went wrong, for the other processes to hear of."""
     try:
         with (work / "state.json").open("w", encoding="utf-8") as file:
-            json.dump(facts, file, indent=1)
+            json.dump(metadata, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         if target.exists():  # a run that was set back to an earlier step comes by again
@@ -161,32 +160,33 @@ def _raise_together(failure: str, work: Path, target: Path, procs: Processes) ->
         shutil.rmtree(work, ignore_errors=True)
     last = newest(target.parents[1])
     kept = f"The checkpoint of step {last} is intact" if last is not None else "There is no earlier checkpoint"
+    cause = failure or "another process failed; see its message"
     msg = (
-        f"The checkpoint {target} could not be written ({failure or 'another process failed; see its message'}). "
-        f"{kept}; "
+        f"The checkpoint {target} could not be written ({cause}). {kept}; "
         "make room on the disk (checkpoints.keep says how many stay) and run the same command again to go on from it."
     )
     raise OSError(msg)
 
 
 def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    lines = str(error).splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"
 
 
-def read_facts(run: Path, step: int) -> dict[str, Any]:
+def read_metadata(run: Path, step: int) -> dict[str, Any]:
     """Return what `state.json` of a checkpoint says."""
     path = place(run, step) / "state.json"
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        metadata = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise _damaged(run, step, error) from error
-    if facts.get("format") != FORMAT:
+    if metadata.get("format") != FORMAT:
         msg = (
-            f"{path} says format {facts.get('format')!r}, not {FORMAT!r}. It was written by another version: use that "
+            f"{path} says format {metadata.get('format')!r}, not {FORMAT!r}. It was written by another version: use that "
             "one, or start a new run.folder."
         )
         raise ValueError(msg)
-    return dict(facts)
+    return dict(metadata)
 
 
 def load(run: Path, step: int, tensors: dict[str, torch.Tensor]) -> None:
@@ -204,13 +204,13 @@ def load(run: Path, step: int, tensors: dict[str, torch.Tensor]) -> None:
 def _require_fit(path: Path, run: Path, step: int, tensors: dict[str, torch.Tensor]) -> None:
     """Raise a ValueError if a sound checkpoint holds other tensors than those to fill."""
     try:
-        held = HuggingFaceStorageReader(str(path)).read_metadata().state_dict_metadata
+        saved = HuggingFaceStorageReader(str(path)).read_metadata().state_dict_metadata
     except Exception as error:  # safetensors and the reader raise what they like on a damaged file
         raise _damaged(run, step, error) from error
     wrong = [
-        f"{name} {tuple(held[name].size) if name in held else 'missing'} for {tuple(t.shape)}"
-        for name, t in tensors.items()
-        if not _fits(held, name, t)
+        f"{name} {tuple(saved[name].size) if name in saved else 'missing'} for {tuple(tensor.shape)}"
+        for name, tensor in tensors.items()
+        if not _fits(saved, name, tensor)
     ]
     if wrong:
         msg = (
@@ -220,16 +220,14 @@ def _require_fit(path: Path, run: Path, step: int, tensors: dict[str, torch.Tens
         raise ValueError(msg)
 
 
-def _fits(held: dict[str, Any], name: str, tensor: torch.Tensor) -> bool:
-    return name in held and tuple(held[name].size) == tuple(tensor.shape)
+def _fits(saved: dict[str, Any], name: str, tensor: torch.Tensor) -> bool:
+    return name in saved and tuple(saved[name].size) == tuple(tensor.shape)
 
 
 def _damaged(run: Path, step: int, error: Exception) -> OSError:
-    causes = (
-        [_first_line(cause) for cause, _ in error.failures.values()]
-        if isinstance(error, CheckpointException)
-        else [_first_line(error)]
-    )
+    causes = [_first_line(error)]
+    if isinstance(error, CheckpointException):
+        causes = [_first_line(cause) for cause, _ in error.failures.values()]
     earlier = [str(s) for s in steps(run) if s != step]
     msg = (
         f"The checkpoint {place(run, step)} cannot be read ({listed(dict.fromkeys(causes), most=2)}). "

@@ -27,7 +27,7 @@ app.add_typer(corpus, name="corpus")
 
 
 @contextmanager
-def _said() -> Iterator[None]:
+def _report_errors() -> Iterator[None]:
     """Turn errors that are meant for people into one message and exit status 1; anything else keeps its traceback."""
     try:
         yield
@@ -39,14 +39,14 @@ def _said() -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
-def _say(text: object) -> None:
+def _print(text: object) -> None:
     sys.stdout.write(f"{text}\n")
 
 
 def _channels(words: list[str]) -> dict[str, str | None] | None:
     """Return channel → marker of NAME=MARKER; NAME= drops a channel."""
-    if odd := [word for word in words if "=" not in word]:
-        msg = f"--channel {odd[0]!r} has no equals sign. Write NAME=MARKER, or NAME= to drop the channel."
+    if malformed := [word for word in words if "=" not in word]:
+        msg = f"--channel {malformed[0]!r} has no equals sign. Write NAME=MARKER, or NAME= to drop the channel."
         raise ValueError(msg)
     pairs = (word.rpartition("=") for word in words)
     return {name: marker or None for name, _, marker in pairs} or None
@@ -69,7 +69,7 @@ def train(
     from kronos_pretrain.config import load
     from kronos_pretrain.trainer import train as run
 
-    with _said():
+    with _report_errors():
         run(load(config, settings or []), override=override)
 
 
@@ -87,8 +87,8 @@ def build(
     """Build a corpus from the images of a manifest."""
     from kronos_pretrain.corpus_build import build as run
 
-    with _said():
-        _say(run(manifest, out, resume=not rebuild, workers=workers))
+    with _report_errors():
+        _print(run(manifest, out, resume=not rebuild, workers=workers))
 
 
 @app.command()
@@ -116,17 +116,17 @@ def labelled(
     """Cut labelled patches, by which training can be watched."""
     from kronos_pretrain.evaluate.cut import from_spatialdata
 
-    with _said():
+    with _report_errors():
         if out.exists() and not overwrite:
             msg = f"{out} exists already. Name another file, or replace it with --overwrite."
             raise FileExistsError(msg)
         keys = {"image_key": image, "region_key": labels, "table_key": table}
         cells = {"target": target, "split": split, "n_per_class": per_class}
-        made = from_spatialdata(
+        patches = from_spatialdata(
             store, size=size, channels=_channels(channel or []), max_value=max_value, **cells, **keys
         )
-        made.save(out)
-        _say(f"{out}: {made}")
+        patches.save(out)
+        _print(f"{out}: {patches}")
 
 
 @app.command()
@@ -141,10 +141,10 @@ def export(
     overwrite: Overwrite = False,  # noqa: FBT002 - an option of the shell
 ) -> None:
     """Write the teacher of a checkpoint as a model that `kronos_sc.models.load` reads."""
-    from kronos_pretrain.restore import export_run
+    from kronos_pretrain.export import export_run
 
-    with _said():
-        _say(export_run(run, out, step=step, name=name, overwrite=overwrite))
+    with _report_errors():
+        _print(export_run(run, out, step=step, name=name, overwrite=overwrite))
 
 
 @app.command()
@@ -155,10 +155,10 @@ def evaluate(
 ) -> None:
     """Print what the frozen features of a checkpoint's teacher are worth on labelled patches."""
     from kronos_pretrain.evaluate.table import table
-    from kronos_pretrain.restore import evaluate_run
+    from kronos_pretrain.teacher_evaluation import evaluate_run
 
-    with _said():
-        _say(table(evaluate_run(run, labelled, step=step)))
+    with _report_errors():
+        _print(table(evaluate_run(run, labelled, step=step)))
 
 
 COMMANDS = {"train", "corpus", "labelled", "export", "evaluate"}

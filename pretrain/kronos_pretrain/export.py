@@ -6,10 +6,14 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from kronos_pretrain import checkpoint
+from kronos_pretrain.backbone import architecture
+from kronos_pretrain.config import from_dict
+from kronos_pretrain.network import Network
 from kronos_sc._core.checks import listed
 from kronos_sc._core.log import info
 from kronos_sc._storage.files import swap
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-    from kronos_pretrain.config.schema import Config, Model
+    from kronos_pretrain.config.schema import Config
 
 OWN, OFFICIAL = "model", "official"
 BACKBONE = "backbone."
@@ -28,9 +32,69 @@ CUSTOM = "custom"  # model_type of a shape that has no name; config.json then sp
 NAMED = {"vits16": ViTConfig(), "vitl16": ViTConfig(dim=1024, depth=24, heads=16)}
 
 
-def architecture(model: Model) -> ViTConfig:
-    """Return the shape of the network that settings describe."""
-    return ViTConfig(**{field: getattr(model, field) for field in ViTConfig.__dataclass_fields__})
+class LoadedTeacher(NamedTuple):
+    """The teacher of a checkpoint, in one process and on any machine.
+
+    Parameters
+    ----------
+    network
+        With its weights, which learn no more.
+    config
+        Settings of the run.
+    vocabulary
+        Markers of its corpus.
+    step
+        Steps done.
+    """
+
+    network: Network
+    config: Config
+    vocabulary: Vocabulary
+    step: int
+
+
+def load_teacher(run: Path, step: int | None = None) -> LoadedTeacher:
+    """Return the teacher of a checkpoint; that of the last one by default."""
+    step = checkpoint.require(run, step)
+    metadata = checkpoint.read_metadata(run, step)
+    config = from_dict(metadata["config"])
+    network = Network(config).requires_grad_(requires_grad=False)
+    checkpoint.load(run, step, {f"teacher.{name}": value for name, value in network.state_dict().items()})
+    return LoadedTeacher(network, config, Vocabulary.from_dict(metadata["vocabulary"]), step)
+
+
+def export_run(
+    run: Path, out: Path, *, step: int | None = None, name: str | None = None, overwrite: bool = False
+) -> str:
+    """Write the teacher of a checkpoint as a model, and say how to use it.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    out
+        Folder to write.
+    step
+        Of the checkpoint; the last one by default.
+    name
+        Name of the model.
+    overwrite
+        Replace an earlier export.
+    """
+    require_replaceable(out, overwrite=overwrite)  # before a large checkpoint is read for nothing
+    teacher = load_teacher(run, step)
+    export(
+        teacher.network.state_dict(),
+        teacher.config,
+        teacher.vocabulary,
+        out,
+        name=name or run.resolve().name,
+        step=teacher.step,
+        overwrite=overwrite,
+    )
+    return (
+        f"{out}: the teacher after step {teacher.step}. Use it with kronos_sc.tl.embed(sdata, model='{out / 'model'}')."
+    )
 
 
 def export(
@@ -78,40 +142,40 @@ def export(
     require_replaceable(target, overwrite=overwrite)
     _require_complete(vocabulary)
     state = {key: value.detach().to("cpu", torch.float32).contiguous() for key, value in state.items()}
-    net = _net(state, architecture(config.model))
+    net = _backbone(state, architecture(config.model))
     card = _card(config, net, vocabulary, name=name or Path(config.run.folder).name, step=step)
     target.parent.mkdir(parents=True, exist_ok=True)
-    room = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    work = room / "new"  # a folder of its own, so that it has the permissions of any new folder
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    work = staging / "new"  # a folder of its own, so that it has the permissions of any new folder
     try:
         save(KronosModel(net, card, vocabulary), work / OWN)
         _write_official(state, net.config, vocabulary, work / OFFICIAL)
-        swap(work, target, aside=room / "old")
+        swap(work, target, aside=staging / "old")
     finally:
-        shutil.rmtree(room, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
     info(
         f"exported {card.name!r} after {step:,} steps to {target}: load it with "
         f"kronos_sc.models.load({str(target / OWN)!r})"
     )
 
 
-def _net(state: Mapping[str, torch.Tensor], shape: ViTConfig) -> KronosViT:
+def _backbone(state: Mapping[str, torch.Tensor], shape: ViTConfig) -> KronosViT:
     """Return the backbone with its weights."""
     with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
         net = KronosViT(shape, blocks="all")
     weights = {key.removeprefix(BACKBONE): value for key, value in state.items() if key.startswith(BACKBONE)}
-    wanted = net.state_dict()
-    missing, extra = (sorted(set(a) - set(b)) for a, b in ((wanted, weights), (weights, wanted)))
+    expected = net.state_dict()
+    missing = sorted(set(expected) - set(weights))
+    extra = sorted(set(weights) - set(expected))
     shapes = [
-        f"{k} {tuple(weights[k].shape)} for {tuple(wanted[k].shape)}"
-        for k in wanted
-        if k in weights and weights[k].shape != wanted[k].shape
+        f"{key} {tuple(weights[key].shape)} for {tuple(value.shape)}"
+        for key, value in expected.items()
+        if key in weights and weights[key].shape != value.shape
     ]
     if missing or extra or shapes:
         msg = (
             f"The teacher's backbone does not fit the settings: missing {listed(missing, most=3)}; unexpected "
-            f"{listed(extra, most=3)}; "
-            f"other shape: {listed(shapes, most=3)}. Export with the settings of the run that wrote the checkpoint."
+            f"{listed(extra, most=3)}; other shape: {listed(shapes, most=3)}. Export with the settings of the run that wrote the checkpoint."
         )
         raise ValueError(msg)
     net.load_state_dict(weights, strict=True, assign=True)
@@ -119,7 +183,8 @@ def _net(state: Mapping[str, torch.Tensor], shape: ViTConfig) -> KronosViT:
 
 
 def _card(config: Config, net: KronosViT, vocabulary: Vocabulary, *, name: str, step: int) -> Card:
-    shape, millions = net.config, sum(p.numel() for p in net.parameters()) / 1e6
+    shape = net.config
+    millions = sum(parameter.numel() for parameter in net.parameters()) / 1e6
     simulated = config.data.simulate.images
     # the corpus by name: paths do not belong into what is given away
     corpus = f"{simulated} simulated images" if simulated else f"corpus {Path(config.data.corpus).name!r}"
@@ -129,10 +194,16 @@ def _card(config: Config, net: KronosViT, vocabulary: Vocabulary, *, name: str, 
         "that of the training run's owner",
         trained=step > 0,
         source=f"run {name!r}, seed {config.run.seed}",
-        architecture=f"{_model_type(shape)}: width {shape.dim}, {shape.depth} blocks, {shape.heads} heads, {millions:.1f} M parameters",
+        architecture=(
+            f"{_model_type(shape)}: width {shape.dim}, {shape.depth} blocks, {shape.heads} heads, "
+            f"{millions:.1f} M parameters"
+        ),
         citation="Shaban et al. 2025, arXiv:2506.03373 (method)",
         patch_multiple=shape.patch,
-        notes=f"{step:,} steps of {config.optim.batch:,} samples from {corpus}, {len(vocabulary)} markers. Teacher weights.",
+        notes=(
+            f"{step:,} steps of {config.optim.batch:,} samples from {corpus}, {len(vocabulary)} markers. "
+            "Teacher weights."
+        ),
     )
 
 
@@ -149,12 +220,13 @@ def _write_official(state: Mapping[str, torch.Tensor], shape: ViTConfig, vocabul
     if kind == CUSTOM:
         settings["architecture"] = shape.to_dict()
     (folder / "config.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
+    # the released table has no roles: they are written only where ids and names do not tell them
     table = vocabulary.to_frame()
-    plain = table.drop(columns="role")
-    told = Vocabulary.from_frame(plain, name=vocabulary.name).to_frame()["role"].equals(table["role"])
-    (plain if told else table).to_csv(
-        folder / "marker_metadata.csv", index=False
-    )  # roles only where ids and names do not tell them
+    without_roles = table.drop(columns="role")
+    inferred = Vocabulary.from_frame(without_roles, name=vocabulary.name).to_frame()["role"]
+    if inferred.equals(table["role"]):
+        table = without_roles
+    table.to_csv(folder / "marker_metadata.csv", index=False)
 
 
 def _require_complete(vocabulary: Vocabulary) -> None:

@@ -1,4 +1,4 @@
-"""Continued pretraining: the weights of an exported model, or of one in the official layout, for a new run."""
+"""First weights of continued pretraining: those of an exported model, or of one in the official layout, for a new run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from kronos_pretrain.export import BACKBONE, OFFICIAL, OWN, architecture
+from kronos_pretrain.backbone import architecture
+from kronos_pretrain.export import BACKBONE, OFFICIAL, OWN
 from kronos_sc._core.checks import listed
 from kronos_sc._core.log import info
 from kronos_sc.markers import match
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from kronos_pretrain.config.schema import Config
     from kronos_sc.markers import Vocabulary
 
-DINO, IBOT = "dino_head.", "ibot_head."
+DINO = "dino_head."
+IBOT = "ibot_head."
 # The direction of the prototypes under weight normalisation, by the two names torch has given it; the gain beside it is
 # fixed at 1.
 DIRECTION = {
@@ -39,7 +41,10 @@ def starting_model(path: str) -> KronosModel:
         name that `kronos_sc.models.load` knows.
     """
     folder = Path(path).expanduser()
-    model = load(folder / OWN if _is_export(folder) else folder if folder.exists() else path, blocks="all")
+    source: Path | str = folder if folder.exists() else path
+    if _is_export(folder):
+        source = folder / OWN
+    model = load(source, blocks="all")
     if not isinstance(model, KronosModel):
         msg = (
             f"run.start={path!r} has no network to start from ({type(model).__name__}). Name a folder written by "
@@ -49,7 +54,9 @@ def starting_model(path: str) -> KronosModel:
     return model
 
 
-def starting_state(path: str, network: torch.nn.Module, config: Config) -> dict[str, torch.Tensor]:
+def starting_state(
+    path: str, network: torch.nn.Module, config: Config, *, model: KronosModel | None = None
+) -> dict[str, torch.Tensor]:
     """Return the weights to start from, by the names of `network`; load them into student and teacher.
 
     The backbone is taken whole or refused. A head is taken if all of it fits; keys of other heads are left out, so that
@@ -64,30 +71,38 @@ def starting_state(path: str, network: torch.nn.Module, config: Config) -> dict[
         be sharded.
     config
         Settings of the new run.
+    model
+        The model at `path`, where :func:`starting_model` has loaded it already.
 
     Raises
     ------
     ValueError
         The start model has another shape than the settings ask for; the message names the keys to change.
     """
-    model = starting_model(path)
+    if model is None:
+        model = starting_model(path)
     _require_shape(model.net.config, architecture(config.model), path)
-    wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    taken = {BACKBONE + key: value for key, value in model.net.state_dict().items()}
-    if odd := sorted({key for key in wanted if key.startswith(BACKBONE)} ^ set(taken)):
+    shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    weights = {BACKBONE + key: value for key, value in model.net.state_dict().items()}
+    if mismatched := sorted({key for key in shapes if key.startswith(BACKBONE)} ^ set(weights)):
         msg = (
-            f"The network's backbone and the start model's differ in {listed(odd, most=3)}. Pass a network with the "
+            f"The network's backbone and the start model's differ in {listed(mismatched, most=3)}. Pass a network with the "
             "parameter names of KronosViT."
         )
         raise ValueError(msg)
-    heads, told = _heads(path), {}
-    for prefix in (p for p in (DINO, IBOT) if any(key.startswith(p) for key in wanted)):
-        head, source = _fitting(heads, prefix, wanted)
-        taken |= head
-        told[prefix] = f"taken from {source.rstrip('.')}" if source else "fresh: the start model has none that fits"
-    words = "; ".join(f"{prefix.rstrip('.')} {words}" for prefix, words in told.items())
-    info(f"starting from {model.card.name!r}: backbone of {len(model.net.state_dict())} tensors; {words}")
-    return taken
+
+    heads = _heads(path)
+    origins = []
+    for prefix in (DINO, IBOT):
+        if not any(key.startswith(prefix) for key in shapes):
+            continue
+        head, source = _fitting(heads, prefix, shapes)
+        weights |= head
+        origin = f"taken from {source.rstrip('.')}" if source else "fresh: the start model has none that fits"
+        origins.append(f"{prefix.rstrip('.')} {origin}")
+    backbone = f"backbone of {len(model.net.state_dict())} tensors"
+    info(f"starting from {model.card.name!r}: {backbone}; {'; '.join(origins)}")
+    return weights
 
 
 def check_vocabulary(start: Vocabulary, corpus: Vocabulary) -> None:
@@ -104,10 +119,10 @@ def check_vocabulary(start: Vocabulary, corpus: Vocabulary) -> None:
     used = {marker.id: marker.name for marker in start}
     panel = match(corpus.names, start)
     wrong = []
-    for marker, known, how in zip(corpus, panel["marker"], panel["how"], strict=True):
+    for marker, known, rule in zip(corpus, panel["marker"], panel["how"], strict=True):
         if marker.id == (start[known].id if known else None):
             continue
-        if how == "exact":
+        if rule == "exact":
             wrong.append(f"{marker.name}: {marker.id} in the corpus, {start[known].id} in the model")
         elif marker.id in used:
             wrong.append(f"{marker.name}: {marker.id} in the corpus, where the model has {used[marker.id]}")
@@ -115,7 +130,8 @@ def check_vocabulary(start: Vocabulary, corpus: Vocabulary) -> None:
         msg = (
             f"{len(wrong)} of {len(corpus)} markers of the corpus have other ids than in the start model "
             f"{start.name!r}: {listed(wrong, most=5)}. "
-            'Write vocabulary = "FOLDER OF THE START MODEL" under [corpus] of the manifest and build again, or leave run.start out.'
+            'Write vocabulary = "FOLDER OF THE START MODEL" under [corpus] of the manifest and build again, or leave '
+            "run.start out."
         )
         raise ValueError(msg)
 
@@ -124,14 +140,15 @@ def _is_export(folder: Path) -> bool:
     return all((folder / part / "config.json").is_file() for part in (OWN, OFFICIAL))
 
 
-def _require_shape(start: ViTConfig, wanted: ViTConfig, path: str) -> None:
+def _require_shape(start: ViTConfig, asked: ViTConfig, path: str) -> None:
     """Raise a ValueError that names the settings in which a start model differs."""
-    here, there = wanted.to_dict(), start.to_dict()
-    if other := [key for key in here if here[key] != there[key]]:
-        found = ", ".join(f"model.{key} is {here[key]} and its own {there[key]}" for key in other)
-        fix = " ".join(f"model.{key}={there[key]}" for key in other)
+    own = start.to_dict()
+    different = {key: value for key, value in asked.to_dict().items() if value != own[key]}
+    if different:
+        said = ", ".join(f"model.{key} is {value} and its own {own[key]}" for key, value in different.items())
+        fix = " ".join(f"model.{key}={own[key]}" for key in different)
         msg = (
-            f"The start model {Path(path).name!r} has another shape than the settings: {found}. Set {fix}, or leave "
+            f"The start model {Path(path).name!r} has another shape than the settings: {said}. Set {fix}, or leave "
             "run.start out."
         )
         raise ValueError(msg)
@@ -139,40 +156,44 @@ def _require_shape(start: ViTConfig, wanted: ViTConfig, path: str) -> None:
 
 def _heads(path: str) -> dict[str, torch.Tensor]:
     """Return the heads that lie beside the backbone in a checkpoint of the official layout, prototypes by our name."""
-    place = Path(path).expanduser()
-    place = place / OFFICIAL if _is_export(place) else place
-    if place.is_dir():
-        file = (
-            place
-            / f"kronos_{json.loads((place / 'config.json').read_text(encoding='utf-8')).get('model_type')}_model.pt"
-        )
-        place = file if file.is_file() else next(iter(sorted(place.glob("*.pt"))), file)
-    if place.suffix != ".pt" or not place.is_file():
+    file = _official_file(Path(path).expanduser())
+    if file is None:
         return {}
-    teacher = torch.load(place, map_location="cpu", weights_only=True)["teacher"]
+    teacher = torch.load(file, map_location="cpu", weights_only=True)["teacher"]
     heads = {key: value for key, value in teacher.items() if key.startswith((DINO, IBOT))}
     for prefix in (DINO, IBOT):
         for direction, gain in DIRECTION.items():
             if prefix + direction not in heads:
                 continue
-            weight, size = heads.pop(prefix + direction), heads.pop(prefix + gain, torch.ones(1))
-            if torch.allclose(
-                size.float(), torch.ones(1)
-            ):  # with other gains, these would be other logits: the head does not fit
+            weight = heads.pop(prefix + direction)
+            norm = heads.pop(prefix + gain, torch.ones(1))
+            # with other gains, these would be other logits: the head does not fit
+            if torch.allclose(norm.float(), torch.ones(1)):
                 heads[prefix + "last_layer.weight"] = weight
     return heads
 
 
+def _official_file(place: Path) -> Path | None:
+    """Return the checkpoint of the official layout at a place, or None."""
+    if _is_export(place):
+        place = place / OFFICIAL
+    if place.is_dir():
+        settings = json.loads((place / "config.json").read_text(encoding="utf-8"))
+        named = place / f"kronos_{settings.get('model_type')}_model.pt"
+        place = named if named.is_file() else next(iter(sorted(place.glob("*.pt"))), named)
+    return place if place.suffix == ".pt" and place.is_file() else None
+
+
 def _fitting(
-    heads: Mapping[str, torch.Tensor], prefix: str, wanted: Mapping[str, tuple[int, ...]]
+    heads: Mapping[str, torch.Tensor], prefix: str, shapes: Mapping[str, tuple[int, ...]]
 ) -> tuple[dict[str, torch.Tensor], str]:
     """Return a head for `prefix` and where it is from; the DINO head serves masked tokens too where it was shared.
 
     Empty if none fits.
     """
-    names = {key.removeprefix(prefix): shape for key, shape in wanted.items() if key.startswith(prefix)}
+    expected = {key.removeprefix(prefix): shape for key, shape in shapes.items() if key.startswith(prefix)}
     for source in (prefix, DINO):
-        found = {key.removeprefix(source): value for key, value in heads.items() if key.startswith(source)}
-        if {key: tuple(value.shape) for key, value in found.items()} == names:
-            return {prefix + key: value.float() for key, value in found.items()}, source
+        head = {key.removeprefix(source): value for key, value in heads.items() if key.startswith(source)}
+        if {key: tuple(value.shape) for key, value in head.items()} == expected:
+            return {prefix + key: value.float() for key, value in head.items()}, source
     return {}, ""

@@ -14,7 +14,6 @@ from torch import nn
 from kronos_pretrain import backbone
 from kronos_pretrain.data.batch import Crops
 from kronos_pretrain.heads import Head
-from kronos_pretrain.rng import RngStream, generator
 from kronos_sc.models import Features
 
 if TYPE_CHECKING:
@@ -102,11 +101,7 @@ class Network(nn.Module):
         self.dino_head = Head(config.head, config.model.dim)
         self.ibot_head = Head(config.head, config.model.dim) if config.head.separate else None
         for number, head in enumerate(filter(None, (self.dino_head, self.ibot_head)), start=1):
-            head.reset(
-                torch.Generator().manual_seed(
-                    int(generator(config.run.seed, RngStream.WEIGHTS, index=number).integers(2**62))
-                )
-            )
+            head.reset(backbone.weight_rng(config.run.seed, module=number))
 
     def forward(
         self,
@@ -132,21 +127,26 @@ class Network(nn.Module):
         net = self.backbone
         mask = None if hidden is None or see_all else hidden.mask
         xs = backbone.encode(net, crops, mask_np=mask, drop=drop)
-        wanted = [x[:, 0] for x in xs]
+
+        # the final norm and the heads see only the tokens that a loss needs
+        tokens = [x[:, 0] for x in xs]
         if hidden is not None:
-            wanted.append(_tokens(xs[0], hidden.rows, before=1 + net.config.registers))
+            tokens.append(_tokens(xs[0], hidden.rows, before=1 + net.config.registers))
         sizes = [*(len(x) for x in xs), 0 if hidden is None else len(hidden.rows)]
-        rows = net.norm(torch.cat(wanted))  # the final norm and the heads see only the tokens that a loss needs
-        if (
-            hidden is None or self.ibot_head is None
-        ):  # all rows at once, so that the head's sharded weights are gathered once
+        rows = net.norm(torch.cat(tokens))
+
+        if hidden is None or self.ibot_head is None:
+            # all rows at once, so that the head's sharded weights are gathered once
             return Outputs(rows, self.dino_head(rows), None, sizes)
         count = sum(sizes[:-1])
         return Outputs(rows, self.dino_head(rows[:count]), self.ibot_head(rows[count:]), sizes)
 
     @torch.no_grad()
     def frozen(self, pixels_nmhw: torch.Tensor, marker_ids_nm: torch.Tensor) -> Features:
-        """Return class token, marker means and tokens of patches, float32 and without a graph, as the exported model gives them."""
+        """Return class token, marker means and tokens of patches, as the exported model gives them.
+
+        Float32 and without a graph.
+        """
         net = self.backbone
         x_ntd = net.norm(backbone.encode(net, [Crops(pixels_nmhw, marker_ids_nm, views=1)])[0]).float()
         grid = [edge // net.config.patch for edge in pixels_nmhw.shape[-2:]]

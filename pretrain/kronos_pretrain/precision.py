@@ -39,15 +39,14 @@ def resolve_precision(config: Config, procs: Processes, folder: Path, saved: int
     """
     name = config.run.precision
     if name == AUTO and saved is not None:
-        name = checkpoint.read_facts(folder, saved)["config"]["run"]["precision"]
+        name = checkpoint.read_metadata(folder, saved)["config"]["run"]["precision"]
         info(f"run.precision is {name!r}, as {folder} was begun")
     elif name == AUTO:
+        # one process that is slow in bfloat16 would keep all others waiting
         slow = procs.any(placement.choose_dtype(AUTO, procs.device) != torch.bfloat16)
         name = "float32" if slow else "bfloat16"
-        info(
-            f"run.precision is {name!r}, the faster one of float32 and bfloat16 "
-            f"{'on all processes' if procs.world > 1 else 'here'}"
-        )
-    if words := placement.slow(getattr(torch, name), procs.device):
-        info(words)
+        place = "on all processes" if procs.world > 1 else "here"
+        info(f"run.precision is {name!r}, the faster one of float32 and bfloat16 {place}")
+    if warning := placement.slow(getattr(torch, name), procs.device):
+        info(warning)
     return replace(config, run=replace(config.run, precision=name))

@@ -44,7 +44,7 @@ class Batch(NamedTuple):
     drop: DropPath | None
 
 
-class Seen(NamedTuple):
+class TeacherOutputs(NamedTuple):
     """What the monitors look at, of the teacher and without a graph.
 
     Parameters
@@ -85,7 +85,7 @@ class SelfDistillation:
 
     def __call__(
         self, student: Network, teacher: Network, batch: Batch, temperature: float
-    ) -> tuple[dict[str, torch.Tensor], Seen]:
+    ) -> tuple[dict[str, torch.Tensor], TeacherOutputs]:
         """Return the loss terms, not weighted, their weighted sum as `total`, and what the monitors look at.
 
         Parameters
@@ -97,22 +97,22 @@ class SelfDistillation:
         temperature
             Of the teacher's targets.
         """
-        dino_targets, ibot_targets, seen = self._targets(teacher, batch, temperature)
+        dino_targets, ibot_targets, teacher_outputs = self._targets(teacher, batch, temperature)
         crops = [batch.large] if batch.small is None else [batch.large, batch.small]
-        out = student(crops, batch.hidden, drop=batch.drop)
-        terms = self._terms(out, batch, dino_targets, ibot_targets)
+        outputs = student(crops, batch.hidden, drop=batch.drop)
+        terms = self._terms(outputs, batch, dino_targets, ibot_targets)
         terms["total"] = sum(self.weights[name] * value for name, value in terms.items())
-        return terms, seen
+        return terms, teacher_outputs
 
     @torch.no_grad()
     def _targets(
         self, teacher: Network, batch: Batch, temperature: float
-    ) -> tuple[torch.Tensor, torch.Tensor | None, Seen]:
-        out = teacher([batch.large], batch.hidden, see_all=True)
-        (scores,), hidden = out.parts()
+    ) -> tuple[torch.Tensor, torch.Tensor | None, TeacherOutputs]:
+        outputs = teacher([batch.large], batch.hidden, see_all=True)
+        (scores,), hidden = outputs.parts()
         dino = self._probabilities("dino", scores, temperature)
         ibot = None if batch.hidden is None else self._probabilities("ibot", hidden, temperature)
-        return dino, ibot, Seen(out.cls()[0], dino)
+        return dino, ibot, TeacherOutputs(outputs.cls()[0], dino)
 
     def _probabilities(self, name: str, scores: torch.Tensor, temperature: float) -> torch.Tensor:
         if self.config.centering == "sinkhorn":
@@ -122,15 +122,15 @@ class SelfDistillation:
         return targets
 
     def _terms(
-        self, out: Outputs, batch: Batch, dino_targets: torch.Tensor, ibot_targets: torch.Tensor | None
+        self, outputs: Outputs, batch: Batch, dino_targets: torch.Tensor, ibot_targets: torch.Tensor | None
     ) -> dict[str, torch.Tensor]:
         """Return the terms whose weight is not 0."""
-        loss, terms = self.config, {}
-        (large, *small), hidden = out.parts()
+        loss = self.config
+        terms: dict[str, torch.Tensor] = {}
+        (large, *small), hidden = outputs.parts()
         if loss.dino:
-            pairs = dino_loss(
-                large, small[0] if small else large[:0], dino_targets, temperature=loss.student_temperature
-            )
+            local = small[0] if small else large[:0]
+            pairs = dino_loss(large, local, dino_targets, temperature=loss.student_temperature)
             terms |= {"dino_global": pairs.cross, "dino_local": pairs.local}
         if loss.ibot and batch.hidden is not None:
             markers = batch.large.marker_ids.shape[1]
@@ -138,7 +138,7 @@ class SelfDistillation:
                 hidden, ibot_targets, batch.hidden.mask, markers=markers, temperature=loss.student_temperature
             )
         if loss.koleo:  # within each view: two views of one sample are meant to be neighbours
-            terms["koleo"] = sum(koleo(view) for view in out.cls()[0].chunk(GLOBAL_VIEWS))
+            terms["koleo"] = sum(koleo(view) for view in outputs.cls()[0].chunk(GLOBAL_VIEWS))
         return terms
 
     def update_centers(self) -> None:

@@ -42,5 +42,6 @@ def open_start(config: Config, corpus: Corpus) -> dict[str, torch.Tensor] | None
     """Return the weights to start from, if the run starts from some; their marker ids must be those of the corpus."""
     if not config.run.start:
         return None
-    check_vocabulary(starting_model(config.run.start).vocabulary, corpus.vocabulary)
-    return starting_state(config.run.start, Network(config), config)
+    model = starting_model(config.run.start)
+    check_vocabulary(model.vocabulary, corpus.vocabulary)
+    return starting_state(config.run.start, Network(config), config, model=model)

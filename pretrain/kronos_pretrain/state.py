@@ -35,11 +35,11 @@ class State:
     """
 
     def __init__(self, config: Config, procs: Processes, start: Mapping[str, torch.Tensor] | None = None) -> None:
-        self.student, self.teacher = (
-            self._network(config, procs, start or {}, learns=learns) for learns in (True, False)
-        )
+        weights = start or {}
+        self.student = self._network(config, procs, weights, learns=True)
+        self.teacher = self._network(config, procs, weights, learns=False)
         self.optimizer = adamw(self.student, config)
-        _fill(self.optimizer)
+        _init_moments(self.optimizer)
         self.objective = SelfDistillation(config, procs.device)
         self.scale = LossScale(config.run.precision)
 
@@ -49,30 +49,34 @@ class State:
         network.load_state_dict(start, strict=False)
         return parallel.shard(network, config, procs, learns=learns)
 
-    def follow(self, momentum: float) -> None:
+    def update_teacher(self, momentum: float) -> None:
         """Move the teacher towards the student."""
         parallel.average_into(list(self.teacher.parameters()), list(self.student.parameters()), momentum)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return all tensors by name, as they are, so that loading into them restores the state."""
-        found = {f"student.{name}": value for name, value in self.student.state_dict().items()}
-        found |= {f"teacher.{name}": value for name, value in self.teacher.state_dict().items()}
-        found |= {f"objective.{name}": value for name, value in self.objective.tensors().items()}
+        tensors = {f"student.{name}": value for name, value in self.student.state_dict().items()}
+        tensors |= {f"teacher.{name}": value for name, value in self.teacher.state_dict().items()}
+        tensors |= {f"objective.{name}": value for name, value in self.objective.tensors().items()}
         for name, parameter in self.student.named_parameters():
-            found |= {f"optim.{name}.{slot}": value for slot, value in self.optimizer.state[parameter].items()}
-        return found
+            moments = self.optimizer.state[parameter]
+            tensors |= {f"optim.{name}.{slot}": value for slot, value in moments.items()}
+        return tensors
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """Return what is no tensor."""
         return {"loss_scale": self.scale.state_dict()}
 
-    def restore(self, facts: Mapping[str, Any]) -> None:
-        """Take back what :meth:`facts` returned."""
-        self.scale.load_state_dict(facts["loss_scale"])
+    def restore(self, metadata: Mapping[str, Any]) -> None:
+        """Take back what :meth:`metadata` returned."""
+        self.scale.load_state_dict(metadata["loss_scale"])
 
 
-def _fill(optimizer: torch.optim.Optimizer) -> None:
-    """Give every parameter the state that its first step would make, so that a checkpoint can be loaded into an optimiser that took none."""
+def _init_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Give every parameter the state that its first step would make.
+
+    A checkpoint can then be loaded into an optimiser that took none.
+    """
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             moments = {slot: torch.zeros_like(parameter) for slot in ("exp_avg", "exp_avg_sq")}

@@ -185,7 +185,7 @@ def test_training_keeps_away_from_packages_that_its_machine_may_lack(sources) ->
 
 def test_importing_the_trainer_loads_none_of_them_on_the_way() -> None:
     code = (
-        f"import sys, kronos_pretrain.trainer, kronos_pretrain.restore; print(*sorted({TRAINING_NEVER!r} & "
+        f"import sys, kronos_pretrain.trainer, kronos_pretrain.export; print(*sorted({TRAINING_NEVER!r} & "
         "set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == []

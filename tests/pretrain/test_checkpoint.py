@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from kronos_pretrain import checkpoint, parallel
-from kronos_pretrain.restore import teacher
+from kronos_pretrain.export import load_teacher
 from kronos_pretrain.trainer import Trainer
 from kronos_sc.markers import Marker, Vocabulary
 
@@ -235,13 +235,13 @@ def test_what_is_missing_is_said(tmp_path, run) -> None:
     checkpoint.require(trainer.folder, None)
     (checkpoint.place(trainer.folder, 1) / "state.json").write_text('{"format": "another/7"}')
     with pytest.raises(ValueError, match="says format 'another/7'"):
-        checkpoint.read_facts(trainer.folder, 1)
+        checkpoint.read_metadata(trainer.folder, 1)
 
 
 def test_the_teacher_comes_alone_and_without_processes(run) -> None:
     trainer = run(steps=2)
     trainer.save()
-    network, config, vocabulary, step = teacher(trainer.folder, None)
+    network, config, vocabulary, step = load_teacher(trainer.folder)
     assert (step, config, vocabulary) == (2, trainer.config, VOCABULARY)
     wanted = {name: value.full_tensor() for name, value in trainer.state.teacher.state_dict().items()}
     assert all(torch.equal(value, wanted[name]) for name, value in network.state_dict().items())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from kronos_pretrain import restore
+from kronos_pretrain import export
 from kronos_pretrain.cli import app
 from kronos_pretrain.corpus_build import build
 from kronos_pretrain.evaluate import Labelled, cut
@@ -105,7 +105,7 @@ def test_export_refuses_before_it_reads(tmp_path, monkeypatch) -> None:
     def never(*_):
         raise AssertionError
 
-    monkeypatch.setattr(restore, "teacher", never)
+    monkeypatch.setattr(export, "load_teacher", never)
     assert "exists already. Choose another folder" in call("export", tmp_path / "run", tmp_path / "out", status=1)
     (tmp_path / "out" / "thesis.docx").write_text("precious")
     assert "holds something else than an export" in call(
@@ -117,7 +117,7 @@ def test_evaluate_prints_a_table(handed) -> None:
     probes = ("knn_balanced_accuracy", "knn_macro_f1", "linear_balanced_accuracy", "linear_macro_f1")
     keys = [f"evaluate/{prefix}{probe}" for prefix in ("", "marker_", "mean_marker_") for probe in probes]
     scores = {key: number / 100 for number, key in enumerate(keys)}
-    handed("kronos_pretrain.restore.evaluate_run", scores)
+    handed("kronos_pretrain.teacher_evaluation.evaluate_run", scores)
     assert call("evaluate", "run", "cells.npz") == f"{table(scores)}\n"
     head, *rows = (line.split("  ") for line in table(scores).splitlines())
     assert [cell.strip() for cell in head if cell] == [

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from kronos_pretrain.backbone import architecture
 from kronos_pretrain.config.schema import Config, Data, Head, Model, Run
-from kronos_pretrain.export import NAMED, architecture, export
+from kronos_pretrain.export import NAMED, export
 from kronos_sc import models
 from kronos_sc.markers import Marker, Vocabulary
 from kronos_sc.models.nets.config import CONFIGS

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from kronos_pretrain.backbone import architecture
 from kronos_pretrain.config.schema import Config, Head, Model
-from kronos_pretrain.export import architecture, export
+from kronos_pretrain.export import export
 from kronos_pretrain.init_weights import check_vocabulary, starting_model, starting_state
 from kronos_sc import settings
 from kronos_sc.markers import Marker, Vocabulary

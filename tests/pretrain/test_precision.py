@@ -110,8 +110,8 @@ def test_a_checkpoint_holds_the_choice(alone) -> None:
     trainer.corpus = SimpleNamespace(vocabulary=SimpleNamespace(to_dict=dict))
     trainer._corpus_identity = {}
     trainer.save()
-    facts = checkpoint.read_facts(trainer.folder, 0)
-    assert facts["config"]["run"]["precision"] == trainer.config.run.precision
+    metadata = checkpoint.read_metadata(trainer.folder, 0)
+    assert metadata["config"]["run"]["precision"] == trainer.config.run.precision
 
 
 def test_steps_on_an_ordinary_processor_are_those_of_bfloat16(alone, small) -> None:

@@ -4,6 +4,5 @@ from __future__ import annotations
 
 from kronos_pretrain.watch.collapse import monitors
 from kronos_pretrain.watch.log import read
-from kronos_pretrain.watch.watch import Watch
 
-__all__ = ["Watch", "monitors", "read"]
+__all__ = ["monitors", "read"]

@@ -72,7 +72,7 @@ class Meter:
         self.waited += wait
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def pause(self) -> Iterator[None]:
         """Leave out the time of what is not training: evaluation, checkpoints."""
         start = self.clock()
         try:

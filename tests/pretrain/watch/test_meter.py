@@ -48,7 +48,7 @@ def test_what_is_not_training_does_not_count(clock: Clock) -> None:
     meter = Meter(Config(), CPU, rate=1e12, clock=clock)
     meter.add(images=6, markers=3, wait=0)
     clock.now += 2
-    with meter.aside():
+    with meter.pause():
         clock.now += 50
     assert meter.read()["speed/images_per_s"] == 3
 

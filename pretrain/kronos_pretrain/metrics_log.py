@@ -1,13 +1,14 @@
-"""The one object by which the trainer tells what happens."""
+"""What a run tells about its steps: one logger, by which the trainer writes figures, pictures and a progress bar."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import torch
 
+from kronos_pretrain.watch.collapse import monitors
 from kronos_pretrain.watch.log import METRICS, Lines, save_picture, tensorboard
 from kronos_pretrain.watch.meter import Meter
 from kronos_sc._core.progress import bar
@@ -18,9 +19,39 @@ if TYPE_CHECKING:
     import numpy as np
 
     from kronos_pretrain.config.schema import Config
+    from kronos_pretrain.optim import LossScale
+    from kronos_pretrain.schedule import Values
+    from kronos_pretrain.self_distillation import TeacherOutputs
 
 
-class Watch:
+class StepResult(NamedTuple):
+    """What a step leaves behind for the log.
+
+    Parameters
+    ----------
+    losses
+        Mean over processes, by term, and `total`.
+    norm
+        Of the gradient, before clipping.
+    teacher_outputs
+        Of the teacher's last pass.
+    markers
+        Markers of each sample.
+    wait
+        Seconds that this process waited for data.
+    stop
+        Whether any process was asked to stop.
+    """
+
+    losses: dict[str, float]
+    norm: float
+    teacher_outputs: TeacherOutputs
+    markers: int
+    wait: float
+    stop: bool
+
+
+class MetricsLogger:
     """Figures, pictures and a progress bar of a run, written by rank 0; on other ranks every call does nothing.
 
     Figures go to `metrics.jsonl` (one JSON object a line, read again by :func:`kronos_pretrain.watch.read`) and to
@@ -50,7 +81,9 @@ class Watch:
         device: torch.device | str = "cpu",
         first_step: int = 0,
     ) -> None:
-        self.config, self.folder, self.writes = config, Path(folder), rank == 0
+        self.config = config
+        self.folder = Path(folder)
+        self.writes = rank == 0
         if not self.writes:
             return
         self._lines = Lines(self.folder / METRICS, first_step=first_step)
@@ -59,9 +92,34 @@ class Watch:
         self._bar.n = self._bar.initial = first_step
         self._meter = Meter(config, torch.device(device), world=world)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def due(self, step: int) -> bool:
-        """Return whether a line will be written for this step: only then are costly figures, such as collapse monitors, of use."""
+        """Return whether a line will be written for this step.
+
+        Only then are costly figures, such as collapse monitors, of use.
+        """
         return self.writes and (step % self.config.watch.every == 0 or step == self.config.run.steps)
+
+    def log(self, step: int, result: StepResult, values: Values, scale: LossScale) -> None:
+        """Log a step that is done, with the values it was done with and the loss scale after it."""
+        metrics = {f"loss/{name}": value for name, value in result.losses.items()}
+        metrics |= {
+            "optim/lr": values.lr,
+            "optim/weight_decay": values.weight_decay,
+            "optim/grad_norm": result.norm,
+            "optim/loss_scale": scale.value,
+            "optim/skipped_steps": scale.skipped,
+            "teacher/momentum": values.momentum,
+            "teacher/temperature": values.teacher_temperature,
+        }
+        if self.due(step):
+            metrics |= monitors(result.teacher_outputs.cls, result.teacher_outputs.targets)
+        self.step(step, metrics, n_images=self.config.optim.batch, markers=result.markers, wait=result.wait)
 
     def step(
         self, step: int, values: Mapping[str, float], *, n_images: int, markers: int | None = None, wait: float = 0.0
@@ -85,10 +143,10 @@ class Watch:
             return
         self._meter.add(images=n_images, markers=markers or self.config.data.markers[1], wait=wait)
         if self.due(step):
-            figures = self._meter.read()
-            self.scalars(step, {**values, **figures})
+            speed = self._meter.read()
+            self.scalars(step, {**values, **speed})
             self._bar.set_postfix_str(
-                f"loss {values.get('loss/total', float('nan')):.3f}, {figures['speed/images_per_s']:.1f} images/s",
+                f"loss {values.get('loss/total', float('nan')):.3f}, {speed['speed/images_per_s']:.1f} images/s",
                 refresh=False,
             )
         self._bar.update()
@@ -110,9 +168,9 @@ class Watch:
         if self._board is not None:
             self._board.add_image(name, picture, step, dataformats="HWC")
 
-    def aside(self) -> AbstractContextManager[None]:
+    def pause(self) -> AbstractContextManager[None]:
         """Return a context whose time does not count as training: evaluation, checkpoints."""
-        return self._meter.aside() if self.writes else nullcontext()
+        return self._meter.pause() if self.writes else nullcontext()
 
     def close(self) -> None:
         """Close files and the progress bar."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kronos_pretrain.data.corpus import Corpus, Image
 
 
-def identity(corpus: Corpus) -> dict[str, Any]:
+def fingerprint(corpus: Corpus) -> dict[str, Any]:
     """Return what a checkpoint remembers of its corpus; where it lies is not part of it.
 
     Returns
@@ -46,7 +46,7 @@ def require_same_corpus(then: Mapping[str, Any], now: Mapping[str, Any], *, over
     Parameters
     ----------
     then, now
-        What :func:`identity` returned when the checkpoint was written, and what it returns now.
+        What :func:`fingerprint` returned when the checkpoint was written, and what it returns now.
     override
         Accept other images and statistics.
 
@@ -60,6 +60,7 @@ def require_same_corpus(then: Mapping[str, Any], now: Mapping[str, Any], *, over
         for name, row in now["markers"].items()
         if _moved(then, name, row)
     ]
+    # a new name under an old id is as bad: the network would take one protein for another
     taken = {row[0]: name for name, row in then["markers"].items()}
     moved += [
         f"{name} (id {row[0]}, which was {taken[row[0]]})"
@@ -77,8 +78,7 @@ def require_same_corpus(then: Mapping[str, Any], now: Mapping[str, Any], *, over
     if changes and not override:
         msg = (
             f"The corpus is not the one that this run began with: {'; '.join(changes)}. The rest of the run would see "
-            "other samples. "
-            "Give back the corpus, choose another run.folder, or pass --override to go on with this one."
+            "other samples. Give back the corpus, choose another run.folder, or pass --override to go on with this one."
         )
         raise ValueError(msg)
     if changes:
@@ -91,7 +91,9 @@ def _moved(then: Mapping[str, Any], name: str, row: list[float]) -> bool:
 
 def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return in words what differs apart from ids."""
-    found = [] if then["patch"] == now["patch"] else [f"patches of {now['patch']} px, before {then['patch']}"]
+    changes = []
+    if then["patch"] != now["patch"]:
+        changes.append(f"patches of {now['patch']} px, before {then['patch']}")
     for what in ("markers", "images"):
         old, new = then[what], now[what]
         kinds = {
@@ -99,5 +101,5 @@ def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             "gone": [name for name in old if name not in new],
             "changed": [name for name in new if name in old and old[name] != new[name]],
         }
-        found += [f"{what} {kind}: {listed(names, most=5)}" for kind, names in kinds.items() if names]
-    return found
+        changes += [f"{what} {kind}: {listed(names, most=5)}" for kind, names in kinds.items() if names]
+    return changes

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kronos_pretrain.data.corpus import Corpus, Image
-from kronos_pretrain.data.identity import identity, require_same_corpus
+from kronos_pretrain.data.fingerprint import fingerprint, require_same_corpus
 from kronos_pretrain.data.store import ArraySource
 from kronos_sc.markers import Marker, Vocabulary
 
@@ -39,11 +39,11 @@ def corpus(*, names=("DAPI", "CD3", "CD8"), ids=(), std=0.2, images=("a", "b"), 
 @pytest.fixture
 def then() -> dict:
     """As a checkpoint holds it."""
-    return json.loads(json.dumps(identity(corpus())))
+    return json.loads(json.dumps(fingerprint(corpus())))
 
 
 def test_the_same_corpus_passes(then) -> None:
-    require_same_corpus(then, identity(corpus()), override=False)
+    require_same_corpus(then, fingerprint(corpus()), override=False)
 
 
 @pytest.mark.row("resume with another corpus")
@@ -59,8 +59,8 @@ def test_the_same_corpus_passes(then) -> None:
 )
 def test_another_corpus_is_refused_in_words_and_accepted_on_demand(then, changed, words) -> None:
     with pytest.raises(ValueError, match=f"not the one that this run began with: .*{words}.*--override"):
-        require_same_corpus(then, identity(corpus(**changed)), override=False)
-    require_same_corpus(then, identity(corpus(**changed)), override=True)
+        require_same_corpus(then, fingerprint(corpus(**changed)), override=False)
+    require_same_corpus(then, fingerprint(corpus(**changed)), override=True)
 
 
 @pytest.mark.parametrize(
@@ -73,4 +73,4 @@ def test_another_corpus_is_refused_in_words_and_accepted_on_demand(then, changed
 def test_ids_that_mean_something_else_are_always_refused(then, changed, words) -> None:
     for override in (False, True):
         with pytest.raises(ValueError, match=f"other ids to markers .*{words}"):
-            require_same_corpus(then, identity(corpus(**changed)), override=override)
+            require_same_corpus(then, fingerprint(corpus(**changed)), override=override)
