@@ -9,6 +9,8 @@ from kronos_sc import settings
 
 from .conftest import contents, features_of
 
+pytestmark = pytest.mark.slow(5)  # seconds, for the file
+
 
 @pytest.fixture
 def lines(caplog, monkeypatch):

@@ -9,6 +9,8 @@ import pytest
 from kronos_sc._store import EmbeddingStore
 from kronos_sc.models import KronosModel
 
+pytestmark = pytest.mark.slow(5)  # seconds, for the file
+
 
 @pytest.mark.parametrize("jump", [-(10**8), 10**9])
 def test_the_clock_jumps_at_every_look(case, monkeypatch, jump):

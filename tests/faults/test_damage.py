@@ -9,6 +9,8 @@ from kronos_sc._store import EmbeddingStore
 
 from .conftest import BLOCKS, KINDS, contents
 
+pytestmark = pytest.mark.slow(28)  # seconds, for the file
+
 
 @pytest.fixture
 def whole(case, finished):
@@ -83,7 +85,6 @@ def counted(case):
     return count
 
 
-@pytest.mark.slow(7)
 @pytest.mark.parametrize("name", ["pixels", "brightest"])
 @pytest.mark.parametrize("hurt", ["first byte", "cut", "empty", "gone"])
 def test_damaged_facts_of_a_block_are_made_again(whole, name, hurt):
@@ -133,7 +134,6 @@ def test_the_description_of_an_array_is_written_again(whole, name, hurt):
     } == set()
 
 
-@pytest.mark.slow(8)
 @pytest.mark.parametrize("name", ["row", "edge"])
 @pytest.mark.parametrize("hurt", [20, -3, "cut", "empty", "gone"])
 def test_lost_rows_are_named_and_nothing_else_is_read_in_their_place(whole, name, hurt):

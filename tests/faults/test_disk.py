@@ -11,6 +11,8 @@ import pytest
 
 from .conftest import BLOCKS, KINDS, contents
 
+pytestmark = pytest.mark.slow(13)  # seconds, for the file
+
 
 def hurt(case, ended, errors):
     """The run ended with one of these errors, kept blocks and said so; nothing half written counts."""

@@ -6,6 +6,8 @@ from kronos_sc.models import KronosModel
 
 from .conftest import BLOCKS
 
+pytestmark = pytest.mark.slow(7)  # seconds, for the file
+
 
 @pytest.fixture
 def begun(case, monkeypatch):

@@ -6,6 +6,8 @@ import pytest
 import kronos_sc as ks
 from kronos_sc._store import EmbeddingStore
 
+pytestmark = pytest.mark.slow(13)  # seconds, for the file
+
 CHANNELS = ("DAPI", "CD3 'ε' / \"e\"", "a\\b", "CD20\n2nd line", "细胞角蛋白 {0} %s")
 MAP = {"CD3 'ε' / \"e\"": "CD3", "a\\b": "CD8", "CD20\n2nd line": "CD20", "细胞角蛋白 {0} %s": "unseen"}
 

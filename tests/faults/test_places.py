@@ -11,8 +11,9 @@ import kronos_sc as ks
 
 from .conftest import CALL, contents, features_of
 
+pytestmark = pytest.mark.slow(23)  # seconds, for the file
 
-@pytest.mark.slow(8)
+
 @pytest.mark.parametrize(
     "name",
     ["a store with spaces.zarr", "größe µm 细胞.zarr", "quote ' \" and # % $HOME {x}.zarr", "line\nbreak", ".hidden"],

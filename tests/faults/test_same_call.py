@@ -16,6 +16,8 @@ from kronos_sc.models import KronosModel
 
 from .conftest import contents
 
+pytestmark = pytest.mark.slow(10)  # seconds, for the file
+
 
 @pytest.fixture
 def whole(case, finished):
@@ -187,7 +189,6 @@ def test_large_chunks_have_the_same_identity(make, tiny, tmp_path):
     np.testing.assert_array_equal(*values)
 
 
-@pytest.mark.slow(7)
 @pytest.mark.parametrize("stage", ["whole", "begun"])
 @pytest.mark.parametrize("what", ["block_memory", "read_threads", "batch_size", "threads"])
 def test_what_does_not_matter(case, finished, monkeypatch, what, stage):

@@ -16,6 +16,8 @@ from kronos_sc.models import KronosModel
 
 from .conftest import BLOCKS
 
+pytestmark = pytest.mark.slow(12)  # seconds, for the file
+
 
 def in_pass(monkeypatch, turn, act):
     """Do something in one pass of the network."""

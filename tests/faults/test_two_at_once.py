@@ -11,6 +11,8 @@ from kronos_sc.models import KronosModel
 
 from .conftest import BLOCKS, KINDS
 
+pytestmark = pytest.mark.slow(8)  # seconds, for the file
+
 
 def until(path):
     for _ in range(6000):
