@@ -20,7 +20,8 @@ from kronos_sc.models.inference.runner import auto_batch
 from kronos_sc.models.nets.ca_mae import CaMae, ChannelViT
 from kronos_sc.models.nets.plain_vit import PlainViT
 
-MARKERS, SIZE = 18, 64
+MARKERS = 18
+SIZE = 64
 
 
 def small(net: torch.nn.Module) -> torch.nn.Module:
@@ -54,7 +55,8 @@ def made(name: str) -> tuple[Model, str]:
 def round_of(model: Model, x: torch.Tensor, masks: torch.Tensor, kind: str, seconds: float) -> float:
     """Return the best units per second of repeated calls."""
     ids = torch.zeros(x.shape[:2], dtype=torch.long)
-    best, end = 0.0, time.perf_counter() + seconds
+    best = 0.0
+    end = time.perf_counter() + seconds
     while True:
         start = time.perf_counter()
         model.encode(x, ids, masks, (kind,))

@@ -60,7 +60,8 @@ def main() -> None:
         "--starts", type=int, nargs="+", default=[1, 5], help="k-means starts of the plain loop; ours has 5"
     )
     options = parser.parse_args()
-    kronos_sc.settings.progress, kronos_sc.settings.verbosity = False, 1
+    kronos_sc.settings.progress = False
+    kronos_sc.settings.verbosity = 1
     rng = np.random.default_rng(0)
     tiny = simulate(2, 20, 8, rng)
     kronos_sc.tl.batch_silhouette(tiny, "condition", use_rep="X_kronos")  # loads the compiled kernel
@@ -81,10 +82,14 @@ def main() -> None:
     names = sorted(set(table.obs["condition"]))
     pairs = list(combinations(names, 2))
     chosen = [pairs[i] for i in np.linspace(0, len(pairs) - 1, min(options.pairs, len(pairs))).astype(int)]
-    seconds, apart, ari_apart, exact_apart = dict.fromkeys(options.starts, 0.0), [], [], []
+    seconds = dict.fromkeys(options.starts, 0.0)
+    apart = []
+    ari_apart = []
+    exact_apart = []
     for number, (a, b) in enumerate(chosen):
         mask = table.obs["condition"].isin([a, b]).to_numpy()
-        x, label = table.obsm["X_kronos"][mask], table.obs["condition"].to_numpy()[mask]
+        x = table.obsm["X_kronos"][mask]
+        label = table.obs["condition"].to_numpy()[mask]
         for n_init in options.starts:
             start = time.perf_counter()
             silhouette, ari = plain(x, label, n_init)

@@ -76,8 +76,11 @@ def by_hand(sdata, model: models.Model, cells: int, *, within: float | None) -> 
 
 def rounds(sdata, model: models.Model, precision: str, options: argparse.Namespace) -> None:
     """Print the ratios of each round and their median."""
-    device, dtype, cells = torch.device(options.device), getattr(torch, precision), sdata["table"].n_obs
-    shares, gains = [], []
+    device = torch.device(options.device)
+    dtype = getattr(torch, precision)
+    cells = sdata["table"].n_obs
+    shares = []
+    gains = []
     for _ in range(options.rounds):
         before = bare(model, dtype, cells // 2, device)
         whole = ours(sdata, model, precision, device)
@@ -108,7 +111,8 @@ def main() -> None:
         "--device", default="cpu", help="of ours and of the bare forward; the plain pipeline stays on the processor"
     )
     options = parser.parse_args()
-    kronos_sc.settings.progress, kronos_sc.settings.verbosity = False, 1
+    kronos_sc.settings.progress = False
+    kronos_sc.settings.verbosity = 1
     model = models.load("kronos-untrained", blocks="official")
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, {MARKERS} markers × {SIZE} px, official blocks",

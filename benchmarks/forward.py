@@ -16,7 +16,8 @@ SIDE = 2048
 
 def flops(net: KronosViT, markers: int, size: int) -> int:
     """Return multiply-adds × 2 of one image: linear maps, attention and the patch embedding."""
-    c, n = net.config, (size // net.config.patch) ** 2
+    c = net.config
+    n = (size // net.config.patch) ** 2
     tokens = 1 + c.registers + markers * n
     linear = 2 * tokens * c.dim * c.dim * (4 + 2 * c.mlp_ratio)
     attention = 4 * tokens * tokens * c.dim
@@ -25,7 +26,8 @@ def flops(net: KronosViT, markers: int, size: int) -> int:
 
 def rate(work: float, call, seconds: float) -> float:
     """Return the best GFLOP/s of repeated calls."""
-    best, end = float("inf"), time.perf_counter() + seconds
+    best = float("inf")
+    end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         start = time.perf_counter()
         call()

@@ -9,8 +9,13 @@ from sklearn.metrics import recall_score
 from kronos_sc._methods.guided import benchmark, draw
 from kronos_sc._methods.scaling import fit_scaler
 
-IMAGES, CELLS, FEATURES, CLASSES = 20, 2000, 4608, 9
-SHOTS, REPEATS, LOOPED = (1, 5, 10, 20), 100, 3
+IMAGES = 20
+CELLS = 2000
+FEATURES = 4608
+CLASSES = 9
+SHOTS = (1, 5, 10, 20)
+REPEATS = 100
+LOOPED = 3
 
 
 def image(seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,10 @@ from kronos_pretrain.data.loader import samples
 from kronos_pretrain.data.sampler import Sampler
 from kronos_sc.markers import paper_vocabulary
 
-PATCH, CHUNK, SHARD, BATCH = 256, 128, 2048, 32
+PATCH = 256
+CHUNK = 128
+SHARD = 2048
+BATCH = 32
 FLOOR = 300
 MARKERS = ("DAPI", "CD3", "CD4", "CD8", "CD20", "CD68", "CD31", "KI-67")
 
@@ -33,7 +36,8 @@ def write(folder: Path, *, images: int, side: int, kind: str) -> Path:
     """Write a corpus in the layout of `corpus build`, the same pixels for each `kind`; return its folder."""
     import zarr
 
-    rng, known = np.random.default_rng(0), paper_vocabulary(mean=0.005, std=0.01)
+    rng = np.random.default_rng(0)
+    known = paper_vocabulary(mean=0.005, std=0.01)
     corners = np.arange(0, side - PATCH + 1, PATCH // 2, dtype=np.int32)
     origins = np.stack(np.meshgrid(corners, corners, indexing="ij"), -1).reshape(-1, 2)
     markers = [{"channel": n, "marker": n, "id": known[n].id, "plane": i} for i, n in enumerate(MARKERS)]
@@ -45,7 +49,8 @@ def write(folder: Path, *, images: int, side: int, kind: str) -> Path:
         if kind == "npy":
             np.save(home / "pixels.npy", pixels)
         else:
-            shards, codec = (1, min(SHARD, side), min(SHARD, side)), zarr.codecs.ZstdCodec(level=3, checksum=True)
+            shards = (1, min(SHARD, side), min(SHARD, side))
+            codec = zarr.codecs.ZstdCodec(level=3, checksum=True)
             layout = {
                 "shape": pixels.shape,
                 "dtype": pixels.dtype,
@@ -82,7 +87,8 @@ def ours(folder: Path, *, workers: int, seconds: float) -> float:
     with samples(Corpus.open(folder), config) as batches:
         for _ in range(2 * max(workers, 1)):
             next(batches)
-        count, started = 0, time.perf_counter()
+        count = 0
+        started = time.perf_counter()
         while time.perf_counter() - started < seconds:
             count += len(next(batches).index)
         return count / (time.perf_counter() - started)
@@ -95,7 +101,8 @@ def theirs(folder: Path, *, seconds: float) -> float:
     corpus = Corpus.open(folder)
     sampler = Sampler(corpus, Data(), seed=0)
     arrays = [zarr.open_array(each, mode="r") for each in sorted(folder.glob("images/*/pixels.zarr"))]
-    count, started = 0, time.perf_counter()
+    count = 0
+    started = time.perf_counter()
     while time.perf_counter() - started < seconds:
         where = sampler.draw(0, count)
         inside = slice(where.row, where.row + PATCH), slice(where.column, where.column + PATCH)
@@ -112,7 +119,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=2048)
     parser.add_argument("--seconds", type=float, default=6)
     options = parser.parse_args()
-    kronos_sc.settings.progress, kronos_sc.settings.verbosity = False, 1
+    kronos_sc.settings.progress = False
+    kronos_sc.settings.verbosity = 1
     with tempfile.TemporaryDirectory() as temporary:
         stores = {
             kind: write(Path(temporary), images=options.images, side=options.side, kind=kind)

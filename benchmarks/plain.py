@@ -30,7 +30,9 @@ class PlainAttention(nn.Module):
 
     def __init__(self, attention: nn.Module) -> None:
         super().__init__()
-        self.heads, self.qkv, self.proj = attention.heads, attention.qkv, attention.proj
+        self.heads = attention.heads
+        self.qkv = attention.qkv
+        self.proj = attention.proj
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, t, d = x.shape
@@ -44,8 +46,11 @@ class PlainBlock(nn.Module):
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
-        self.norm1, self.attn, self.gamma1 = block.norm1, PlainAttention(block.attn), block.ls1.gamma
-        self.norm2, self.gamma2 = block.norm2, block.ls2.gamma
+        self.norm1 = block.norm1
+        self.attn = PlainAttention(block.attn)
+        self.gamma1 = block.ls1.gamma
+        self.norm2 = block.norm2
+        self.gamma2 = block.ls2.gamma
         self.mlp = nn.Sequential(block.mlp.fc1, nn.GELU(), block.mlp.fc2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -59,12 +64,14 @@ class PlainNet(nn.Module):
     def __init__(self, net: KronosViT) -> None:
         super().__init__()
         net = copy.deepcopy(net).float()
-        self.net, self.conv = net, net.patch_embed.proj
+        self.net = net
+        self.conv = net.patch_embed.proj
         self.blocks = nn.Sequential(*(PlainBlock(net.block(index)) for index in net.running))
 
     def forward(self, pixels: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         """Return the mean token of each marker (b, m · d)."""
-        net, (b, m, h, w) = self.net, pixels.shape
+        net = self.net
+        (b, m, h, w) = pixels.shape
         tokens = self.conv(pixels.reshape(b * m, 1, h, w))  # b·m, d, r, c
         rows, columns = tokens.shape[2:]
         tokens = tokens.flatten(2).transpose(1, 2).reshape(b, m, rows * columns, -1)
@@ -81,7 +88,8 @@ class Files(Dataset):
     """Normalised pixels of each cell from its file."""
 
     def __init__(self, files: list[Path], panel: SimpleNamespace, max_value: float) -> None:
-        self.files, self.max_value = files, max_value
+        self.files = files
+        self.max_value = max_value
         self.mean, self.std = (np.asarray(values, np.float64)[:, None, None] for values in (panel.mean, panel.std))
 
     def __len__(self) -> int:
@@ -89,7 +97,8 @@ class Files(Dataset):
 
     def __getitem__(self, index: int) -> torch.Tensor:
         stored = np.load(self.files[index])
-        pixels, mask = stored[:-1], stored[-1] > 0
+        pixels = stored[:-1]
+        mask = stored[-1] > 0
         z = (pixels.astype(np.float64) / self.max_value - self.mean) / self.std
         return torch.from_numpy((z * mask).astype(np.float32))
 
@@ -98,7 +107,8 @@ def cut(
     sdata: sd.SpatialData, cells: np.ndarray, channels: list[str], size: int, folder: Path
 ) -> tuple[list[Path], float]:
     """Write one file per cell: its window of each channel, and its mask; return the files and the seconds it took."""
-    image, labels = sdata.images["image"], sdata.labels["cells"].data
+    image = sdata.images["image"]
+    labels = sdata.labels["cells"].data
     pixels = image.data[[list(image.coords["c"].to_numpy()).index(name) for name in channels]]
     height, width = pixels.shape[1:]
     found = regionprops_table(
@@ -111,7 +121,10 @@ def cut(
     files = []
     for cell in cells.tolist():
         top, left = (int(np.floor(c + 0.5)) - size // 2 for c in centre[cell])
-        y0, y1, x0, x1 = max(top, 0), min(top + size, height), max(left, 0), min(left + size, width)
+        y0 = max(top, 0)
+        y1 = min(top + size, height)
+        x0 = max(left, 0)
+        x1 = min(left + size, width)
         stored = np.zeros((len(channels) + 1, size, size), pixels.dtype)
         inside = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
         stored[:-1, *inside] = pixels[:, y0:y1, x0:x1].compute()

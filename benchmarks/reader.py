@@ -37,7 +37,8 @@ def located(sdata, size: int) -> tuple[patches.Raster, patches.Units]:
 def blocks(image: patches.Raster, units: patches.Units) -> tuple[float, float]:
     """Return seconds and processor seconds of reading all blocks, windows not cut."""
     plan = patches.plan(image, range(MARKERS), units)
-    start, busy = time.perf_counter(), time.process_time()
+    start = time.perf_counter()
+    busy = time.process_time()
     for _ in patches.read(plan):
         pass
     return time.perf_counter() - start, time.process_time() - busy
@@ -88,7 +89,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--theirs", type=int, default=200, help="tiles to take from spatialdata")
     options = parser.parse_args()
-    kronos_sc.settings.progress, kronos_sc.settings.verbosity = False, 1
+    kronos_sc.settings.progress = False
+    kronos_sc.settings.verbosity = 1
     with tempfile.TemporaryDirectory() as folder:
         sdata = tissue_store(Path(folder), cells=options.cells)
         ours(sdata, options.size)  # imports and the file cache

@@ -46,7 +46,8 @@ def read(folder: Path, files: tuple[str, str], target: str) -> SpatialData:
 
 def add_spread(sdata: SpatialData) -> None:
     """Add the mean and standard deviation of each embedded channel inside each cell as `obsm["X_mean_spread"]`."""
-    table, labels = sdata["table"], sdata["cells"].to_numpy()
+    table = sdata["table"]
+    labels = sdata["cells"].to_numpy()
     image = sdata["image"].sel(c=list(ks.get.record(table, key="mean_marker")["panel"]["channel"])).to_numpy()
     ids = table.obs["cell_id"].to_numpy()
     table.obsm["X_mean_spread"] = np.stack(
@@ -123,7 +124,8 @@ def main() -> None:
     parser.add_argument("--only", choices=tuple(SETS), help="one of the images")
     options = parser.parse_args()
     models = encoders(options)
-    ks.settings.progress, ks.settings.verbosity = False, 1
+    ks.settings.progress = False
+    ks.settings.verbosity = 1
     for name, how in SETS.items():
         if options.only not in (None, name):
             continue

@@ -92,13 +92,16 @@ def agreement(folder: Path, method: str, options: argparse.Namespace) -> str:
     some = differ[:: -(-len(differ) // 2000)]
 
     def distances(index: np.ndarray) -> np.ndarray:
-        rows, query = references[index].astype(float), queries[some, None].astype(float)
+        rows = references[index].astype(float)
+        query = queries[some, None].astype(float)
         if options.metric == "cosine":
             rows, query = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (rows, query))
         return np.sort(np.linalg.norm(rows - query, axis=-1), axis=1)
 
-    own, other = distances(ours[some]), distances(theirs[some])
-    further, nearer = (other > own * (1 + 1e-12)).any(axis=1), (other < own * (1 - 1e-12)).any(axis=1)
+    own = distances(ours[some])
+    other = distances(theirs[some])
+    further = (other > own * (1 + 1e-12)).any(axis=1)
+    nearer = (other < own * (1 - 1e-12)).any(axis=1)
     return (
         f"{(ours == theirs).mean():.4%} the same answers; of {len(some)} queries that differ, theirs are further in "
         f"{further.sum()}, nearer in {nearer.sum()}, the same in another order in the rest"

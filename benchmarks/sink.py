@@ -46,7 +46,8 @@ def floor_read(folder: Path, blocks: int) -> None:
 def new_store(path: Path, blocks: int, width: int, dtype: str, order: np.ndarray) -> _store.EmbeddingStore:
     """Return an empty store whose stored rows are those rows of the table."""
     path.mkdir(parents=True)
-    rows, names = order.reshape(blocks, CAPACITY).astype(np.int64), np.arange(order.size).astype(str)
+    rows = order.reshape(blocks, CAPACITY).astype(np.int64)
+    names = np.arange(order.size).astype(str)
     described = {
         "key": "kronos",
         "kinds": {"marker": width},
@@ -59,7 +60,8 @@ def new_store(path: Path, blocks: int, width: int, dtype: str, order: np.ndarray
 
 def write(store: _store.EmbeddingStore, blocks: list[np.ndarray], *, threads: int) -> None:
     """Compress, checksum, write and fsync in threads; accept in this one, as `tl.embed` does."""
-    stager, pixels = store.stager, np.full(CAPACITY, 100, np.int32)
+    stager = store.stager
+    pixels = np.full(CAPACITY, 100, np.int32)
     finished = [
         _store.FeatureBlock(n, store.rows[n], {"marker": values}, pixels, 0.5) for n, values in enumerate(blocks)
     ]
@@ -81,9 +83,11 @@ def read(store: _store.EmbeddingStore, *, parts: int, whole: bool = True) -> flo
 
 def rate(megabytes: float, work: Callable[[], object], *, repeats: int) -> tuple[float, float]:
     """Return the median MB/s of some work, and of the processor seconds it takes."""
-    wall, cpu = [], []
+    wall = []
+    cpu = []
     for _ in range(repeats):
-        started, used = time.perf_counter(), time.process_time()
+        started = time.perf_counter()
+        used = time.process_time()
         work()
         wall.append(time.perf_counter() - started)
         cpu.append(time.process_time() - used)
@@ -100,10 +104,13 @@ def main() -> None:
         "--parts", type=int, default=4, help="chunks of the dask array read where the table is shuffled"
     )
     options = parser.parse_args()
-    kronos_sc.settings.progress, kronos_sc.settings.verbosity = False, 1
-    width, count = options.markers * 384, max(1, options.rows // CAPACITY)
+    kronos_sc.settings.progress = False
+    kronos_sc.settings.verbosity = 1
+    width = options.markers * 384
+    count = max(1, options.rows // CAPACITY)
     blocks = [block(number, width, options.dtype) for number in range(count)]
-    size, again = sum(values.nbytes for values in blocks) / 1e6, {"repeats": options.repeats}
+    size = sum(values.nbytes for values in blocks) / 1e6
+    again = {"repeats": options.repeats}
     orders = {
         "table in stored order": np.arange(count * CAPACITY),
         "table shuffled": np.random.default_rng(0).permutation(count * CAPACITY),

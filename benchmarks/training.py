@@ -32,7 +32,8 @@ class Reference:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.student, self.teacher = Network(config), Network(config).requires_grad_(False)
+        self.student = Network(config)
+        self.teacher = Network(config).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.student, config), betas=config.optim.betas, eps=1e-8, foreach=False
         )
@@ -62,9 +63,11 @@ class Reference:
 
     def losses(self, batch, temperature: float) -> dict[str, torch.Tensor]:
         """Return the loss terms of a batch and remember the teacher's scores."""
-        loss, before = self.config.loss, 1 + self.config.model.registers
+        loss = self.config.loss
+        before = 1 + self.config.model.registers
         large, small, hidden, drop = batch
-        b, markers = len(large.pixels) // GLOBAL_VIEWS, large.marker_ids.shape[1]
+        b = len(large.pixels) // GLOBAL_VIEWS
+        markers = large.marker_ids.shape[1]
         tokens_seen = [hidden.mask[n].repeat(markers).nonzero()[:, 0] for n in range(len(large.pixels))]
 
         def runs(group: int, views: int, number: int) -> list[list[float]] | None:
@@ -86,7 +89,9 @@ class Reference:
             )
         targets = torch.softmax((self.teacher_dino - self.centers["dino"]) / temperature, -1)
         token_targets = torch.softmax((self.teacher_ibot - self.centers["ibot"]) / temperature, -1)
-        cls, tokens, local = [], [], []
+        cls = []
+        tokens = []
+        local = []
         for n in range(2 * b):
             x = self.encode(
                 self.student,
@@ -104,7 +109,8 @@ class Reference:
                 for n in every
             ]
         scores = F.log_softmax(self.student.dino_head(torch.stack(cls + local)) / loss.student_temperature, -1)
-        pairs, share = {"dino_global": 0.0, "dino_local": 0.0}, 1 / (b * (2 * self.config.views.local_count + 2))
+        pairs = {"dino_global": 0.0, "dino_local": 0.0}
+        share = 1 / (b * (2 * self.config.views.local_count + 2))
         for n in range(2 * b):
             pairs["dino_global"] = pairs["dino_global"] - share * (targets[(n + b) % (2 * b)] * scores[n]).sum()
         for n in range(len(local)):
@@ -152,7 +158,8 @@ class Fixed:
     def __init__(self, config: Config, rank: int = 0, world: int = 1) -> None:
         share = config.optim.batch // world
         self.index = torch.arange(rank * share, (rank + 1) * share)
-        size, markers = config.data.patch, len(MARKERS)
+        size = config.data.patch
+        markers = len(MARKERS)
         rng = np.random.default_rng(0)
         self.pixels = torch.from_numpy(
             rng.normal(size=(config.optim.batch, 1, markers, size, size)).astype(np.float32)
@@ -194,12 +201,11 @@ def main() -> None:
         config = settings(options.batch, precision)
         with parallel.processes(config) as procs, tempfile.TemporaryDirectory() as folder:
             config = replace(config, run=replace(config.run, folder=folder))
-            trainer, reference, stop = (
-                Trainer(config, procs, None),
-                Reference(settings(options.batch, "float32")),
-                NeverStop(),
-            )
-            values, reader = schedules(config), Fixed(config)
+            trainer = Trainer(config, procs, None)
+            reference = Reference(settings(options.batch, "float32"))
+            stop = NeverStop()
+            values = schedules(config)
+            reader = Fixed(config)
             times: dict[str, list[float]] = {"ours": [], "reference": []}
             for step in range(options.steps + 1):
                 started = time.perf_counter()

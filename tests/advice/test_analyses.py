@@ -784,7 +784,8 @@ def test_two_tables_that_fit_together(make, advice):
     def transfer():
         return call(tl.transfer, first["table"], reference=second["table"], target="kind", use_rep="X_rep", C=1.0)
 
-    first, second = make((64, 90)), make((64, 90), seed=1)
+    first = make((64, 90))
+    second = make((64, 90), seed=1)
     for sdata in (first, second):
         n = sdata["table"].n_obs
         sdata["table"].obs["kind"] = pd.Categorical(np.array(["A", "B"])[np.arange(n) % 2])

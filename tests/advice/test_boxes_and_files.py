@@ -95,7 +95,8 @@ def test_shares(probed, advice):
 def test_cells_and_boxes_name_their_image(advice):
     sdata = ks.datasets.tissue(shape=(96, 96), n_images=2, channels=["DAPI"])
     pp.tile(sdata, size=48, image_key="image_1", key_added="boxes")
-    cells, boxes = sdata["table"], sdata["boxes_table"]
+    cells = sdata["table"]
+    boxes = sdata["boxes_table"]
     how = {"target": "cell_type", "radius": 5, "patches": boxes, "patch_size": 48}
     kind = cells.obs["cell_type"].astype(str).iloc[0]
     assert "with library_key=" in advice.of(lambda: tl.motif_query(cells, [kind], **how))
@@ -113,7 +114,8 @@ def test_the_searched_one_is_passed(make, advice):
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    one, other = make((64, 64)), make((64, 64), seed=1)
+    one = make((64, 64))
+    other = make((64, 64), seed=1)
     other["table"].obs_names = "other_" + other["table"].obs_names
     for sdata in (one, other):
         tl.embed(sdata, model="mean-marker", key_added="kronos")

@@ -359,7 +359,8 @@ def test_a_larger_window(make, model):
 )
 def test_neither_scale_nor_spatial_key(make):
     labels = np.zeros((128, 128), np.int32)
-    labels[64:80, 64:80], labels[32, 32] = 1, 2
+    labels[64:80, 64:80] = 1
+    labels[32, 32] = 2
     sdata = make(image=np.full((1, 128, 128), 9_000, np.uint16), labels=labels, channels=("DAPI",), scale_factors=[2])
     sdata["table"].obsm["um"] = sdata["table"].obsm["spatial"] * 0.3
     for how in ({"scale": "scale1"}, {"spatial_key": "um"}):

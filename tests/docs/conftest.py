@@ -28,7 +28,8 @@ def files(tmp_path_factory) -> Path:
     """A folder with an OME-TIFF, its mask, a folder of one TIFF per channel, and a panel."""
     folder = tmp_path_factory.mktemp("files")
     sdata = ks.datasets.tissue(shape=(192, 192), channels=PANEL, rng=1)
-    pixels, names = sdata["image"].to_numpy(), sdata["image"].c.to_numpy().tolist()
+    pixels = sdata["image"].to_numpy()
+    names = sdata["image"].c.to_numpy().tolist()
     metadata = {"axes": "CYX", "Channel": {"Name": names}, "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
     tifffile.imwrite(folder / "core.ome.tif", pixels, metadata=metadata)
     tifffile.imwrite(folder / "core_mask.tif", sdata["cells"].to_numpy())

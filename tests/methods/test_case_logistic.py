@@ -3,7 +3,8 @@ from sklearn.linear_model import LogisticRegression
 
 from kronos_sc._methods.case_logistic import logistic_proba
 
-TRAIN, TEST = np.arange(20), np.arange(20, 30)
+TRAIN = np.arange(20)
+TEST = np.arange(20, 30)
 
 
 def test_it_is_the_balanced_regression_of_scikit_learn():

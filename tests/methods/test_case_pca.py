@@ -6,7 +6,8 @@ from sklearn.preprocessing import StandardScaler
 
 from kronos_sc._methods.case_pca import case_sums, fit_reduction, reduced_means
 
-N_CASES, WIDTH = 12, 30
+N_CASES = 12
+WIDTH = 30
 TRAIN = np.array([0, 2, 3, 5, 6, 8, 9, 11])
 
 
@@ -94,5 +95,6 @@ def test_distances_between_cases_survive_when_all_components_are_kept(units):
 
 
 def test_constant_units_are_no_error():
-    x, codes = np.full((24, 4), 7.3, np.float32), np.repeat(np.arange(N_CASES), 2)
+    x = np.full((24, 4), 7.3, np.float32)
+    codes = np.repeat(np.arange(N_CASES), 2)
     np.testing.assert_allclose(reduced_means(means_of(x, codes), sums_of(x, codes), TRAIN, 3), 0, atol=1e-5)

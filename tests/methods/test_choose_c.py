@@ -33,7 +33,9 @@ def test_a_grid_picks_what_an_exhaustive_loop_picks(data) -> None:
 
 
 def test_the_search_stays_in_range_and_is_seeded(data) -> None:
-    one, same, other = run(data), run(data), run(data, rng=np.random.default_rng(1))
+    one = run(data)
+    same = run(data)
+    other = run(data, rng=np.random.default_rng(1))
     assert len(one.trials) == 12
     assert one.trials["C"].between(LOW, HIGH).all()
     assert one.trials.equals(same.trials)

@@ -6,7 +6,8 @@ from kronos_sc._methods.enrichment import compare_shares, smallest_p
 
 
 def test_by_hand():
-    a, b = np.array([[0.1], [0.2], [0.3]]), np.array([[0.4], [0.5], [0.6]])
+    a = np.array([[0.1], [0.2], [0.3]])
+    b = np.array([[0.4], [0.5], [0.6]])
     row = compare_shares(a, b).iloc[0]
     assert row["statistic"] == 0
     assert row["p_value"] == pytest.approx(0.1)  # 2 of the 20 ways to deal six cases
@@ -17,7 +18,8 @@ def test_by_hand():
 
 def test_effect_is_the_share_of_pairs_won():
     rng = np.random.default_rng(0)
-    a, b = rng.random((7, 4)).round(1), rng.random((9, 4)).round(1)
+    a = rng.random((7, 4)).round(1)
+    b = rng.random((9, 4)).round(1)
     table = compare_shares(a, b)
     for j in range(4):
         won = np.sign(a[:, j][:, None] - b[:, j][None]).mean()
@@ -26,7 +28,8 @@ def test_effect_is_the_share_of_pairs_won():
 
 def test_p_values_are_adjusted_as_benjamini_and_hochberg_say():
     rng = np.random.default_rng(1)
-    a, b = rng.random((8, 6)), rng.random((8, 6)) + np.linspace(0, 0.8, 6)
+    a = rng.random((8, 6))
+    b = rng.random((8, 6)) + np.linspace(0, 0.8, 6)
     table = compare_shares(a, b)
     p = table["p_value"].to_numpy()
     order = np.argsort(p)

@@ -89,7 +89,8 @@ def test_problems_do_not_know_of_each_other() -> None:
     x, y = _units()
     rows = guided.draw(y, 5, 40, np.random.default_rng(1)).reshape(40, -1)  # more than are solved at a time
     gram = np.stack([x[r] @ x[r].T for r in rows])
-    together, alone = guided.solve(gram, y[rows], n_classes=4), guided.solve(gram[33:34], y[rows][33:34], n_classes=4)
+    together = guided.solve(gram, y[rows], n_classes=4)
+    alone = guided.solve(gram[33:34], y[rows][33:34], n_classes=4)
     np.testing.assert_allclose(together.alpha[33], alone.alpha[0], atol=1e-3 * np.abs(alone.alpha).max())
 
 

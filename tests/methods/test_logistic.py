@@ -16,7 +16,8 @@ def objective(linear, x, y, weight, C) -> float:
 
     For two classes the penalty is on the difference of their weights.
     """
-    x, coef = x.astype(np.float64), np.asarray(linear.coef, np.float64)
+    x = x.astype(np.float64)
+    coef = np.asarray(linear.coef, np.float64)
     z = x @ coef.T + linear.intercept
     loss = (weight * (logsumexp(z, axis=1) - z[np.arange(len(y)), y])).sum() / weight.sum()
     size = ((coef[1] - coef[0]) ** 2).sum() if len(coef) == 2 else (coef**2).sum()
@@ -60,9 +61,11 @@ def test_agrees_with_scikit_learn(data, C: float, balanced: bool) -> None:
 
 def _linear(theirs: LogisticRegression) -> Linear:
     """Weights of scikit-learn; of its one vector for two classes, half goes to each."""
-    coef, intercept = theirs.coef_, theirs.intercept_
+    coef = theirs.coef_
+    intercept = theirs.intercept_
     if len(coef) == 1:
-        coef, intercept = np.concatenate([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2
+        coef = np.concatenate([-coef, coef]) / 2
+        intercept = np.concatenate([-intercept, intercept]) / 2
     return Linear(coef, intercept, 0.0, 0)
 
 
@@ -84,7 +87,8 @@ def test_fewer_units_than_features_can_always_be_told_apart(C: float) -> None:
 def test_where_it_started_does_not_matter(data) -> None:
     x, y, k = data
     problem = Problem(x, y, k)
-    cold, warm = problem.fit(0.01), problem.fit(0.01, start=problem.fit(100.0))
+    cold = problem.fit(0.01)
+    warm = problem.fit(0.01, start=problem.fit(100.0))
     assert cold.objective == pytest.approx(warm.objective, rel=1e-5)
     np.testing.assert_allclose(cold.proba(x), warm.proba(x), atol=5e-3)
 

@@ -19,7 +19,8 @@ def predicted():
 
 def test_scores(predicted) -> None:
     true, proba = predicted
-    ours, guess = metrics.scores(true, proba), proba.argmax(1)
+    ours = metrics.scores(true, proba)
+    guess = proba.argmax(1)
     assert tuple(ours) == metrics.SCORES
     theirs = {
         "balanced_accuracy": sk.balanced_accuracy_score(true, guess),
@@ -44,7 +45,8 @@ def test_classes_that_are_not_tested_do_not_count(predicted) -> None:
 
 
 def test_per_class_and_confusion_by_hand() -> None:
-    true, proba = np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.2, 0.8]])
+    true = np.array([0, 0, 1, 1])
+    proba = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.2, 0.8]])
     table = metrics.per_class(true, proba)
     assert table["precision"].tolist() == [1.0, pytest.approx(2 / 3)]
     assert table["recall"].tolist() == [0.5, 1.0]

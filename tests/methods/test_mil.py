@@ -24,7 +24,8 @@ def attention(generators):
 
 
 HOW = Training(epochs=60, learning_rate=5e-3, weight_decay=1e-2, validation=0.0, bag_size=30, device="cpu")
-TRAIN, TEST = np.arange(16), np.arange(16, 24)
+TRAIN = np.arange(16)
+TEST = np.arange(16, 24)
 
 
 def test_attention_is_the_equation_of_the_paper():

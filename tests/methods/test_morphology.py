@@ -23,7 +23,9 @@ def test_specks_go_and_holes_fill():
     classes = np.ones((20, 20), np.uint8)
     classes[:, 10:] = 2
     wanted = classes.copy()
-    classes[4, 4], classes[12, 3:5], classes[10, 15] = 2, 0, 1
+    classes[4, 4] = 2
+    classes[12, 3:5] = 0
+    classes[10, 15] = 1
     opened = smoothed(classes, opening=1, closing=0, n_classes=2)
     assert opened.dtype == np.uint8
     assert (opened[12, 3:5] == 0).all(), "opening leaves what has no class alone"
@@ -38,7 +40,8 @@ def test_one_class_is_opened_and_closed_as_scipy_does_it(seed, radius):
     """With a single class and no class, opening and closing are those of a mask; the border goes on as it ends."""
     mask = blobs(seed, 1) > 0
     around = 2 * radius + 1
-    wide, disc = np.pad(mask, around, mode="edge"), disk(radius)
+    wide = np.pad(mask, around, mode="edge")
+    disc = disk(radius)
     opened = ndimage.binary_dilation(ndimage.binary_erosion(wide, disc), disc)[around:-around, around:-around]
     # what opening takes from the class goes to the nearest pixel that kept its own
     kept = mask & opened | ~mask

@@ -71,6 +71,7 @@ def test_order_of_cells_does_not_matter(cells):
 
 
 def test_no_cell_of_the_types():
-    xy, types = np.zeros((3, 2)), np.full(3, -1)
+    xy = np.zeros((3, 2))
+    types = np.full(3, -1)
     assert motifs_around(xy, types, np.array([1]), 1.0).tolist() == [0, 0, 0]
     assert motifs_inside(xy, types, np.array([1]), 1.0, centres=xy, edge=1.0).tolist() == [0, 0, 0]

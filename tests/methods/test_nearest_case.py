@@ -16,8 +16,10 @@ def test_the_nearest_case_wins_by_hand():
 
 def test_labels_are_those_of_scikit_learn():
     rng = np.random.default_rng(0)
-    vectors, labels = rng.dirichlet(np.ones(8), size=60), np.arange(60) % 3
-    train, test = np.arange(15), np.arange(15, 60)
+    vectors = rng.dirichlet(np.ones(8), size=60)
+    labels = np.arange(60) % 3
+    train = np.arange(15)
+    test = np.arange(15, 60)
     expected = KNeighborsClassifier(1).fit(vectors[train], labels[train]).predict(vectors[test])
     proba = nearest_proba(vectors, labels, train, test, 3)
     assert np.array_equal(proba.argmax(axis=1), expected)
@@ -40,8 +42,10 @@ def test_a_tie_that_nothing_breaks_is_shared():
 
 def test_the_order_of_classes_is_that_of_distances_whatever_comes_next():
     rng = np.random.default_rng(0)
-    vectors, labels = rng.integers(0, 4, size=(90, 3)).astype(float), np.arange(90) % 3  # ties abound
-    train, test = np.arange(21), np.arange(21, 90)
+    vectors = rng.integers(0, 4, size=(90, 3)).astype(float)
+    labels = np.arange(90) % 3  # ties abound
+    train = np.arange(21)
+    test = np.arange(21, 90)
     proba = nearest_proba(vectors, labels, train, test, 3)
     distance = np.linalg.norm(vectors[test][:, None] - vectors[train], axis=2)
     for row, found in zip(distance, proba, strict=True):

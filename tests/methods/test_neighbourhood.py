@@ -79,7 +79,8 @@ def test_columns_are_where_the_layout_says():
 @pytest.mark.parametrize("stats", [("mean", "var"), ("var",)])
 def test_it_agrees_with_shortest_paths(hops, stats):
     rng = np.random.default_rng(0)
-    x, graph = rng.normal(size=(60, 4)) + 100, random_graph(60, 0.03, 1)
+    x = rng.normal(size=(60, 4)) + 100
+    graph = random_graph(60, 0.03, 1)
     usable = rng.random(60) > 0.1
     rows = np.flatnonzero(usable)
     values, empty = run(x, graph, hops, stats, rows=rows, usable=usable)
@@ -101,7 +102,8 @@ def test_an_isolated_unit_is_surrounded_by_its_like():
 
 @pytest.mark.parametrize("most", [1, 7, 30])
 def test_parts_give_the_same(most):
-    x, graph = np.random.default_rng(2).normal(size=(80, 3)), random_graph(80, 0.05, 3)
+    x = np.random.default_rng(2).normal(size=(80, 3))
+    graph = random_graph(80, 0.05, 3)
     whole, bare = run(x, graph, (0, 1, 2), ("mean", "var"))
     parts, bare_parts = run(x, graph, (0, 1, 2), ("mean", "var"), most=most)
     np.testing.assert_allclose(parts, whole, atol=1e-5)
@@ -110,7 +112,8 @@ def test_parts_give_the_same(most):
 
 def test_the_order_of_units_does_not_matter():
     rng = np.random.default_rng(4)
-    x, graph = rng.normal(size=(50, 3)), random_graph(50, 0.06, 5)
+    x = rng.normal(size=(50, 3))
+    graph = random_graph(50, 0.06, 5)
     order = rng.permutation(50)
     before, _ = run(x, graph, (0, 1, 2), ("mean", "var"))
     after, _ = run(x[order], sparse.csr_matrix(graph[order][:, order]), (0, 1, 2), ("mean", "var"))

@@ -17,7 +17,8 @@ def rng():
 
 def by_loop(references, queries, k, metric="euclidean"):
     """Every pair in float64; of equal distances the lower number."""
-    references, queries = references.astype(float), queries.astype(float)
+    references = references.astype(float)
+    queries = queries.astype(float)
     if metric == "cosine":
         with np.errstate(invalid="ignore"):
             references, queries = (

@@ -38,7 +38,8 @@ def test_it_finds_what_scikit_learn_finds(width, k):
     parts = blobs(width)
     pairs, found = run(parts, k)
     for number, (a, b) in enumerate(pairs):
-        pooled, label = np.concatenate([parts[a], parts[b]]), np.repeat([0, 1], [len(parts[a]), len(parts[b])])
+        pooled = np.concatenate([parts[a], parts[b]])
+        label = np.repeat([0, 1], [len(parts[a]), len(parts[b])])
         one = KMeans(k, n_init=10, random_state=0).fit(pooled)
         assert found.inertia[number] <= 1.001 * one.inertia_
         assert found.counts[number].sum(axis=1).tolist() == [len(parts[a]), len(parts[b])]
@@ -72,7 +73,8 @@ def test_one_start_is_enough_to_run():
 def test_adjusted_rand_agrees_with_scikit_learn(shape):
     counts = np.random.default_rng(1).integers(0, 9, shape)
     rows, columns = np.indices(shape)
-    classes, clusters = np.repeat(rows.ravel(), counts.ravel()), np.repeat(columns.ravel(), counts.ravel())
+    classes = np.repeat(rows.ravel(), counts.ravel())
+    clusters = np.repeat(columns.ravel(), counts.ravel())
     assert adjusted_rand(counts) == pytest.approx(adjusted_rand_score(classes, clusters))
     both = adjusted_rand(np.stack([counts, counts.sum() * np.eye(*shape, dtype=int)]))
     np.testing.assert_allclose(both, [adjusted_rand_score(classes, clusters), 1])

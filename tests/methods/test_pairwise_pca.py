@@ -94,7 +94,8 @@ def test_a_pair_does_not_depend_on_the_others():
 
 
 def test_large_means_do_not_swallow_small_differences():
-    near, far = run(structured(40))[1], run(structured(40, offset=500.0))[1]
+    near = run(structured(40))[1]
+    far = run(structured(40, offset=500.0))[1]
     np.testing.assert_allclose(near.share, far.share, rtol=1e-3)
 
 

@@ -17,7 +17,8 @@ def test_a_region_is_the_mean_of_its_tokens() -> None:
 def test_auroc_under_weights_is_that_of_the_regions_repeated() -> None:
     """Against scikit-learn on copies; scores with ties."""
     rng = np.random.default_rng(0)
-    positive, score = rng.random(30) < 0.4, rng.integers(0, 8, 30) / 8
+    positive = rng.random(30) < 0.4
+    score = rng.integers(0, 8, 30) / 8
     weights = rng.integers(0, 4, (5, 30))
     want = [roc_auc_score(np.repeat(positive, w), np.repeat(score, w)) for w in weights]
     assert_allclose(regions.Ranked(positive, score).area(weights), want)
@@ -31,18 +32,22 @@ def test_a_draw_without_one_class_has_no_area() -> None:
 def test_the_area_is_the_count_of_ordered_pairs() -> None:
     """Every pair in turn, ties a half: to the last bit, because these are sums of whole numbers and halves."""
     rng = np.random.default_rng(3)
-    positive, score = rng.random(200) < 0.3, rng.integers(0, 40, 200) / 7
+    positive = rng.random(200) < 0.3
+    score = rng.integers(0, 40, 200) / 7
     weights = rng.integers(0, 5, (20, 200))
-    pos, neg = score[positive, None], score[~positive]
+    pos = score[positive, None]
+    neg = score[~positive]
     pairs = (pos > neg) + 0.5 * (pos == neg)
-    w_pos, w_neg = weights[:, positive].astype(float), weights[:, ~positive].astype(float)
+    w_pos = weights[:, positive].astype(float)
+    w_neg = weights[:, ~positive].astype(float)
     want = ((w_pos @ pairs) * w_neg).sum(axis=1) / (w_pos.sum(axis=1) * w_neg.sum(axis=1))
     assert_array_equal(regions.Ranked(positive, score).area(weights), want)
 
 
 def test_draws_made_in_parts_are_the_same(monkeypatch) -> None:
     rng = np.random.default_rng(2)
-    true, groups = rng.integers(0, 3, 60), rng.integers(0, 12, 60)
+    true = rng.integers(0, 3, 60)
+    groups = rng.integers(0, 12, 60)
     proba = rng.dirichlet(np.ones(3), 60)
     row, table = regions.scores(true, proba, groups, np.random.default_rng(0))
     monkeypatch.setattr(regions, "_AT_ONCE", 60 * 7)
@@ -77,7 +82,8 @@ def test_the_interval_holds_the_area_and_narrows_with_more_groups() -> None:
 
 def test_few_groups_have_no_interval_and_one_class_no_area() -> None:
     rng = np.random.default_rng(0)
-    true, p = np.arange(60) % 2, rng.random(60)
+    true = np.arange(60) % 2
+    p = rng.random(60)
     for count, there in ((1, False), (4, False), (5, True)):
         row, table = regions.scores(true, np.stack([1 - p, p], axis=1), np.arange(60) // 2 % count, rng)
         assert row["n_groups"] == count

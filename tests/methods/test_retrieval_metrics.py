@@ -42,7 +42,8 @@ def test_chance_is_what_random_answers_reach():
 
 def test_composition_error_by_hand():
     query = np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
-    first, second = np.array([[0.5, 0.4, 0.1], [0.0, 1.0, 0.0]]), query
+    first = np.array([[0.5, 0.4, 0.1], [0.0, 1.0, 0.0]])
+    second = query
     error = metrics.composition_error(query, [first, second])
     np.testing.assert_allclose(error, [[np.sqrt(200 / 3), 0], [100 * np.sqrt(2 / 3), 0]])
     np.testing.assert_allclose(metrics.best_at(error, 1), error[:, 0])

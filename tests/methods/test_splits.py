@@ -12,7 +12,8 @@ from kronos_sc._methods.splits import cross_validation, first_of_each
 @pytest.fixture(scope="module")
 def splits():
     rng = np.random.default_rng(0)
-    codes, folds = rng.integers(-1, 3, 600), rng.integers(-1, 4, 600)
+    codes = rng.integers(-1, 3, 600)
+    folds = rng.integers(-1, 4, 600)
     return codes, folds, cross_validation(codes, folds, np.array(list("abcd")), rng.permutation(600))
 
 
@@ -28,7 +29,8 @@ def test_sets_do_not_meet(splits) -> None:
 def test_validation_is_a_fifth_of_each_class(splits) -> None:
     codes, _, every = splits
     for split in every:
-        held, trained = np.bincount(codes[split.validation]), np.bincount(codes[split.train])
+        held = np.bincount(codes[split.validation])
+        trained = np.bincount(codes[split.train])
         np.testing.assert_allclose(held / (held + trained), 0.2, atol=0.01)
 
 
@@ -47,7 +49,8 @@ def test_smaller_training_sets_are_nested(splits) -> None:
 
 
 def test_a_hand_made_fold() -> None:
-    codes, folds = np.array([0, 0, 0, 0, 0, 1, 1, 0]), np.array([0, 0, 0, 0, 0, 0, 0, 1])
+    codes = np.array([0, 0, 0, 0, 0, 1, 1, 0])
+    folds = np.array([0, 0, 0, 0, 0, 0, 0, 1])
     split = cross_validation(codes, folds, np.array(["x", "y"]), np.arange(8))[1]
     assert split.train.tolist() == [0, 1, 2, 3, 5]
     assert split.validation.tolist() == [4, 6]

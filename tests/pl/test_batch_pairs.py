@@ -70,11 +70,12 @@ def test_colours_follow_the_units_and_the_legend(table):
     assert legend == {"a": "#ff0000", "c": "#0000ff"}
     assert ax.get_legend().get_title().get_text() == "condition"
     found = points(ax)
-    xy, colour = np.asarray(found.get_offsets()), [to_hex(c) for c in found.get_facecolors()]
+    xy = np.asarray(found.get_offsets())
+    color = [to_hex(c) for c in found.get_facecolors()]
     kept = get.result(table, "condition_silhouette", table="coordinates").query(
         "representation == 'mean_marker' and batch_a == 'a' and batch_b == 'c'"
     )
-    for at, shown in zip(xy, colour, strict=True):
+    for at, shown in zip(xy, color, strict=True):
         unit = kept.loc[(kept[["pc1", "pc2"]] - at).abs().sum(axis=1).idxmin()]
         assert shown == legend[unit["batch"]]
 

@@ -75,8 +75,8 @@ def test_many_classes_go_without_numbers(table):
 
 def test_numbers_can_be_read_on_any_colour(table, ax):
     pl.confusion(table, "probe", palette="magma", ax=ax)
-    colours = [text.get_color() for text in ax.texts]
-    assert set(colours) == {"white", "0.15"}
+    colors = [text.get_color() for text in ax.texts]
+    assert set(colors) == {"white", "0.15"}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import pytest
 
 from kronos_sc import pl
 from kronos_sc.pl import _tissue
-from kronos_sc.pl._colour import CHANNEL_COLOURS
+from kronos_sc.pl._color import CHANNEL_COLORS
 
 
 def test_axes_are_in_micrometres_with_bar_and_legend(sdata, ax, bars, channel_names):
@@ -12,7 +12,7 @@ def test_axes_are_in_micrometres_with_bar_and_legend(sdata, ax, bars, channel_na
     assert ax.get_xlim() == (0, 96)
     assert ax.get_ylim() == (80, 0)
     assert bars(ax) == [("20 µm", 20.0)]
-    assert channel_names(ax) == {"DAPI": CHANNEL_COLOURS[0], "CD8": CHANNEL_COLOURS[1]}
+    assert channel_names(ax) == {"DAPI": CHANNEL_COLORS[0], "CD8": CHANNEL_COLORS[1]}
     assert ax.get_aspect() == 1
 
 

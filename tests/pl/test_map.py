@@ -14,7 +14,7 @@ from kronos_sc import pl
 from kronos_sc._core import results
 
 CLASSES = ["tumour", "stroma"]
-COLOURS = ["#ff0000", "#00ff00"]
+COLORS = ["#ff0000", "#00ff00"]
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def mapped(sdata):
         index=["1", "2"],
     )
     table = TableModel.parse(AnnData(obs=obs), region="map_class", region_key="region", instance_key="label")
-    table.uns["class_colors"] = np.array(COLOURS, object)
+    table.uns["class_colors"] = np.array(COLORS, object)
     sdata.tables["map_table"] = table
     frame = geopandas.GeoDataFrame(
         {"class": pd.Categorical(CLASSES)}, geometry=shapely.box([8, 40], [8, 8], [40, 100], [100, 100])
@@ -67,7 +67,7 @@ def test_classes_lie_in_their_colours_where_the_map_lies(mapped, ax, bars, chann
     assert over.get_extent() == [4, 100, 84, 4]
     assert (ax.get_xlim(), ax.get_ylim()) == ((0, 96), (80, 0)), "the tissue, whatever the map covers"
     assert [text.get_text() for text in ax.get_legend().get_texts()] == CLASSES
-    assert [to_hex(patch.get_facecolor()) for patch in ax.get_legend().get_patches()] == COLOURS
+    assert [to_hex(patch.get_facecolor()) for patch in ax.get_legend().get_patches()] == COLORS
     assert bars(ax) == [("20 µm", 20.0)]
     assert list(channel_names(ax)) == ["DAPI"]
 

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from kronos_sc import pl, pp
-from kronos_sc.pl._markers import HOW_COLOURS
+from kronos_sc.pl._markers import HOW_COLORS
 
 
 def texts(ax):
@@ -30,7 +30,7 @@ def test_every_channel_is_named_with_its_marker(panel, ax):
 def test_colours_say_how_a_marker_was_found(panel, ax):
     pl.markers(panel, ax=ax)
     dots = [to_hex(line.get_color()) for line in ax.lines if line.get_marker() == "o"]
-    assert dots == [HOW_COLOURS[how] for how in panel["how"]]
+    assert dots == [HOW_COLORS[how] for how in panel["how"]]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["4 exact", "1 unseen", "1 dropped"]
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kronos_sc import datasets, get, pl, tl
-from kronos_sc.pl._palette import default_colours
+from kronos_sc.pl._palette import default_colors
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_frames_tell_right_from_wrong(searched, ax):
     names = [label.get_text() for label in ax.get_yticklabels()]
     hits = get.result(table, "retrieval")
     hits = hits.set_index("query").loc[names]
-    blue, orange = default_colours(2)
+    blue, orange = default_colors(2)
     types = table.obs["cell_type"].astype(str)
     expected = [blue if types[q] == types[h] else orange for q, h in zip(hits.index, hits["hit"], strict=True)]
     assert frames(ax) == expected

@@ -21,7 +21,7 @@ def test_label():
 )
 def test_bar_has_the_right_number_of_pixels(ax, width, mpp, pixels, text):
     ax.set(xlim=(0, width), ylim=(width, 0))
-    scale_bar(ax, mpp=mpp, colour="white")
+    scale_bar(ax, mpp=mpp, color="white")
     (bar,) = [artist for artist in ax.artists if isinstance(artist, AnchoredSizeBar)]
     (rectangle,) = bar.size_bar.get_children()
     assert rectangle.get_width() == pytest.approx(pixels)

@@ -9,7 +9,7 @@ from scipy.stats import t
 
 from kronos_sc import pl
 from kronos_sc._core import results
-from kronos_sc.pl._compared import BASELINE, representation_colours
+from kronos_sc.pl._compared import BASELINE, representation_colors
 
 REPS = {"kronos": 0.8, "mine": 0.7, "mean_marker": 0.5}
 
@@ -33,7 +33,8 @@ def table():
         for n in (100, 500, 1000)
     ]
     thresholds = [row | {"threshold": t} for row in folds for t in (0.2, 1.0)]
-    scores, few = pd.DataFrame(folds), pd.DataFrame(shots)
+    scores = pd.DataFrame(folds)
+    few = pd.DataFrame(shots)
     metrics = ["balanced_accuracy", "macro_f1"]
     adata = AnnData(np.zeros((3, 1)))
     summary = results.summary(scores, by="representation", metrics=metrics)
@@ -51,17 +52,17 @@ def table():
 
 class TestColours:
     def test_a_representation_keeps_its_colour(self):
-        alone = representation_colours(["kronos"])
-        beside = representation_colours(["mine", "mean_marker", "other", "kronos", "X"])
+        alone = representation_colors(["kronos"])
+        beside = representation_colors(["mine", "mean_marker", "other", "kronos", "X"])
         assert alone["kronos"] == beside["kronos"]
         assert beside["mean_marker"] == beside["X"] == BASELINE
         assert len({beside[name] for name in ("mine", "other", "kronos", "X")}) == 4
 
     def test_the_user_has_the_last_word(self):
-        assert representation_colours(["kronos", "mine"], {"kronos": "red"})["kronos"] == "red"
+        assert representation_colors(["kronos", "mine"], {"kronos": "red"})["kronos"] == "red"
 
     def test_there_are_enough(self):
-        assert None not in representation_colours([f"r{i}" for i in range(40)]).values()
+        assert None not in representation_colors([f"r{i}" for i in range(40)]).values()
 
 
 class TestScores:
@@ -118,9 +119,9 @@ class TestScores:
 
     def test_the_palette_colours_bars(self, table, ax):
         pl.scores(table, "probe", palette={"mine": "#ff0000"}, ax=ax)
-        colours = {c.get_label(): to_hex(c.patches[0].get_facecolor()) for c in ax.containers if hasattr(c, "patches")}
-        assert colours["mine"] == "#ff0000"
-        assert colours["mean_marker"] == BASELINE
+        colors = {c.get_label(): to_hex(c.patches[0].get_facecolor()) for c in ax.containers if hasattr(c, "patches")}
+        assert colors["mine"] == "#ff0000"
+        assert colors["mean_marker"] == BASELINE
 
     def test_results_from_a_file_look_the_same(self, table, tmp_path):
         before = bars(pl.scores(table, "probe"))

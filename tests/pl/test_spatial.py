@@ -5,7 +5,7 @@ from matplotlib.collections import EllipseCollection
 from matplotlib.colors import to_hex
 
 from kronos_sc import pl, pp
-from kronos_sc.pl._palette import MISSING, default_colours
+from kronos_sc.pl._palette import MISSING, default_colors
 
 
 def discs(ax):
@@ -26,8 +26,8 @@ def test_units_lie_where_they_are_in_micrometres(sdata, ax, bars):
 def test_categories_have_their_colours_and_a_legend(sdata, ax):
     column = sdata["table"].obs["cell_type"].astype("category")
     pl.spatial(sdata, "cell_type", ax=ax)
-    colours = dict(zip(column.cat.categories, default_colours(len(column.cat.categories)), strict=True))
-    assert [to_hex(c) for c in discs(ax).get_facecolors()] == [colours[value] for value in column]
+    colors = dict(zip(column.cat.categories, default_colors(len(column.cat.categories)), strict=True))
+    assert [to_hex(c) for c in discs(ax).get_facecolors()] == [colors[value] for value in column]
     present = [str(c) for c in column.cat.categories if (column == c).any()]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == present
 
@@ -37,16 +37,16 @@ def test_palette_then_uns_then_default(sdata, ax):
     table.obs["side"] = pd.Categorical(np.where(table.obsm["spatial"][:, 0] < 96, "left", "right"))
     left = (table.obs["side"] == "left").to_numpy()
 
-    def colours(**how):
+    def colors(**how):
         shown = pl.spatial(table, "side", **how)[0, 0]
         faces = [to_hex(c) for c in discs(shown).get_facecolors()]
         return faces[left.argmax()], faces[(~left).argmax()]
 
-    assert colours() == tuple(default_colours(2))
+    assert colors() == tuple(default_colors(2))
     table.uns["side_colors"] = ["#112233", "#445566"]
-    assert colours() == ("#112233", "#445566")
-    assert colours(palette={"left": "#ff0000", "right": "#00ff00"}) == ("#ff0000", "#00ff00")
-    assert colours(palette=["#0000ff", "#ffffff"]) == ("#0000ff", "#ffffff")
+    assert colors() == ("#112233", "#445566")
+    assert colors(palette={"left": "#ff0000", "right": "#00ff00"}) == ("#ff0000", "#00ff00")
+    assert colors(palette=["#0000ff", "#ffffff"]) == ("#0000ff", "#ffffff")
 
 
 def test_numbers_variables_and_features_of_an_embedding(sdata):

@@ -14,7 +14,7 @@ from spatialdata.models import Image2DModel, Labels2DModel, ShapesModel, TableMo
 from spatialdata.transformations import Identity, Scale, Sequence, Translation
 
 from kronos_sc import pl, pp
-from kronos_sc.pl._palette import MISSING, default_colours
+from kronos_sc.pl._palette import MISSING, default_colors
 
 UM = {"global": Identity(), "um": Scale([0.5, 0.5], axes=("x", "y"))}
 
@@ -58,8 +58,8 @@ def test_boxes_have_their_corners_and_colours(grid, ax):
     assert isinstance(boxes, PathCollection)
     expected = grid["patches"].bounds.to_numpy() / 2  # half a micrometre per pixel
     np.testing.assert_allclose([path.get_extents().extents for path in boxes.get_paths()], expected)
-    colours = dict(zip("01", default_colours(2), strict=True))
-    assert [to_hex(c) for c in boxes.get_facecolors()] == [colours[c] for c in grid["patches_table"].obs["cluster"]]
+    colors = dict(zip("01", default_colors(2), strict=True))
+    assert [to_hex(c) for c in boxes.get_facecolors()] == [colors[c] for c in grid["patches_table"].obs["cluster"]]
     assert ax.get_xlabel() == "x (µm)"
     assert ax.get_xlim()[0] < 0 < 96 < ax.get_xlim()[1] < 100
     assert [handle.get_marker() for handle in ax.get_legend().legend_handles] == ["s", "s"]
@@ -120,11 +120,11 @@ def test_a_cluster_with_a_hole_and_its_inside(grid, ax):
 
 
 def test_on_an_image_only_the_outline(grid, ax):
-    colour = default_colours(2)[1]
+    color = default_colors(2)[1]
     pl.spatial(grid, "cluster", table_key="patches_table", channels=["DAPI"], outline="1", ax=ax)
     assert not [a for a in ax.collections if a.get_label() == "units"]
     (line,) = [a for a in ax.collections if a.get_label() == "outline of 1"]
-    assert to_hex(line.get_colors()[0]) == colour
+    assert to_hex(line.get_colors()[0]) == color
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["1"]
     assert ax.get_xlim() == (0, 96)
 
@@ -168,7 +168,10 @@ def test_circles_have_their_own_size(ax):
 def cells():
     """Two cells that touch, one alone and one without a row, on labels of half the size of the image."""
     labels = np.zeros((40, 60), np.uint16)
-    labels[4:20, 4:20], labels[4:20, 20:36], labels[24:36, 40:56], labels[24:36, 4:16] = 7, 3, 900, 11
+    labels[4:20, 4:20] = 7
+    labels[4:20, 20:36] = 3
+    labels[24:36, 40:56] = 900
+    labels[24:36, 4:16] = 11
     image = Image2DModel.parse(np.full((1, 80, 120), 9, np.uint8), dims=("c", "y", "x"), c_coords=["DAPI"])
     element = Labels2DModel.parse(labels, dims=("y", "x"), transformations={"global": Scale([2, 2], axes=("x", "y"))})
     kind = pd.Categorical(["a", "b", None], categories=["a", "b"])
@@ -176,7 +179,7 @@ def cells():
     return SpatialData(images={"image": image}, labels={"cells": element}, tables={"table": table})
 
 
-def colour_at(ax, x, y):
+def color_at(ax, x, y):
     """Return the colour of what lies at a place on the page; None where nothing does."""
     rgba = np.asarray(units(ax).get_array())
     left, right, bottom, top = units(ax).get_extent()
@@ -186,19 +189,19 @@ def colour_at(ax, x, y):
 
 def test_cells_are_filled_where_they_lie(cells, ax):
     pl.spatial(cells, "kind", labels=True, ax=ax)  # no coordinates are needed
-    a, b = default_colours(2)
-    assert [colour_at(ax, *at) for at in ((96, 60), (56, 24), (24, 24))] == [a, b, MISSING]
-    assert colour_at(ax, 20, 60) is None  # no row names this cell
-    assert colour_at(ax, 76, 44) is None
-    assert colour_at(ax, 39, 24) not in (b, MISSING)  # a border tells neighbours apart
+    a, b = default_colors(2)
+    assert [color_at(ax, *at) for at in ((96, 60), (56, 24), (24, 24))] == [a, b, MISSING]
+    assert color_at(ax, 20, 60) is None  # no row names this cell
+    assert color_at(ax, 76, 44) is None
+    assert color_at(ax, 39, 24) not in (b, MISSING)  # a border tells neighbours apart
     assert ax.get_xlim()[0] == pytest.approx(8, abs=2)
     assert ax.get_xlim()[1] == pytest.approx(112, abs=2)
 
 
 def test_numbers_of_cells_have_a_colour_bar(cells, ax):
     pl.spatial(cells, "level", labels=True, ax=ax)
-    assert colour_at(ax, 24, 24) == MISSING
-    assert colour_at(ax, 96, 60) != colour_at(ax, 56, 24)
+    assert color_at(ax, 24, 24) == MISSING
+    assert color_at(ax, 96, 60) != color_at(ax, 56, 24)
     assert [inset.get_ylim() for inset in ax.child_axes] == [(1.0, 2.0)]
 
 
@@ -223,7 +226,7 @@ def test_other_labels_of_the_same_ids(cells, ax):
     nuclei[10:20, 10:20] = 900
     cells.labels["nuclei"] = Labels2DModel.parse(nuclei, dims=("y", "x"))
     pl.spatial(cells, "kind", labels="nuclei", ax=ax)
-    a, _ = default_colours(2)
+    a, _ = default_colors(2)
     assert ((np.asarray(units(ax).get_array()) == np.round(np.array(to_rgba(a)) * 255)).all(-1)).any()
 
 
@@ -236,9 +239,9 @@ def test_other_labels_lie_where_their_own_transformation_says(cells, ax, mpp):
     cells.labels["nuclei"] = Labels2DModel.parse(nuclei, dims=("y", "x"), transformations={"global": placed})
     pl.spatial(cells, "kind", labels="nuclei", mpp=mpp, ax=ax)
     page = 1 if mpp is None else mpp / 2  # a pixel of the table's own labels is two units of "global"
-    a, _ = default_colours(2)
-    assert [colour_at(ax, x * page, y * page) for x, y in ((49, 41), (63, 55))] == [a, a]
-    assert [colour_at(ax, x * page, y * page) for x, y in ((47, 41), (65, 55))] == [None, None]
+    a, _ = default_colors(2)
+    assert [color_at(ax, x * page, y * page) for x, y in ((49, 41), (63, 55))] == [a, a]
+    assert [color_at(ax, x * page, y * page) for x, y in ((47, 41), (65, 55))] == [None, None]
 
 
 def test_one_labels_element_for_several_regions_is_asked_about(ax):
@@ -269,7 +272,7 @@ def test_pyramids_and_large_labels_are_thinned(ax, monkeypatch):
     pl.spatial(data, "level", labels=True, ax=ax)
     assert max(np.asarray(units(ax).get_array()).shape) <= 40
     assert units(ax).get_extent()[1] == pytest.approx(256, rel=0.03)
-    assert len({colour_at(ax, x, y) for x in range(32, 256, 64) for y in range(32, 256, 64)}) == 16
+    assert len({color_at(ax, x, y) for x in range(32, 256, 64) for y in range(32, 256, 64)}) == 16
 
 
 def test_discs_are_surrounded_by_their_ground(ax):

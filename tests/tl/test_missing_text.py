@@ -108,5 +108,5 @@ def test_figures_show_them_as_missing(before) -> None:
     text = as_text(before, np.nan)
     text.uns["kind_colors"] = ["red", "green", "blue", "black"]  # of B, T, Tumour, nan
     shown = layer(text, "kind", values(text, "kind"), None)
-    assert shown.colours == {"B": "red", "T": "green", "Tumour": "blue"}
+    assert shown.colors == {"B": "red", "T": "green", "Tumour": "blue"}
     assert np.isnan(shown.values).sum() == before.obs["kind"].isna().sum()

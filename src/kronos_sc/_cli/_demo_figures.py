@@ -125,7 +125,7 @@ def _tsne(table: AnnData, column: str, ax: Axes) -> None:
 
     layer = _points.layer(table, column, values(table, column), None)
     xy = table.obsm["X_tsne"]
-    shades = [*layer.colours.values()]
+    shades = [*layer.colors.values()]
     ax.scatter(xy[:, 0], xy[:, 1], s=14, linewidths=0, c=[shades[int(code)] for code in layer.values])
     _points.category_legend(ax, layer)
     ax.set(xlabel="t-SNE 1", ylabel="t-SNE 2", xticks=[], yticks=[])

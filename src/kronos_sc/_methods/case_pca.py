@@ -68,7 +68,8 @@ def case_sums(blocks: Iterable[tuple[np.ndarray, np.ndarray]], codes: np.ndarray
     """
     near = np.asarray(near, np.float32)
     n_cases, width = near.shape
-    sizes, sums = np.zeros(n_cases, np.int64), np.zeros((n_cases, width))
+    sizes = np.zeros(n_cases, np.int64)
+    sums = np.zeros((n_cases, width))
     scatters = np.zeros((n_cases, width, width), np.float32)
     for rows, values in blocks:
         for case, here in by_case(codes[rows]):
@@ -91,7 +92,8 @@ def fit_reduction(sums: CaseSums, train: np.ndarray, n_components: int) -> Reduc
     """
     from scipy.linalg import eigh
 
-    sizes, means = sums.sizes[train], sums.means[train]
+    sizes = sums.sizes[train]
+    means = sums.means[train]
     n = int(sizes.sum())
     mean = sizes @ means / n
     between = (np.sqrt(sizes)[:, None] * (means - mean)).astype(np.float32)

@@ -17,7 +17,9 @@ def case_scores(true: np.ndarray, proba: np.ndarray) -> dict[str, float]:
     n_classes = proba.shape[1]
     counts = np.bincount(true * n_classes + predicted, minlength=n_classes * n_classes).reshape(n_classes, n_classes)
     present = np.flatnonzero(counts.sum(axis=1))
-    hit, in_class, called = counts.diagonal()[present], counts.sum(axis=1)[present], counts.sum(axis=0)[present]
+    hit = counts.diagonal()[present]
+    in_class = counts.sum(axis=1)[present]
+    called = counts.sum(axis=0)[present]
     rest = [auroc(true == c, proba[:, c]) for c in present] if len(present) > 1 else [np.nan]
     return {
         "auroc": float(np.mean(rest)),

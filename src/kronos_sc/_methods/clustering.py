@@ -138,7 +138,8 @@ def minibatch(
 
 def _assign(model: MiniBatchKMeans, fetch: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, held: int) -> Clusters:
     """Return the nearest centre of every row."""
-    labels, inertia = np.empty(len(rows), np.int64), 0.0
+    labels = np.empty(len(rows), np.int64)
+    inertia = 0.0
     for start in range(0, len(rows), held):
         block = fetch(rows[start : start + held])
         nearest = model.predict(block)

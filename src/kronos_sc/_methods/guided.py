@@ -55,7 +55,8 @@ def benchmark(
     that are neither drawn nor tested. Each repeat draws the largest number of shots per class; smaller ones are its
     subsets, and units of the draw are never tested, so that every number of shots meets the same test units.
     """
-    n_classes, most = int(codes.max()) + 1, max(shots)
+    n_classes = int(codes.max()) + 1
+    most = max(shots)
     drawn = draw(codes, most, repeats, rng).reshape(repeats, most * n_classes)
     # all inner products once, or weights of features for every model: whichever takes fewer multiplications
     whole = len(x) <= 2 * repeats * len(shots) * n_classes and 4 * len(x) ** 2 <= _KEPT
@@ -73,7 +74,8 @@ def benchmark(
             for i, shot in enumerate(shots):
                 n = shot * n_classes
                 fits = solve(gram[:, :n, :n], codes[part[:, :n]], n_classes=n_classes, C=C)
-                alpha[:, i, :, :n], intercept[:, i] = fits.alpha, fits.intercept
+                alpha[:, i, :, :n] = fits.alpha
+                intercept[:, i] = fits.intercept
             for r, rows in enumerate(part):
                 scores = units.scores(alpha[r].reshape(-1, len(rows)), rows).reshape(len(shots), n_classes, -1)
                 scores += intercept[r][:, :, None]
@@ -135,7 +137,8 @@ def solve(gram: np.ndarray, y: np.ndarray, *, n_classes: int, C: float = 1.0, to
     """
     # softmax splits the weights of a logistic function between two classes, which halves its penalty
     strength = C if n_classes > 2 else C / 2
-    alpha, intercept = [], []
+    alpha = []
+    intercept = []
     for start in range(0, len(gram), _GROUP):
         problem = _Problem(gram[start : start + _GROUP], y[start : start + _GROUP], n_classes, strength)
         point = _lbfgs(problem, tolerance)
@@ -160,7 +163,9 @@ class _Problem:
         values, axes = torch.linalg.eigh(torch.from_numpy(writable(gram, np.float32)))
         # axes that rounding alone has made
         values = torch.where(values > 1e-6 * values[:, -1:], values, 0)
-        self.values, self.axes, self.strength = values[:, None, :], axes, strength
+        self.values = values[:, None, :]
+        self.axes = axes
+        self.strength = strength
         self.z = axes * values.sqrt()[:, None, :]
         labels = torch.from_numpy(writable(y, np.int64))
         self.onehot = torch.nn.functional.one_hot(labels, n_classes).to(torch.float32).transpose(1, 2).contiguous()
@@ -199,7 +204,8 @@ class _Preconditioner:
         self.u = s * share * f.values.sqrt() * self.inverse
 
     def apply(self, gradient: Tensor) -> Tensor:
-        g, h = gradient[..., :-1], gradient[..., -1:]
+        g = gradient[..., :-1]
+        h = gradient[..., -1:]
         b = (h - (self.u * g).sum(dim=-1, keepdim=True)) / self.rest
         return torch.cat([self.inverse * g - b * self.u, b], dim=-1)
 
@@ -207,7 +213,8 @@ class _Preconditioner:
 def _lbfgs(f: _Problem, tolerance: float) -> Tensor:
     """Return the minima (r × k × n + 1) by L-BFGS, preconditioned: features of one tissue are far from independent."""
     r, k, n = f.onehot.shape
-    point, scores = torch.zeros((r, k, n + 1)), torch.zeros((r, k, n))
+    point = torch.zeros((r, k, n + 1))
+    scores = torch.zeros((r, k, n))
     slope = f.slope(scores)
     gradient = f.gradient(point, slope)
     history: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -222,8 +229,10 @@ def _lbfgs(f: _Problem, tolerance: float) -> Tensor:
         along = f.scores(step)
         length, slope = _line(f, point, scores, step, along)
         step = length * step
-        point, scores = point + step, scores + length * along
-        last, gradient = gradient, f.gradient(point, slope)
+        point = point + step
+        scores = scores + length * along
+        last = gradient
+        gradient = f.gradient(point, slope)
         change = gradient - last
         curvature = _dot(step, change)
         history = [*history, (step, change, torch.where(curvature > 0, 1 / curvature, 0))][-_MEMORY:]
@@ -232,7 +241,8 @@ def _lbfgs(f: _Problem, tolerance: float) -> Tensor:
 
 def _two_loop(history: list[tuple[Tensor, Tensor, Tensor]], gradient: Tensor, inverse: _Preconditioner) -> Tensor:
     """Return the inverse Hessian, as remembered, times the gradient (Nocedal & Wright, algorithm 7.4)."""
-    q, shares = gradient.clone(), []
+    q = gradient.clone()
+    shares = []
     for step, change, rho in reversed(history):
         share = rho * _dot(step, q)
         q -= share * change
@@ -249,12 +259,14 @@ def _line(f: _Problem, point: Tensor, scores: Tensor, step: Tensor, along: Tenso
     Scores are linear along a line and the loss is convex: the best length is the root of an increasing function,
     bracketed and cut until half of the derivative is gone. That takes no product of matrices.
     """
-    inner, outer = _dot(point[..., :-1], step[..., :-1]), _dot(step[..., :-1], step[..., :-1])
+    inner = _dot(point[..., :-1], step[..., :-1])
+    outer = _dot(step[..., :-1], step[..., :-1])
 
     def derivative(slope: Tensor, length: Tensor) -> Tensor:
         return _dot(slope, along) + inner + length * outer
 
-    low, high = torch.zeros_like(inner), torch.full_like(inner, torch.inf)
+    low = torch.zeros_like(inner)
+    high = torch.full_like(inner, torch.inf)
     at_low = at_high = start = derivative(f.slope(scores), low)
     length = torch.ones_like(inner)
     for _ in range(_TRIALS):
@@ -264,8 +276,10 @@ def _line(f: _Problem, point: Tensor, scores: Tensor, step: Tensor, along: Tenso
         if good.all():
             break
         below = value < 0
-        low, at_low = torch.where(below, length, low), torch.where(below, value, at_low)
-        high, at_high = torch.where(below, high, length), torch.where(below, at_high, value)
+        low = torch.where(below, length, low)
+        at_low = torch.where(below, value, at_low)
+        high = torch.where(below, high, length)
+        at_high = torch.where(below, at_high, value)
         secant = low - at_low * (high - low) / (at_high - at_low)
         cut = torch.minimum(torch.maximum(secant, low + 0.1 * (high - low)), high - 0.1 * (high - low))
         length = torch.where(good, length, torch.where(torch.isinf(high), 4 * length, cut))

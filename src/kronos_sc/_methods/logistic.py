@@ -118,7 +118,8 @@ class Problem:
             # rows = zᵀ Qᵀ with orthonormal Q (d × n): any weights that matter are Q v, and ‖Q v‖ = ‖v‖
             self._span, triangle = torch.linalg.qr(data.T)
             data = triangle.T.contiguous()
-        self._x, self._k = data, n_classes
+        self._x = data
+        self._k = n_classes
         self._y = torch.from_numpy(writable(y, np.int64)).to(device)
         share = np.ones(len(y)) if weight is None else np.asarray(weight, np.float64)
         self._total = float(share.sum())
@@ -147,7 +148,9 @@ class Problem:
         state = self._start(start, penalty)
         pairs: deque[tuple[torch.Tensor, torch.Tensor, float]] = deque(maxlen=_MEMORY)
         gradient, spread = self._gradient(state, penalty)
-        iteration, damping, mark = 0, 0.0, np.inf
+        iteration = 0
+        damping = 0.0
+        mark = np.inf
         for iteration in range(1, max_iter + 1):
             apply = self._preconditioner(penalty, spread, damping)
             step = _two_loops(gradient, pairs, apply)
@@ -176,18 +179,23 @@ class Problem:
             if iteration % _REFRESH == 0:
                 if mark - state.value <= tol * max(state.value, _SMALL):  # rounding hides what is left to gain
                     break
-                mark, state.z = state.value, self._scores(torch.cat([state.w, state.b[None]]))
-            before, (gradient, spread) = gradient, self._gradient(state, penalty)
-            moved, turned = step * length, gradient - before
+                mark = state.value
+                state.z = self._scores(torch.cat([state.w, state.b[None]]))
+            before = gradient
+            gradient, spread = self._gradient(state, penalty)
+            moved = step * length
+            turned = gradient - before
             curvature = _dot(moved, turned)
             if curvature > 1e-12 * _dot(turned, turned):
                 pairs.append((moved, turned, curvature))
         return self._finish(state, iteration)
 
     def _start(self, start: Linear | None, penalty: float) -> _State:
-        d, device = self._x.shape[1], self._x.device
+        d = self._x.shape[1]
+        device = self._x.device
         if start is None:
-            w, b = torch.zeros(d, self._k, device=device), torch.zeros(self._k, device=device)
+            w = torch.zeros(d, self._k, device=device)
+            b = torch.zeros(self._k, device=device)
         else:
             w = torch.from_numpy(writable(start.coef.T)).to(device)
             w = w if self._span is None else self._span.T @ w
@@ -219,7 +227,9 @@ class Problem:
         self, state: _State, step: torch.Tensor, along: torch.Tensor, penalty: float, slope: float
     ) -> tuple[float, float]:
         """Return a step length and the value there: Newton's method in one dimension on scores that are already known, then Armijo."""
-        ww, wd, dd = _dot(state.w, state.w), _dot(state.w, step[:-1]), _dot(step[:-1], step[:-1])
+        ww = _dot(state.w, state.w)
+        wd = _dot(state.w, step[:-1])
+        dd = _dot(step[:-1], step[:-1])
         length = 1.0
         for _ in range(4):
             p = torch.softmax(torch.add(state.z, along, alpha=length), 1)
@@ -245,7 +255,8 @@ class Problem:
     @cached_property
     def _curvature(self) -> tuple[torch.Tensor, torch.Tensor, float]:
         """Return leading eigenvectors (d × r) and eigenvalues (r) of Xᵀ diag(share) X by randomised subspace iteration, and the mean of the rest."""
-        x, root = self._x, self._share.sqrt()[:, None]
+        x = self._x
+        root = self._share.sqrt()[:, None]
         d = x.shape[1]
         rank = min(_RANK, *x.shape)
         rng = torch.Generator(device=x.device).manual_seed(0)
@@ -285,7 +296,8 @@ def _dot(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def _two_loops(gradient: torch.Tensor, pairs: deque, apply: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
     """Return the direction of L-BFGS (Nocedal & Wright, algorithm 7.4) with `apply` as the first guess of the inverse curvature."""
-    q, alphas = gradient.clone(), []
+    q = gradient.clone()
+    alphas = []
     for moved, turned, curvature in reversed(pairs):
         alpha = _dot(moved, q) / curvature
         q.sub_(turned, alpha=alpha)

@@ -70,7 +70,8 @@ class _Dropout(nn.Module):
 
     def __init__(self, share: float, generator: torch.Generator) -> None:
         super().__init__()
-        self.share, self.generator = share, generator
+        self.share = share
+        self.generator = generator
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training or self.share == 0:
@@ -103,7 +104,8 @@ class MeanPool(nn.Module):
     ) -> None:
         super().__init__()
         weights, drops = generators
-        self.project, self.classify = _linear(width, hidden, weights), _linear(hidden, n_classes, weights)
+        self.project = _linear(width, hidden, weights)
+        self.classify = _linear(hidden, n_classes, weights)
         self.dropout = _Dropout(dropout, drops)
 
     def forward(self, x_bkd: torch.Tensor, there_bk: torch.Tensor) -> torch.Tensor:
@@ -129,8 +131,10 @@ class GatedAttention(nn.Module):
     ) -> None:
         super().__init__()
         weights, drops = generators
-        self.project, self.classify = _linear(width, hidden, weights), _linear(hidden, n_classes, weights)
-        self.value, self.gate = _linear(hidden, attention, weights), _linear(hidden, attention, weights)
+        self.project = _linear(width, hidden, weights)
+        self.classify = _linear(hidden, n_classes, weights)
+        self.value = _linear(hidden, attention, weights)
+        self.gate = _linear(hidden, attention, weights)
         self.score = _linear(attention, 1, weights)
         self.dropout = _Dropout(dropout, drops)
 
@@ -158,7 +162,8 @@ def bag_proba(
     rng: np.random.Generator,
 ) -> np.ndarray:
     """Train on the bags `train` and return probabilities of the bags `test` (test × classes, float64)."""
-    weights, drops = torch.Generator(), torch.Generator(how.device)
+    weights = torch.Generator()
+    drops = torch.Generator(how.device)
     weights.manual_seed(chance.integer(rng))
     drops.manual_seed(chance.integer(rng))
     net = build(generators=(weights, drops)).to(how.device)
@@ -190,7 +195,8 @@ def _fit(
     balance = torch.tensor(len(train) / (n_classes * np.maximum(counts, 1)), dtype=torch.float32, device=how.device)
     loss_of = nn.CrossEntropyLoss(weight=balance)
     optimiser = torch.optim.AdamW(net.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay)
-    best, kept = np.inf, None
+    best = np.inf
+    kept = None
     for _ in range(how.epochs):
         net.train()
         for batch in _batches(train, rng):
@@ -203,7 +209,8 @@ def _fit(
             with torch.inference_mode():
                 now = float(loss_of(_logits(net, bags, held, None, how, rng), labels[held]))
             if now < best:
-                best, kept = now, {name: value.clone() for name, value in net.state_dict().items()}
+                best = now
+                kept = {name: value.clone() for name, value in net.state_dict().items()}
     if kept is not None:
         net.load_state_dict(kept)
 

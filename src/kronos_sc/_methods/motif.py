@@ -29,7 +29,8 @@ def motifs_inside(
     from scipy.spatial import cKDTree
 
     taking_part = np.flatnonzero(types >= 0)
-    xy, types = xy[taking_part], types[taking_part]
+    xy = xy[taking_part]
+    types = types[taking_part]
     best = np.zeros(len(centres), np.int64)
     if not len(xy):
         return best
@@ -37,7 +38,8 @@ def motifs_inside(
     box = np.repeat(np.arange(len(centres)), [len(m) for m in members])
     cell = np.concatenate([np.asarray(m, np.int64) for m in members]) if len(box) else np.zeros(0, np.int64)
     kept = _owned(xy[cell], centres[box], edge)
-    box, cell = box[kept], cell[kept]
+    box = box[kept]
+    cell = cell[kept]
     first, other = _within(xy, radius)
     start = np.searchsorted(first, np.arange(len(xy) + 1))
     # every membership (box, cell) with every neighbour of the cell
@@ -55,7 +57,8 @@ def _within(xy: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
 
     pairs = cKDTree(xy).query_pairs(radius, output_type="ndarray") if len(xy) else np.zeros((0, 2), np.int64)
     own = np.arange(len(xy))
-    first, second = np.concatenate([pairs[:, 0], pairs[:, 1], own]), np.concatenate([pairs[:, 1], pairs[:, 0], own])
+    first = np.concatenate([pairs[:, 0], pairs[:, 1], own])
+    second = np.concatenate([pairs[:, 1], pairs[:, 0], own])
     order = np.argsort(first, kind="stable")
     return first[order], second[order]
 

@@ -38,7 +38,8 @@ def cluster_shares(
     seen = units[np.sort(rng.permutation(rows)[:max_fit])]
     if scale:
         scaler = fit_scaler(seen)
-        seen, units = scaler.apply(seen), scaler.apply(units)
+        seen = scaler.apply(seen)
+        units = scaler.apply(units)
     count = min(n_clusters, len(seen))
     with one_thread():
         model = KMeans(count, n_init=n_init, random_state=chance.integer(rng)).fit(seen)

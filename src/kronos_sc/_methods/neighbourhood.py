@@ -42,7 +42,8 @@ def rings(graph: sparse.csr_matrix, rows: np.ndarray, last: int) -> Iterator[spa
 
     `graph` (units × units) has ones where an edge leads from a row to a column; values and diagonal do not matter.
     """
-    n, size = len(rows), graph.shape[0]
+    n = len(rows)
+    size = graph.shape[0]
     ones = (np.ones(n, np.float32), (np.arange(n), rows))
     front = seen = sparse.csr_matrix(ones, shape=(n, size))
     for _ in range(last):

@@ -28,13 +28,12 @@ METRICS = ("euclidean", "cosine")
 PRECISIONS = ("auto", "float32", "bfloat16")
 Blocks = Iterable[tuple[np.ndarray, np.ndarray]]
 
-_QUERIES, _REFERENCES = 1024, 4096  # scores at once: 16 MB of float32
+_QUERIES = 1024
+_REFERENCES = 4096  # scores at once: 16 MB of float32
 _FIRST = 256
 _HELD = 2**25  # numbers of a block of references (134 MB)
-_WORTH, _LOADED = (
-    3e11,
-    2e10,
-)  # multiplications from which bfloat16 pays for loading torch, and where torch is loaded anyway
+_WORTH = 3e11
+_LOADED = 2e10  # multiplications from which bfloat16 pays for loading torch, and where torch is loaded anyway
 _PARTS = 3  # columns that hold a float32 as a sum of bfloat16
 
 
@@ -66,7 +65,8 @@ def top_k(
         _enough(len(references), k)
     queries = np.ascontiguousarray(queries, dtype=np.float32)
     blocks, total = _blocks(references, len(queries))
-    search, count = None, 0
+    search = None
+    count = 0
     threads = get_num_threads()
     with ThreadPoolExecutor(threads) as pool, bar(total=total, description="searching", unit="block") as shown:
         for numbers, rows in blocks:
@@ -138,7 +138,11 @@ class _Search:
         pool: ThreadPoolExecutor,
         threads: int,
     ):
-        self.queries, self.cosine, self.half, self.pool, self.threads = queries, cosine, half, pool, threads
+        self.queries = queries
+        self.cosine = cosine
+        self.half = half
+        self.pool = pool
+        self.threads = threads
         self.distance = np.full((len(queries), k), np.inf)
         self.index = np.full((len(queries), k), -1, np.int64)
         self.centre = np.zeros(queries.shape[1])
@@ -153,9 +157,12 @@ class _Search:
 
     def against(self, numbers: np.ndarray, rows: np.ndarray) -> Iterator[None]:
         """Compare all queries with a block of references; yields after each block of queries."""
-        rows, numbers = np.ascontiguousarray(rows, dtype=np.float32), np.asarray(numbers, np.int64)
+        rows = np.ascontiguousarray(rows, dtype=np.float32)
+        numbers = np.asarray(numbers, np.int64)
         ready, weight, norm = self._prepared(rows)
-        half, reference, slack = None, ready, 0.0
+        half = None
+        reference = ready
+        slack = 0.0
         for start in range(0, len(self.queries), _QUERIES):
             if half != self.half:
                 half = self.half
@@ -200,7 +207,8 @@ class _Search:
     def _prepared(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return centred rows with room for 2 · `_PARTS` columns, their weights and squared lengths."""
         out = np.empty((len(rows), rows.shape[1] + 2 * _PARTS), np.float32)
-        weight, norm = np.ones(len(rows)), np.empty(len(rows))
+        weight = np.ones(len(rows))
+        norm = np.empty(len(rows))
         if self.cosine:
             inverse_lengths(rows, weight)
         self._share(len(rows), lambda s: prepare(rows[s], weight[s], self.centre, out[s], norm[s]))

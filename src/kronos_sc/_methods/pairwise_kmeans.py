@@ -40,7 +40,8 @@ def pairwise_kmeans(
     generator of the pair. They run in the subspace of the principal components, where they are cheap, and the best of
     them is brought to its end on all features.
     """
-    pairs, inner = components.pairs, components.inner
+    pairs = components.pairs
+    inner = components.inner
     starts = [_starts(components, i, n_clusters, n_init, child) for i, child in enumerate(rng.spawn(len(pairs)))]
     centres_pskd, clusters = _lloyd(inner, pairs, np.stack(starts))
     best = clusters.inertia.argmin(axis=1)
@@ -86,7 +87,8 @@ def _lloyd(groups: Groups, pairs: np.ndarray, centres_pskd: np.ndarray) -> tuple
     # runs: one line per pair and start
     centres_rkd = centres_pskd.reshape(p * s, k, d).copy()
     pair_r2 = np.repeat(pairs, s, axis=0)
-    counts_r2k, inertia_r = np.zeros((p * s, 2, k), np.int64), np.zeros(p * s)
+    counts_r2k = np.zeros((p * s, 2, k), np.int64)
+    inertia_r = np.zeros(p * s)
     squares = np.array([np.einsum("nd,nd->", z, z, dtype=np.float64) for z in groups.z_nd])
     enough_r = _TOLERANCE * squares[pair_r2].sum(axis=1) / (groups.counts[pair_r2].sum(axis=1) * d)
     open_ = np.arange(p * s)
@@ -109,7 +111,8 @@ def _assign(groups: Groups, pair_r2: np.ndarray, centres_rkd: np.ndarray) -> tup
     """Give each row to its nearest centre in every run: sums of rows (r × k × d), counts (r × 2 × k) and inertia (r)."""
     r, k, d = centres_rkd.shape
     sums_rkd = np.zeros((r, k, d), np.float32)
-    counts_r2k, inertia_r = np.zeros((r, 2, k), np.int64), np.zeros(r)
+    counts_r2k = np.zeros((r, 2, k), np.int64)
+    inertia_r = np.zeros(r)
     length_rk = np.einsum("rkd,rkd->rk", centres_rkd, centres_rkd)
     for g, (z_nd, mean_d) in enumerate(zip(groups.z_nd, groups.mean_gd, strict=True)):
         run, side = np.nonzero(pair_r2 == g)
@@ -144,7 +147,8 @@ def adjusted_rand(counts: np.ndarray) -> np.ndarray:
     pairs = lambda n: n * (n - 1) / 2.0  # noqa: E731
     counts = counts.astype(np.float64)
     both = pairs(counts).sum(axis=(-2, -1))
-    rows, columns = pairs(counts.sum(axis=-1)).sum(axis=-1), pairs(counts.sum(axis=-2)).sum(axis=-1)
+    rows = pairs(counts.sum(axis=-1)).sum(axis=-1)
+    columns = pairs(counts.sum(axis=-2)).sum(axis=-1)
     chance = rows * columns / pairs(counts.sum(axis=(-2, -1)))
     span = (rows + columns) / 2 - chance
     return np.divide(both - chance, span, where=span != 0, out=np.ones_like(chance))

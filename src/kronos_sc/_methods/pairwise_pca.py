@@ -61,7 +61,8 @@ def centred(parts: Iterable[np.ndarray]) -> Groups:
 
     Sums around the own mean keep float32 exact enough.
     """
-    rows, means = [], []
+    rows = []
+    means = []
     for part in parts:
         mean = part.mean(axis=0, dtype=np.float64)
         rows.append(np.subtract(part, mean.astype(np.float32)))
@@ -103,7 +104,8 @@ class PairComponents:
     def coordinates(self, number: int) -> np.ndarray:
         """Return coordinates of the rows of one pair (first group, then second; float32), around the mean of the pair."""
         a, b = self.pairs[number]
-        counts, u = self.inner.counts, self.u_pmc[number]
+        counts = self.inner.counts
+        u = self.u_pmc[number]
         apart = (self.inner.mean_gd[a] - self.inner.mean_gd[b]) / (counts[a] + counts[b])
         first = self.inner.z_nd[a] @ u + (counts[b] * apart) @ u
         second = self.inner.z_nd[b] @ u - (counts[a] * apart) @ u
@@ -185,7 +187,9 @@ class _Subspace:
     """The shared subspace, the groups in it, and the state of each pair."""
 
     def __init__(self, groups: Groups, pairs: np.ndarray, n_components: int) -> None:
-        self.groups, self.pairs, self.c = groups, np.asarray(pairs), n_components
+        self.groups = groups
+        self.pairs = np.asarray(pairs)
+        self.c = n_components
         self.w_dm: np.ndarray | None = np.empty((groups.width, 0), np.float32)
         self.inner = Groups([z[:, :0] for z in groups.z_nd], groups.mean_gd[:, :0])
         self.gram_gmm = np.empty((len(groups.z_nd), 0, 0), np.float32)
@@ -206,7 +210,8 @@ class _Subspace:
 
     def take_all(self) -> None:
         """Take all features as the subspace."""
-        self.w_dm, self.inner = None, self.groups
+        self.w_dm = None
+        self.inner = self.groups
         self.gram_gmm = np.stack([z.T @ z for z in self.groups.z_nd])
 
     def grow(self, x_dm: np.ndarray) -> bool:
@@ -248,7 +253,9 @@ class _Subspace:
         out_pcd += along[..., None] * apart[:, None]
         out_pcd -= v_pcd * self.value[numbers, : self.c, None].astype(np.float32)
         lacking = np.linalg.norm(out_pcd.astype(np.float64), axis=(1, 2))
-        first, last, following = self.value[numbers, 0], self.value[numbers, self.c - 1], self.value[numbers, self.c]
+        first = self.value[numbers, 0]
+        last = self.value[numbers, self.c - 1]
+        following = self.value[numbers, self.c]
         allowed = tolerance * np.maximum(last - following, _NEAR * last) + _FLOOR * first
         self.settled[numbers] = lacking <= allowed
         still = ~self.settled[numbers]
@@ -292,6 +299,7 @@ def _leading(scatter: np.ndarray, c: int, *, start: np.ndarray) -> tuple[np.ndar
         except ArpackError:  # many equal eigenvalues
             pass
     value, vector = eigh(scatter, subset_by_index=[max(m - c - 1, 0), m - 1], check_finite=False)
-    value, vector = value[::-1], vector[:, ::-1][:, :c]
+    value = value[::-1]
+    vector = vector[:, ::-1][:, :c]
     # a subspace narrower than c + 1: what is missing has no variance
     return np.pad(value, (0, max(c + 1 - m, 0))).astype(np.float64), np.pad(vector, ((0, 0), (0, max(c - m, 0))))

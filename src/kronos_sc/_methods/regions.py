@@ -79,7 +79,8 @@ def drawn_weights(groups: np.ndarray, rng: np.random.Generator, draws: int = DRA
     """
     _, member = np.unique(groups, return_inverse=True)
     size = int(member.max()) + 1
-    share, step = np.full(size, 1 / size), max(1, _AT_ONCE // len(member))
+    share = np.full(size, 1 / size)
+    step = max(1, _AT_ONCE // len(member))
     for start in range(0, draws, step):
         yield rng.multinomial(size, share, size=min(step, draws - start))[:, member]
 

@@ -13,9 +13,11 @@ GRID = np.linspace(0, 1, 101)
 def curve(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return false and true positive rates, from (0, 0) to (1, 1); cases with equal scores make one step."""
     order = np.argsort(-score, kind="stable")
-    hit, sorted_scores = positive[order].astype(bool), score[order]
+    hit = positive[order].astype(bool)
+    sorted_scores = score[order]
     last = np.flatnonzero(np.append(np.diff(sorted_scores) != 0, True))
-    true, false = np.cumsum(hit)[last] / hit.sum(), np.cumsum(~hit)[last] / (~hit).sum()
+    true = np.cumsum(hit)[last] / hit.sum()
+    false = np.cumsum(~hit)[last] / (~hit).sum()
     return np.append(0.0, false), np.append(0.0, true)
 
 

@@ -47,15 +47,19 @@ def scaler_of_blocks(blocks: Iterable[np.ndarray]) -> Scaler:
 
     Sums of squared deviations of two sets add up, plus what their means are apart (Chan, Golub & LeVeque 1983).
     """
-    count, mean, squares = 0, np.zeros(1), np.zeros(1)
+    count = 0
+    mean = np.zeros(1)
+    squares = np.zeros(1)
     for block in blocks:
         if not len(block):
             continue
         here = block.mean(axis=0, dtype=np.float64)
-        apart, total = here - mean, count + len(block)
+        apart = here - mean
+        total = count + len(block)
         deviation = block - here
         squares = squares + np.einsum("ij,ij->j", deviation, deviation) + apart**2 * count * len(block) / total
-        mean, count = mean + apart * len(block) / total, total
+        mean = mean + apart * len(block) / total
+        count = total
     return scaler_of_squares(mean, squares, count)
 
 

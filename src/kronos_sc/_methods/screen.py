@@ -128,7 +128,8 @@ def settle(
         if distance[i, last] == 0.0:  # later numbers lose a tie
             continue
         low, span = _range((floor[i] - distance[i, last] * (1 + 1e-12)) / 2 - level[i], cell, shift)
-        base, most = kind(low), kind(span)
+        base = kind(low)
+        most = kind(span)
         for start in range(0, width, CHUNK):
             part = scores[i, start : start + CHUNK]
             least = kind(2 * (0x80000000 >> shift) - 1)
@@ -145,7 +146,8 @@ def settle(
                 if value < distance[i, last] or (value == distance[i, last] and numbers[at] < index[i, last]):
                     _insert(distance[i], index[i], value, numbers[at])
                     low, span = _range((floor[i] - distance[i, last] * (1 + 1e-12)) / 2 - level[i], cell, shift)
-                    base, most = kind(low), kind(span)
+                    base = kind(low)
+                    most = kind(span)
             if distance[i, last] == 0.0:
                 break
     return measured

@@ -68,8 +68,11 @@ def _piece(x_cn: np.ndarray, split: int, start: int) -> np.ndarray:
     sums = np.empty((stop - start, 2))
     _distance_sums(x_cn, split, start, stop, sums)
     first = np.arange(start, stop) < split
-    own, other = np.where(first, sums[:, 0], sums[:, 1]), np.where(first, sums[:, 1], sums[:, 0])
-    n_own, n_other = np.where(first, split, n - split), np.where(first, n - split, split)
-    a, b = own / np.maximum(n_own - 1, 1), other / n_other
+    own = np.where(first, sums[:, 0], sums[:, 1])
+    other = np.where(first, sums[:, 1], sums[:, 0])
+    n_own = np.where(first, split, n - split)
+    n_other = np.where(first, n - split, split)
+    a = own / np.maximum(n_own - 1, 1)
+    b = other / n_other
     widest = np.maximum(a, b)
     return np.divide(b - a, widest, where=(widest > 0) & (n_own > 1), out=np.zeros(len(a)))

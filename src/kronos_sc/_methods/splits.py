@@ -40,7 +40,8 @@ def cross_validation(codes: np.ndarray, folds: np.ndarray, names: np.ndarray, or
 
 
 def _split(name: str, codes: np.ndarray, others: np.ndarray, tested: np.ndarray, order: np.ndarray) -> Split:
-    train, validation = [], []
+    train = []
+    validation = []
     pool = np.flatnonzero(others & (codes >= 0))
     pool = pool[np.argsort(order[pool], kind="stable")]
     kept = min(

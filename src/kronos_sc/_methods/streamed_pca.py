@@ -92,13 +92,17 @@ def principal(
     sums = _first_pass(blocks, first)
     scaler = sums.scaler(scale=scale)
     inverse = 1 / scaler.scale[:, None].astype(np.float64)
-    basis, image = np.empty((width, 0)), np.empty((width, 0))
+    basis = np.empty((width, 0))
+    image = np.empty((width, 0))
     # as many directions as asked for, even where the rows have fewer
     new = np.linalg.qr(inverse * sums.product(first))[0]
-    passes, settled = 1, False
+    passes = 1
+    settled = False
     while not settled and passes < _MOST_PASSES:
         product = inverse * _product(blocks, scaler.mean, (inverse * new).astype(np.float32)) / (sums.count - 1)
-        basis, image, passes = np.hstack([basis, new]), np.hstack([image, product]), passes + 1
+        basis = np.hstack([basis, new])
+        image = np.hstack([image, product])
+        passes = passes + 1
         variance, vectors, residual = _ritz(basis, image, n_components)
         new = _orthonormal(product, basis)
         settled = not new.shape[1] or bool((residual <= np.maximum(tolerance * variance, _FLOOR * variance[0])).all())
@@ -184,7 +188,8 @@ def _ritz(basis: np.ndarray, image: np.ndarray, k: int) -> tuple[np.ndarray, np.
     """Return the `k` largest eigenvalues within a subspace, their vectors (d × k), and by how much the covariance moves these off their lines."""
     inner = basis.T @ image
     values, u_mm = np.linalg.eigh((inner + inner.T) / 2)
-    values, u_mk = np.maximum(values[::-1][:k], 0), u_mm[:, ::-1][:, :k]
+    values = np.maximum(values[::-1][:k], 0)
+    u_mk = u_mm[:, ::-1][:, :k]
     vectors = basis @ u_mk
     return values, vectors, np.linalg.norm(image @ u_mk - vectors * values, axis=0)
 

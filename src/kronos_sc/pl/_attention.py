@@ -15,7 +15,7 @@ from kronos_sc._core.resolve import as_table
 from kronos_sc._core.target import target
 from kronos_sc.pl._axes import new_grid
 from kronos_sc.pl._compared import plain
-from kronos_sc.pl._palette import Palette, category_colours
+from kronos_sc.pl._palette import Palette, category_colors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from spatialdata import SpatialData
 
-_SHOWN, _ACROSS = 6, 3  # markers if none are named, as in Figure S8; axes in a row
+_SHOWN = 6
+_ACROSS = 3  # markers if none are named, as in Figure S8; axes in a row
 _FEWEST = 5  # units of a group whose median says which markers to show
 _KIND = "attention"
 
@@ -100,15 +101,16 @@ def attention(
         )
         raise ValueError(msg)
     rows = drawn(groups.codes, most, chance.start(rng))
-    z, codes = standardised(raw[rows]), groups.codes[rows]
+    z = standardised(raw[rows])
+    codes = groups.codes[rows]
     shown = [int(code) for code in np.unique(codes)]
     parts = [z[codes == code] for code in shown]
     names = [f"{groups.classes[code]} (n={len(part):,})" for code, part in zip(shown, parts, strict=True)]
     chosen = _chosen(every, parts, markers)
     axes = _axes(ax, [every[i] for i in chosen], len(names))
-    colours = category_colours(table, groupby, list(groups.classes), palette)
+    colors = category_colors(table, groupby, list(groups.classes), palette)
     for number, (place, marker) in enumerate(zip(axes, chosen, strict=True)):
-        _violins(place, [part[:, marker] for part in parts], [colours[groups.classes[code]] for code in shown])
+        _violins(place, [part[:, marker] for part in parts], [colors[groups.classes[code]] for code in shown])
         lowest = number + _across(len(axes)) >= len(
             axes
         )  # names stand once below each column, and leave the violins their room
@@ -154,7 +156,8 @@ def _axes(ax: Axes | None, markers: list[str], groups: int) -> np.ndarray:
         if not markers:
             msg = "No marker was named. Name some with markers=[...], or leave it out for those that differ most."
             raise ValueError(msg)
-        down, across = math.ceil(len(markers) / _ACROSS), _across(len(markers))
+        down = math.ceil(len(markers) / _ACROSS)
+        across = _across(len(markers))
         grid = new_grid(down, across, size=(across * (1.0 + 0.28 * groups), down * 2.7)).ravel()
         for unused in grid[len(markers) :]:
             unused.remove()
@@ -168,13 +171,13 @@ def _axes(ax: Axes | None, markers: list[str], groups: int) -> np.ndarray:
     return np.array([ax], dtype=object)
 
 
-def _violins(ax: Axes, values: list[np.ndarray], colours: list[str]) -> None:
+def _violins(ax: Axes, values: list[np.ndarray], colors: list[str]) -> None:
     """Draw one violin per group, its median as a line; groups of one value are a line alone."""
-    for place, (part, colour) in enumerate(zip(values, colours, strict=True)):
+    for place, (part, color) in enumerate(zip(values, colors, strict=True)):
         if np.ptp(part) > 0:
             (body,) = ax.violinplot([part], [place], widths=0.85, showextrema=False)["bodies"]
-            body.set(facecolor=colour, edgecolor=colour, alpha=0.45, linewidth=0.8)
-        ax.hlines(np.median(part), place - 0.28, place + 0.28, color=colour, linewidth=2.0, label="median")
+            body.set(facecolor=color, edgecolor=color, alpha=0.45, linewidth=0.8)
+        ax.hlines(np.median(part), place - 0.28, place + 0.28, color=color, linewidth=2.0, label="median")
     low, high = np.quantile(np.concatenate(values), (0.005, 0.995))
     room = 0.06 * (high - low or 1)
     ax.set(ylim=(low - room, high + room), xlim=(-0.6, len(values) - 0.4))

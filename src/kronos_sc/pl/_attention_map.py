@@ -13,7 +13,7 @@ from kronos_sc._core.checks import known, listed
 from kronos_sc._core.record import thaw
 from kronos_sc._core.resolve import annotation, as_table, require_spatialdata
 from kronos_sc.pl._axes import hide_frame, new_grid
-from kronos_sc.pl._colour import PERCENTILES, Limits, channel_limits
+from kronos_sc.pl._color import PERCENTILES, Limits, channel_limits
 from kronos_sc.pl._outline import outline
 from kronos_sc.pl._palette import Palette, number_map
 from kronos_sc.pl._scale_bar import scale_bar
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from spatialdata import SpatialData
 
-_INCHES, _SHOWN = 1.75, 6
-_KIND, _HEAT = "attention", "magma"
+_INCHES = 1.75
+_SHOWN = 6
+_KIND = "attention"
+_HEAT = "magma"
 _MAKE = (
     "Run tl.attention(sdata, ids=[...], maps=True, key_added='attention_maps') for the units to draw, "
     "then pl.attention_map(sdata, key='attention_maps')."
@@ -106,11 +108,14 @@ def attention_map(
     stretch = _whole_image(sdata.images[patch.image], channels, limits)
     axes = new_grid(2, len(chosen), size=(len(chosen) * (_INCHES + 0.5 * (not shared)) + 0.9, 2 * _INCHES + 0.75))
     scaled = np.asarray(maps)[chosen] * 1000
-    lowest, highest = scaled.min((1, 2)), scaled.max((1, 2))
+    lowest = scaled.min((1, 2))
+    highest = scaled.max((1, 2))
     if shared:
-        lowest[:], highest[:] = lowest.min(), highest.max()
+        lowest[:] = lowest.min()
+        highest[:] = highest.max()
     for column, position in enumerate(chosen):
-        (image, heat), (low, high) = axes[:, column], stretch[column]
+        image, heat = axes[:, column]
+        low, high = stretch[column]
         image.imshow(
             patch.pixels[column],
             cmap="gray",
@@ -131,7 +136,7 @@ def attention_map(
     if shared:
         axes[0, 0].figure.colorbar(drawn, ax=axes, label=_bar(entry), shrink=0.7, aspect=20)
     if patch.mpp is not None:
-        scale_bar(axes[0, 0], mpp=patch.mpp, colour="white", backing="black")
+        scale_bar(axes[0, 0], mpp=patch.mpp, color="white", backing="black")
     axes[0, 0].set_ylabel("marker")
     axes[1, 0].set_ylabel("attention")
     axes[0, 0].figure.suptitle(unit, fontsize="medium")
@@ -173,9 +178,9 @@ class _Patch:
         from matplotlib.collections import LineCollection
 
         if self.mask is not None and len(segments := outline(self.mask)):
-            for colour, width in (("black", 2.0), ("white", 0.9)):
+            for color, width in (("black", 2.0), ("white", 0.9)):
                 ax.add_collection(
-                    LineCollection(segments, colors=colour, linewidths=width, capstyle="round", label="outline"),
+                    LineCollection(segments, colors=color, linewidths=width, capstyle="round", label="outline"),
                     autolim=False,
                 )
 

@@ -87,7 +87,8 @@ def batch_matrix(
     conditions = list(dict.fromkeys([*scores["batch_a"], *scores["batch_b"]]))
     matrices = [_matrix(scores[scores["representation"] == name], conditions, metric) for name in chosen]
     axes = _axes(ax, len(chosen), len(conditions))
-    low, high = min(0.0, *(np.nanmin(m) for m in matrices)), max(0.0, *(np.nanmax(m) for m in matrices))
+    low = min(0.0, *(np.nanmin(m) for m in matrices))
+    high = max(0.0, *(np.nanmax(m) for m in matrices))
     for one, name, matrix in zip(axes, chosen, matrices, strict=True):
         image = one.imshow(matrix, cmap=number_map(palette).with_extremes(bad="white"), vmin=low, vmax=high or 1.0)
         _label(one, conditions, names=one is axes[0])
@@ -112,7 +113,8 @@ def _matrix(scores: pd.DataFrame, conditions: list[str], metric: str) -> np.ndar
     """Return scores as a symmetric matrix, with NaN on the diagonal."""
     matrix = np.full((len(conditions), len(conditions)), np.nan)
     place = {name: i for i, name in enumerate(conditions)}
-    a, b = scores["batch_a"].map(place).to_numpy(), scores["batch_b"].map(place).to_numpy()
+    a = scores["batch_a"].map(place).to_numpy()
+    b = scores["batch_b"].map(place).to_numpy()
     matrix[a, b] = matrix[b, a] = scores[metric].to_numpy(float)
     return matrix
 

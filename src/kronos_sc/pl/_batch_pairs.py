@@ -12,7 +12,7 @@ from kronos_sc._core.target import require_anndata
 from kronos_sc.pl._axes import new_grid
 from kronos_sc.pl._batch_matrix import number_text
 from kronos_sc.pl._compared import labels_of
-from kronos_sc.pl._palette import category_colours, default_colours
+from kronos_sc.pl._palette import category_colors, default_colors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,14 +98,14 @@ def batch_pairs(
     batch_key = str(results.params(adata, key)["batch_key"])
     axes = _axes(ax, len(shown), len(names))
     for row, pair in zip(axes, shown, strict=True):
-        colours = _colours(adata, batch_key, conditions, pair, palette)
+        colors = _colors(adata, batch_key, conditions, pair, palette)
         for one, name in zip(row, names, strict=True):
             here = points[
                 (points["representation"] == name) & (points["batch_a"] == pair[0]) & (points["batch_b"] == pair[1])
             ]
-            _draw(one, here, colours, size)
+            _draw(one, here, colors, size)
             _describe(one, name, scores.loc[(name, *pair)])
-        _legend(row[-1], batch_key, colours)
+        _legend(row[-1], batch_key, colors)
     return axes
 
 
@@ -145,24 +145,24 @@ def _axes(ax: Axes | None, rows: int, columns: int) -> np.ndarray:
     return np.array([[ax]], dtype=object)
 
 
-def _colours(
+def _colors(
     adata: AnnData, batch_key: str, conditions: list[str], pair: tuple[str, str], palette: Palette
 ) -> dict[str, Any]:
     """Return the colours of the two conditions."""
     if palette is None and f"{batch_key}_colors" not in adata.uns:
-        return dict(zip(pair, default_colours(2), strict=True))
-    every = category_colours(adata, batch_key, conditions, palette)
+        return dict(zip(pair, default_colors(2), strict=True))
+    every = category_colors(adata, batch_key, conditions, palette)
     return {name: every[name] for name in pair}
 
 
-def _draw(ax: Axes, points: pd.DataFrame, colours: dict[str, Any], size: float | None) -> None:
+def _draw(ax: Axes, points: pd.DataFrame, colors: dict[str, Any], size: float | None) -> None:
     """Draw the units in mixed order, so that neither condition lies on top."""
     from matplotlib.colors import to_rgba_array
 
     order = np.random.default_rng(0).permutation(len(points))
     xy = points[["pc1", "pc2"]].to_numpy(float)[order]
-    palette = to_rgba_array(list(colours.values()))
-    which = (points["batch"] == list(colours)[1]).to_numpy(int)[order]
+    palette = to_rgba_array(list(colors.values()))
+    which = (points["batch"] == list(colors)[1]).to_numpy(int)[order]
     area = size if size is not None else float(np.clip(6_000 / max(len(points), 1), 3, 30))
     ax.scatter(*xy.T, s=area, c=palette[which], alpha=0.7, linewidths=0, rasterized=len(points) > _MANY, label="units")
     ax.set_aspect("equal", adjustable="datalim")
@@ -182,12 +182,12 @@ def _describe(ax: Axes, name: str, score: pd.Series) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(ax: Axes, batch_key: str, colours: dict[str, Any]) -> None:
+def _legend(ax: Axes, batch_key: str, colors: dict[str, Any]) -> None:
     from matplotlib.lines import Line2D
 
     ax.legend(
-        [Line2D([], [], marker="o", linestyle="", color=colour, markersize=6) for colour in colours.values()],
-        list(colours),
+        [Line2D([], [], marker="o", linestyle="", color=color, markersize=6) for color in colors.values()],
+        list(colors),
         title=batch_key,
         loc="upper left",
         bbox_to_anchor=(1.02, 1.0),

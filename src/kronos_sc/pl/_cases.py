@@ -92,7 +92,7 @@ def cases(
     plain(ax)
     if names or (names is None and adata.n_obs <= _NAMED):
         name_points(ax, xy, list(adata.obs_names))
-    if layer.colours:
+    if layer.colors:
         _points.category_legend(ax, layer)
     return ax
 
@@ -120,8 +120,8 @@ def _draw(ax: Axes, xy: np.ndarray, layer: _points.Layer) -> None:
         bar.outline.set_visible(False)
         bar.ax.tick_params(length=2, labelsize="small")
         return
-    colours = list(layer.colours.values())
-    ax.scatter(*xy.T, color=[MISSING if np.isnan(code) else colours[int(code)] for code in layer.values], **style)
+    colors = list(layer.colors.values())
+    ax.scatter(*xy.T, color=[MISSING if np.isnan(code) else colors[int(code)] for code in layer.values], **style)
 
 
 def _label(adata: AnnData, basis: str, number: int) -> str:

@@ -101,7 +101,8 @@ class Cells:
         sizes = np.bincount(unit.ravel())[1:]
         if not sizes.any() or np.median(sizes[sizes > 0]) < _WIDE**2:
             return found
-        down, across = unit[1:] != unit[:-1], unit[:, 1:] != unit[:, :-1]
+        down = unit[1:] != unit[:-1]
+        across = unit[:, 1:] != unit[:, :-1]
         found[:-1] |= down
         found[:, :-1] |= across
         found[1:] |= down & (unit[:-1] == 0)

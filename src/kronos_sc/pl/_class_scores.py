@@ -9,7 +9,7 @@ import numpy as np
 from kronos_sc._core import results
 from kronos_sc._core.checks import known
 from kronos_sc.pl._axes import axes_or_new
-from kronos_sc.pl._compared import at_one, legend, plain, representation_colours, several, table, words
+from kronos_sc.pl._compared import at_one, legend, plain, representation_colors, several, table, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,12 +79,14 @@ def class_scores(
     known(metric, metrics, what="score per class", fix="Name one of these with metric=.")
     varied = [column for column in frame.columns if column not in (*_WHOSE, *metrics) and not column.startswith("n_")]
     rows = at_one(several(frame, representation), at, varied=varied, key=str(key))
-    names, classes = list(rows["representation"].unique()), list(rows["class"].unique())
+    names = list(rows["representation"].unique())
+    classes = list(rows["class"].unique())
     groups = rows.groupby(["class", "representation"])[metric]
-    mean, sd = groups.mean().unstack(), groups.std().unstack()
+    mean = groups.mean().unstack()
+    sd = groups.std().unstack()
     step = 0.8 / len(names)
     ax = axes_or_new(ax, size=(5.6, len(classes) * (len(names) + 0.6) * _BAR + 1.1))
-    colours = representation_colours(names, palette)
+    colors = representation_colors(names, palette)
     for number, name in enumerate(names):
         y = np.arange(len(classes)) + (number - (len(names) - 1) / 2) * step
         error = np.nan_to_num(sd.reindex(classes)[name])  # one fold has no spread
@@ -93,7 +95,7 @@ def class_scores(
             mean.reindex(classes)[name],
             height=step * 0.9,
             xerr=error,
-            color=colours[name],
+            color=colors[name],
             label=name,
             error_kw={"elinewidth": 0.8, "ecolor": "0.25"},
         )

@@ -8,7 +8,7 @@ import numpy as np
 
 from kronos_sc._core import results
 from kronos_sc._core.checks import known, listed, numbers
-from kronos_sc.pl._palette import default_colours
+from kronos_sc.pl._palette import default_colors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -134,7 +134,7 @@ def _equal(values: pd.Series, value: Any) -> np.ndarray:
     return (values.astype(str) == str(value)).to_numpy()
 
 
-def representation_colours(names: Sequence[str], palette: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def representation_colors(names: Sequence[str], palette: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the colour of each representation: as told, or its fixed one, or the next that is free.
 
     Baselines are grey. The known models keep their colour whatever else is in the plot.
@@ -143,9 +143,9 @@ def representation_colours(names: Sequence[str], palette: Mapping[str, Any] | No
     names = list(dict.fromkeys(names))
     own = {name: given.get(name, _FIXED.get(name)) for name in names}
     taken = {*own.values(), *_FIXED.values()}
-    free = [colour for colour in default_colours(20) if colour not in taken]
-    unknown = [name for name, colour in own.items() if colour is None]
-    free += default_colours(len(unknown) + 20)
+    free = [color for color in default_colors(20) if color not in taken]
+    unknown = [name for name, color in own.items() if color is None]
+    free += default_colors(len(unknown) + 20)
     return own | dict(zip(unknown, free, strict=False))
 
 

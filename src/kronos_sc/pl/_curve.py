@@ -10,7 +10,7 @@ from kronos_sc._core import results
 from kronos_sc._core.checks import known, listed, one_of
 from kronos_sc._core.target import require_anndata
 from kronos_sc.pl._axes import axes_or_new
-from kronos_sc.pl._compared import MARKS, STATISTICS, legend, plain, representation_colours, several, words
+from kronos_sc.pl._compared import MARKS, STATISTICS, legend, plain, representation_colors, several, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -88,7 +88,7 @@ def curve(
     rows = several(_summarised(adata, key, x, metric, table), representation)
     names = list(rows["representation"].unique())
     ax = axes_or_new(ax, size=(4.8, 3.2))
-    colours = representation_colours(names, palette)
+    colors = representation_colors(names, palette)
     for number, name in enumerate(names):
         own = rows[rows["representation"] == name].sort_values(x)
         low, high = (own["mean"] - own["sd"], own["mean"] + own["sd"]) if band == "sd" else (own["low"], own["high"])
@@ -99,10 +99,10 @@ def curve(
             marker=MARKS[number % len(MARKS)],
             markersize=4,
             linewidth=1.4,
-            color=colours[name],
+            color=colors[name],
             label=name,
         )
-        ax.fill_between(at, low.to_numpy(float), high.to_numpy(float), color=colours[name], alpha=0.18, linewidth=0)
+        ax.fill_between(at, low.to_numpy(float), high.to_numpy(float), color=colors[name], alpha=0.18, linewidth=0)
     values = np.unique(rows[x].to_numpy(float))
     if log or (log is None and values[0] >= 1 and values[-1] >= _LOGARITHMIC_FROM * values[0]):
         ax.set_xscale("log")

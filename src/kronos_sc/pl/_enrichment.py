@@ -11,7 +11,7 @@ from kronos_sc._core.checks import known
 from kronos_sc._core.target import require_anndata
 from kronos_sc.pl._axes import axes_or_new
 from kronos_sc.pl._compared import plain
-from kronos_sc.pl._palette import Palette, category_colours
+from kronos_sc.pl._palette import Palette, category_colors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +77,7 @@ def enrichment(
         known(str(name), list(tests.index), what="cluster in this result", fix="Name some of these with clusters=.")
     shown = [str(name) for name in clusters] if clusters is not None else list(tests.index)
     groups = [str(tests[side].iloc[0]) for side in ("group_a", "group_b")]
-    colours = category_colours(adata, str(results.params(adata, key)["group_key"]), groups, palette)
+    colors = category_colors(adata, str(results.params(adata, key)["group_key"]), groups, palette)
     ax = axes_or_new(ax, size=(5.2, 0.9 + 0.42 * len(shown)))
     for row, name in enumerate(shown):
         own = shares[shares["cluster"] == name]
@@ -86,7 +86,7 @@ def enrichment(
                 ax,
                 own.loc[own["group"] == group, "share"].to_numpy(float) * 100,
                 row + (side - 0.5) * 0.38,
-                colours[group],
+                colors[group],
             )
     _marks(ax, tests, shown)
     ax.set_yticks(range(len(shown)), shown, fontsize="small")
@@ -97,14 +97,14 @@ def enrichment(
     _legend(
         ax,
         {group: f"{group} (n = {tests[side].iloc[0]})" for group, side in zip(groups, ("n_a", "n_b"), strict=True)},
-        colours,
+        colors,
     )
     return ax
 
 
-def _box(ax: Axes, shares: np.ndarray, y: float, colour: str) -> None:
+def _box(ax: Axes, shares: np.ndarray, y: float, color: str) -> None:
     """Draw quartiles of one group and its cases."""
-    line = {"color": colour, "linewidth": 1.0}
+    line = {"color": color, "linewidth": 1.0}
     ax.boxplot(
         shares,
         positions=[y],
@@ -113,21 +113,19 @@ def _box(ax: Axes, shares: np.ndarray, y: float, colour: str) -> None:
         manage_ticks=False,
         showfliers=False,
         patch_artist=True,
-        boxprops={"facecolor": (*_rgb(colour), 0.2), "edgecolor": colour, "linewidth": 1.0},
+        boxprops={"facecolor": (*_rgb(color), 0.2), "edgecolor": color, "linewidth": 1.0},
         medianprops=line | {"linewidth": 1.6},
         whiskerprops=line,
         capprops=line | {"linewidth": 0},
     )
     # a fixed zigzag keeps points apart, and the figure the same every time
-    ax.scatter(
-        shares, y + 0.06 * (np.arange(len(shares)) % 3 - 1), s=9, color=colour, linewidths=0, alpha=0.8, zorder=3
-    )
+    ax.scatter(shares, y + 0.06 * (np.arange(len(shares)) % 3 - 1), s=9, color=color, linewidths=0, alpha=0.8, zorder=3)
 
 
-def _rgb(colour: str) -> tuple[float, float, float]:
+def _rgb(color: str) -> tuple[float, float, float]:
     from matplotlib.colors import to_rgb
 
-    return to_rgb(colour)
+    return to_rgb(color)
 
 
 def _marks(ax: Axes, tests: pd.DataFrame, shown: list[str]) -> None:
@@ -142,11 +140,11 @@ def _marks(ax: Axes, tests: pd.DataFrame, shown: list[str]) -> None:
             ax.axhspan(row - 0.5, row + 0.5, color="0.5", alpha=0.07, linewidth=0, zorder=0)
 
 
-def _legend(ax: Axes, names: dict[str, str], colours: dict[str, str]) -> None:
+def _legend(ax: Axes, names: dict[str, str], colors: dict[str, str]) -> None:
     from matplotlib.patches import Patch
 
     handles = [
-        Patch(facecolor=(*_rgb(colours[group]), 0.2), edgecolor=colours[group], label=text)
+        Patch(facecolor=(*_rgb(colors[group]), 0.2), edgecolor=colors[group], label=text)
         for group, text in names.items()
     ]
     ax.legend(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kronos_sc._core.resolve import require_spatialdata
 from kronos_sc.pl._axes import axes_or_new, spatial_axes
-from kronos_sc.pl._colour import PERCENTILES, channel_legend
+from kronos_sc.pl._color import PERCENTILES, channel_legend
 from kronos_sc.pl._scale_bar import scale_bar
 from kronos_sc.pl._tissue import tissue
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from spatialdata import SpatialData
 
-    from kronos_sc.pl._colour import Channels, Limits
+    from kronos_sc.pl._color import Channels, Limits
 
 _INCHES = 5.0
 
@@ -73,6 +73,6 @@ def image(
     shown.draw(ax)
     spatial_axes(ax, shown.place)
     if shown.place.unit == "µm":
-        scale_bar(ax, colour="white")
-    channel_legend(ax, shown.colours)
+        scale_bar(ax, color="white")
+    channel_legend(ax, shown.colors)
     return ax

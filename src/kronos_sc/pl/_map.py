@@ -8,7 +8,7 @@ import numpy as np
 
 from kronos_sc._core.resolve import require_spatialdata
 from kronos_sc.pl._axes import axes_or_new, spatial_axes
-from kronos_sc.pl._colour import PERCENTILES, channel_legend
+from kronos_sc.pl._color import PERCENTILES, channel_legend
 from kronos_sc.pl._map_layer import Layer, class_layer, image_below, map_named, probability_layer
 from kronos_sc.pl._scale_bar import scale_bar
 from kronos_sc.pl._tissue import tissue
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from spatialdata import SpatialData
 
-    from kronos_sc.pl._colour import Channels
+    from kronos_sc.pl._color import Channels
     from kronos_sc.pl._palette import Palette
 
 _INCHES = 5.0
@@ -103,8 +103,8 @@ def map(  # noqa: A001 - what the user gets; nobody here needs the builtin
     ax.set(xlim=limits[0], ylim=limits[1])
     spatial_axes(ax, below.place)
     if below.place.unit == "µm":
-        scale_bar(ax, colour="white")
-    channel_legend(ax, below.colours)
+        scale_bar(ax, color="white")
+    channel_legend(ax, below.colors)
     ax.set_title(key if color is None else f"{key} · {color}", fontsize="medium", pad=24)
     return ax
 
@@ -119,11 +119,11 @@ def _draw(ax: Axes, shown: Layer, corners: np.ndarray, *, alpha: float) -> None:
         "zorder": 1,
         "label": "map",
     }
-    if shown.colours:
+    if shown.colors:
         from matplotlib.colors import to_rgba_array
 
-        rgba = np.concatenate([np.zeros((1, 4)), to_rgba_array(list(shown.colours.values()), alpha)])
-        rgba[[place for place, name in enumerate(shown.colours, 1) if name in shown.clear]] = 0
+        rgba = np.concatenate([np.zeros((1, 4)), to_rgba_array(list(shown.colors.values()), alpha)])
+        rgba[[place for place, name in enumerate(shown.colors, 1) if name in shown.clear]] = 0
         ax.imshow(rgba[shown.values], **how)
         _legend(ax, shown)
         return
@@ -141,8 +141,8 @@ def _legend(ax: Axes, shown: Layer) -> None:
 
     there = set(np.unique(shown.values).tolist())
     handles = [
-        Patch(facecolor=colour, label=name)
-        for place, (name, colour) in enumerate(shown.colours.items(), 1)
+        Patch(facecolor=color, label=name)
+        for place, (name, color) in enumerate(shown.colors.items(), 1)
         if place in there and name not in shown.clear
     ]
     if handles:

@@ -14,7 +14,7 @@ from kronos_sc._core.axes import require_two_axes
 from kronos_sc._core.checks import known, listed
 from kronos_sc._core.keys import UNS_SPATIALDATA
 from kronos_sc._core.resolve import CLASS, annotation, classes_of_labels, image_of, tissue_images
-from kronos_sc.pl._palette import Palette, category_colours, number_map
+from kronos_sc.pl._palette import Palette, category_colors, number_map
 from kronos_sc.pl._tissue import MOST_PIXELS, channel_names, pyramid
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ class Layer:
     Parameters
     ----------
     values
-        (y, x): place of the class in `colours` + 1 and 0 for none, or probabilities.
+        (y, x): place of the class in `colors` + 1 and 0 for none, or probabilities.
     corners
         (x, y) of the upper left and the lower right corner in pixels of the image.
-    colours
+    colors
         By class; empty for probabilities.
     number_map
         Colormap of probabilities.
@@ -45,7 +45,7 @@ class Layer:
 
     values: np.ndarray
     corners: np.ndarray
-    colours: dict[str, Any]
+    colors: dict[str, Any]
     number_map: Any = None
     clear: frozenset[str] = frozenset()
 
@@ -105,13 +105,13 @@ def class_layer(sdata: SpatialData, key: str, image: Any, palette: Palette) -> L
         else list(dict.fromkeys(named.values()))
     )
     names = [str(name) for name in names]
-    colours = category_colours(_Plain if table is None else table, CLASS, names, palette)
+    colors = category_colors(_Plain if table is None else table, CLASS, names, palette)
     place = {code: names.index(name) + 1 for code, name in named.items()}
     found, inverse = np.unique(codes, return_inverse=True)
     values = np.array([place.get(code, 0) for code in found.tolist()], dtype=np.intp)[inverse].reshape(codes.shape)
     wanted = palette if isinstance(palette, Mapping) else {}
     clear = frozenset(name for name in _CLEAR.get(_preset(sdata, key), ()) if name not in wanted)
-    return Layer(values, _corners(full, image, labels), {name: colours[name] for name in names}, clear=clear)
+    return Layer(values, _corners(full, image, labels), {name: colors[name] for name in names}, clear=clear)
 
 
 def _preset(sdata: SpatialData, key: str) -> str:
@@ -148,7 +148,8 @@ def _corners(element: Any, image: Any, name: str) -> np.ndarray:
     """Return the upper left and lower right corner of a map (2 × 2: x, y) in pixels of the image."""
     from spatialdata.transformations import get_transformation
 
-    mine, theirs = get_transformation(element, get_all=True), get_transformation(image, get_all=True)
+    mine = get_transformation(element, get_all=True)
+    theirs = get_transformation(image, get_all=True)
     shared = [system for system in mine if system in theirs]
     if not shared:
         msg = (
@@ -157,7 +158,8 @@ def _corners(element: Any, image: Any, name: str) -> np.ndarray:
             "Relate them with spatialdata.transformations.set_transformation, or choose another image with image_key=."
         )
         raise ValueError(msg)
-    system, axes = "global" if "global" in shared else shared[0], ("x", "y")
+    system = "global" if "global" in shared else shared[0]
+    axes = ("x", "y")
     forward, back = (there[system].to_affine_matrix(input_axes=axes, output_axes=axes) for there in (mine, theirs))
     height, width = element.shape[-2:]
     return (np.linalg.inv(back) @ forward @ np.array([[0, 0, 1], [width, height, 1]]).T)[:2].T

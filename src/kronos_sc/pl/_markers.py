@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 # By certainty: what needs a look is warm, what needs none is cool.
-HOW_COLOURS = {
+HOW_COLORS = {
     "exact": "#1b8a6b",
     "alias": "#2f74c0",
     "given": "#7a4fbf",
@@ -128,8 +128,8 @@ def _legend(ax: Axes, rows: pd.DataFrame) -> None:
     from matplotlib.lines import Line2D
 
     counts = rows["how"].value_counts()
-    present = [how for how in HOW_COLOURS if counts.get(how, 0)]
-    handles = [Line2D([], [], marker="o", linestyle="", color=HOW_COLOURS[how]) for how in present]
+    present = [how for how in HOW_COLORS if counts.get(how, 0)]
+    handles = [Line2D([], [], marker="o", linestyle="", color=HOW_COLORS[how]) for how in present]
     ax.legend(
         handles,
         [f"{counts[how]} {how}" for how in present],
@@ -156,11 +156,11 @@ def _align(column: str) -> str:
 
 def _line(ax: Axes, number: int, row: dict[str, Any]) -> None:
     """Write one channel."""
-    colour = HOW_COLOURS.get(str(row["how"]), HOW_COLOURS["dropped"])
+    color = HOW_COLORS.get(str(row["how"]), HOW_COLORS["dropped"])
     matched = row["id"] >= 0
     if number % 2:
         ax.axhspan(number, number + 1, color="0.5", alpha=0.09, linewidth=0)
-    ax.plot(_COLUMNS["marker"] - 0.015, number + 0.5, "o", color=colour, markersize=4.5, clip_on=False)
+    ax.plot(_COLUMNS["marker"] - 0.015, number + 0.5, "o", color=color, markersize=4.5, clip_on=False)
     cells = {
         "channel": _cut(str(row["channel"]), 28),
         "marker": str(row["marker"]) if matched else str(row["how"]),
@@ -170,7 +170,7 @@ def _line(ax: Axes, number: int, row: dict[str, Any]) -> None:
         "remark": _remark(row),
     }
     for name, text in cells.items():
-        style = {"color": colour} if name == "marker" else {}
+        style = {"color": color} if name == "marker" else {}
         if name == "marker" and not matched:
             style["fontstyle"] = "italic"
         ax.text(_COLUMNS[name], number + 0.5, text, fontsize="small", va="center_baseline", ha=_align(name), **style)

@@ -31,8 +31,8 @@ def style(shown: Layer, values: np.ndarray) -> dict[str, Any]:
     """Return how a collection of units is coloured."""
     from matplotlib.colors import to_rgba_array
 
-    if shown.colours:
-        palette = to_rgba_array([*shown.colours.values(), MISSING])
+    if shown.colors:
+        palette = to_rgba_array([*shown.colors.values(), MISSING])
         return {"facecolors": palette[np.nan_to_num(values, nan=len(palette) - 1).astype(int)]}
     if shown.number_map is not None:
         return {"array": np.ma.masked_invalid(values), "cmap": shown.number_map, "clim": shown.limits}
@@ -220,7 +220,8 @@ def shapes_of(frame: GeoDataFrame, instances: np.ndarray, place: Placement, *, r
     boxes = bool(np.allclose(shapely.area(shapes)[there], np.prod(sides[there], axis=1), rtol=1e-6))
     if boxes and (step := _grid_step(corners[there])) is not None:
         inset = (sides - step) / 2
-        low, high = corners[:, :2] + inset, corners[:, 2:] - inset
+        low = corners[:, :2] + inset
+        high = corners[:, 2:] - inset
         shapes = np.where(there, shapely.box(*low.T, *high.T), None)
     return Polygons(shapes, boxes)
 

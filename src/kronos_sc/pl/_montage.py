@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-_GAP, _TITLE = 0.07, 0.24  # of a patch's edge
+_GAP = 0.07
+_TITLE = 0.24  # of a patch's edge
 _BEYOND = (0.5, 0.5, 0.5, 0.15)  # a faint grey on light and on dark pages
 
 

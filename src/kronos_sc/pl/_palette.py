@@ -17,7 +17,7 @@ NUMBERS = "viridis"
 Palette = str | Sequence[Any] | Mapping[Any, Any] | None
 
 
-def category_colours(table: AnnData, key: str, categories: Sequence[Any], palette: Palette) -> dict[Any, Any]:
+def category_colors(table: AnnData, key: str, categories: Sequence[Any], palette: Palette) -> dict[Any, Any]:
     """Return the colour of each category of a column of `obs`."""
     if isinstance(palette, Mapping):
         if lost := [c for c in categories if c not in palette and str(c) not in palette]:
@@ -29,19 +29,19 @@ def category_colours(table: AnnData, key: str, categories: Sequence[Any], palett
         return {c: palette[c] if c in palette else palette[str(c)] for c in categories}
     if palette is None:
         return stored_colours(table, key, categories) or dict(
-            zip(categories, default_colours(len(categories)), strict=False)
+            zip(categories, default_colors(len(categories)), strict=False)
         )
-    colours = _from_map(palette, len(categories)) if isinstance(palette, str) else list(palette)
-    if len(colours) < len(categories):
+    colors = _from_map(palette, len(categories)) if isinstance(palette, str) else list(palette)
+    if len(colors) < len(categories):
         msg = (
-            f"palette has {len(colours)} colours, and {key!r} has {len(categories)} categories: {listed(categories)}. "
+            f"palette has {len(colors)} colours, and {key!r} has {len(categories)} categories: {listed(categories)}. "
             "Add colours, or name a colormap."
         )
         raise ValueError(msg)
-    return dict(zip(categories, colours, strict=False))
+    return dict(zip(categories, colors, strict=False))
 
 
-def default_colours(count: int) -> list[str]:
+def default_colors(count: int) -> list[str]:
     """Return colours for `count` categories."""
     every = [*EIGHT, *MORE]
     return every[:count] if count <= len(every) else _from_map("turbo", count)

@@ -9,7 +9,7 @@ from kronos_sc._core.resolve import as_table, require_spatialdata
 from kronos_sc.pl import _montage
 from kronos_sc.pl._axes import axes_or_new, hide_frame
 from kronos_sc.pl._choice import choose
-from kronos_sc.pl._colour import PERCENTILES, channel_legend
+from kronos_sc.pl._color import PERCENTILES, channel_legend
 from kronos_sc.pl._scale_bar import scale_bar
 from kronos_sc.pl._shown import from_array, from_spatialdata
 from kronos_sc.pl._values import values
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from spatialdata import SpatialData
 
-    from kronos_sc.pl._colour import Channels, Limits
+    from kronos_sc.pl._color import Channels, Limits
 
 _INCHES = 0.85  # edge of a patch on the page
 
@@ -95,7 +95,9 @@ def patches(
     count = positive_integer(n, name="n")
     if hasattr(data, "dims"):
         _refuse(groupby=groupby, title=None if title == "name" else title)
-        shown, rows, table = from_array(data, ids, channels), None, None
+        shown = from_array(data, ids, channels)
+        rows = None
+        table = None
     else:
         require_spatialdata(data)
         table = as_table(data, table_key)
@@ -112,7 +114,7 @@ def patches(
     _montage.name_rows(ax, grid, list(rows or ()))
     if shown.mpp is not None:
         scale_bar(ax, mpp=shown.mpp, span=grid.size * 2, where="below")
-    channel_legend(ax, shown.colours)
+    channel_legend(ax, shown.colors)
     return ax
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from kronos_sc.pl._palette import MISSING, Palette, category_colours, number_map
+from kronos_sc.pl._palette import MISSING, Palette, category_colors, number_map
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ class Layer:
         Of the axes.
     values
         Position of the category (float64, NaN if missing), or the number itself.
-    colours
+    colors
         By category, for a legend; empty for numbers.
     number_map
         Colormap of numbers.
@@ -37,7 +37,7 @@ class Layer:
 
     title: str
     values: np.ndarray
-    colours: dict[str, Any]
+    colors: dict[str, Any]
     number_map: Any = None
 
     @property
@@ -52,10 +52,10 @@ def layer(table: AnnData, key: str, column: pd.Series, palette: Palette) -> Laye
     if not isinstance(column.dtype, pd.CategoricalDtype):
         return Layer(key, column.to_numpy(float), {}, number_map(palette))
     categories = list(column.cat.categories)
-    colours = category_colours(table, key, categories, palette)
+    colors = category_colors(table, key, categories, palette)
     codes = column.cat.codes.to_numpy().astype(float)
     codes[codes < 0] = np.nan
-    return Layer(key, codes, {str(category): colours[category] for category in categories})
+    return Layer(key, codes, {str(category): colors[category] for category in categories})
 
 
 def plain(count: int) -> Layer:
@@ -93,7 +93,7 @@ def legend_width(shown: Layer) -> float:
     """Return the room that a legend or colour bar needs, in inches."""
     if shown.number_map is not None:
         return 0.7
-    return legend_columns(len(shown.colours)) * (0.35 + 0.085 * max(map(len, shown.colours), default=-4))
+    return legend_columns(len(shown.colors)) * (0.35 + 0.085 * max(map(len, shown.colors), default=-4))
 
 
 def category_legend(ax: Axes, shown: Layer, *, marker: str = "o", only: Sequence[str] | None = None) -> None:
@@ -101,15 +101,15 @@ def category_legend(ax: Axes, shown: Layer, *, marker: str = "o", only: Sequence
     from matplotlib.lines import Line2D
 
     codes = shown.values
-    present = [(name, colour) for i, (name, colour) in enumerate(shown.colours.items()) if (codes == i).any()]
+    present = [(name, color) for i, (name, color) in enumerate(shown.colors.items()) if (codes == i).any()]
     if np.isnan(codes).any():
         present.append(("missing", MISSING))
     look = {"marker": marker, "linestyle": "", "markersize": 6}
     if only is not None:
-        present = [(name, colour) for name, colour in present if name in only]
+        present = [(name, color) for name, color in present if name in only]
         look = {"linewidth": 2}
     ax.legend(
-        [Line2D([], [], color=colour, **look) for _, colour in present],
+        [Line2D([], [], color=color, **look) for _, color in present],
         [name for name, _ in present],
         loc="upper left",
         bbox_to_anchor=(1.02, 1.0),

@@ -14,8 +14,8 @@ from kronos_sc._core.positions import positions
 from kronos_sc._core.resolve import as_table, require_spatialdata
 from kronos_sc.pl import _montage
 from kronos_sc.pl._axes import axes_or_new, hide_frame
-from kronos_sc.pl._colour import PERCENTILES, channel_legend
-from kronos_sc.pl._palette import default_colours
+from kronos_sc.pl._color import PERCENTILES, channel_legend
+from kronos_sc.pl._palette import default_colors
 from kronos_sc.pl._scale_bar import scale_bar
 from kronos_sc.pl._shown import PatchMontage, from_spatialdata
 from kronos_sc.pl._values import values
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from spatialdata import SpatialData
 
-    from kronos_sc.pl._colour import Channels, Limits
+    from kronos_sc.pl._color import Channels, Limits
 
 _INCHES = 1.0  # edge of a patch on the page
 
@@ -109,7 +109,8 @@ def retrieval(
     margin = 0.3 + 0.085 * max(map(len, rows))
     ax = axes_or_new(ax, size=(width * _INCHES / grid.size + margin, height * _INCHES / grid.size + 0.9))
     hide_frame(ax)
-    pixels, masks = shown.rgb(limits), shown.masks
+    pixels = shown.rgb(limits)
+    masks = shown.masks
     _montage.draw(ax, grid, [pixels[i] for i in order], shown.inside[order], None if masks is None else masks[order])
     _montage.write_titles(ax, grid, _titles(table, found, hits, title or target))
     _montage.name_rows(ax, grid, list(rows))
@@ -117,7 +118,7 @@ def retrieval(
         scale_bar(ax, mpp=shown.mpp, span=grid.size * 2, where="below")
     if target is not None:
         _frame(ax, grid, _right(table, found, hits, target), target)
-    channel_legend(ax, shown.colours)
+    channel_legend(ax, shown.colors)
     return ax
 
 
@@ -173,7 +174,7 @@ def _shown(
     _require_units(asking[1], queries)
     _require_units(answering[1], answers)
     first = from_spatialdata(*asking, queries, channels, **how)
-    second = from_spatialdata(*answering, answers, first.colours, **how)
+    second = from_spatialdata(*answering, answers, first.colors, **how)
     if first.size != second.size or first.mpp != second.mpp:
         msg = (
             f"Queries are windows of {first.size} pixels at {first.mpp} µm, answers {second.size} at {second.mpp}; one "
@@ -209,9 +210,11 @@ def _picked(table: AnnData, names: pd.Series, name: str) -> pd.Series:
 def _titles(table: AnnData, found: AnnData, hits: pd.DataFrame, title: str | None) -> list[str]:
     """Return one line per patch: the query's value, then rank and value (or distance) of the answers."""
     if title is None:
-        own, theirs = pd.Series(["query"] * len(hits)), hits["distance"]
+        own = pd.Series(["query"] * len(hits))
+        theirs = hits["distance"]
     else:
-        own, theirs = _picked(table, hits["query"], title), _picked(found, hits["hit"], title)
+        own = _picked(table, hits["query"], title)
+        theirs = _picked(found, hits["hit"], title)
     lines = []
     for i, rank in enumerate(hits["rank"]):
         lines += [_text(own[i])] if i == 0 or hits["query"][i] != hits["query"][i - 1] else []
@@ -225,7 +228,8 @@ def _text(value: object) -> str:
 
 def _right(table: AnnData, found: AnnData, hits: pd.DataFrame, target: str) -> list[bool | None]:
     """Return whether each patch has the query's value; None for queries and where a value is missing."""
-    own, theirs = _picked(table, hits["query"], target), _picked(found, hits["hit"], target)
+    own = _picked(table, hits["query"], target)
+    theirs = _picked(found, hits["hit"], target)
     out: list[bool | None] = []
     for i, (a, b) in enumerate(zip(own, theirs, strict=True)):
         out += [None] if i == 0 or hits["query"][i] != hits["query"][i - 1] else []
@@ -237,17 +241,18 @@ def _frame(ax: Axes, grid: _montage.Grid, right: Sequence[bool | None], target: 
     """Frame answers by whether they are right, and say so below."""
     from matplotlib.patches import Rectangle
 
-    blue, orange = default_colours(2)
+    blue, orange = default_colors(2)
     gap = 0.025 * grid.size
     for verdict, (top, left) in zip(right, grid.corners, strict=True):
         if verdict is not None:
-            corner, edge = (left - gap, top - gap), grid.size + 2 * gap
+            corner = (left - gap, top - gap)
+            edge = grid.size + 2 * gap
             ax.add_patch(
                 Rectangle(
                     corner, edge, edge, fill=False, edgecolor=blue if verdict else orange, linewidth=2.2, clip_on=False
                 )
             )
-    handles = [Rectangle((0, 0), 1, 1, fill=False, edgecolor=colour, linewidth=2.2) for colour in (blue, orange)]
+    handles = [Rectangle((0, 0), 1, 1, fill=False, edgecolor=color, linewidth=2.2) for color in (blue, orange)]
     labels = [f"same {target}", f"other {target}"]
     ax.legend(
         handles,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kronos_sc._core import results
 from kronos_sc.pl._axes import axes_or_new
-from kronos_sc.pl._compared import plain, representation_colours, several, table
+from kronos_sc.pl._compared import plain, representation_colors, several, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,20 +68,20 @@ def roc(
     rows = several(table(adata, key, "roc", needs=needs, make=_MAKE), representation)
     summary = results.frame(adata, key, "summary")
     names = list(rows["representation"].unique())
-    colours = representation_colours(names, palette)
+    colors = representation_colors(names, palette)
     ax = axes_or_new(ax, size=(4.2, 4.0))
     ax.plot([0, 1], [0, 1], color="0.75", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     for name in names:
         own = rows[rows["representation"] == name]
         x = own["false_positive_rate"].to_numpy(float)
         ax.fill_between(
-            x, own["low"].to_numpy(float), own["high"].to_numpy(float), color=colours[name], alpha=0.18, linewidth=0
+            x, own["low"].to_numpy(float), own["high"].to_numpy(float), color=colors[name], alpha=0.18, linewidth=0
         )
         # every curve begins in the corner, also where the mean rises from there at once
         ax.plot(
             [0, *x],
             [0, *own["true_positive_rate"]],
-            color=colours[name],
+            color=colors[name],
             linewidth=1.6,
             label=f"{name}  {_auroc(summary, name)}",
         )

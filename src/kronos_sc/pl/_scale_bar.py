@@ -28,7 +28,7 @@ def scale_bar(
     *,
     mpp: float = 1.0,
     span: float | None = None,
-    colour: str | None = None,
+    color: str | None = None,
     where: str = "inside",
     backing: str | None = None,
 ) -> None:
@@ -42,7 +42,7 @@ def scale_bar(
         Micrometres per unit of the axes; 1 where the axes are in µm.
     span
         Width in units of the axes that the bar should suit; the axes' own if left out.
-    colour
+    color
         Of bar and text; the text colour if left out.
     where
         `"inside"`, at the lower right, or `"below"` the axes.
@@ -63,14 +63,14 @@ def scale_bar(
         length / mpp,
         label(length),
         loc="upper right" if below else "lower right",
-        color=colour or rcParams["text.color"],
+        color=color or rcParams["text.color"],
         size_vertical=abs(top - bottom) / 150 if span is None else span / 60,
         frameon=backing is not None,
         pad=0.4,
         borderpad=0.3,
         sep=3,
         label_top=not below,
-        fontproperties=FontProperties(size="small", weight="bold" if colour else "normal"),
+        fontproperties=FontProperties(size="small", weight="bold" if color else "normal"),
         **below,
     )
     if backing is not None:

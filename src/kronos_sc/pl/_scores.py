@@ -9,7 +9,7 @@ import numpy as np
 from kronos_sc._core import results
 from kronos_sc._core.checks import known, one_of
 from kronos_sc.pl._axes import axes_or_new
-from kronos_sc.pl._compared import STATISTICS, at_one, legend, plain, representation_colours, several, table, words
+from kronos_sc.pl._compared import STATISTICS, at_one, legend, plain, representation_colors, several, table, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,9 +86,11 @@ def scores(
     rows = at_one(
         _of_metrics(several(frame, representation), metrics), at, varied=varied, key=str(key), instead=instead
     )
-    names, shown = list(rows["representation"].unique()), list(rows["metric"].unique())
+    names = list(rows["representation"].unique())
+    shown = list(rows["metric"].unique())
     ax = axes_or_new(ax, size=(len(shown) * max(0.34 * len(names) + 0.5, 1.4) + 1.8, 3.2))
-    colours, step = representation_colours(names, palette), 0.8 / len(names)
+    colors = representation_colors(names, palette)
+    step = 0.8 / len(names)
     for number, name in enumerate(names):
         own = rows[rows["representation"] == name].set_index("metric").reindex(shown)
         x = np.arange(len(shown)) + (number - (len(names) - 1) / 2) * step
@@ -97,7 +99,7 @@ def scores(
             own["mean"],
             width=step * 0.9,
             yerr=_error(own, error),
-            color=colours[name],
+            color=colors[name],
             label=name,
             error_kw={"elinewidth": 0.8, "ecolor": "0.25"},
         )
@@ -117,7 +119,8 @@ def _of_metrics(rows: pd.DataFrame, metrics: str | Sequence[str] | None) -> pd.D
         return rows
     import pandas as pd
 
-    wanted, there = [metrics] if isinstance(metrics, str) else list(metrics), list(rows["metric"].unique())
+    wanted = [metrics] if isinstance(metrics, str) else list(metrics)
+    there = list(rows["metric"].unique())
     for metric in wanted:
         known(metric, there, what="score in this result", fix="Name one of these with metrics=.")
     return pd.concat([rows[rows["metric"] == metric] for metric in wanted], ignore_index=True)

@@ -10,7 +10,7 @@ import numpy as np
 from kronos_sc import get
 from kronos_sc._core.checks import known
 from kronos_sc._core.resolve import annotation, image_of
-from kronos_sc.pl._colour import Channels, Limits, channel_colours, channel_limits, composite
+from kronos_sc.pl._color import Channels, Limits, channel_colors, channel_limits, composite
 from kronos_sc.pl._space import placement
 from kronos_sc.pl._tissue import channel_names, image_shape
 
@@ -30,7 +30,7 @@ class PatchMontage:
     ----------
     array
         (unit, c, y, x), as `get.patches` returns it.
-    colours
+    colors
         By channel.
     inside
         Pixels that lie on the tissue image (unit, y, x; bool).
@@ -39,7 +39,7 @@ class PatchMontage:
     """
 
     array: xr.DataArray
-    colours: dict[str, tuple[float, float, float]]
+    colors: dict[str, tuple[float, float, float]]
     inside: np.ndarray
     mpp: float | None
 
@@ -62,8 +62,8 @@ class PatchMontage:
         """Return the patches in pseudo-colour, with one contrast; what lies beyond the tissue image does not count."""
         pixels = self.array.to_numpy()
         seen = np.moveaxis(pixels, 1, 0)[:, self.inside]
-        stretch = channel_limits(seen, list(self.colours), limits)
-        return [composite(patch, list(self.colours.values()), stretch) for patch in pixels]
+        stretch = channel_limits(seen, list(self.colors), limits)
+        return [composite(patch, list(self.colors.values()), stretch) for patch in pixels]
 
 
 def from_array(array: xr.DataArray, ids: Sequence[str] | None, channels: Channels) -> PatchMontage:
@@ -74,15 +74,15 @@ def from_array(array: xr.DataArray, ids: Sequence[str] | None, channels: Channel
             "get.patches(sdata, ids)."
         )
         raise ValueError(msg)
-    colours = channel_colours(channels, [str(name) for name in array.coords["c"].to_numpy()], image="patches")
+    colors = channel_colors(channels, [str(name) for name in array.coords["c"].to_numpy()], image="patches")
     wanted = [ids] if isinstance(ids, str) else ids
     units = list(array.coords["unit"].to_numpy())
     for name in wanted or ():
         known(name, units, what="unit", fix="Read it with get.patches(sdata, ids).")
-    picked = array.sel(c=list(colours))
+    picked = array.sel(c=list(colors))
     picked = picked if wanted is None else picked.sel(unit=list(wanted))
     # the size of the image is not known here: only what lies beyond its top and left edge can be told
-    return PatchMontage(picked, colours, _inside(picked, np.full((picked.shape[0], 2), np.iinfo(np.int64).max)), None)
+    return PatchMontage(picked, colors, _inside(picked, np.full((picked.shape[0], 2), np.iinfo(np.int64).max)), None)
 
 
 def from_spatialdata(
@@ -100,12 +100,12 @@ def from_spatialdata(
     regions = [str(region) for region in column.iloc[table.obs_names.get_indexer(list(ids))]]
     images = {region: sdata.images[image_of(sdata, region, None)] for region in dict.fromkeys(regions)}
     first = next(iter(images.values()))
-    colours = channel_colours(channels, channel_names(first), image=image_of(sdata, regions[0], None))
-    array = get.patches(sdata, ids, channels=list(colours), patch_size=patch_size, table_key=table_key, nan="zero")
+    colors = channel_colors(channels, channel_names(first), image=image_of(sdata, regions[0], None))
+    array = get.patches(sdata, ids, channels=list(colors), patch_size=patch_size, table_key=table_key, nan="zero")
     shapes = np.array([image_shape(images[region]) for region in regions])
     place = placement(first)
     return PatchMontage(
-        array, colours, _inside(array, shapes), float(np.sqrt(np.prod(place.scale))) if place.unit == "µm" else None
+        array, colors, _inside(array, shapes), float(np.sqrt(np.prod(place.scale))) if place.unit == "µm" else None
     )
 
 

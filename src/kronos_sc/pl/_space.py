@@ -58,7 +58,8 @@ def placement_beside(element: Any, other: Any, place: Placement) -> Placement:
     shared = next((system for system in ("global", MICROMETRE) if system in own and system in others), None)
     if shared is None:
         return place
-    mine, theirs = _in_system(own[shared], place.unit), _in_system(others[shared], place.unit)
+    mine = _in_system(own[shared], place.unit)
+    theirs = _in_system(others[shared], place.unit)
     factor = np.array(place.scale) / theirs.scale
     scale = factor * mine.scale
     shift = factor * np.subtract(mine.shift, theirs.shift) + place.shift
@@ -68,7 +69,8 @@ def placement_beside(element: Any, other: Any, place: Placement) -> Placement:
 def _in_system(transformation: Any, unit: str) -> Placement:
     """Return what a transformation says of scale and shift."""
     matrix = transformation.to_affine_matrix(input_axes=("x", "y"), output_axes=("x", "y"))
-    linear, shift = matrix[:2, :2], matrix[:2, 2]
+    linear = matrix[:2, :2]
+    shift = matrix[:2, 2]
     if np.abs([linear[0, 1], linear[1, 0]]).max() > 1e-9 * np.abs(linear).max() or (np.diag(linear) <= 0).any():
         edge = float(np.sqrt(abs(np.linalg.det(linear))))
         return Placement((edge, edge), (0.0, 0.0), unit)

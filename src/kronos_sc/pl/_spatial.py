@@ -14,7 +14,7 @@ from kronos_sc._core.resolve import annotation, as_table, image_of
 from kronos_sc.pl import _points
 from kronos_sc.pl._axes import new_grid, spatial_axes
 from kronos_sc.pl._cells import Cells, cells_of
-from kronos_sc.pl._colour import PERCENTILES, channel_legend
+from kronos_sc.pl._color import PERCENTILES, channel_legend
 from kronos_sc.pl._marks import Discs, Polygons, shapes_of
 from kronos_sc.pl._scale_bar import scale_bar
 from kronos_sc.pl._space import Placement, placement, placement_beside, scaled
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from spatialdata import SpatialData
 
-    from kronos_sc.pl._colour import Channels
+    from kronos_sc.pl._color import Channels
     from kronos_sc.pl._palette import Palette
 
     Marks = Discs | Polygons | Cells
@@ -183,7 +183,7 @@ class _Outlined:
 
     def members(self, name: str, rows: np.ndarray) -> np.ndarray:
         """Return which of some rows of the table are of a category (bool)."""
-        return self.layer.values[rows] == list(self.layer.colours).index(name)
+        return self.layer.values[rows] == list(self.layer.colors).index(name)
 
 
 def _outlined(layers: list[_points.Layer], outline: str | Sequence[str] | None) -> _Outlined | None:
@@ -191,7 +191,7 @@ def _outlined(layers: list[_points.Layer], outline: str | Sequence[str] | None) 
     if outline is None:
         return None
     wanted = [outline] if isinstance(outline, str) or not isinstance(outline, Iterable) else list(outline)
-    layer = next((layer for layer in layers if layer.colours), None)
+    layer = next((layer for layer in layers if layer.colors), None)
     if layer is None:
         columns = listed(layer.title for layer in layers if layer.title)
         msg = (
@@ -200,7 +200,7 @@ def _outlined(layers: list[_points.Layer], outline: str | Sequence[str] | None) 
         )
         raise ValueError(msg)
     fix = "Name categories with outline=."
-    names = [known(str(name), layer.colours, what=f"category of {layer.title!r}", fix=fix) for name in wanted]
+    names = [known(str(name), layer.colors, what=f"category of {layer.title!r}", fix=fix) for name in wanted]
     return _Outlined(layer, tuple(dict.fromkeys(names)))
 
 
@@ -326,17 +326,17 @@ def _draw(
     over = below is not None
     if over:
         below.draw(ax)
-        channel_legend(ax, below.colours)
+        channel_legend(ax, below.colors)
     if edged is None or not over:
         drawn = units.fill(ax, layer, layer.values[panel.rows], over=over)
         if layer.number_map is not None:
             _points.number_bar(ax, drawn)
     for name in edged.names if edged is not None else ():
-        colour = edged.layer.colours[name] if over else "black"
+        color = edged.layer.colors[name] if over else "black"
         _line(
             ax,
             units.outline(edged.members(name, panel.rows)),
-            colour,
+            color,
             halo="black" if over else "white",
             label=f"outline of {name}",
         )
@@ -347,21 +347,21 @@ def _draw(
         ax.set(xlim=(low[0] - margin, high[0] + margin), ylim=(high[1] + margin + strip, low[1] - margin))
     spatial_axes(ax, panel.place)
     if panel.place.unit == "µm":
-        scale_bar(ax, colour="white" if over else None)
+        scale_bar(ax, color="white" if over else None)
 
 
-def _line(ax: Axes, lines: list[np.ndarray], colour: Any, *, halo: str, label: str) -> None:
+def _line(ax: Axes, lines: list[np.ndarray], color: Any, *, halo: str, label: str) -> None:
     """Draw lines that are seen on any colour."""
     from matplotlib.collections import LineCollection
 
     how = {"capstyle": "round", "joinstyle": "round", "zorder": 3}
     ax.add_collection(LineCollection(lines, colors=[halo], linewidths=_LINE + 1.4, label="halo", **how), autolim=False)
-    ax.add_collection(LineCollection(lines, colors=[colour], linewidths=_LINE, label=label, **how), autolim=False)
+    ax.add_collection(LineCollection(lines, colors=[color], linewidths=_LINE, label=label, **how), autolim=False)
 
 
 def _legend(ax: Axes, layer: _points.Layer, units: Marks, edged: _Outlined | None, *, over: bool) -> None:
     """List the categories of a layer beside the axes, or those that are outlined where nothing else is drawn."""
     if edged is not None and over:
         _points.category_legend(ax, edged.layer, only=edged.names)
-    elif layer.colours:
+    elif layer.colors:
         _points.category_legend(ax, layer, marker="o" if isinstance(units, Discs) else "s")

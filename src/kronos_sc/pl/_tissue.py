@@ -9,7 +9,7 @@ import numpy as np
 
 from kronos_sc._core.axes import select_a_plane
 from kronos_sc._core.resolve import image_of
-from kronos_sc.pl._colour import Channels, Limits, channel_colours, channel_limits, composite
+from kronos_sc.pl._color import Channels, Limits, channel_colors, channel_limits, composite
 from kronos_sc.pl._space import Placement, placement
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Tissue:
     ----------
     rgb
         (y, x, 3), 0 to 1.
-    colours
+    colors
         By channel, in order.
     place
         Where its full-resolution pixels lie.
@@ -37,7 +37,7 @@ class Tissue:
     """
 
     rgb: np.ndarray
-    colours: dict[str, tuple[float, float, float]]
+    colors: dict[str, tuple[float, float, float]]
     place: Placement
     shape: tuple[int, int]
 
@@ -62,12 +62,12 @@ def tissue(
         )
         raise ValueError(msg)
     names = channel_names(element)
-    colours = channel_colours(channels, names, image=name)
-    planes = shrunk(levels, [names.index(channel) for channel in colours])
-    stretch = channel_limits(planes, list(colours), limits)
+    colors = channel_colors(channels, names, image=name)
+    planes = shrunk(levels, [names.index(channel) for channel in colors])
+    stretch = channel_limits(planes, list(colors), limits)
     height, width = full.shape[-2:]
     return Tissue(
-        composite(planes, list(colours.values()), stretch), colours, placement(element, mpp=mpp), (height, width)
+        composite(planes, list(colors.values()), stretch), colors, placement(element, mpp=mpp), (height, width)
     )
 
 

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 # Told apart on black by readers with and without a colour vision deficiency: the closest two differ by 30 in CIELAB
 # under simulated deuteranopia, protanopia and tritanopia (Machado, Oliveira & Fernandes 2009). Blue is first because
 # nuclei usually are.
-CHANNEL_COLOURS = ("#2a5cff", "#f5ee1e", "#e0104f", "#26ffb8", "#ff59c8", "#78b21b")
+CHANNEL_COLORS = ("#2a5cff", "#f5ee1e", "#e0104f", "#26ffb8", "#ff59c8", "#78b21b")
 PERCENTILES = (1.0, 99.7)
 
 Channels = Sequence[str] | Mapping[str, Any] | str | None
 Limits = tuple[float, float] | Mapping[str, tuple[float, float]]
 
 
-def channel_colours(
+def channel_colors(
     channels: Channels, available: Sequence[str], *, image: str
 ) -> dict[str, tuple[float, float, float]]:
     """Return the colour (RGB, 0 to 1) of each channel to show, in order.
@@ -62,14 +62,14 @@ def channel_colours(
             "the image spells them."
         )
         raise KeyError(msg)
-    if len(chosen) > len(CHANNEL_COLOURS) and any(colour is None for colour in chosen.values()):
+    if len(chosen) > len(CHANNEL_COLORS) and any(color is None for color in chosen.values()):
         msg = (
-            f"{len(chosen)} channels were named, and {len(CHANNEL_COLOURS)} colours can be told apart. "
+            f"{len(chosen)} channels were named, and {len(CHANNEL_COLORS)} colours can be told apart. "
             "Show fewer channels, or choose the colours with channels={'DAPI': 'blue', ...}."
         )
         raise ValueError(msg)
-    default = iter(CHANNEL_COLOURS)
-    return {name: to_rgb(colour if colour is not None else next(default)) for name, colour in chosen.items()}
+    default = iter(CHANNEL_COLORS)
+    return {name: to_rgb(color if color is not None else next(default)) for name, color in chosen.items()}
 
 
 def channel_limits(planes: np.ndarray, names: Sequence[str], limits: Limits) -> np.ndarray:
@@ -112,37 +112,37 @@ def _percentiles(plane: np.ndarray, low: float, high: float) -> tuple[float, flo
     return tuple(np.percentile(values, (low, high)))  # type: ignore[return-value]
 
 
-def composite(planes: np.ndarray, colours: Sequence[tuple[float, float, float]], limits: np.ndarray) -> np.ndarray:
+def composite(planes: np.ndarray, colors: Sequence[tuple[float, float, float]], limits: np.ndarray) -> np.ndarray:
     """Return RGB pixels (y, x, 3; 0 to 1): each channel stretched between its limits, times its colour, summed and cut at white.
 
     Parameters
     ----------
     planes
         (c, y, x).
-    colours
+    colors
         One per channel.
     limits
         (c, 2) raw values.
     """
     rgb = np.zeros((*planes.shape[1:], 3), np.float32)
-    for plane, colour, (low, high) in zip(planes, colours, limits, strict=True):
+    for plane, color, (low, high) in zip(planes, colors, limits, strict=True):
         span = high - low if high > low else 1.0
         light = np.nan_to_num(np.clip((plane.astype(np.float32) - low) / span, 0, 1))
-        rgb += light[..., None] * np.asarray(colour, np.float32)
+        rgb += light[..., None] * np.asarray(color, np.float32)
     return np.minimum(rgb, 1)
 
 
-def channel_legend(ax: Axes, colours: Mapping[str, tuple[float, float, float]], *, columns: int | None = None) -> None:
+def channel_legend(ax: Axes, colors: Mapping[str, tuple[float, float, float]], *, columns: int | None = None) -> None:
     """Name the channels in their colours, on a dark strip above the axes: bright colours are unreadable on paper."""
     from matplotlib.legend import Legend
     from matplotlib.patches import Patch
 
     legend = Legend(
         ax,
-        handles=[Patch(visible=False) for _ in colours],
-        labels=list(colours),
-        labelcolor=list(colours.values()),
-        ncols=columns or len(colours),
+        handles=[Patch(visible=False) for _ in colors],
+        labels=list(colors),
+        labelcolor=list(colors.values()),
+        ncols=columns or len(colors),
         loc="lower left",
         bbox_to_anchor=(0, 1.01),
         borderaxespad=0,

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from skimage.color import rgb2lab
 
-from kronos_sc.pl._colour import CHANNEL_COLOURS, channel_colours, channel_limits, composite
+from kronos_sc.pl._color import CHANNEL_COLORS, channel_colors, channel_limits, composite
 
 NAMES = ["DAPI", "CD3", "CD8", "CD20", "CD31", "CD45", "CD68"]
 # Machado, Oliveira & Fernandes (2009), severity 1
@@ -50,7 +50,7 @@ def test_wrong_limits_say_so(rng):
 
 @pytest.mark.parametrize("vision", VISION)
 def test_default_colours_can_be_told_apart(vision):
-    srgb = np.array([to_rgb(colour) for colour in CHANNEL_COLOURS])
+    srgb = np.array([to_rgb(color) for color in CHANNEL_COLORS])
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4) @ np.asarray(VISION[vision]).T
     seen = np.clip(linear, 0, 1)
     lab = rgb2lab(np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055)[None])[0]
@@ -58,10 +58,10 @@ def test_default_colours_can_be_told_apart(vision):
 
 
 def test_colours_by_order_or_by_name():
-    assert list(channel_colours(["CD8", "DAPI"], NAMES, image="i").values()) == [to_rgb(c) for c in CHANNEL_COLOURS[:2]]
-    assert channel_colours({"CD3": "red"}, NAMES, image="i") == {"CD3": (1, 0, 0)}
-    assert list(channel_colours(None, NAMES, image="i")) == NAMES[:4]
-    assert list(channel_colours("CD45", NAMES, image="i")) == ["CD45"]
+    assert list(channel_colors(["CD8", "DAPI"], NAMES, image="i").values()) == [to_rgb(c) for c in CHANNEL_COLORS[:2]]
+    assert channel_colors({"CD3": "red"}, NAMES, image="i") == {"CD3": (1, 0, 0)}
+    assert list(channel_colors(None, NAMES, image="i")) == NAMES[:4]
+    assert list(channel_colors("CD45", NAMES, image="i")) == ["CD45"]
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_colours_by_order_or_by_name():
 )
 def test_wrong_channels_say_so(channels, error, message):
     with pytest.raises(error, match=message):
-        channel_colours(channels, NAMES, image="i")
+        channel_colors(channels, NAMES, image="i")
 
 
 def test_more_than_six_channels_with_colours_of_their_own():
-    assert len(channel_colours(dict.fromkeys(NAMES, "white"), NAMES, image="i")) == 7
+    assert len(channel_colors(dict.fromkeys(NAMES, "white"), NAMES, image="i")) == 7
