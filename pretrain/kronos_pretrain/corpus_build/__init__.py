@@ -1,4 +1,7 @@
-"""Building a corpus: people's images → chunked stores, valid patches, marker statistics and a page for manual review."""
+"""Building a corpus from people's images.
+
+Chunked stores, valid patches, marker statistics and a page for manual review.
+"""
 
 from kronos_pretrain.corpus_build.builder import Summary, build
 from kronos_pretrain.corpus_build.manifest import Manifest

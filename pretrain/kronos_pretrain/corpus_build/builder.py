@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
@@ -11,7 +12,7 @@ from threading import Event, Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from kronos_pretrain.corpus_build.image import ImageJob, build_image, finished, stored
+from kronos_pretrain.corpus_build.image import ImageJob, build_image, finished, read_record
 from kronos_pretrain.corpus_build.index import set_aside, statistics, write_index, write_quality
 from kronos_pretrain.corpus_build.manifest import Manifest
 from kronos_pretrain.corpus_build.panel import lacking, panels, refuse
@@ -69,9 +70,9 @@ class Summary:
 
     def __str__(self) -> str:
         """Return a few lines for people."""
+        built = f"{len(self.built)} built, {len(self.reused)} as they were"
         lines = [
-            f"{self.folder}: {len(self.origins)} images ({len(self.built)} built, {len(self.reused)} as they were) in "
-            f"{self.seconds:.1f} s",
+            f"{self.folder}: {len(self.origins)} images ({built}) in {self.seconds:.1f} s",
             f"{sum(self.origins.values()):,} patches, {self.markers} markers, {len(self.subsets)} subsets:",
             *(f"  {count:>9,}  {subset}" for subset, count in sorted(self.subsets.items())),
             "quality: " + ", ".join(f"{count} {verdict}" for verdict, count in self.verdicts.items()),
@@ -81,9 +82,8 @@ class Summary:
         if self.unmatched:
             named = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in self.unmatched.items())
             lines.append(f'without a marker, left out (keep one with "unseen" in [channels]): {named}')
-        return "\n".join(
-            [*lines, f"look at {self.folder / 'review.html'}, exclude what is bad in the manifest, and build again"]
-        )
+        lines.append(f"look at {self.folder / 'review.html'}, exclude what is bad in the manifest, and build again")
+        return "\n".join(lines)
 
 
 def build(manifest: str | Path, out: str | Path, *, resume: bool = True, workers: int | None = None) -> Summary:
@@ -117,26 +117,31 @@ def build(manifest: str | Path, out: str | Path, *, resume: bool = True, workers
     """
     started = perf_counter()
     workers = positive_integer(workers, name="workers") if workers is not None else min(MOST_WORKERS, _cores())
-    plan = read(manifest)
+
+    # whatever is wrong is said before the first pixel is read
+    checked = read(manifest)
     out = _folder(Path(out))
-    sources = {entry.name: open_source(entry) for entry in plan.images}
-    found = panels(plan, sources)
-    names = _folders(out, [entry.name for entry in plan.images])
+    sources = {entry.name: open_source(entry) for entry in checked.images}
+    panel_of = panels(checked, sources)
+    folders = _folders(out, [entry.name for entry in checked.images])
     jobs = [
-        ImageJob(entry, sources[entry.name], found[entry.name], plan, out / "images" / names[entry.name])
-        for entry in plan.images
+        ImageJob(entry, sources[entry.name], panel_of[entry.name], checked, out / "images" / folders[entry.name])
+        for entry in checked.images
     ]
-    done = {job.entry.name: record for job in jobs if resume and (record := finished(job))}
-    todo = [job for job in jobs if job.entry.name not in done]
+
+    reused = {job.entry.name: record for job in jobs if resume and (record := finished(job))}
+    todo = [job for job in jobs if job.entry.name not in reused]
     if any(job.folder.exists() for job in todo):  # an index must not name images that are being replaced
         set_aside(out)
-    records = done | _built(todo, workers)
-    ordered = {entry.name: records[entry.name] for entry in plan.images}
+    records = reused | _built(todo, workers)
+    ordered = {entry.name: records[entry.name] for entry in checked.images}
+
+    # the page comes first: it shows what is wrong with images that the index then refuses
     write_quality(out, ordered)
-    write_review(out, ordered, names)
-    refuse(_unusable(plan, ordered), plan, done="Images are built and stay; no index was written.")
-    vocabulary = write_index(out, plan, ordered, names)
-    _unlisted_images(out, set(names.values()))
+    write_review(out, ordered, folders)
+    refuse(_unusable(checked, ordered), checked, done="Images are built and stay; no index was written.")
+    vocabulary = write_index(out, checked, ordered, folders)
+    _unlisted_images(out, set(folders.values()))
     return _summary(out, ordered, [job.entry.name for job in todo], len(vocabulary), perf_counter() - started)
 
 
@@ -157,25 +162,26 @@ def _folder(out: Path) -> Path:
 
 def _folders(out: Path, names: list[str]) -> dict[str, str]:
     """Return the folder of each image: the one that it has, or a new number."""
-    folders = sorted(each for each in (out / "images").iterdir() if each.name[:4].isdigit())
-    there = {record["name"]: each.name for each in folders if (record := stored(each))}
-    last = max((int(each.name.partition("-")[0]) for each in folders), default=-1)
-    found = {}
+    existing = sorted(path for path in (out / "images").iterdir() if path.name[:4].isdigit())
+    folders = {record["name"]: path.name for path in existing if (record := read_record(path))}
+    last = max((int(path.name.partition("-")[0]) for path in existing), default=-1)
     for name in names:
-        if name not in there:
+        if name not in folders:
             last += 1
-            plain = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
-            there[name] = f"{last:04d}-{plain}"
-        found[name] = there[name]
-    return found
+            plain = re.sub(r"[^\w.-]", "_", name)
+            folders[name] = f"{last:04d}-{plain}"
+    return {name: folders[name] for name in names}
 
 
 def _built(jobs: list[ImageJob], workers: int) -> dict[str, dict[str, Any]]:
-    """Build images, several at a time; the first error, or an interrupt, ends it after the blocks that are in work."""
+    """Build images, several at a time.
+
+    The first error, or an interrupt, ends it after the blocks that are in work.
+    """
     total = sum(len(job.panel.channels) * job.source.shape[0] * job.source.shape[1] for job in jobs)
     stop = Event()
-    with bar(total=total // MEGA, description="corpus", unit="Mpx") as shown, ThreadPoolExecutor(workers) as pool:
-        step = _counter(shown.update, stop)
+    with bar(total=total // MEGA, description="corpus", unit="Mpx") as progress, ThreadPoolExecutor(workers) as pool:
+        step = _counter(progress.update, stop)
         futures = [pool.submit(build_image, job, budget=BUDGET // workers, step=step) for job in jobs]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
@@ -193,36 +199,39 @@ def _counter(update: Callable[[int], Any], stop: Event) -> Callable[[int], None]
 
     Several threads may call it, until they are to stop.
     """
-    done, lock = 0, Lock()
+    done = 0
+    lock = Lock()
 
     def count(pixels: int) -> None:
         nonlocal done
         if stop.is_set():
             raise CancelledError
         with lock:
-            before, done = done, done + pixels
+            before = done
+            done += pixels
             update(done // MEGA - before // MEGA)
 
     return count
 
 
-def _unusable(plan: Manifest, records: dict[str, dict[str, Any]]) -> list[str]:
+def _unusable(manifest: Manifest, records: dict[str, dict[str, Any]]) -> list[str]:
     """Return what only the pixels could tell: too few markers left, no patch, or a marker without any variance."""
     problems = []
-    for entry in plan.images:
+    for entry in manifest.images:
         record = records[entry.name]
         used = [marker for marker in record["markers"] if marker["plane"] is not None]
-        if why := lacking(entry, [marker["role"] for marker in used]):
-            gone = listed(
-                f"{each['channel']} ({each['quality']['verdict']})"
-                for each in record["markers"]
-                if each["plane"] is None
+        if reasons := lacking(entry, [marker["role"] for marker in used]):
+            dropped = listed(
+                f"{marker['channel']} ({marker['quality']['verdict']})"
+                for marker in record["markers"]
+                if marker["plane"] is None
             )
-            problems.append(f"{why[0]} Excluded by their verdict: {gone}; keep = [...] keeps one all the same.")
+            problems.append(f"{reasons[0]} Excluded by their verdict: {dropped}; keep = [...] keeps one all the same.")
         if not record["origins"]:
             shares = ", ".join(f"{record[key]:.0%} {key}" for key in ("tissue", "saturated", "blurred"))
             problems.append(
-                f'{entry.name!r}: no patch can be used ({shares}). Write tissue = "all" if this is wrong, or take it out.'
+                f'{entry.name!r}: no patch can be used ({shares}). Write tissue = "all" if this is wrong, or take it '
+                "out."
             )
     return problems + _constant(records)
 
@@ -232,26 +241,28 @@ def _constant(records: dict[str, dict[str, Any]]) -> list[str]:
     problems = []
     for marker, (_, moments) in statistics(records).items():
         if moments.count and not moments.squares > 0:
-            where = [
-                name for name, record in records.items() if any(each["marker"] == marker for each in record["markers"])
+            images = [
+                name for name, record in records.items() if any(row["marker"] == marker for row in record["markers"])
             ]
             line = f'[[exclude]] with marker = "{marker}"'
             problems.append(
-                f"{marker!r} has the value {moments.mean:.4g} in every pixel of {listed(where)}. Exclude it: {line}."
+                f"{marker!r} has the value {moments.mean:.4g} in every pixel of {listed(images)}. Exclude it: {line}."
             )
     return problems
 
 
-def _unlisted_images(out: Path, ours: set[str]) -> None:
-    for each in (out / "images").iterdir():
-        if each.name.startswith(".") and each.name.endswith(".part"):
-            shutil.rmtree(each, ignore_errors=True)
-    if rest := sorted(each.name for each in (out / "images").iterdir() if each.name not in ours):
-        info(f"corpus: {listed(rest)} of an earlier build are not part of it; delete them if they are not wanted again")
+def _unlisted_images(out: Path, listed_folders: set[str]) -> None:
+    """Remove what a killed build left half written, and name folders of images that the manifest lists no more."""
+    for path in (out / "images").iterdir():
+        if path.name.startswith(".") and path.name.endswith(".part"):
+            shutil.rmtree(path, ignore_errors=True)
+    if unlisted := sorted(path.name for path in (out / "images").iterdir() if path.name not in listed_folders):
+        names = listed(unlisted)
+        info(f"corpus: {names} of an earlier build are not part of it; delete them if they are not wanted again")
 
 
 def _summary(out: Path, records: dict[str, dict[str, Any]], built: list[str], markers: int, seconds: float) -> Summary:
-    every = [(name, marker) for name, record in records.items() for marker in record["markers"]]
+    markers_of_images = [(name, marker) for name, record in records.items() for marker in record["markers"]]
     subsets: Counter[str] = Counter()
     for record in records.values():
         subsets[record["subset"]] += record["origins"]
@@ -261,8 +272,12 @@ def _summary(out: Path, records: dict[str, dict[str, Any]], built: list[str], ma
         reused=tuple(name for name in records if name not in built),
         origins={name: record["origins"] for name, record in records.items()},
         subsets=dict(subsets),
-        verdicts=dict(Counter(marker["quality"]["verdict"] for _, marker in every).most_common()),
-        dropped=tuple(f"{name}: {m['channel']} ({m['quality']['reason']})" for name, m in every if m["plane"] is None),
+        verdicts=dict(Counter(marker["quality"]["verdict"] for _, marker in markers_of_images).most_common()),
+        dropped=tuple(
+            f"{name}: {marker['channel']} ({marker['quality']['reason']})"
+            for name, marker in markers_of_images
+            if marker["plane"] is None
+        ),
         unmatched=dict(Counter(channel for record in records.values() for channel in record["unmatched"])),
         markers=markers,
         seconds=seconds,

@@ -35,6 +35,7 @@ def vocabulary_at(path: str, base: Path, where: str) -> Vocabulary | None:
     if not path:
         return None
     place = base / Path(os.path.expandvars(path)).expanduser()
+    # a marker table by itself, a folder that we wrote, or one in the layout of the released model
     if place.suffix == ".csv" and place.is_file():
         return Vocabulary.from_csv(place)
     for name in ("corpus.json", "model/config.json", "config.json"):
@@ -42,31 +43,34 @@ def vocabulary_at(path: str, base: Path, where: str) -> Vocabulary | None:
             return Vocabulary.from_dict(record)
     if (place / "marker_metadata.csv").is_file():
         return Vocabulary.from_csv(place / "marker_metadata.csv")
-    there = listed(sorted(each.name for each in place.iterdir()), most=6) if place.is_dir() else "no such folder"
+    content = "no such folder"
+    if place.is_dir():
+        content = listed(sorted(each.name for each in place.iterdir()), most=6)
     msg = (
-        f"{where} is {path!r}, and there is no vocabulary in {str(place)!r} ({there}). "
+        f"{where} is {path!r}, and there is no vocabulary in {str(place)!r} ({content}). "
         "Name a folder written by export, a corpus, or a marker_metadata.csv."
     )
     raise FileNotFoundError(msg)
 
 
 def known_markers(given: Vocabulary | None) -> Vocabulary:
-    """Return the markers that channels are matched with: those given, and those of the paper that are not among them."""
+    """Return the markers that channels are matched with.
+
+    Those given, and those of the paper that are not among them.
+    """
     paper = paper_vocabulary()
     if given is None:
         return paper
-    more = {
+    others = {
         marker.name: marker.role
         for marker in paper
         if not (given.spelt(marker.name) or given.of_concept(_concept(marker.name)))
     }
-    roles = {marker.name: marker.role for marker in given} | more
-    found = assigned(roles, given=ids_of(given), most=True)
+    roles = {marker.name: marker.role for marker in given} | others
+    ids = assigned(roles, given=ids_of(given), most=True)
     aliases = {marker.name: marker.aliases for marker in given}
     rows = (
-        Marker(name, found[name], role=role, aliases=aliases.get(name, ()))
-        for name, role in roles.items()
-        if name in found
+        Marker(name, ids[name], role=role, aliases=aliases.get(name, ())) for name, role in roles.items() if name in ids
     )
     return Vocabulary(given.name, tuple(rows))
 
@@ -103,24 +107,27 @@ def assigned(
         Leave markers out for which no id is left, instead of a ValueError.
     """
     paper = ids_of(paper_vocabulary())
-    found = {name: given[name] for name in roles if name in given}
+    ids = {name: given[name] for name in roles if name in given}
     taken = set(given.values())
-    for layer in (earlier, paper):
-        for name in (each for each in roles if each in layer and each not in found and layer[each] not in taken):
-            found[name] = layer[name]
-            taken.add(layer[name])
+    # the corpus that was there comes before the paper: what was trained on it knows its ids
+    for source in (earlier, paper):
+        for name in roles:
+            if name in source and name not in ids and source[name] not in taken:
+                ids[name] = source[name]
+                taken.add(source[name])
+
     free = {role: iter(_free(role, taken)) for role in ROLES}
-    for name in sorted(set(roles) - set(found)):
+    for name in sorted(set(roles) - set(ids)):
         number = next(free[roles[name]], None)
         if number is not None:
-            found[name] = number
+            ids[name] = number
         elif not most:
             msg = (
                 f"No id is left for the unseen marker {name!r}: every {roles[name]} id is taken. Drop channels with "
                 f"channels = {{... = false}}."
             )
             raise ValueError(msg)
-    return found
+    return ids
 
 
 def _free(role: str, taken: Iterable[int]) -> list[int]:
@@ -129,8 +136,8 @@ def _free(role: str, taken: Iterable[int]) -> list[int]:
     Those of the paper's markers come last, since these may turn up in a later image.
     """
     paper = paper_vocabulary()
-    theirs = sorted(marker.id for marker in paper if marker.role == role and marker.id is not None)
-    return [number for number in [*paper.free_ids(role), *theirs] if number not in set(taken)]
+    of_paper = sorted(marker.id for marker in paper if marker.role == role and marker.id is not None)
+    return [number for number in [*paper.free_ids(role), *of_paper] if number not in set(taken)]
 
 
 def _concept(name: str) -> str:
@@ -140,8 +147,8 @@ def _concept(name: str) -> str:
 def _record(path: Path) -> dict[str, object] | None:
     """Return the vocabulary in a JSON file, or None if it holds none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    vocabulary = found.get("vocabulary") if isinstance(found, dict) else None
+    vocabulary = content.get("vocabulary") if isinstance(content, dict) else None
     return vocabulary if isinstance(vocabulary, dict) and vocabulary.get("markers") else None

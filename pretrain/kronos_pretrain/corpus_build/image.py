@@ -52,7 +52,8 @@ class ImageJob:
 
     def fingerprint(self) -> dict[str, Any]:
         """Return everything that the folder's content depends on, in types that JSON can hold."""
-        entry, settings = self.entry, asdict(self.manifest.settings)
+        entry = self.entry
+        settings = asdict(self.manifest.settings)
         del settings["name"], settings["root"], settings["vocabulary"]  # images hold names of markers, not ids
         return {
             "format": FORMAT,
@@ -67,16 +68,13 @@ class ImageJob:
 
 def finished(job: ImageJob) -> dict[str, Any] | None:
     """Return the record of an image that is already built from the same file in the same way, and still all there."""
-    found = stored(job.folder)
-    whole = (
-        found is not None
-        and found.get("fingerprint") == job.fingerprint()
-        and found.get("files") == _extent(job.folder)
-    )
-    return found if whole else None
+    record = read_record(job.folder)
+    if record is None or record.get("fingerprint") != job.fingerprint():
+        return None
+    return record if record.get("files") == _extent(job.folder) else None
 
 
-def stored(folder: Path) -> dict[str, Any] | None:
+def read_record(folder: Path) -> dict[str, Any] | None:
     """Return the record in a folder, or None if there is none that can be read."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
@@ -124,21 +122,23 @@ def _written(job: ImageJob, folder: Path, budget: int, step: Callable[[int], Non
     dtype = stored_dtype(source, [channel.position for channel in channels], budget)
     store = STORES[settings.format](folder, (len(channels), *source.shape), dtype)
     try:
-        planes, reports, grids = _pass(job, store, dtype, scale, budget, step)
-        kept = [
-            n for n, (each, channel) in enumerate(zip(reports, channels, strict=True)) if _stays(each, channel, job)
-        ]
+        planes, reports, grids = _read_once(job, store, dtype, scale, budget, step)
+        kept = [n for n, channel in enumerate(channels) if _stays(reports[n], channel, job)]
         store.keep(kept)
     finally:
         store.close()
+
+    # which patches can be used is known only now, with all markers summed up
     tissue = grids.tissue() if job.entry.tissue == "auto" else np.ones_like(grids.others, bool)
     saturated, blurred = grids.artifacts(settings, tissue)
     corners = origins(source.shape, tissue, saturated | blurred, settings)
     np.save(folder / "origins.npy", corners, allow_pickle=False)
     inside = covered(source.shape, corners, settings)
+
     names = {_picture(channel): plane for channel, plane in zip(channels, planes, strict=True)}
     nuclear = next(_picture(channel) for channel in channels if channel.role == "nuclear")
     pictures.write(folder, names, nuclear, pictures.Masks(tissue, saturated, blurred, inside))
+    in_patches = float(inside.sum()) * settings.stride**2 / (source.shape[0] * source.shape[1])
     return {
         "format": FORMAT,
         "fingerprint": job.fingerprint(),
@@ -152,21 +152,22 @@ def _written(job: ImageJob, folder: Path, budget: int, step: Callable[[int], Non
         "tissue": float(tissue.mean()),
         "saturated": float(saturated.mean()),
         "blurred": float(blurred.mean()),
-        "outside": max(0.0, 1 - float(inside.sum()) * settings.stride**2 / (source.shape[0] * source.shape[1])),
+        "outside": max(0.0, 1 - in_patches),
         "excluded": dict(job.panel.excluded),
         "unmatched": list(job.panel.unmatched),
         "markers": [
-            _marker(channel, plane, found, kept.index(n) if n in kept else None, inside)
-            for n, (channel, plane, found) in enumerate(zip(channels, planes, reports, strict=True))
+            _marker(channels[n], planes[n], reports[n], kept.index(n) if n in kept else None, inside)
+            for n in range(len(channels))
         ],
     }
 
 
-def _pass(
+def _read_once(
     job: ImageJob, store: ZarrStore | NpyStore, dtype: np.dtype, scale: float, budget: int, step: Callable[[int], None]
 ) -> tuple[list[Plane], list[Report], Grids]:
     """Read every pixel once: store it, and sum up what is to be known of it."""
-    source, channels = job.source, job.panel.channels
+    source = job.source
+    channels = job.panel.channels
     number = {channel.position: n for n, channel in enumerate(channels)}
     planes: dict[int, Plane] = {}
     reports: dict[int, Report] = {}
@@ -183,7 +184,8 @@ def _pass(
                 reports[n] = report(plane, job.manifest.quality)
                 grids.add(plane, nuclear=channels[n].role == "nuclear")
                 plane.forget(keep=plane is grids.nuclear)
-    return [planes[n] for n in range(len(channels))], [reports[n] for n in range(len(channels))], grids
+    order = range(len(channels))
+    return [planes[n] for n in order], [reports[n] for n in order], grids
 
 
 def _finite(pixels: np.ndarray, job: ImageJob, channel: Channel) -> np.ndarray:
@@ -204,11 +206,13 @@ def _picture(channel: Channel) -> str:
     return f"{channel.position:03d}.png"
 
 
-def _stays(found: Report, channel: Channel, job: ImageJob) -> bool:
-    return channel.kept or found.verdict not in job.manifest.quality.drop
+def _stays(quality: Report, channel: Channel, job: ImageJob) -> bool:
+    return channel.kept or quality.verdict not in job.manifest.quality.drop
 
 
-def _marker(channel: Channel, plane: Plane, found: Report, position: int | None, inside: np.ndarray) -> dict[str, Any]:
+def _marker(
+    channel: Channel, plane: Plane, quality: Report, position: int | None, inside: np.ndarray
+) -> dict[str, Any]:
     moments = plane.moments(inside) if position is not None else Moments()
     return {
         "channel": channel.name,
@@ -218,5 +222,5 @@ def _marker(channel: Channel, plane: Plane, found: Report, position: int | None,
         "picture": _picture(channel),
         "stretched": list(pictures.limits(plane.thumbnail)),
         "moments": asdict(moments),
-        "quality": found.to_dict(),
+        "quality": quality.to_dict(),
     }

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from kronos_pretrain.corpus_build.manifest import Manifest
     from kronos_sc.markers import Vocabulary
 
-INDEX, QUALITY = "corpus.json", "quality.csv"
+INDEX = "corpus.json"
+QUALITY = "quality.csv"
 NUMBERS = ("low", "median", "high", "saturated", "zero", "signal", "focus")
 
 Records = Mapping[str, Mapping[str, Any]]
@@ -31,13 +32,13 @@ def statistics(records: Records) -> dict[str, tuple[str, Moments]]:
 
     In the order of names, so that sums do not depend on it.
     """
-    found: dict[str, tuple[str, Moments]] = {}
+    by_marker: dict[str, tuple[str, Moments]] = {}
     for record in (records[name] for name in sorted(records)):
         for marker in record["markers"]:
             if marker["plane"] is not None:
-                _, moments = found.setdefault(marker["marker"], (marker["role"], Moments()))
+                _, moments = by_marker.setdefault(marker["marker"], (marker["role"], Moments()))
                 moments.merge(Moments(**marker["moments"]), scale=record["scale"])
-    return dict(sorted(found.items()))
+    return dict(sorted(by_marker.items()))
 
 
 def write_index(out: Path, manifest: Manifest, records: Records, folders: Mapping[str, str]) -> Vocabulary:
@@ -72,20 +73,11 @@ def write_quality(out: Path, records: Records) -> None:
     table.writerow(["image", "subset", "channel", "marker", "verdict", "used", "reason", *NUMBERS])
     for name, record in records.items():
         for marker in record["markers"]:
-            quality, used = marker["quality"], "no" if marker["plane"] is None else "yes"
+            quality = marker["quality"]
+            used = "no" if marker["plane"] is None else "yes"
+            what = [name, record["subset"], marker["channel"], marker["marker"]]
             numbers = ["" if quality[key] is None else f"{quality[key]:.6g}" for key in NUMBERS]
-            table.writerow(
-                [
-                    name,
-                    record["subset"],
-                    marker["channel"],
-                    marker["marker"],
-                    quality["verdict"],
-                    used,
-                    quality["reason"],
-                    *numbers,
-                ]
-            )
+            table.writerow([*what, quality["verdict"], used, quality["reason"], *numbers])
         for channel, reason in record["excluded"].items():
             table.writerow([name, record["subset"], channel, "", "excluded", "no", reason, *[""] * len(NUMBERS)])
     replace(out / QUALITY, text.getvalue())
@@ -107,9 +99,8 @@ def replace(path: Path, text: str) -> None:
 
 
 def _image(record: Mapping[str, Any], folder: str, vocabulary: Vocabulary) -> dict[str, Any]:
-    used = sorted(
-        (marker for marker in record["markers"] if marker["plane"] is not None), key=lambda each: each["plane"]
-    )
+    used = [marker for marker in record["markers"] if marker["plane"] is not None]
+    used.sort(key=lambda marker: marker["plane"])
     return {
         "name": record["name"],
         "subset": record["subset"],
@@ -117,12 +108,12 @@ def _image(record: Mapping[str, Any], folder: str, vocabulary: Vocabulary) -> di
         **{key: record[key] for key in ("pixels", "shape", "dtype", "scale")},
         "markers": [
             {
-                "channel": each["channel"],
-                "marker": each["marker"],
-                "id": vocabulary[each["marker"]].id,
-                "plane": each["plane"],
+                "channel": marker["channel"],
+                "marker": marker["marker"],
+                "id": vocabulary[marker["marker"]].id,
+                "plane": marker["plane"],
             }
-            for each in used
+            for marker in used
         ],
         "origins": record["origins"],
     }

@@ -193,7 +193,10 @@ class Manifest:
 
 
 def section(cls: type, record: Any, where: str) -> Any:
-    """Return a dataclass from a TOML table, or raise an error that names the key, and the nearest one if it is unknown."""
+    """Return a dataclass from a TOML table.
+
+    An error names the key that is wrong, and the nearest one if it is unknown.
+    """
     from kronos_pretrain.corpus_build.values import value
 
     if not isinstance(record, Mapping):

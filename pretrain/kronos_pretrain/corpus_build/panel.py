@@ -70,39 +70,47 @@ class CorpusPanel:
 
 
 def panels(manifest: Manifest, sources: Mapping[str, Source]) -> dict[str, CorpusPanel]:
-    """Return the panel of every image, or raise one ValueError that names every image that cannot be used and what to write."""
-    found, problems = {}, []
+    """Return the panel of every image.
+
+    One ValueError names every image that cannot be used, and what to write.
+    """
+    by_image: dict[str, CorpusPanel] = {}
+    problems = []
     for entry in manifest.images:
         source = sources[entry.name]
         try:
-            found[entry.name] = _panel(entry, source, manifest)
+            by_image[entry.name] = _panel(entry, source, manifest)
             problems += _too_small(entry, source, manifest.settings.patch)
         except (ValueError, KeyError) as error:
             problems.append(f"{entry.name!r}: {error.args[0]}")
-    problems += _idle(manifest, sources, found)
+    problems += _idle(manifest, sources, by_image)
     refuse(problems, manifest, done="Nothing was written.")
-    return found
+    return by_image
 
 
 def refuse(problems: list[str], manifest: Manifest, *, done: str) -> None:
     """Raise one ValueError that lists all problems, if there are any."""
     if problems:
-        each = "\n  - ".join(problems)
-        msg = f"{manifest.path.name} cannot be built as it is ({len(problems)} to correct). {done}\n  - {each}"
+        lines = "\n  - ".join(problems)
+        msg = f"{manifest.path.name} cannot be built as it is ({len(problems)} to correct). {done}\n  - {lines}"
         raise ValueError(msg)
 
 
 def lacking(entry: Entry, roles: Iterable[str]) -> list[str]:
     """Return why an image cannot be sampled from, given the roles of its markers; empty if it can."""
-    every = list(roles)
-    if "nuclear" not in every:
+    roles = list(roles)
+    if "nuclear" not in roles:
         return [
-            f'{entry.name!r}: no marker is a nuclear stain. If it has one, name it: channels = {{"CHANNEL" = "DAPI"}}; else take the image out.'
+            f"{entry.name!r}: no marker is a nuclear stain. If it has one, name it: "
+            'channels = {"CHANNEL" = "DAPI"}; else take the image out.'
         ]
-    if len(every) < LEAST_MARKERS:
-        fix = 'Map more channels to markers with channels = {"CHANNEL" = "MARKER"} ("unseen" for new ones), or take the image out.'
+    if len(roles) < LEAST_MARKERS:
+        fix = (
+            'Map more channels to markers with channels = {"CHANNEL" = "MARKER"} ("unseen" for new ones), or take the '
+            "image out."
+        )
         return [
-            f"{entry.name!r}: {len(every)} usable marker(s), the nuclear stain included; training draws it and two "
+            f"{entry.name!r}: {len(roles)} usable marker(s), the nuclear stain included; training draws it and two "
             f"others. {fix}"
         ]
     return []
@@ -128,7 +136,7 @@ def vocabulary_of(
     """
     ids = assigned({marker: role for marker, (role, _, _) in markers.items()}, given=given, earlier=earlier)
     paper = paper_vocabulary()
-    rows = (Marker(each, ids[each], mean, std, role) for each, (role, mean, std) in markers.items())
+    rows = (Marker(marker, ids[marker], mean, std, role) for marker, (role, mean, std) in markers.items())
     return Vocabulary(name, tuple(sorted(rows, key=lambda row: (row.name not in paper, row.name))))
 
 
@@ -136,25 +144,30 @@ def _panel(entry: Entry, source: Source, manifest: Manifest) -> CorpusPanel:
     vocabulary = manifest.known
     everywhere = {name: marker for name, marker in manifest.channels.items() if name in source.channels}
     frame = match(source.channels, vocabulary, given=everywhere | dict(entry.channels), single=False)
-    frame = _seen(frame, vocabulary)
+    frame = _resolve_unseen(frame, vocabulary)
     reasons = _excluded(frame, entry, manifest.exclusions, vocabulary)
     frame = frame.assign(position=range(len(frame)))
-    left = one_each(frame[~frame["channel"].isin(list(reasons))])  # of those that are not excluded
-    reasons |= dict(left.loc[is_second(left), ["channel", "note"]].itertuples(index=False))
-    _ambiguous(left)
-    usable = left[left["id"] >= 0]
-    _twice(usable)
+
+    # a channel that is excluded neither stands for a marker nor makes one ambiguous
+    candidates = one_each(frame[~frame["channel"].isin(list(reasons))])
+    reasons |= dict(candidates.loc[is_second(candidates), ["channel", "note"]].itertuples(index=False))
+    _require_unambiguous(candidates)
+    usable = candidates[candidates["id"] >= 0]
+    _require_distinct(usable)
+
     kept = set(_channels_of(entry.keep, frame, vocabulary, f"keep of {entry.name!r}"))
     channels = tuple(
-        Channel(int(r.position), r.channel, r.marker, r.role, r.channel in kept) for r in usable.itertuples()
+        Channel(int(row.position), row.channel, row.marker, row.role, row.channel in kept)
+        for row in usable.itertuples()
     )
-    if why := lacking(entry, [channel.role for channel in channels]):
-        raise ValueError(why[0].partition(": ")[2])
-    unmatched = left[(left["id"] < 0) & left["note"].str.contains("not in this vocabulary|unknown name")]
-    return CorpusPanel(channels, reasons, tuple(unmatched["channel"]), frozenset([*frame["channel"], *frame["marker"]]))
+    if problems := lacking(entry, [channel.role for channel in channels]):
+        raise ValueError(problems[0].partition(": ")[2])
+    unknown = candidates["note"].str.contains("not in this vocabulary|unknown name")
+    unmatched = candidates.loc[(candidates["id"] < 0) & unknown, "channel"]
+    return CorpusPanel(channels, reasons, tuple(unmatched), frozenset([*frame["channel"], *frame["marker"]]))
 
 
-def _seen(frame: pd.DataFrame, vocabulary: Vocabulary) -> pd.DataFrame:
+def _resolve_unseen(frame: pd.DataFrame, vocabulary: Vocabulary) -> pd.DataFrame:
     """Return the panel with unseen markers that the manifest's vocabulary has as those.
 
     One that the paper has is no unseen marker.
@@ -170,38 +183,35 @@ def _seen(frame: pd.DataFrame, vocabulary: Vocabulary) -> pd.DataFrame:
     return frame
 
 
-def _ambiguous(frame: pd.DataFrame) -> None:
+def _require_unambiguous(frame: pd.DataFrame) -> None:
     rows = frame[frame["how"] == "ambiguous"]
     if len(rows):
-        each = "; ".join(f"{row.channel!r} may be {row.near}" for row in rows.itertuples())
+        names = "; ".join(f"{row.channel!r} may be {row.near}" for row in rows.itertuples())
+        line = _manifest_line({row.channel: row.near.split(", ")[0] for row in rows.itertuples()})
         raise ValueError(
-            f"the name of {len(rows)} channel(s) means several markers: {each}. Write {_line(rows)}, or false to drop "
-            "it."
+            f"the name of {len(rows)} channel(s) means several markers: {names}. Write {line}, or false to drop it."
         )
 
 
-def _line(rows: pd.DataFrame) -> str:
-    return _table({row.channel: row.near.split(", ")[0] for row in rows.itertuples()})
-
-
-def _table(given: Mapping[str, str | bool]) -> str:
+def _manifest_line(markers: Mapping[str, str | bool]) -> str:
     """Return the line of a manifest that says what channels are."""
     pairs = (
-        f"{json.dumps(key, ensure_ascii=False)} = {json.dumps(each, ensure_ascii=False)}" for key, each in given.items()
+        f"{json.dumps(channel, ensure_ascii=False)} = {json.dumps(marker, ensure_ascii=False)}"
+        for channel, marker in markers.items()
     )
     return f"channels = {{{', '.join(pairs)}}}"
 
 
-def _twice(usable: pd.DataFrame) -> None:
+def _require_distinct(usable: pd.DataFrame) -> None:
     again = usable["marker"].duplicated()
     if again.any():
         several = usable[usable["marker"].isin(usable.loc[again, "marker"])]
-        each = "; ".join(
+        names = "; ".join(
             f"{marker} is {listed(rows['channel'])}" for marker, rows in several.groupby("marker", sort=False)
         )
-        drop = _table(dict.fromkeys(usable.loc[again, "channel"], False))
+        drop = _manifest_line(dict.fromkeys(usable.loc[again, "channel"], False))
         raise ValueError(
-            f"several channels are one marker: {each}. Keep the first of each with {drop}, or another one."
+            f"several channels are one marker: {names}. Keep the first of each with {drop}, or another one."
         )
 
 
@@ -220,18 +230,18 @@ def _excluded(
 
 def _channels_of(names: Iterable[str], frame: pd.DataFrame, vocabulary: Vocabulary, where: str) -> list[str]:
     """Return the channels that are called, or whose marker is called, by any of these names."""
-    found = []
+    channels = []
     for name in names:
-        hits = _named(name, frame, vocabulary)
-        if not hits:
+        matches = _named(name, frame, vocabulary)
+        if not matches:
             options = [*frame["channel"], *filter(None, frame["marker"])]
             msg = (
                 f"{where} names {name!r}, which is neither channel nor marker. Close: {listed(near(name, options))}. "
                 "Correct the name."
             )
             raise KeyError(msg)
-        found += hits
-    return found
+        channels += matches
+    return channels
 
 
 def _named(name: str, frame: pd.DataFrame, vocabulary: Vocabulary) -> list[str]:
@@ -258,22 +268,22 @@ def _too_small(entry: Entry, source: Source, patch: int) -> list[str]:
     ]
 
 
-def _idle(manifest: Manifest, sources: Mapping[str, Source], found: Mapping[str, CorpusPanel]) -> list[str]:
+def _idle(manifest: Manifest, sources: Mapping[str, Source], by_image: Mapping[str, CorpusPanel]) -> list[str]:
     """Return rules for all images that apply to none: most likely they are misspelt."""
-    every = list(dict.fromkeys(name for source in sources.values() for name in source.channels))
+    channels = list(dict.fromkeys(name for source in sources.values() for name in source.channels))
     idle = [
-        f"[channels] names {name!r}, and no image has this channel. Close: {listed(near(name, every))}. Correct or "
+        f"[channels] names {name!r}, and no image has this channel. Close: {listed(near(name, channels))}. Correct or "
         "remove the line."
         for name in manifest.channels
-        if name not in every
+        if name not in channels
     ]
-    if len(found) < len(manifest.images):  # images whose panel failed could be the ones meant
+    if len(by_image) < len(manifest.images):  # images whose panel failed could be the ones meant
         return idle
+
     for rule in manifest.exclusions:
         names = {rule.marker, _spelling(rule.marker, manifest.known)}
-        if not any(names & found[entry.name].names for entry in manifest.images if rule.concerns(entry)):
-            where = "".join(
-                f" with {key} = {each!r}" for key, each in (("subset", rule.subset), ("image", rule.image)) if each
-            )
-            idle.append(f"[[exclude]] names {rule.marker!r}, and no image{where} has it. Correct or remove it.")
+        if not any(names & by_image[entry.name].names for entry in manifest.images if rule.concerns(entry)):
+            limits = {"subset": rule.subset, "image": rule.image}
+            scope = "".join(f" with {key} = {value!r}" for key, value in limits.items() if value)
+            idle.append(f"[[exclude]] names {rule.marker!r}, and no image{scope} has it. Correct or remove it.")
     return idle

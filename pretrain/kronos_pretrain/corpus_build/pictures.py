@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 OVERVIEW = "overview.png"
 STRETCH = (1.0, 99.7)  # percentiles of the shrunken image that become black and white
-_SATURATED, _BLURRED = (235, 90, 60), (235, 180, 40)
+_SATURATED = (235, 90, 60)
+_BLURRED = (235, 180, 40)
 _OUTSIDE = (70, 84, 120)
 
 
@@ -67,7 +68,8 @@ def limits(grey: np.ndarray) -> tuple[float, float]:
     """Return the values that become black and white."""
     low, high = np.percentile(grey, STRETCH) if grey.size else (0, 0)
     if high <= low:  # a few bright dots in the dark, or nothing
-        low, high = grey.min(initial=0), grey.max(initial=0)
+        low = grey.min(initial=0)
+        high = grey.max(initial=0)
     return float(low), float(high)
 
 
@@ -83,9 +85,10 @@ def overview(plane: Plane, masks: Masks) -> np.ndarray:
     grey = stretched(plane.thumbnail)
     inside = enlarged(masks.covered, plane.step / plane.pooling, grey.shape)
     picture = np.repeat(grey[..., None].astype(float), 3, axis=2)
-    artifacts = [(enlarged(mask, CELL / plane.pooling, grey.shape), colour) for mask, colour in masks.artifacts()]
-    for tint, colour in [(~inside, _OUTSIDE), *artifacts]:
-        picture[tint] = 0.5 * picture[tint] + 0.5 * np.array(colour)
+    artifacts = [(enlarged(mask, CELL / plane.pooling, grey.shape), color) for mask, color in masks.artifacts()]
+    # artifacts last, so that they show where no patch lies, too
+    for tinted, color in [(~inside, _OUTSIDE), *artifacts]:
+        picture[tinted] = 0.5 * picture[tinted] + 0.5 * np.array(color)
     return picture.round().astype(np.uint8)
 
 
@@ -93,6 +96,7 @@ def enlarged(mask: np.ndarray, factor: float, shape: tuple[int, ...]) -> np.ndar
     """Return a mask of squares on the pixels of a picture; False beyond the last whole square."""
     out = np.zeros(shape, bool)
     rows, columns = ((np.arange(size) / factor).astype(int) for size in shape)
-    rows, columns = rows[rows < mask.shape[0]], columns[columns < mask.shape[1]]
+    rows = rows[rows < mask.shape[0]]
+    columns = columns[columns < mask.shape[1]]
     out[: len(rows), : len(columns)] = mask[np.ix_(rows, columns)]
     return out

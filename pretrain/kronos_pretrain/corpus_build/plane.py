@@ -29,14 +29,22 @@ class Plane:
     """
 
     def __init__(self, shape: tuple[int, int], dtype: np.dtype, scale: float, step: int) -> None:
-        self.scale, self.step, self.dtype = scale, step, dtype
+        self.scale = scale
+        self.step = step
+        self.dtype = dtype
         self.small = dtype.kind in "ui" and dtype.itemsize <= 2
         self.full = min(scale, float(np.iinfo(dtype).max)) if dtype.kind in "ui" else scale
+        # every grey level of small whole numbers has a place of its own, so that percentiles are exact
         self.levels = np.zeros(1 << (8 * dtype.itemsize) if self.small else BINS, np.int64)
-        fine, coarse = (tuple(edge // size for edge in shape) for size in (CELL, step))
-        self.mean, self.variance, self.saturated, self.detail, self.coarse = (
-            np.zeros(fine, np.float32) for _ in range(5)
-        )
+
+        fine = tuple(edge // CELL for edge in shape)
+        self.mean = np.zeros(fine, np.float32)
+        self.variance = np.zeros(fine, np.float32)
+        self.saturated = np.zeros(fine, np.float32)
+        self.detail = np.zeros(fine, np.float32)
+        self.coarse = np.zeros(fine, np.float32)
+
+        coarse = tuple(edge // step for edge in shape)
         self.total = np.zeros(coarse, np.int64 if self.small else np.float64)
         self.squares = np.zeros_like(self.total)
         self.pooling = pooling(shape)
@@ -51,6 +59,8 @@ class Plane:
     def _tile(self, tile_rc: np.ndarray, y: int, x: int) -> None:
         self.levels += self._counted(tile_rc)
         _place(self.thumbnail, pooled(tile_rc, self.pooling), y // self.pooling, x // self.pooling)
+
+        # tissue and artifacts are looked for on the fine grid
         cells = split(tile_rc, CELL)
         values = cells.astype(np.float32)
         values /= self.scale
@@ -60,6 +70,8 @@ class Plane:
         _place(self.variance, np.square(values - mean[:, None, :, None]).mean(axis=(1, 3)), y // CELL, x // CELL)
         _place(self.detail, detail(values), y // CELL, x // CELL)
         _place(self.coarse, detail(shrunk(values)), y // CELL, x // CELL)
+
+        # moments are kept on the grid of the stride: only at the end is it known which cells patches cover
         total, squares = self._sums(split(tile_rc, self.step))
         _place(self.total, total, y // self.step, x // self.step)
         _place(self.squares, squares, y // self.step, x // self.step)
@@ -90,7 +102,8 @@ class Plane:
         if n == 0:
             return Moments()
         if self.small:
-            total, squared = int(self.total[covered].sum()), sum(self.squares[covered].tolist())
+            total = int(self.total[covered].sum())
+            squared = sum(self.squares[covered].tolist())  # Python's integers: these outgrow 64 bits
             return Moments(n, total / n, (squared * n - total * total) / n)
         means = self.total[covered]
         mean = float(means.mean())
@@ -120,8 +133,8 @@ def detail(cells: np.ndarray) -> np.ndarray:
     """Return the mean squared Laplacian within each cell, over 20: that of white noise is then its variance."""
     inner = cells[:, 1:-1, :, 1:-1]
     laplacian = 4 * inner
-    for near in (cells[:, :-2, :, 1:-1], cells[:, 2:, :, 1:-1], cells[:, 1:-1, :, :-2], cells[:, 1:-1, :, 2:]):
-        laplacian -= near
+    for neighbors in (cells[:, :-2, :, 1:-1], cells[:, 2:, :, 1:-1], cells[:, 1:-1, :, :-2], cells[:, 1:-1, :, 2:]):
+        laplacian -= neighbors
     return np.square(laplacian, out=laplacian).mean(axis=(1, 3)) / 20
 
 

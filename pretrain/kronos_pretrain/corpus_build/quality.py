@@ -47,19 +47,19 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types; numbers that do not exist are None."""
-        return {
-            key: None if isinstance(each, float) and not math.isfinite(each) else each
-            for key, each in asdict(self).items()
-        }
+        values = asdict(self)
+        for key, value in values.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                values[key] = None
+        return values
 
 
 def report(plane: Plane, limits: Quality) -> Report:
     """Return numbers and verdict of one marker of one image."""
     levels = plane.levels
     count = max(1, int(levels.sum()))
-    low, median, high = (
-        int(each) for each in np.searchsorted(np.cumsum(levels), np.array([0.001, 0.5, 0.999]) * count)
-    )
+    ranks = np.array([0.001, 0.5, 0.999]) * count
+    low, median, high = np.searchsorted(np.cumsum(levels), ranks).tolist()
     full = int(np.ceil(plane.full)) if plane.small else len(levels) - 1
     variance = float(plane.variance.sum())
     numbers = Report(
@@ -85,11 +85,15 @@ def _signal(levels: np.ndarray) -> float:
     middle = threshold_otsu(hist=(levels[: used[-1] + 1], np.arange(used[-1] + 1)))
     edge = min(int(middle), int(used[-1]) - 1)
     grey = np.arange(len(levels))
-    above, below = levels[edge + 1 :], levels[: edge + 1]
-    return float((above @ grey[edge + 1 :] / above.sum()) / max(1.0, below @ grey[: edge + 1] / max(1, below.sum())))
+    above = levels[edge + 1 :]
+    below = levels[: edge + 1]
+    mean_above = above @ grey[edge + 1 :] / above.sum()
+    mean_below = below @ grey[: edge + 1] / max(1, below.sum())
+    return float(mean_above / max(1.0, mean_below))
 
 
 def _verdict(numbers: Report, span: int, limits: Quality) -> tuple[str, str]:
+    # the worst first: a marker gets one verdict
     if 1 - numbers.zero < limits.empty:
         return "empty", f"{1 - numbers.zero:.3%} of the pixels are above zero"
     if not math.isfinite(numbers.signal) or (span < 2 and numbers.zero < 0.5):

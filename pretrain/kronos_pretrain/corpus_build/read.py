@@ -42,22 +42,24 @@ def read(path: str | Path) -> Manifest:
             hint = f" Did you mean {close[0]!r}?" if close else ""
             msg = f"{path.name} has no section {key!r}; it has {listed(TOP)}.{hint} Correct or remove it."
             raise KeyError(msg)
+
     settings = section(CorpusSettings, record.get("corpus", {}), f"{path.name} [corpus]")
     quality = section(Quality, record.get("quality", {}), f"{path.name} [quality]")
     _check_settings(settings, quality)
     entries = [
-        section(Entry, each, f"{path.name} [[image]] number {n}")
-        for n, each in enumerate(_tables(record, "image", path), 1)
+        section(Entry, table, f"{path.name} [[image]] number {number}")
+        for number, table in enumerate(_tables(record, "image", path), 1)
     ]
     exclusions = [
-        section(Exclusion, each, f"{path.name} [[exclude]] number {n}")
-        for n, each in enumerate(_tables(record, "exclude", path), 1)
+        section(Exclusion, table, f"{path.name} [[exclude]] number {number}")
+        for number, table in enumerate(_tables(record, "exclude", path), 1)
     ]
     if not entries:
         msg = f"{path.name} lists no image. Add [[image]] with path = and subset = for each."
         raise ValueError(msg)
+
     base = _root(settings, path)
-    images = [image for entry in entries for image in _found(entry, path, base)]
+    images = [image for entry in entries for image in _expand(entry, path, base)]
     channels = value("Mapping[str, str | None]", record.get("channels", {}), f"{path.name} [channels]")
     given = vocabulary_at(settings.vocabulary, path.resolve().parent, f"vocabulary of {path.name} [corpus]")
     return Manifest(
@@ -77,21 +79,23 @@ def _parsed(path: Path) -> dict[str, Any]:
 
 
 def _tables(record: Mapping[str, Any], key: str, path: Path) -> list[Any]:
-    found = record.get(key, [])
-    if not isinstance(found, list):
+    tables = record.get(key, [])
+    if not isinstance(tables, list):
         msg = f"{path.name} has one table [{key}]; there can be several of them. Write [[{key}]]."
         raise TypeError(msg)
     required = {"image": ("path", "subset"), "exclude": ("marker",)}[key]
-    for number, each in enumerate(found, 1):
-        if missing := [name for name in required if not isinstance(each, Mapping) or not each.get(name)]:
+    for number, table in enumerate(tables, 1):
+        if missing := [name for name in required if not isinstance(table, Mapping) or not table.get(name)]:
             msg = f"{path.name} [[{key}]] number {number} lacks {listed(missing)}. Add {missing[0]} = to it."
             raise ValueError(msg)
-    return found
+    return tables
 
 
 def _check_settings(settings: CorpusSettings, quality: Quality) -> None:
     one_of(settings.format, ("zarr", "npy"), name="format of [corpus]")
-    stride, patch = settings.stride, settings.patch
+    stride = settings.stride
+    patch = settings.patch
+    # a power of two: blocks, shards and the cells of masks then share their edges
     if not LEAST_STRIDE <= stride <= MOST_STRIDE or stride & (stride - 1):
         msg = (
             f"stride={stride} of [corpus] is no power of two from {LEAST_STRIDE} to {MOST_STRIDE}. The paper's is 128."
@@ -110,10 +114,10 @@ def _check_settings(settings: CorpusSettings, quality: Quality) -> None:
 
 def _root(settings: CorpusSettings, manifest: Path) -> Path:
     """Return the folder that paths are relative to."""
-    wanted = os.path.expandvars(settings.root)
-    base = (manifest.resolve().parent / wanted).resolve()
+    root = os.path.expandvars(settings.root)
+    base = (manifest.resolve().parent / root).resolve()
     if not base.is_dir():
-        hint = " A variable of the environment is not set." if "$" in wanted else ""
+        hint = " A variable of the environment is not set." if "$" in root else ""
         msg = (
             f"root={settings.root!r} of {manifest.name} [corpus] is no folder ({str(base)!r}).{hint} Correct it, or "
             "leave it out."
@@ -122,7 +126,7 @@ def _root(settings: CorpusSettings, manifest: Path) -> Path:
     return base
 
 
-def _found(entry: Entry, manifest: Path, base: Path) -> list[Entry]:
+def _expand(entry: Entry, manifest: Path, base: Path) -> list[Entry]:
     """Return one entry per image of a pattern, or the entry itself."""
     one_of(entry.nan, ("error", "zero"), name=f"nan of {str(entry.path)!r}")
     one_of(entry.tissue, ("auto", "all"), name=f"tissue of {str(entry.path)!r}")
@@ -141,9 +145,13 @@ def _found(entry: Entry, manifest: Path, base: Path) -> list[Entry]:
             )
             raise FileNotFoundError(msg)
         return [replace(entry, path=whole)]
-    anchor = Path(entry.path.anchor) if entry.path.is_absolute() else base
-    pattern = str(entry.path.relative_to(anchor)) if entry.path.is_absolute() else str(entry.path)
-    paths = sorted(each for each in anchor.glob(pattern) if not each.name.startswith("."))
+
+    # pathlib takes relative patterns alone
+    anchor, pattern = base, entry.path
+    if entry.path.is_absolute():
+        anchor = Path(entry.path.anchor)
+        pattern = entry.path.relative_to(anchor)
+    paths = sorted(path for path in anchor.glob(str(pattern)) if not path.name.startswith("."))
     if not paths:
         msg = f"{manifest.name}: the pattern {str(entry.path)!r} finds nothing in {str(base)!r}. Correct it."
         raise FileNotFoundError(msg)
@@ -153,27 +161,27 @@ def _found(entry: Entry, manifest: Path, base: Path) -> list[Entry]:
             "name out: files name them."
         )
         raise ValueError(msg)
-    return [replace(entry, path=each) for each in paths]
+    return [replace(entry, path=path) for path in paths]
 
 
 def _named(images: list[Entry], manifest: Path) -> tuple[Entry, ...]:
     """Give each image a name: its file's, with the folder's where file names repeat."""
-    if twice := repeated(f"{each.path} {each.image}".strip() for each in images):
+    if twice := repeated(f"{entry.path} {entry.image}".strip() for entry in images):
         msg = (
             f"{manifest.name} lists {listed(twice)} more than once. Remove one of them; an image belongs to one subset."
         )
         raise ValueError(msg)
-    stems = [each.name or _stem(each) for each in images]
-    again = set(repeated(stems))
+    stems = [entry.name or _stem(entry) for entry in images]
+    ambiguous = set(repeated(stems))
     names = [
-        f"{each.path.parent.name}-{stem}" if stem in again and not each.name else stem
-        for each, stem in zip(images, stems, strict=True)
+        f"{entry.path.parent.name}-{stem}" if stem in ambiguous and not entry.name else stem
+        for entry, stem in zip(images, stems, strict=True)
     ]
     if twice := repeated(names):
-        where = listed(each.path for each, name in zip(images, names, strict=True) if name in twice)
-        msg = f"{manifest.name}: several images are called {listed(twice)} ({where}). Give each a name = of its own."
+        paths = listed(entry.path for entry, name in zip(images, names, strict=True) if name in twice)
+        msg = f"{manifest.name}: several images are called {listed(twice)} ({paths}). Give each a name = of its own."
         raise ValueError(msg)
-    return tuple(replace(each, name=name) for each, name in zip(images, names, strict=True))
+    return tuple(replace(entry, name=name) for entry, name in zip(images, names, strict=True))
 
 
 def _stem(entry: Entry) -> str:

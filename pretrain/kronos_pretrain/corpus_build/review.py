@@ -35,18 +35,21 @@ def write_review(out: Path, records: Records, folders: Mapping[str, str]) -> Non
     """
     template = files("kronos_pretrain.corpus_build").joinpath(PAGE).read_text(encoding="utf-8")
     counts = Counter(marker["quality"]["verdict"] for record in records.values() for marker in record["markers"])
+    patches = sum(record["origins"] for record in records.values())
+    summary = f"{len(records)} images · {sum(counts.values())} channels · {patches:,} patches"
     pages = list(_pages(records))
     for number, names in enumerate(pages):
         parts = {
             "VERDICTS": "".join(_chip(verdict, counts[verdict]) for verdict in VERDICTS if counts[verdict]),
             "PAGES": _links(number, len(pages)),
             "IMAGES": "\n".join(_image(records[name], out / "images" / folders[name]) for name in names),
-            "SUMMARY": f"{len(records)} images · {sum(counts.values())} channels · {sum(r['origins'] for r in records.values()):,} patches",
+            "SUMMARY": summary,
         }
         text = template
         for key, part in parts.items():
             text = text.replace(f"<!--{key}-->", part)
         replace(out / _file(number), text)
+    # an earlier build may have had more pages
     for old in out.glob("review-*.html"):
         if old.name not in {_file(number) for number in range(len(pages))}:
             old.unlink()
@@ -59,7 +62,8 @@ def _pages(records: Records) -> Iterator[list[str]]:
     for name, record in records.items():
         if names and cards + len(record["markers"]) > CARDS:
             yield names
-            names, cards = [], 0
+            names = []
+            cards = 0
         names.append(name)
         cards += len(record["markers"])
     yield names
@@ -72,8 +76,9 @@ def _file(number: int) -> str:
 def _links(current: int, count: int) -> str:
     if count == 1:
         return ""
-    each = (f"<b>{n + 1}</b>" if n == current else f'<a href="{_file(n)}">{n + 1}</a>' for n in range(count))
-    return f"<span class='pages'>page {' '.join(each)}</span>"
+    links = [f'<a href="{_file(number)}">{number + 1}</a>' for number in range(count)]
+    links[current] = f"<b>{current + 1}</b>"
+    return f"<span class='pages'>page {' '.join(links)}</span>"
 
 
 def _chip(verdict: str, count: int) -> str:
@@ -88,31 +93,39 @@ def _image(record: Mapping[str, Any], folder: Path) -> str:
         f"{record[key]:.0%} {words}"
         for key, words in (("tissue", "tissue"), ("saturated", "saturated"), ("blurred", "out of focus"))
     )
+    scale = f"1 is {record['scale']:g}"
+    facts = f"{height:,} × {width:,} px · {record['dtype']} · {scale} · {record['origins']:,} patches · {shares}"
     excluded = "".join(
         f"<li><b>{escape(name)}</b> {escape(reason)}</li>" for name, reason in record["excluded"].items()
     )
+    if excluded:
+        excluded = f"<ul class='excluded'><li class='lead'>excluded by the manifest:</li>{excluded}</ul>"
     unmatched = ", ".join(escape(name) for name in record["unmatched"])
+    if unmatched:
+        unmatched = f"<p class='unmatched'>without a marker: {unmatched}</p>"
     return f"""<section data-name="{escape(record["name"])}">
 <header><h2>{escape(record["name"])}</h2><span class="subset">{escape(record["subset"])}</span>
-<p>{height:,} × {width:,} px · {record["dtype"]} · 1 is {record["scale"]:g} · {record["origins"]:,} patches · {shares}</p></header>
+<p>{facts}</p></header>
 <div class="cards"><figure class="overview"><img src="{_data(folder / OVERVIEW)}" alt=""><figcaption><b>patches</b>
 {_tints(record)}</figcaption></figure>
 {"".join(_card(record, marker, folder) for marker in record["markers"])}</div>
-{f"<ul class='excluded'><li class='lead'>excluded by the manifest:</li>{excluded}</ul>" if excluded else ""}
-{f"<p class='unmatched'>without a marker: {unmatched}</p>" if unmatched else ""}</section>"""
+{excluded}
+{unmatched}</section>"""
 
 
 def _tints(record: Mapping[str, Any]) -> str:
     """Return what the colours of the overview mean, as far as it has any."""
-    found = ", ".join(f'<i class="{colour}">{colour}</i>: {words}' for key, colour, words in TINTS if record[key] > 0)
-    return found or "all of it"
+    legend = ", ".join(f'<i class="{color}">{color}</i>: {words}' for key, color, words in TINTS if record[key] > 0)
+    return legend or "all of it"
 
 
 def _card(record: Mapping[str, Any], marker: Mapping[str, Any], folder: Path) -> str:
-    quality, used = marker["quality"], marker["plane"] is not None
-    title = escape(marker["marker"]) + (
-        f" <small>{escape(marker['channel'])}</small>" if marker["channel"] != marker["marker"] else ""
-    )
+    quality = marker["quality"]
+    verdict = quality["verdict"]
+    channel = escape(marker["channel"])
+    title = escape(marker["marker"])
+    if marker["channel"] != marker["marker"]:
+        title += f" <small>{channel}</small>"
     rows = (
         ("range", f"{quality['low']:.4g} – {quality['high']:.4g}"),
         ("signal", _number(quality["signal"], ".1f")),
@@ -120,15 +133,17 @@ def _card(record: Mapping[str, Any], marker: Mapping[str, Any], folder: Path) ->
         ("full scale", f"{quality['saturated']:.2%}"),
         ("detail", _number(quality["focus"], ".3f")),
     )
-    table = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in rows)
+    table = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows)
     low, high = marker["stretched"]
-    state = "" if used else "<em>left out</em>"
-    names = escape(f"{marker['marker']} {marker['channel']} {record['name']} {record['subset']}".lower())
-    return f"""<figure class="card" data-verdict="{quality["verdict"]}" data-text="{names}" data-marker="{escape(marker["channel"])}">
-<img src="{_data(folder / marker["picture"])}" alt="{escape(marker["channel"])}" loading="lazy">
-<figcaption><small class="stretch" title="raw values that are black and white in the picture">stretched {low:.4g} – {high:.4g}</small>
-<h3>{title}</h3><span class="pill {quality["verdict"]}">{quality["verdict"]}</span>{state}
-<p class="reason">{escape(quality["reason"])}</p><dl>{table}</dl><button class="exclude">exclude</button></figcaption></figure>"""
+    state = "<em>left out</em>" if marker["plane"] is None else ""
+    text = escape(f"{marker['marker']} {marker['channel']} {record['name']} {record['subset']}".lower())
+    reason = escape(quality["reason"])
+    hint = "raw values that are black and white in the picture"
+    return f"""<figure class="card" data-verdict="{verdict}" data-text="{text}" data-marker="{channel}">
+<img src="{_data(folder / marker["picture"])}" alt="{channel}" loading="lazy">
+<figcaption><small class="stretch" title="{hint}">stretched {low:.4g} – {high:.4g}</small>
+<h3>{title}</h3><span class="pill {verdict}">{verdict}</span>{state}
+<p class="reason">{reason}</p><dl>{table}</dl><button class="exclude">exclude</button></figcaption></figure>"""
 
 
 def _number(value: float | None, form: str) -> str:

@@ -53,17 +53,17 @@ class Source:
     @property
     def dtype(self) -> np.dtype:
         """As read: native byte order, floats of 32 bits."""
-        found = np.dtype(self.data.dtype).newbyteorder("=")
-        return np.dtype("float32") if found.kind == "f" else found
+        native = np.dtype(self.data.dtype).newbyteorder("=")
+        return np.dtype("float32") if native.kind == "f" else native
 
     def groups(self, positions: list[int]) -> list[list[int]]:
         """Return positions of channels that are decoded together."""
         chunks = getattr(self.data, "chunks", None)
         ends = np.cumsum(chunks[0]) if chunks else np.arange(1, len(self.channels) + 1)
-        grouped: dict[int, list[int]] = {}
+        by_chunk: dict[int, list[int]] = {}
         for position in positions:
-            grouped.setdefault(int(np.searchsorted(ends, position, side="right")), []).append(position)
-        return list(grouped.values())
+            by_chunk.setdefault(int(np.searchsorted(ends, position, side="right")), []).append(position)
+        return list(by_chunk.values())
 
     def blocks(self, group: list[int], budget: int) -> list[Block]:
         """Return the blocks that a group is read in: whole shards, full rows if they fit."""
@@ -83,9 +83,9 @@ class Source:
             lazy = self.data[key, y0:y1, x0:x1]
             pixels = lazy.compute(scheduler="synchronous") if hasattr(lazy, "compute") else np.array(lazy)
         except (OSError, RuntimeError, ValueError, KeyError) as error:
-            where = f"{self.channels[group[0]]!r}, rows {y0}–{y1}, columns {x0}–{x1}"
+            place = f"{self.channels[group[0]]!r}, rows {y0}–{y1}, columns {x0}–{x1}"
             msg = (
-                f"Image {self.name!r} could not be read at {where}: {error}. Copy or export it again, or take it out "
+                f"Image {self.name!r} could not be read at {place}: {error}. Copy or export it again, or take it out "
                 "of the manifest."
             )
             raise OSError(msg) from error
@@ -111,22 +111,24 @@ def stored_dtype(source: Source, positions: list[int], budget: int) -> np.dtype:
     for _, _, pixels, _ in read_ahead(source, positions, budget):
         check_range(pixels, given=None, image=source.name)
         most = max(most, int(pixels.max()))
-    whole = (
-        each for each in map(np.dtype, DTYPES) if each.kind == "u" and each.itemsize > 1 and most <= np.iinfo(each).max
-    )
-    if (found := next(whole, None)) is None:
+    unsigned = [dtype for dtype in map(np.dtype, DTYPES) if dtype.kind == "u" and dtype.itemsize > 1]
+    wide_enough = [dtype for dtype in unsigned if most <= np.iinfo(dtype).max]
+    if not wide_enough:
         msg = (
             f"Image {source.name!r} holds {source.dtype} up to {most:,}; a corpus holds {', '.join(DTYPES)}. "
             "Scale it down, or convert it to float32 and say which value is full scale with max_value =."
         )
         raise ValueError(msg)
-    return found
+    return wide_enough[0]
 
 
 def read_ahead(
     source: Source, positions: list[int], budget: int
 ) -> Iterator[tuple[list[int], Block, np.ndarray, bool]]:
-    """Yield (channels, block, pixels, whether it is the last of these channels), decoding the next block while one is used."""
+    """Yield (channels, block, pixels, whether it is the last of these channels).
+
+    The next block is decoded while one is used.
+    """
     todo = []
     for group in source.groups(positions):
         blocks = source.blocks(group, budget // 2)
@@ -145,7 +147,7 @@ def open_source(entry: Entry) -> Source:
     path = entry.path
     if path.suffix == ".npy":
         source = _npy(entry)
-    elif path.is_dir() and any((path / each).exists() for each in ("zarr.json", ".zgroup", ".zattrs")):
+    elif path.is_dir() and any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zattrs")):
         source = _spatialdata(entry)
     else:
         source = _tiff(entry)
@@ -182,10 +184,9 @@ def _tiff(entry: Entry) -> Source:
     from kronos_sc.io import read_tiff
     from kronos_sc.patches import raster
 
+    # the reader says what it found, and pixel sizes that nobody needs here: two lines for each of many images
     before = settings.verbosity
-    settings.verbosity = min(
-        before, 1
-    )  # what it found, and pixel sizes that nobody needs here: two lines for each of many images
+    settings.verbosity = min(before, 1)
     try:
         image = raster(read_tiff(entry.path, channels=list(entry.names) or None))
     finally:
@@ -211,12 +212,14 @@ def _spatialdata(entry: Entry) -> Source:
 
 def stamp(path: Path) -> str:
     """Return number of files, bytes, and the latest change of a file or of all files in a folder."""
-    every = [each.stat() for each in _files(path)]
-    return f"{len(every)} {sum(each.st_size for each in every)} {max((each.st_mtime_ns for each in every), default=0)}"
+    states = [file.stat() for file in _files(path)]
+    size = sum(state.st_size for state in states)
+    changed = max((state.st_mtime_ns for state in states), default=0)
+    return f"{len(states)} {size} {changed}"
 
 
 def _files(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path
     else:
-        yield from (each for each in path.rglob("*") if each.is_file())
+        yield from (file for file in path.rglob("*") if file.is_file())

@@ -85,29 +85,33 @@ class NpyStore:
     name = "pixels.npy"
 
     def __init__(self, folder: Path, shape: tuple[int, int, int], dtype: np.dtype) -> None:
-        self.path, self.shape, self.dtype = folder / self.name, shape, dtype
+        self.path = folder / self.name
+        self.shape = shape
+        self.dtype = dtype
         self.file = self.path.open("w+b")
         self.start = _header(self.file, shape, dtype)
 
     def write(self, plane: int, y: int, x: int, pixels: np.ndarray) -> None:
         """Write one block of one plane."""
         height, width = self.shape[1:]
-        whole = pixels.shape[1] == width
-        for row, part in enumerate([pixels] if whole else pixels):
+        # full rows lie one behind the other in the file, and are written at once
+        parts = [pixels] if pixels.shape[1] == width else pixels
+        for row, part in enumerate(parts):
             self.file.seek(self.start + ((plane * height + y + row) * width + x) * self.dtype.itemsize)
             self.file.write(np.ascontiguousarray(part).data)
 
     def keep(self, planes: list[int]) -> None:
         """Drop all planes but these; what stays moves up."""
         if len(planes) < self.shape[0]:
-            spare, size = self.path.with_suffix(".part"), self.shape[1] * self.shape[2] * self.dtype.itemsize
-            with spare.open("wb") as out:
-                _header(out, (len(planes), *self.shape[1:]), self.dtype)
+            part = self.path.with_suffix(".part")
+            size = self.shape[1] * self.shape[2] * self.dtype.itemsize
+            with part.open("wb") as target:
+                _header(target, (len(planes), *self.shape[1:]), self.dtype)
                 for plane in planes:
                     self.file.seek(self.start + plane * size)
                     for begin in range(0, size, PIECE):
-                        out.write(self.file.read(min(PIECE, size - begin)))
-            spare.replace(self.path)
+                        target.write(self.file.read(min(PIECE, size - begin)))
+            part.replace(self.path)
         self.close()
 
     def close(self) -> None:

@@ -31,7 +31,8 @@ class Grids:
 
     def __init__(self, shape: tuple[int, int]) -> None:
         fine = tuple(edge // CELL for edge in shape)
-        self.others, self.saturated = np.zeros(fine, np.float32), np.zeros(fine, np.float32)
+        self.others = np.zeros(fine, np.float32)
+        self.saturated = np.zeros(fine, np.float32)
         self.nuclear: Plane | None = None
         self.count = 0
 
@@ -42,6 +43,7 @@ class Grids:
         if nuclear and self.nuclear is None:
             self.nuclear = plane
         elif plane.mean.size:
+            # stretched, so that one bright marker does not outshine the others in the sum
             low, high = np.percentile(plane.mean, [2, 99.5])
             if high > low:
                 self.others += np.clip((plane.mean - low) / (high - low), 0, 1)
@@ -52,14 +54,11 @@ class Grids:
         Each of the two is divided by Otsu's threshold on a logarithmic scale, and counts only where the classes are as
         far apart as glass and tissue are: an image that is tissue from edge to edge has no background to find.
         """
-        every = [
-            bright
-            for grid in (self.nuclear.mean if self.nuclear else None, self.others)
-            if (bright := _bright(grid)) is not None
-        ]
-        if not every:
+        grids = [self.others] if self.nuclear is None else [self.nuclear.mean, self.others]
+        masks = [bright for grid in grids if (bright := _bright(grid)) is not None]
+        if not masks:
             return np.ones_like(self.others, bool)
-        return _tidy(np.logical_or.reduce(every))
+        return _tidy(np.logical_or.reduce(masks))
 
     def artifacts(self, settings: CorpusSettings, tissue: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return which cells are saturated, and which are out of focus."""
@@ -74,16 +73,17 @@ def origins(shape: tuple[int, int], tissue: np.ndarray, artifacts: np.ndarray, s
     """Return row and column of every patch with enough tissue and few artifacts (int32, patches × 2)."""
     from kronos_sc.patches import grid
 
-    every = grid(shape, settings.patch, settings.stride)
-    good = shares(tissue, every, settings.patch) >= settings.least_tissue
-    good &= shares(artifacts, every, settings.patch) <= settings.most_artifacts
-    return every[good].astype(np.int32)
+    corners = grid(shape, settings.patch, settings.stride)
+    good = shares(tissue, corners, settings.patch) >= settings.least_tissue
+    good &= shares(artifacts, corners, settings.patch) <= settings.most_artifacts
+    return corners[good].astype(np.int32)
 
 
 def shares(mask: np.ndarray, corners: np.ndarray, patch: int) -> np.ndarray:
     """Return which share of each patch is within a mask of cells, from sums over its corners."""
     sums = np.pad(mask.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    (y0, x0), edge = corners.T // CELL, patch // CELL
+    y0, x0 = corners.T // CELL
+    edge = patch // CELL
     inside = sums[y0 + edge, x0 + edge] - sums[y0, x0 + edge] - sums[y0 + edge, x0] + sums[y0, x0]
     return inside / edge**2
 
@@ -97,12 +97,12 @@ def covered(shape: tuple[int, int], corners: np.ndarray, settings: CorpusSetting
     return mask
 
 
-def _bright(grid: np.ndarray | None) -> np.ndarray | None:
+def _bright(grid: np.ndarray) -> np.ndarray | None:
     """Return the brighter class of a grid, or None if there are no two."""
     from scipy.ndimage import gaussian_filter
     from skimage.filters import threshold_otsu
 
-    if grid is None or grid.size == 0:
+    if grid.size == 0:
         return None
     smooth = gaussian_filter(grid, 1.0, mode="nearest")
     low, high = np.percentile(smooth, [0.5, 99])
@@ -110,8 +110,10 @@ def _bright(grid: np.ndarray | None) -> np.ndarray | None:
         return None
     level = np.log2(np.clip((smooth - low) / (high - low), _FLOOR, 1))
     bright = level > threshold_otsu(level)
-    apart = bright.any() and not bright.all() and level[bright].mean() - level[~bright].mean() > _CONTRAST
-    return bright if apart else None
+    if bright.all() or not bright.any():
+        return None
+    contrast = level[bright].mean() - level[~bright].mean()
+    return bright if contrast > _CONTRAST else None
 
 
 def _tidy(mask: np.ndarray) -> np.ndarray:
@@ -119,10 +121,11 @@ def _tidy(mask: np.ndarray) -> np.ndarray:
     from scipy.ndimage import binary_closing, label
 
     mask = binary_closing(np.pad(mask, 1, mode="edge"), np.ones((3, 3)))[1:-1, 1:-1] | mask
-    for wanted in (False, True):
-        parts, _ = label(mask == wanted)
+    # holes first, so that a small piece of tissue around one is not taken for debris
+    for value in (False, True):
+        parts, _ = label(mask == value)
         sizes = np.bincount(parts.ravel())
-        sizes[0] = _LEAST_CELLS
+        sizes[0] = _LEAST_CELLS  # what has the other value stays as it is
         mask = mask ^ (sizes < _LEAST_CELLS)[parts]
     return mask
 
@@ -135,10 +138,9 @@ def _blurred(plane: Plane, tissue: np.ndarray, least: float) -> np.ndarray:
     """
     from scipy.ndimage import binary_dilation, uniform_filter
 
-    edges, all_of_it = (
-        uniform_filter(each.astype(np.float64), 3, mode="nearest") for each in (plane.coarse, plane.variance)
-    )
-    sharpness = np.divide(edges, all_of_it, out=np.full_like(edges, np.nan), where=all_of_it > 0)
+    edges = uniform_filter(plane.coarse.astype(np.float64), 3, mode="nearest")
+    variance = uniform_filter(plane.variance.astype(np.float64), 3, mode="nearest")
+    sharpness = np.divide(edges, variance, out=np.full_like(edges, np.nan), where=variance > 0)
     known = tissue & np.isfinite(sharpness)
     if not known.any():
         return np.zeros_like(tissue)

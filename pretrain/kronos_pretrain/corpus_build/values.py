@@ -7,48 +7,48 @@ from pathlib import Path
 from typing import Any
 
 
-def value(kind: str, found: Any, where: str) -> Any:
-    """Return `found` as what a field's annotation asks for, or raise a TypeError."""
+def value(kind: str, raw: Any, where: str) -> Any:
+    """Return `raw` as what a field's annotation asks for, or raise a TypeError."""
     read, words = _READERS[kind]
-    result = read(found)
+    result = read(raw)
     if result is None:
-        msg = f"{where} is {found!r}; it must be {words}. Correct it in the manifest."
+        msg = f"{where} is {raw!r}; it must be {words}. Correct it in the manifest."
         raise TypeError(msg)
     return result
 
 
-def _text(found: object) -> str | None:
-    return found if isinstance(found, str) else None
+def _text(raw: object) -> str | None:
+    return raw if isinstance(raw, str) else None
 
 
-def _whole(found: object) -> int | None:
-    return found if isinstance(found, int) and not isinstance(found, bool) else None
+def _whole(raw: object) -> int | None:
+    return raw if isinstance(raw, int) and not isinstance(raw, bool) else None
 
 
-def _number(found: object) -> float | None:
-    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+def _number(raw: object) -> float | None:
+    return float(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else None
 
 
-def _path(found: object) -> Path | None:
-    return Path(found) if isinstance(found, str) and found else None
+def _path(raw: object) -> Path | None:
+    return Path(raw) if isinstance(raw, str) and raw else None
 
 
-def _texts(found: object) -> tuple[str, ...] | None:
-    return tuple(found) if isinstance(found, list) and all(isinstance(each, str) for each in found) else None
+def _texts(raw: object) -> tuple[str, ...] | None:
+    return tuple(raw) if isinstance(raw, list) and all(isinstance(item, str) for item in raw) else None
 
 
-def _reasons(found: object) -> dict[str, str] | None:
+def _reasons(raw: object) -> dict[str, str] | None:
     """Return name → reason of a table, or of a list of names without reasons."""
-    if isinstance(found, list) and _texts(found) is not None:
-        return dict.fromkeys(found, "")
-    good = isinstance(found, Mapping) and all(isinstance(each, str) for each in found.values())
-    return dict(found) if good else None
+    if isinstance(raw, list) and _texts(raw) is not None:
+        return dict.fromkeys(raw, "")
+    valid = isinstance(raw, Mapping) and all(isinstance(item, str) for item in raw.values())
+    return dict(raw) if valid else None
 
 
-def _channels(found: object) -> dict[str, str | None] | None:
+def _channels(raw: object) -> dict[str, str | None] | None:
     """Return channel → marker; None for those to drop."""
-    good = isinstance(found, Mapping) and all(isinstance(each, str) or each is False for each in found.values())
-    return {key: each or None for key, each in found.items()} if good else None
+    valid = isinstance(raw, Mapping) and all(isinstance(item, str) or item is False for item in raw.values())
+    return {key: item or None for key, item in raw.items()} if valid else None
 
 
 _READERS = {

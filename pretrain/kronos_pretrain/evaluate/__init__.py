@@ -1,4 +1,7 @@
-"""What frozen features are worth while training goes on: k-NN and linear probe on labelled patches, pictures of tokens."""
+"""What frozen features are worth while training goes on.
+
+k-NN and linear probe on labelled patches, pictures of tokens.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import torch
 
 from kronos_pretrain.evaluate import knn, linear
 from kronos_pretrain.evaluate.features import Encode, Frozen, frozen, panel_of
-from kronos_pretrain.evaluate.labelled import Labelled
+from kronos_pretrain.evaluate.labelled import SPLITS, Labelled
 from kronos_pretrain.evaluate.metrics import scores
 from kronos_pretrain.evaluate.tokens import pictures
 from kronos_sc._core.arrays import writable
@@ -23,7 +26,9 @@ PROBES = {"knn": knn.predict, "linear": linear.predict}
 
 
 class Evaluation:
-    """Labelled patches, ready to be encoded again and again: markers are matched once, and the baseline is computed once.
+    """Labelled patches, ready to be encoded again and again.
+
+    Markers are matched once, and the baseline is computed once.
 
     Parameters
     ----------
@@ -40,10 +45,12 @@ class Evaluation:
     def __init__(
         self, labelled: Labelled, vocabulary: Vocabulary, *, device: torch.device | str = "cpu", batch: int = 64
     ) -> None:
-        self.labelled, self.device, self.batch = labelled, device, batch
+        self.labelled = labelled
+        self.device = device
+        self.batch = batch
         self.panel = panel_of(labelled, vocabulary)
         self.codes = torch.from_numpy(writable(labelled.codes)).to(device)
-        self.parts = [torch.from_numpy(writable(labelled.part(split))).to(device) for split in ("train", "test")]
+        self.train, self.test = (torch.from_numpy(writable(labelled.part(split))).to(device) for split in SPLITS)
         self._baseline: dict[str, float] | None = None
 
     def scores(self, encode: Encode) -> dict[str, float]:
@@ -57,10 +64,10 @@ class Evaluation:
         encode
             Pixels (b, m, h, w) and marker ids (b, m) → features; every process of a run calls this.
         """
-        found = frozen(encode, self.labelled, self.panel, device=self.device, batch=self.batch)
-        if self._baseline is None:
-            self._baseline = self._probe(found, "mean")
-        return self._probe(found, "cls") | self._probe(found, "marker") | self._baseline
+        features = frozen(encode, self.labelled, self.panel, device=self.device, batch=self.batch)
+        if self._baseline is None:  # mean intensities do not change with the weights
+            self._baseline = self._probe(features, "mean")
+        return self._probe(features, "cls") | self._probe(features, "marker") | self._baseline
 
     def pictures(self, encode: Encode, *, count: int = 4) -> np.ndarray:
         """Return a picture (H, W, 3), uint8, of patches and their tokens.
@@ -74,16 +81,15 @@ class Evaluation:
         """
         return pictures(encode, self.labelled, self.panel, count=count, device=self.device)
 
-    def _probe(self, found: Frozen, kind: str) -> dict[str, float]:
-        values = getattr(found, kind)
-        train, test = self.parts
-        out = {}
+    def _probe(self, features: Frozen, kind: str) -> dict[str, float]:
+        values = getattr(features, kind)
+        train, test = values[self.train], values[self.test]
+        results = {}
         for name, probe in PROBES.items():
-            predicted = probe(values[train], self.codes[train], values[test], classes=len(self.labelled.classes))
-            out |= {
-                f"{PREFIX[kind]}{name}_{score}": value for score, value in scores(self.codes[test], predicted).items()
-            }
-        return out
+            predicted = probe(train, self.codes[self.train], test, classes=len(self.labelled.classes))
+            for score, value in scores(self.codes[self.test], predicted).items():
+                results[f"{PREFIX[kind]}{name}_{score}"] = value
+        return results
 
 
 def evaluate(

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -89,32 +90,33 @@ def from_spatialdata(
     _check_size(size)
     positive_integer(n_per_class, name="n_per_class")
     sdata, name = _opened(sdata)
-    labels_key, shapes_key = (
-        (region_key, None) if region_key is None or region_key in sdata.labels else (None, region_key)
+    is_shapes = region_key is not None and region_key not in sdata.labels
+    embed_target = patches.target(
+        sdata,
+        image_key=image_key,
+        labels_key=None if is_shapes else region_key,
+        shapes_key=region_key if is_shapes else None,
+        table=table_key,
+        scale=None,
     )
-    found = patches.target(
-        sdata, image_key=image_key, labels_key=labels_key, shapes_key=shapes_key, table=table_key, scale=None
-    )
-    classes = _column(found.table, target)
-    given = None if split is None else _column(found.table, split)
-    names = _common(found, channels)
-    regions = []
-    for region, image in found.images.items():
-        units = patches.units(sdata, found.table, found.annotation, region, image, size=size)
-        part = _halves(units) if given is None else given[units.rows]
-        part = np.where(units.edge(image.shape), "", part)  # padding is nothing that training has seen
-        regions.append((image, units, part, classes[units.rows]))
-    chosen = _chosen([(part, label) for _, _, part, label in regions], n_per_class, seed=seed)
-    dtype, scale = _format([image for image, *_ in regions], max_value)
-    parts = [
-        (_read(image, units.subset(keep), tuple(names), dtype, max_value), part[keep], label[keep])
-        for (image, units, part, label), keep in zip(regions, chosen, strict=True)
-        if len(keep)
+    classes = _column(embed_target.table, target)
+    splits = None if split is None else _column(embed_target.table, split)
+    names = _common(embed_target, channels)
+    regions = _regions(sdata, embed_target, classes, splits, size)
+    positions = _sample(regions, n_per_class, seed=seed)
+    dtype, scale = _format([region.image for region in regions], max_value)
+
+    # one region's windows after the other: an image is read once
+    chosen = [(region, rows) for region, rows in zip(regions, positions, strict=True) if len(rows)]
+    windows = [
+        _read(region.image, region.units.subset(rows), tuple(names), dtype, max_value) for region, rows in chosen
     ]
-    pixels, masks = (np.concatenate([read[i] for read, _, _ in parts]) for i in (0, 1))
-    splits, labels = (np.concatenate([part[i] for part in parts]) for i in (1, 2))
+    pixels = np.concatenate([pixels for pixels, _ in windows])
+    masks = np.concatenate([masks for _, masks in windows])
+    labels = np.concatenate([region.labels[rows] for region, rows in chosen])
+    parts = np.concatenate([region.split[rows] for region, rows in chosen])
     markers = tuple(names.values())
-    return Labelled(f"{name} · {target}", pixels, scale, labels, splits, markers, masks if mask else None)
+    return Labelled(f"{name} · {target}", pixels, scale, labels, parts, markers, masks if mask else None)
 
 
 def simulated(n: int, *, size: int = 64, seed: int = 0) -> Labelled:
@@ -132,15 +134,14 @@ def simulated(n: int, *, size: int = 64, seed: int = 0) -> Labelled:
     from kronos_sc.datasets import tissue
 
     positive_integer(n, name="n")
-    side = size + int(
-        np.clip(np.sqrt(n / 2 * DENSITY * 3), *EDGES)
-    )  # a frame for windows that must not reach beyond the image
-    sdata = tissue(shape=(side, side), n_images=2, rng=generator(seed, RngStream.SIMULATION, index=NUMBER))
+    # a window's width around the cells, since no window may reach beyond the image
+    edge = size + int(np.clip(np.sqrt(n / 2 * DENSITY * 3), *EDGES))
+    sdata = tissue(shape=(edge, edge), n_images=2, rng=generator(seed, RngStream.SIMULATION, index=NUMBER))
     obs = sdata["table"].obs
     obs["part"] = np.where(obs["element"].astype(str) == "cells_0", *SPLITS)
-    shared = _at_most(obs["cell_type"].astype(str).to_numpy(), obs["part"].to_numpy(), n)
-    made = from_spatialdata(sdata, target="cell_type", size=size, n_per_class=shared, split="part", seed=seed)
-    return Labelled("simulated cells", made.pixels, made.scale, made.labels, made.split, made.markers, made.mask)
+    n_per_class = _at_most(obs["cell_type"].astype(str).to_numpy(), obs["part"].to_numpy(), n)
+    cells = from_spatialdata(sdata, target="cell_type", size=size, n_per_class=n_per_class, split="part", seed=seed)
+    return replace(cells, name="simulated cells")
 
 
 def _opened(sdata: Any) -> tuple[Any, str]:
@@ -171,9 +172,36 @@ def _check_size(size: int) -> None:
         raise ValueError(msg)
 
 
-def _common(found: patches.EmbedTarget, channels: Sequence[str] | Mapping[str, str | None] | None) -> dict[str, str]:
+class _Region(NamedTuple):
+    """The windows of one image: where they lie, and part and class of each, "" where it has none."""
+
+    image: patches.Raster
+    units: patches.Units
+    split: np.ndarray
+    labels: np.ndarray
+
+
+def _regions(
+    sdata: Any, embed_target: patches.EmbedTarget, classes: np.ndarray, splits: np.ndarray | None, size: int
+) -> list[_Region]:
+    """Return the windows around all cells, region by region.
+
+    Classes, and parts if they are given, are those of the table's rows.
+    """
+    regions = []
+    for key, image in embed_target.images.items():
+        units = patches.units(sdata, embed_target.table, embed_target.annotation, key, image, size=size)
+        parts = _halves(units) if splits is None else splits[units.rows]
+        parts = np.where(units.edge(image.shape), "", parts)  # padding is nothing that training has seen
+        regions.append(_Region(image, units, parts, classes[units.rows]))
+    return regions
+
+
+def _common(
+    embed_target: patches.EmbedTarget, channels: Sequence[str] | Mapping[str, str | None] | None
+) -> dict[str, str]:
     """Return channel → marker, of the channels asked for or those that all images have, in the order of the first."""
-    images = list(found.images.values())
+    images = list(embed_target.images.values())
     shared = [name for name in images[0].channels if all(name in image.channels for image in images)]
     if not shared:
         msg = (
@@ -183,10 +211,12 @@ def _common(found: patches.EmbedTarget, channels: Sequence[str] | Mapping[str, s
         raise ValueError(msg)
     for channel in channels or ():
         known(channel, shared, what="channel", fix="Name channels that every image has.")
-    if not isinstance(channels, Mapping):
-        names = {channel: channel for channel in (shared if channels is None else channels)}
-    else:
+    if channels is None:
+        names = {channel: channel for channel in shared}
+    elif isinstance(channels, Mapping):
         names = {channel: marker for channel in shared if (marker := channels.get(channel, channel)) is not None}
+    else:
+        names = {channel: channel for channel in channels}
     if not names or (twice := repeated(names.values())):
         what = f"give {listed(twice)} to several channels" if names else f"leave none of {listed(shared)}"
         msg = f"channels {what}. Name markers that differ, and at least one."
@@ -196,19 +226,26 @@ def _common(found: patches.EmbedTarget, channels: Sequence[str] | Mapping[str, s
 
 def _halves(units: patches.Units) -> np.ndarray:
     """Return the part of each window: left or right of the median centre, none if it lies across."""
-    cut = np.median(units.x + units.size // 2)
-    return np.where(units.x + units.size <= cut, SPLITS[0], np.where(units.x >= cut, SPLITS[1], ""))
+    middle = np.median(units.x + units.size // 2)
+    return np.where(units.x + units.size <= middle, SPLITS[0], np.where(units.x >= middle, SPLITS[1], ""))
 
 
-def _chosen(regions: list[tuple[np.ndarray, np.ndarray]], most: int, *, seed: int) -> list[np.ndarray]:
-    """Return the positions to take in each region: at most so many of each class in each part, over all regions together."""
-    part, label = (np.concatenate([r[i] for r in regions]) for i in (0, 1))
-    where = np.repeat(np.arange(len(regions)), [len(r[0]) for r in regions])
-    position = np.concatenate([np.arange(len(r[0])) for r in regions])
-    order = generator(seed, RngStream.SAMPLE, index=NUMBER).permutation(len(part))
-    taken, scarce = [], []
-    for name in np.unique(label[label != ""]):
-        members = [order[(label[order] == name) & (part[order] == split)][:most] for split in SPLITS]
+def _sample(regions: list[_Region], most: int, *, seed: int) -> list[np.ndarray]:
+    """Return the positions to take in each region.
+
+    At most so many of each class in each part, over all regions together.
+    """
+    parts = np.concatenate([region.split for region in regions])
+    labels = np.concatenate([region.labels for region in regions])
+    sizes = [len(region.labels) for region in regions]
+    region_of = np.repeat(np.arange(len(regions)), sizes)
+    position = np.concatenate([np.arange(size) for size in sizes])
+
+    order = generator(seed, RngStream.SAMPLE, index=NUMBER).permutation(len(parts))
+    taken: list[np.ndarray] = []
+    scarce = []
+    for name in np.unique(labels[labels != ""]):
+        members = [order[(labels[order] == name) & (parts[order] == split)][:most] for split in SPLITS]
         if min(map(len, members)) >= LEAST:
             taken += members
         else:
@@ -222,13 +259,13 @@ def _chosen(regions: list[tuple[np.ndarray, np.ndarray]], most: int, *, seed: in
         )
         raise ValueError(msg)
     kept = np.sort(np.concatenate(taken))
-    return [position[kept[where[kept] == region]] for region in range(len(regions))]
+    return [position[kept[region_of[kept] == region]] for region in range(len(regions))]
 
 
-def _format(images: list[patches.Raster], given: float | None) -> tuple[np.dtype, float]:
+def _format(images: list[patches.Raster], max_value: float | None) -> tuple[np.dtype, float]:
     """Return the number format that holds the pixels of all images, and the raw value that becomes 1."""
     kinds = {image.data.dtype.name for image in images}
-    scales = {full_scale(image.data.dtype, given, image=image.name) for image in images}
+    scales = {full_scale(image.data.dtype, max_value, image=image.name) for image in images}
     if len(scales) > 1:
         msg = (
             f"The images have different value ranges ({listed(sorted(kinds))}). Choose one with image_key=, or give "
@@ -236,12 +273,12 @@ def _format(images: list[patches.Raster], given: float | None) -> tuple[np.dtype
         )
         raise ValueError(msg)
     (scale,) = scales
-    dtype = kinds.pop() if len(kinds) == 1 else "float32"
+    (dtype,) = kinds if len(kinds) == 1 else ("float32",)
     return np.dtype(dtype if dtype in DTYPES else "float32"), scale
 
 
 def _read(
-    image: patches.Raster, units: patches.Units, names: Sequence[str], dtype: np.dtype, given: float | None
+    image: patches.Raster, units: patches.Units, names: Sequence[str], dtype: np.dtype, max_value: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return windows (n, m, s, s) and which of their pixels belong to the cell (n, s, s)."""
     plan = patches.plan(image, [image.channels.index(name) for name in names], units)
@@ -250,14 +287,15 @@ def _read(
     masks = np.empty((len(units), units.size, units.size), bool)
     with closing(patches.read(plan)) as blocks:
         for block in blocks:
-            cut = patches.crop(block)
-            check_range(cut, given=given, image=image.name)
-            pixels[block.units], masks[block.units] = cut, patches.crop_masks(block)
+            windows = patches.crop(block)
+            check_range(windows, given=max_value, image=image.name)
+            pixels[block.units] = windows
+            masks[block.units] = patches.crop_masks(block)
     return pixels, masks
 
 
-def _at_most(label: np.ndarray, part: np.ndarray, n: int) -> int:
+def _at_most(labels: np.ndarray, parts: np.ndarray, n: int) -> int:
     """Return the largest number per class and part that keeps the sum at `n`."""
-    counts = np.array([np.sum((label == name) & (part == split)) for name in np.unique(label) for split in SPLITS])
+    counts = np.array([np.sum((labels == name) & (parts == split)) for name in np.unique(labels) for split in SPLITS])
     sums = np.array([np.minimum(counts, most).sum() for most in range(LEAST, counts.max() + 1)])
     return LEAST + max(0, int(np.searchsorted(sums, n, side="right")) - 1)

@@ -85,20 +85,24 @@ def panel_of(labelled: Labelled, vocabulary: Vocabulary) -> EvaluationPanel:
     if not kept.any():
         msg = (
             f"None of the {len(panel)} markers of {labelled.name!r} is among the {len(vocabulary)} of "
-            f"{vocabulary.name!r}: "
-            f"{listed(panel['channel'])}. Name the patches' markers as the corpus does."
+            f"{vocabulary.name!r}: {listed(panel['channel'])}. Name the patches' markers as the corpus does."
         )
         raise ValueError(msg)
-    for told in filter(None, (stains_left_out(panel), names_left_out(panel))):
-        info(f"{labelled.name}: {told}")
+    for remark in filter(None, (stains_left_out(panel), names_left_out(panel))):
+        info(f"{labelled.name}: {remark}")
     if (unknown := ~kept & ~is_second(panel)).any():
         info(
             f"{labelled.name}: markers that the model does not know are left out: "
             f"{listed(panel['channel'][unknown], most=60)}"
         )
     used = panel[kept]
-    ids, mean, std = (used[column].to_numpy() for column in ("id", "mean", "std"))
-    return EvaluationPanel(np.flatnonzero(kept), ids, mean, std, (used["role"] == "nuclear").to_numpy())
+    return EvaluationPanel(
+        planes=np.flatnonzero(kept),
+        ids=used["id"].to_numpy(),
+        mean=used["mean"].to_numpy(),
+        std=used["std"].to_numpy(),
+        nuclear=(used["role"] == "nuclear").to_numpy(),
+    )
 
 
 def _one_each(used: pd.DataFrame, name: str) -> None:
@@ -107,10 +111,10 @@ def _one_each(used: pd.DataFrame, name: str) -> None:
     if not again.any():
         return
     several = used[used["id"].isin(used.loc[again, "id"])].groupby("marker", sort=False)["channel"].agg(list)
-    each = "; ".join(f"{marker} is {listed(channels)}" for marker, channels in several.items())
+    names = "; ".join(f"{marker} is {listed(channels)}" for marker, channels in several.items())
     drop = " ".join(f'--channel "{channel}="' for channels in several for channel in channels[1:])
     msg = (
-        f"Several channels of {name!r} are one marker: {each}. Cut the patches again; to keep the first of each: "
+        f"Several channels of {name!r} are one marker: {names}. Cut the patches again; to keep the first of each: "
         f"python -m kronos_pretrain labelled … {drop}"
     )
     raise ValueError(msg)
@@ -119,7 +123,10 @@ def _one_each(used: pd.DataFrame, name: str) -> None:
 def normalised(
     labelled: Labelled, panel: EvaluationPanel, rows: np.ndarray, device: torch.device | str, *, masked: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return pixels after the z-score (n, m, h, w), with `masked` the marker's mean outside the mask, and marker ids (n, m)."""
+    """Return pixels after the z-score (n, m, h, w), and marker ids (n, m).
+
+    With `masked`, pixels outside the mask have the marker's mean, which is 0.
+    """
     pixels = torch.from_numpy(writable(labelled.pixels[rows][:, panel.planes], np.float32)).to(device)
     # (x / scale − mean) / std in one pass
     gain = torch.from_numpy(writable(1 / (labelled.scale * panel.std), np.float32)).to(device)
@@ -152,14 +159,13 @@ def frozen(
     batch
         Patches per pass.
     """
-    n, world = len(labelled), count()
-    share = -(-n // world)
-    mine = (
-        np.arange(share * _rank(), share * (_rank() + 1)) % n
-    )  # the last process goes round, so that all have equally many
+    n = len(labelled)
+    share = -(-n // count())
+    # the last process begins again at the first patch, so that all have equally many
+    own_rows = np.arange(share * _rank(), share * (_rank() + 1)) % n
     parts = []
     for start in track(range(0, share, batch), description="evaluate", unit="batch"):
-        rows = mine[start : start + batch]
+        rows = own_rows[start : start + batch]
         pixels, ids = normalised(labelled, panel, rows, device)
         features = encode(pixels, ids)
         parts.append((features.cls.float(), features.markers.float().flatten(1), _means(labelled, rows, pixels)))

@@ -1,4 +1,7 @@
-"""The k-NN probe of DINO (Caron et al. 2021, section 4.1; Wu et al. 2018): no training, so it can be run at every look."""
+"""The k-NN probe of DINO (Caron et al. 2021, section 4.1; Wu et al. 2018).
+
+There is no training, so it can be run at every look.
+"""
 
 # Shapes: n training and q tested patches, d features, k neighbours, c classes.
 from __future__ import annotations
@@ -34,11 +37,11 @@ def predict(
         The smaller, the more the nearest ones decide.
     """
     train_dn = F.normalize(train_nd, dim=1).T
-    found = []
+    predicted = []
     for block_qd in F.normalize(test_qd, dim=1).split(BLOCK):
         cosine_qk, index_qk = (block_qd @ train_dn).topk(min(k, len(train_nd)), dim=1)
         # relative to the nearest one: the same winner, and nothing overflows
         weight_qk = torch.exp((cosine_qk - cosine_qk[:, :1]) / temperature)
         votes_qc = weight_qk.new_zeros(len(block_qd), classes).scatter_add_(1, codes_n[index_qk], weight_qk)
-        found.append(votes_qc.argmax(1))
-    return torch.cat(found)
+        predicted.append(votes_qc.argmax(1))
+    return torch.cat(predicted)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MULTIPLE = 16  # edge of a token
 DTYPES = ("uint8", "uint16", "float32")
 SPLITS = ("train", "test")
+_UNREADABLE = (BadZipFile, zlib.error, ValueError, EOFError, OSError, TypeError)  # TypeError: an array, no archive
 NEEDED = ("name", "pixels", "scale", "labels", "split", "markers")
 
 
@@ -73,51 +74,46 @@ class Labelled:
             raise FileNotFoundError(msg)
         try:
             with np.load(path, allow_pickle=False) as file:
-                held = {key: file[key] for key in file.files}
-        except (
-            BadZipFile,
-            zlib.error,
-            ValueError,
-            EOFError,
-            OSError,
-            TypeError,
-        ) as error:  # TypeError: a bare array, no archive
+                arrays = {key: file[key] for key in file.files}
+        except _UNREADABLE as error:
             msg = (
                 f"{path} is not a readable .npz of plain arrays ({error}); it may be truncated. Write it again with "
                 "python -m kronos_pretrain labelled."
             )
             raise ValueError(msg) from error
-        if missing := [key for key in NEEDED if key not in held]:
+        if missing := [key for key in NEEDED if key not in arrays]:
             msg = (
-                f"{path} lacks {listed(missing)}; it holds {listed(held)}. Write it with Labelled.save, or python -m "
+                f"{path} lacks {listed(missing)}; it holds {listed(arrays)}. Write it with Labelled.save, or python -m "
                 "kronos_pretrain labelled."
             )
             raise ValueError(msg)
-        mask = held["mask"].astype(bool) if "mask" in held else None
-        fields = {key: held[key] for key in ("pixels", "labels", "split")}
         return cls(
-            name=str(held["name"]),
-            scale=float(held["scale"]),
-            markers=tuple(held["markers"].tolist()),
-            mask=mask,
-            **fields,
+            name=str(arrays["name"]),
+            pixels=arrays["pixels"],
+            scale=float(arrays["scale"]),
+            labels=arrays["labels"],
+            split=arrays["split"],
+            markers=tuple(arrays["markers"].tolist()),
+            mask=arrays["mask"].astype(bool) if "mask" in arrays else None,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an `.npz`, whole or not at all."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        fields = {
+        arrays = {
             "name": self.name,
             "pixels": self.pixels,
             "scale": self.scale,
             "labels": self.labels,
             "split": self.split,
+            "markers": np.asarray(self.markers),
         }
-        fields |= {"markers": np.asarray(self.markers)} | ({} if self.mask is None else {"mask": self.mask})
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as room:
-            whole = Path(room) / "labelled.npz"
-            np.savez_compressed(whole, **fields)
+        if self.mask is not None:
+            arrays["mask"] = self.mask
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as staging:
+            whole = Path(staging) / "labelled.npz"
+            np.savez_compressed(whole, **arrays)
             whole.replace(path)
 
     def __len__(self) -> int:
@@ -147,7 +143,8 @@ class Labelled:
 
 
 def _check_arrays(labelled: Labelled) -> None:
-    pixels, name = labelled.pixels, labelled.name
+    pixels = labelled.pixels
+    name = labelled.name
     if pixels.ndim != 4 or pixels.dtype.name not in DTYPES:
         msg = (
             f"Labelled patches {name!r} are {pixels.dtype} {pixels.shape}; they must be (patches, markers, rows, "
@@ -161,12 +158,11 @@ def _check_arrays(labelled: Labelled) -> None:
             f"{MULTIPLE}. Cut them with size=64, say."
         )
         raise ValueError(msg)
-    wanted = {"labels": (n,), "split": (n,), "markers": (m,)} | ({} if labelled.mask is None else {"mask": (n, h, w)})
-    if wrong := [
-        f"{key} {np.shape(getattr(labelled, key))} for {shape}"
-        for key, shape in wanted.items()
-        if np.shape(getattr(labelled, key)) != shape
-    ]:
+    expected: dict[str, tuple[int, ...]] = {"labels": (n,), "split": (n,), "markers": (m,)}
+    if labelled.mask is not None:
+        expected["mask"] = (n, h, w)
+    shapes = {key: np.shape(getattr(labelled, key)) for key in expected}
+    if wrong := [f"{key} {shapes[key]} for {shape}" for key, shape in expected.items() if shapes[key] != shape]:
         msg = (
             f"Labelled patches {name!r} have arrays of another length than pixels {pixels.shape}: {', '.join(wrong)}. "
             "Give one entry per patch or marker."
@@ -188,10 +184,11 @@ def _check_arrays(labelled: Labelled) -> None:
 
 
 def _check_split(labelled: Labelled) -> None:
-    name, found = labelled.name, np.unique(labelled.split)
-    if not np.isin(found, SPLITS).all():
+    name = labelled.name
+    splits = np.unique(labelled.split)
+    if not np.isin(splits, SPLITS).all():
         msg = (
-            f"Labelled patches {name!r} have the splits {listed(found)}; there are 'train' and 'test'. Name each "
+            f"Labelled patches {name!r} have the splits {listed(splits)}; there are 'train' and 'test'. Name each "
             "patch's part by one of them."
         )
         raise ValueError(msg)
@@ -202,9 +199,10 @@ def _check_split(labelled: Labelled) -> None:
         )
         raise ValueError(msg)
     for part in SPLITS:
-        if lost := sorted(set(labelled.classes) - set(labelled.labels[labelled.split == part])):
+        if missing := sorted(set(labelled.classes) - set(labelled.labels[labelled.split == part])):
             msg = (
-                f"The {part} part of {name!r} lacks {len(lost)} of {len(labelled.classes)} classes ({listed(lost)}). "
+                f"The {part} part of {name!r} lacks {len(missing)} of {len(labelled.classes)} classes "
+                f"({listed(missing)}). "
                 "Leave them out, or split otherwise."
             )
             raise ValueError(msg)

@@ -1,4 +1,7 @@
-"""The linear probe: multinomial logistic regression on standardised features, its strength chosen within the training part."""
+"""The linear probe: multinomial logistic regression on standardised features.
+
+Its strength is chosen within the training part.
+"""
 
 # Shapes: n training and q tested patches, d features, c classes.
 from __future__ import annotations
@@ -24,9 +27,11 @@ def predict(train_nd: torch.Tensor, codes_n: torch.Tensor, test_qd: torch.Tensor
     classes
         How many there are.
     """
-    mean, std = train_nd.mean(0), train_nd.std(0, correction=0)
+    mean = train_nd.mean(0)
+    std = train_nd.std(0, correction=0)
     std = torch.where(std > 0, std, torch.ones_like(std))
-    train_nd, test_qd = (train_nd - mean) / std, (test_qd - mean) / std
+    train_nd = (train_nd - mean) / std
+    test_qd = (test_qd - mean) / std
     weight, bias = fit(train_nd, codes_n, classes=classes, strength=_strength(train_nd, codes_n, classes))
     return (test_qd @ weight.T + bias).argmax(1)
 
@@ -81,12 +86,16 @@ def _strength(x_nd: torch.Tensor, codes_n: torch.Tensor, classes: int) -> float:
     held = held_out(codes_n)
     if not held.any():
         return STRENGTHS[len(STRENGTHS) // 2]
-    best, chosen, start = -1.0, STRENGTHS[0], None
+    best = -1.0
+    chosen = STRENGTHS[0]
+    fitted = None
     for strength in STRENGTHS:  # from strong to weak, each starting where the one before ended
-        start = fit(x_nd[~held], codes_n[~held], classes=classes, strength=strength, start=start)
-        found = scores(codes_n[held], (x_nd[held] @ start[0].T + start[1]).argmax(1))["balanced_accuracy"]
-        if found > best:
-            best, chosen = found, strength
+        fitted = fit(x_nd[~held], codes_n[~held], classes=classes, strength=strength, start=fitted)
+        weight, bias = fitted
+        accuracy = scores(codes_n[held], (x_nd[held] @ weight.T + bias).argmax(1))["balanced_accuracy"]
+        if accuracy > best:
+            best = accuracy
+            chosen = strength
     return chosen
 
 
@@ -94,9 +103,8 @@ def held_out(codes_n: torch.Tensor) -> torch.Tensor:
     """Return every fifth patch of each class (n,), bool: none of a class with fewer than five."""
     order = torch.argsort(codes_n, stable=True)
     counts = torch.bincount(codes_n)
-    rank = torch.arange(len(codes_n), device=codes_n.device) - torch.repeat_interleave(
-        counts.cumsum(0) - counts, counts
-    )
+    starts = torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+    rank = torch.arange(len(codes_n), device=codes_n.device) - starts  # within the class
     held = torch.empty_like(codes_n, dtype=torch.bool)
     held[order] = rank % HELD_OUT == HELD_OUT - 1
     return held

@@ -16,7 +16,9 @@ def scores(true_n: torch.Tensor, predicted_n: torch.Tensor) -> dict[str, float]:
     """
     size = int(torch.maximum(true_n.max(), predicted_n.max())) + 1
     hits = torch.bincount(true_n[true_n == predicted_n], minlength=size).double()
-    there, said = (torch.bincount(codes, minlength=size).double() for codes in (true_n, predicted_n))
-    held = there > 0
-    recall, f1 = hits[held] / there[held], 2 * hits[held] / (there + said)[held]
+    n_true = torch.bincount(true_n, minlength=size).double()
+    n_predicted = torch.bincount(predicted_n, minlength=size).double()
+    present = n_true > 0
+    recall = hits[present] / n_true[present]
+    f1 = 2 * hits[present] / (n_true + n_predicted)[present]
     return {"balanced_accuracy": float(recall.mean()), "macro_f1": float(f1.mean())}

@@ -17,10 +17,11 @@ COLUMNS = {
 
 
 def table(scores: Mapping[str, float]) -> str:
-    """Return what :class:`kronos_pretrain.evaluate.Evaluation` found, features in rows, probes and scores in columns."""
-    wide = max(map(len, ROWS.values()))
-    lines = ["  ".join(["features".ljust(wide), *COLUMNS.values()])]
+    """Return the scores of :class:`kronos_pretrain.evaluate.Evaluation`: a row of features, a column per probe and score."""
+    width = max(map(len, ROWS.values()))
+    lines = ["  ".join(["features".ljust(width), *COLUMNS.values()])]
     for prefix, words in ROWS.items():
-        cells = (f"{scores[f'evaluate/{prefix}{key}']:.3f}".rjust(len(head)) for key, head in COLUMNS.items())
-        lines.append("  ".join([words.ljust(wide), *cells]))
+        values = {key: scores[f"evaluate/{prefix}{key}"] for key in COLUMNS}
+        cells = (f"{values[key]:.3f}".rjust(len(head)) for key, head in COLUMNS.items())
+        lines.append("  ".join([words.ljust(width), *cells]))
     return "\n".join(lines)

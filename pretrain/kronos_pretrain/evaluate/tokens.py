@@ -36,9 +36,7 @@ def pictures(
 ) -> np.ndarray:
     """Return a picture (H, W, 3), uint8: patches in false colour, and beside each its tokens, averaged over markers.
 
-    Unmasked.
-
-    Colours are components over the tokens of all patches shown. A component's sign is that with which it grows with the
+    Patches are not masked. Colours are components over the tokens of all patches shown. A component's sign is that with which it grows with the
     intensity under the token, so pictures of successive steps can be compared.
 
     Parameters
@@ -57,12 +55,12 @@ def pictures(
     tokens_nrcd = encode(pixels, ids).tokens.float().mean(1)
     n, r, c, d = tokens_nrcd.shape
     intensity = F.adaptive_avg_pool2d(pixels.mean(1, keepdim=True), (r, c)).flatten()
-    colours = components(tokens_nrcd.reshape(-1, d), intensity).reshape(n, r, c, 3).cpu().numpy()
-    shown = false_colour(pixels.cpu().numpy(), panel.nuclear)
-    edge = max(EDGE, shown.shape[1])
+    colors = components(tokens_nrcd.reshape(-1, d), intensity).reshape(n, r, c, 3).cpu().numpy()
+    images = false_color(pixels.cpu().numpy(), panel.nuclear)
+    edge = max(EDGE, images.shape[1])
     pairs = [
-        np.concatenate([_tile(image, edge), _gap(edge), _tile(colour, edge)], axis=1)
-        for image, colour in zip(shown, colours, strict=True)
+        np.concatenate([_tile(image, edge), _gap(edge), _tile(color, edge)], axis=1)
+        for image, color in zip(images, colors, strict=True)
     ]
     return np.rint(_grid(pairs) * 255).astype(np.uint8)
 
@@ -84,17 +82,19 @@ def components(tokens_td: torch.Tensor, intensity_t: torch.Tensor) -> torch.Tens
     return torch.where(flat, 0.5, stretched)
 
 
-def false_colour(pixels_nmhw: np.ndarray, nuclear_m: np.ndarray) -> np.ndarray:
+def false_color(pixels_nmhw: np.ndarray, nuclear_m: np.ndarray) -> np.ndarray:
     """Return patches (n, h, w, 3) in 0 … 1: nuclei blue, the other marker that varies most red, the next one green."""
     spread = pixels_nmhw.std((0, 2, 3)) * ~nuclear_m
-    blue = int(np.argmax(nuclear_m)) if nuclear_m.any() else None
-    others = [int(i) for i in np.argsort(-spread, kind="stable")[:2] if not nuclear_m[i]]
-    out = np.zeros((len(pixels_nmhw), *pixels_nmhw.shape[2:], 3), np.float32)
-    for colour, plane in ((0, others[0] if others else None), (1, others[1] if len(others) > 1 else None), (2, blue)):
-        if plane is not None:
-            low, high = np.quantile(pixels_nmhw[:, plane], [CUT, 1 - CUT])
-            out[..., colour] = np.clip((pixels_nmhw[:, plane] - low) / max(high - low, 1e-6), 0, 1)
-    return out
+    others = [int(plane) for plane in np.argsort(-spread, kind="stable")[:2] if not nuclear_m[plane]]
+    plane_of_color = dict(enumerate(others))  # red, then green
+    if nuclear_m.any():
+        plane_of_color[2] = int(np.argmax(nuclear_m))
+
+    picture = np.zeros((len(pixels_nmhw), *pixels_nmhw.shape[2:], 3), np.float32)
+    for color, plane in plane_of_color.items():
+        low, high = np.quantile(pixels_nmhw[:, plane], [CUT, 1 - CUT])
+        picture[..., color] = np.clip((pixels_nmhw[:, plane] - low) / max(high - low, 1e-6), 0, 1)
+    return picture
 
 
 def _tile(image: np.ndarray, edge: int) -> np.ndarray:
@@ -109,10 +109,15 @@ def _gap(height: int, width: int = GAP) -> np.ndarray:
 
 def _grid(tiles: list[np.ndarray]) -> np.ndarray:
     """Return tiles in two columns with white between them."""
-    height = len(tiles[0])
-    tiles = tiles + [np.ones_like(tiles[0])] * (-len(tiles) % COLUMNS if len(tiles) > 1 else 0)
-    lines = []
-    for start in range(0, len(tiles), COLUMNS):
-        line = [piece for tile in tiles[start : start + COLUMNS] for piece in (tile, _gap(height, 3 * GAP))][:-1]
-        lines.append(np.concatenate(line, axis=1))
-    return np.concatenate([piece for line in lines for piece in (line, _gap(3 * GAP, line.shape[1]))][:-1], axis=0)
+    if len(tiles) > 1:  # a single tile stands alone
+        tiles = tiles + [np.ones_like(tiles[0])] * (-len(tiles) % COLUMNS)
+    lines = [_joined(tiles[start : start + COLUMNS], axis=1) for start in range(0, len(tiles), COLUMNS)]
+    return _joined(lines, axis=0)
+
+
+def _joined(parts: list[np.ndarray], axis: int) -> np.ndarray:
+    """Return pictures of one size side by side or one below the other, with white between them."""
+    height, width = parts[0].shape[:2]
+    gap = _gap(height, 3 * GAP) if axis == 1 else _gap(3 * GAP, width)
+    spaced = [piece for part in parts for piece in (part, gap)]
+    return np.concatenate(spaced[:-1], axis=axis)

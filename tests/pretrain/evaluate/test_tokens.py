@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kronos_pretrain.evaluate.features import panel_of
-from kronos_pretrain.evaluate.tokens import EDGE, GAP, chosen, components, false_colour, pictures
+from kronos_pretrain.evaluate.tokens import EDGE, GAP, chosen, components, false_color, pictures
 from kronos_sc.models import Features
 
 
@@ -47,16 +47,16 @@ def test_tokens_without_spread_are_grey():
     assert (found[:, 1:] == 0.5).all()
 
 
-def test_false_colour_by_hand():
+def test_false_color_by_hand():
     pixels = np.zeros((1, 4, 16, 16), np.float32)
     pixels[0, 0, :8] = 1  # nuclei
     pixels[0, 2, :, :8] = 5  # varies most
     pixels[0, 3, 8:] = 2
-    found = false_colour(pixels, np.array([True, False, False, False]))
+    found = false_color(pixels, np.array([True, False, False, False]))
     assert found[0, 0, 0].tolist() == [1, 0, 1]
     assert found[0, 15, 15].tolist() == [0, 1, 0]
-    assert false_colour(pixels[:, :1], np.array([True]))[0, 0, 0].tolist() == [0, 0, 1]  # a nuclear stain alone
-    assert false_colour(pixels[:, 2:3], np.array([False]))[0, 0, 0].tolist() == [1, 0, 0]
+    assert false_color(pixels[:, :1], np.array([True]))[0, 0, 0].tolist() == [0, 0, 1]  # a nuclear stain alone
+    assert false_color(pixels[:, 2:3], np.array([False]))[0, 0, 0].tolist() == [1, 0, 0]
 
 
 def test_patches_to_draw_are_tested_ones_of_every_class(labelled):
