@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kronos_sc._core import results
-from kronos_sc._core import rng as chance
 from kronos_sc._core.balanced import drawn, standardised
 from kronos_sc._core.checks import known, positive_integer
 from kronos_sc._core.resolve import as_table
+from kronos_sc._core.rng import start as start_rng
 from kronos_sc._core.target import target
 from kronos_sc.pl._axes import new_grid
+from kronos_sc.pl._choice import as_list
 from kronos_sc.pl._compared import plain
 from kronos_sc.pl._palette import Palette, category_colors
 
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from spatialdata import SpatialData
 
-_SHOWN = 6
-_ACROSS = 3  # markers if none are named, as in Figure S8; axes in a row
+_SHOWN = 6  # markers if none are named, as in Figure S8
+_ACROSS = 3  # axes in a row
 _FEWEST = 5  # units of a group whose median says which markers to show
 _KIND = "attention"
 
@@ -42,11 +43,11 @@ def attention(
     table_key: str | None = None,
     ax: Axes | None = None,
 ) -> np.ndarray:
-    """Show how much a model looks at markers in each group of units: violins of z-scores, as in the paper's Figure S8 :cite:p:`Shaban2025`.
+    """Show how much a model looks at markers in each group of units, as violins of z-scores.
 
-    Up to `n_per_group` units of each group are drawn, and z-scores are taken marker by marker over those, as in
-    :func:`kronos_sc.tl.attention_summary`, whose medians are the same. A line marks the median. The widest values,
-    beyond the 0.5th and 99.5th percentile of a marker, lie outside the axes.
+    After the paper's Figure S8 :cite:p:`Shaban2025`. Up to `n_per_group` units of each group are drawn, and z-scores
+    are taken marker by marker over those, as in :func:`kronos_sc.tl.attention_summary`, whose medians are the same. A
+    line marks the median. The widest values, beyond the 0.5th and 99.5th percentile of a marker, lie outside the axes.
 
     Parameters
     ----------
@@ -91,8 +92,9 @@ def attention(
     ['CD8', 'CYTOKERATIN']
     """
     table = as_table(data, table_key)
-    most = None if n_per_group is None else positive_integer(n_per_group, name="n_per_group")
-    raw, every = _raw(table, key)
+    if n_per_group is not None:
+        n_per_group = positive_integer(n_per_group, name="n_per_group")
+    raw, all_markers = _raw(table, key)
     groups = target(table, groupby, argument="groupby", least=1).keep(np.isfinite(raw).all(1))
     if not groups.labelled.any():
         msg = (
@@ -100,24 +102,28 @@ def attention(
             "tl.attention(sdata), or name another column."
         )
         raise ValueError(msg)
-    rows = drawn(groups.codes, most, chance.start(rng))
-    z = standardised(raw[rows])
+
+    # z-scores are taken over the units drawn, so that a large group does not set the scale of the others
+    rows = drawn(groups.codes, n_per_group, start_rng(rng))
+    z_scores = standardised(raw[rows])
     codes = groups.codes[rows]
-    shown = [int(code) for code in np.unique(codes)]
-    parts = [z[codes == code] for code in shown]
-    names = [f"{groups.classes[code]} (n={len(part):,})" for code, part in zip(shown, parts, strict=True)]
-    chosen = _chosen(every, parts, markers)
-    axes = _axes(ax, [every[i] for i in chosen], len(names))
+    group_codes = [int(code) for code in np.unique(codes)]
+    parts = [z_scores[codes == code] for code in group_codes]
+    names = [f"{groups.classes[code]} (n={len(part):,})" for code, part in zip(group_codes, parts, strict=True)]
+    marker_positions = _chosen(all_markers, parts, markers)
+    axes = _axes(ax, [all_markers[i] for i in marker_positions], len(names))
     colors = category_colors(table, groupby, list(groups.classes), palette)
-    for number, (place, marker) in enumerate(zip(axes, chosen, strict=True)):
-        _violins(place, [part[:, marker] for part in parts], [colors[groups.classes[code]] for code in shown])
-        lowest = number + _across(len(axes)) >= len(
-            axes
-        )  # names stand once below each column, and leave the violins their room
-        place.set_xticks(range(len(names)), names if lowest else [""] * len(names), rotation=90, fontsize="small")
-        place.set_title(every[marker], fontsize="medium")
-    for place in axes[:: 1 if ax is not None else _across(len(axes))]:
-        place.set_ylabel("attention (z-score)")
+    group_colors = [colors[groups.classes[code]] for code in group_codes]
+    n_columns = _across(len(axes))
+    for number, (marker_ax, marker) in enumerate(zip(axes, marker_positions, strict=True)):
+        _violins(marker_ax, [part[:, marker] for part in parts], group_colors)
+        # names stand once below each column, and leave the violins their room
+        is_lowest = number + n_columns >= len(axes)
+        tick_labels = names if is_lowest else [""] * len(names)
+        marker_ax.set_xticks(range(len(names)), tick_labels, rotation=90, fontsize="small")
+        marker_ax.set_title(all_markers[marker], fontsize="medium")
+    for marker_ax in axes[::n_columns]:
+        marker_ax.set_ylabel("attention (z-score)")
     return axes
 
 
@@ -130,19 +136,21 @@ def _raw(table: AnnData, key: str) -> tuple[np.ndarray, list[str]]:
     return np.asarray(table.obsm[key], np.float32), [str(name) for name in markers]
 
 
-def _chosen(every: list[str], parts: list[np.ndarray], markers: Sequence[str] | None) -> list[int]:
+def _chosen(all_markers: list[str], parts: list[np.ndarray], markers: Sequence[str] | None) -> list[int]:
     """Return the positions of the markers to show: those named, or those whose medians lie furthest apart.
 
     The median of a few units is chance, so only groups of at least five count, if there are two.
     """
     if markers is not None:
-        wanted = [markers] if isinstance(markers, str) else list(dict.fromkeys(markers))
-        return [
-            every.index(known(name, every, what="marker in this result", fix="Name some of these with markers=."))
-            for name in wanted
+        fix = "Name some of these with markers=."
+        names = [
+            known(name, all_markers, what="marker in this result", fix=fix) for name in dict.fromkeys(as_list(markers))
         ]
-    enough = [part for part in parts if len(part) >= _FEWEST]
-    spread = np.ptp([np.median(part, axis=0) for part in (enough if len(enough) > 1 else parts)], axis=0)
+        return [all_markers.index(name) for name in names]
+    large = [part for part in parts if len(part) >= _FEWEST]
+    if len(large) < 2:
+        large = parts
+    spread = np.ptp([np.median(part, axis=0) for part in large], axis=0)
     return np.sort(np.argsort(-spread, kind="stable")[:_SHOWN]).tolist()
 
 
@@ -150,15 +158,15 @@ def _across(count: int) -> int:
     return min(count, _ACROSS)
 
 
-def _axes(ax: Axes | None, markers: list[str], groups: int) -> np.ndarray:
+def _axes(ax: Axes | None, markers: list[str], n_groups: int) -> np.ndarray:
     """Return one axes per marker."""
     if ax is None:
         if not markers:
             msg = "No marker was named. Name some with markers=[...], or leave it out for those that differ most."
             raise ValueError(msg)
-        down = math.ceil(len(markers) / _ACROSS)
-        across = _across(len(markers))
-        grid = new_grid(down, across, size=(across * (1.0 + 0.28 * groups), down * 2.7)).ravel()
+        n_rows = math.ceil(len(markers) / _ACROSS)
+        n_columns = _across(len(markers))
+        grid = new_grid(n_rows, n_columns, size=(n_columns * (1.0 + 0.28 * n_groups), n_rows * 2.7)).ravel()
         for unused in grid[len(markers) :]:
             unused.remove()
         return grid[: len(markers)]
@@ -173,14 +181,15 @@ def _axes(ax: Axes | None, markers: list[str], groups: int) -> np.ndarray:
 
 def _violins(ax: Axes, values: list[np.ndarray], colors: list[str]) -> None:
     """Draw one violin per group, its median as a line; groups of one value are a line alone."""
-    for place, (part, color) in enumerate(zip(values, colors, strict=True)):
+    for x, (part, color) in enumerate(zip(values, colors, strict=True)):
         if np.ptp(part) > 0:
-            (body,) = ax.violinplot([part], [place], widths=0.85, showextrema=False)["bodies"]
+            (body,) = ax.violinplot([part], [x], widths=0.85, showextrema=False)["bodies"]
             body.set(facecolor=color, edgecolor=color, alpha=0.45, linewidth=0.8)
-        ax.hlines(np.median(part), place - 0.28, place + 0.28, color=color, linewidth=2.0, label="median")
+        ax.hlines(np.median(part), x - 0.28, x + 0.28, color=color, linewidth=2.0, label="median")
+    # a few extreme units would press all violins flat
     low, high = np.quantile(np.concatenate(values), (0.005, 0.995))
-    room = 0.06 * (high - low or 1)
-    ax.set(ylim=(low - room, high + room), xlim=(-0.6, len(values) - 0.4))
+    margin = 0.06 * (high - low or 1)
+    ax.set(ylim=(low - margin, high + margin), xlim=(-0.6, len(values) - 0.4))
     ax.axhline(0, color="0.6", linewidth=0.6, zorder=0)
     plain(ax)
     ax.tick_params(axis="x", length=0)

@@ -13,6 +13,7 @@ from kronos_sc._core.checks import known, listed
 from kronos_sc._core.record import thaw
 from kronos_sc._core.resolve import annotation, as_table, require_spatialdata
 from kronos_sc.pl._axes import hide_frame, new_grid
+from kronos_sc.pl._choice import as_list
 from kronos_sc.pl._color import PERCENTILES, Limits, channel_limits
 from kronos_sc.pl._outline import outline
 from kronos_sc.pl._palette import Palette, number_map
@@ -49,11 +50,11 @@ def attention_map(
     shared: bool = True,
     palette: Palette = None,
 ) -> np.ndarray:
-    """Show the marker images of a patch above the attention to each of their tokens (paper, Figure S8 C :cite:p:`Shaban2025`).
+    """Show the marker images of a patch above the attention to each of their tokens.
 
-    The outline of a cell is drawn into both. Maps are kept for a few units, so they have a name of their own beside the
-    attention of all: `tl.attention(sdata, ids=[...], maps=True, key_added="attention_maps")`, then
-    `pl.attention_map(sdata, key="attention_maps")`.
+    As the paper's Figure S8 C :cite:p:`Shaban2025`. The outline of a cell is drawn into both. Maps are kept for a few
+    units, so they have a name of their own beside the attention of all: `tl.attention(sdata, ids=[...], maps=True,
+    key_added="attention_maps")`, then `pl.attention_map(sdata, key="attention_maps")`.
 
     Parameters
     ----------
@@ -106,35 +107,40 @@ def attention_map(
     channels = [str(name) for name in panel["channel"].iloc[chosen]]
     patch = _patch(sdata, table, unit, channels, thaw(entry["record"])["params"], table_key)
     stretch = _whole_image(sdata.images[patch.image], channels, limits)
-    axes = new_grid(2, len(chosen), size=(len(chosen) * (_INCHES + 0.5 * (not shared)) + 0.9, 2 * _INCHES + 0.75))
+    width = len(chosen) * (_INCHES + 0.5 * (not shared)) + 0.9  # each map has a colour bar of its own unless shared
+    axes = new_grid(2, len(chosen), size=(width, 2 * _INCHES + 0.75))
     scaled = np.asarray(maps)[chosen] * 1000
     lowest = scaled.min((1, 2))
     highest = scaled.max((1, 2))
     if shared:
         lowest[:] = lowest.min()
         highest[:] = highest.max()
+
     for column, position in enumerate(chosen):
         image, heat = axes[:, column]
         low, high = stretch[column]
+        if high <= low:  # a channel of one value; imshow needs a range
+            high = low + 1
         image.imshow(
             patch.pixels[column],
             cmap="gray",
             vmin=low,
-            vmax=high if high > low else low + 1,
+            vmax=high,
             interpolation="nearest",
             extent=patch.extent,
         )
         image.set_title(str(panel["marker"].iloc[position]), fontsize="medium")
         top = max(highest[column], lowest[column] + 1e-12)
-        how = {"cmap": number_map(palette or _HEAT), "vmin": lowest[column], "vmax": top, "extent": patch.extent}
-        drawn = heat.imshow(scaled[column], interpolation="nearest", **how)
+        kwargs = {"cmap": number_map(palette or _HEAT), "vmin": lowest[column], "vmax": top, "extent": patch.extent}
+        heat_image = heat.imshow(scaled[column], interpolation="nearest", **kwargs)
         for ax in (image, heat):
             hide_frame(ax)
             patch.outline(ax)
         if not shared:
-            heat.figure.colorbar(drawn, ax=heat, shrink=0.8, aspect=12).set_label(_bar(entry), fontsize="small")
+            heat.figure.colorbar(heat_image, ax=heat, shrink=0.8, aspect=12).set_label(_bar(entry), fontsize="small")
+
     if shared:
-        axes[0, 0].figure.colorbar(drawn, ax=axes, label=_bar(entry), shrink=0.7, aspect=20)
+        axes[0, 0].figure.colorbar(heat_image, ax=axes, label=_bar(entry), shrink=0.7, aspect=20)
     if patch.mpp is not None:
         scale_bar(axes[0, 0], mpp=patch.mpp, color="white", backing="black")
     axes[0, 0].set_ylabel("marker")
@@ -189,12 +195,12 @@ def _entry(table: AnnData, key: str) -> tuple[Any, list[str]]:
     """Return a result with maps, and the names of the units that have one."""
     entry = results.entry(table, key, kind=_KIND)
     if "maps" not in entry:
-        others = [
+        keys_with_maps = [
             name for name in results.names(table) if str(table.uns[name]["kind"]) == _KIND and "maps" in table.uns[name]
         ]
         msg = (
-            f"The result {key!r} has no maps of tokens; results with maps: {listed(others)}. Name one with key=, or "
-            f"make one: {_MAKE}"
+            f"The result {key!r} has no maps of tokens; results with maps: {listed(keys_with_maps)}. Name one with "
+            f"key=, or make one: {_MAKE}"
         )
         raise ValueError(msg)
     return entry, [str(name) for name in np.asarray(entry["units"])]
@@ -204,30 +210,26 @@ def _chosen(names: list[str], maps: np.ndarray, markers: Sequence[str] | None) -
     """Return the positions of the markers to show: those named, or those with most attention, in panel order."""
     if markers is None:
         return np.sort(np.argsort(-maps.sum((1, 2)), kind="stable")[:_SHOWN]).tolist()
-    wanted = [markers] if isinstance(markers, str) else list(dict.fromkeys(markers))
-    if not wanted:
+    wanted_names = list(dict.fromkeys(as_list(markers)))
+    if not wanted_names:
         msg = "No marker was named. Name some with markers=[...], or leave it out for those with most attention."
         raise ValueError(msg)
-    return [
-        names.index(known(str(name), names, what="marker in this result", fix="Name some of these with markers=."))
-        for name in wanted
-    ]
+    fix = "Name some of these with markers=."
+    return [names.index(known(str(name), names, what="marker in this result", fix=fix)) for name in wanted_names]
 
 
 def _patch(
     sdata: SpatialData, table: AnnData, unit: str, channels: list[str], params: dict[str, Any], table_key: str | None
 ) -> _Patch:
     """Read the window of a unit."""
-    what = annotation(table, name=table_key or "table")
-    region = str(table.obs[what.region_key].iloc[table.obs_names.get_loc(unit)])
+    link = annotation(table, name=table_key or "table")
+    region = str(table.obs[link.region_key].iloc[table.obs_names.get_loc(unit)])
     regions = [str(name) for name in np.atleast_1d(params["regions"])]
-    at = regions.index(known(region, regions, what="region in this result", fix=_MAKE))
-    image, window = (np.atleast_1d(params[name])[at] for name in ("images", "window"))
-    where = {
-        "labels_key" if region in sdata.labels else "shapes_key": region,
-        "table_key": table_key,
-        "image_key": {region: str(image)},
-    }
+    position = regions.index(known(region, regions, what="region in this result", fix=_MAKE))
+    image, window = (np.atleast_1d(params[name])[position] for name in ("images", "window"))
+    # the window as it was embedded, also where the table's own settings have changed since
+    element_argument = "labels_key" if region in sdata.labels else "shapes_key"
+    kwargs = {element_argument: region, "table_key": table_key, "image_key": {region: str(image)}}
     array: xr.DataArray = get.patches(
         sdata,
         [unit],
@@ -236,21 +238,24 @@ def _patch(
         spatial_key=str(params["spatial_key"]) or None,
         scale=str(params["scale"]) or None,
         nan="zero",
-        **where,
+        **kwargs,
     )
     element = sdata.images[str(image)]
-    place = placement(element[str(params["scale"])]["image"] if params["scale"] else element)
-    mpp = float(np.sqrt(np.prod(place.scale))) if place.unit == "µm" else None
+    if params["scale"]:
+        element = element[str(params["scale"])]["image"]
     mask = array.coords["mask"].to_numpy()[0] if "mask" in array.coords else None
-    return _Patch(array.to_numpy()[0], mask, mpp, str(image))
+    return _Patch(array.to_numpy()[0], mask, placement(element).mpp, str(image))
 
 
 def _whole_image(element: Any, channels: list[str], limits: Limits) -> np.ndarray:
     """Return what becomes black and white in each channel (c × 2), from percentiles of the whole image."""
     names = channel_names(element)
-    return channel_limits(shrunk(pyramid(element), [names.index(channel) for channel in channels]), channels, limits)
+    planes = shrunk(pyramid(element), [names.index(channel) for channel in channels])
+    return channel_limits(planes, channels, limits)
 
 
 def _bar(entry: Any) -> str:
     """Return the label of the colour bar."""
-    return "attention (‰)" if str(thaw(entry["params"])["method"]) != "gradient" else "attention × gradient (× 1000)"
+    if str(thaw(entry["params"])["method"]) == "gradient":
+        return "attention × gradient (× 1000)"
+    return "attention (‰)"

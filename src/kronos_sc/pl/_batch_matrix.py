@@ -87,16 +87,21 @@ def batch_matrix(
     conditions = list(dict.fromkeys([*scores["batch_a"], *scores["batch_b"]]))
     matrices = [_matrix(scores[scores["representation"] == name], conditions, metric) for name in chosen]
     axes = _axes(ax, len(chosen), len(conditions))
+
+    # one scale for all, and 0, where nothing tells conditions apart, always on it
     low = min(0.0, *(np.nanmin(m) for m in matrices))
     high = max(0.0, *(np.nanmax(m) for m in matrices))
-    for one, name, matrix in zip(axes, chosen, matrices, strict=True):
-        image = one.imshow(matrix, cmap=number_map(palette).with_extremes(bad="white"), vmin=low, vmax=high or 1.0)
-        _label(one, conditions, names=one is axes[0])
+    colormap = number_map(palette).with_extremes(bad="white")
+    for matrix_ax, name, matrix in zip(axes, chosen, matrices, strict=True):
+        image = matrix_ax.imshow(matrix, cmap=colormap, vmin=low, vmax=high or 1.0)
+        _label(matrix_ax, conditions, names=matrix_ax is axes[0])
         if len(conditions) <= _WRITTEN:
-            _write(one, matrix, image)
+            _write(matrix_ax, matrix, image)
         mean, spread = summary.loc[name, ["mean", "sd"]].astype(float)
-        numbers = number_text(mean) + (f" ± {number_text(spread)}" if np.isfinite(spread) else "")
-        one.set_title(f"{name}\n{numbers}", fontsize="medium")
+        numbers = number_text(mean)
+        if np.isfinite(spread):  # a single pair has none
+            numbers += f" ± {number_text(spread)}"
+        matrix_ax.set_title(f"{name}\n{numbers}", fontsize="medium")
     bar = axes[-1].figure.colorbar(image, cax=axes[-1].inset_axes((1.04, 0.1, 0.05, 0.8)))
     bar.set_label(f"{_METRICS[metric]} (lower: better mixed)", fontsize="small")
     bar.outline.set_visible(False)
@@ -112,17 +117,17 @@ def number_text(value: float, *, digits: int = 3) -> str:
 def _matrix(scores: pd.DataFrame, conditions: list[str], metric: str) -> np.ndarray:
     """Return scores as a symmetric matrix, with NaN on the diagonal."""
     matrix = np.full((len(conditions), len(conditions)), np.nan)
-    place = {name: i for i, name in enumerate(conditions)}
-    a = scores["batch_a"].map(place).to_numpy()
-    b = scores["batch_b"].map(place).to_numpy()
+    position = {name: i for i, name in enumerate(conditions)}
+    a = scores["batch_a"].map(position).to_numpy()
+    b = scores["batch_b"].map(position).to_numpy()
     matrix[a, b] = matrix[b, a] = scores[metric].to_numpy(float)
     return matrix
 
 
 def _axes(ax: Axes | None, count: int, conditions: int) -> np.ndarray:
     if ax is None:
-        side = float(np.clip(0.9 + 0.42 * conditions, 2.2, 5.5))
-        return new_grid(1, count, size=(count * side + 1.4, side + 0.9))[0]
+        width = float(np.clip(0.9 + 0.42 * conditions, 2.2, 5.5))
+        return new_grid(1, count, size=(count * width + 1.4, width + 0.9))[0]
     if count > 1:
         msg = (
             f"ax is one axes, and there are {count} representations. Choose one with representation=, or leave ax out."

@@ -92,19 +92,16 @@ def batch_pairs(
         raise ValueError(msg)
     names = labels_of(scores.reset_index(), representation)
     shown = _shown_pairs(points, pairs)
-    conditions = list(
-        dict.fromkeys([*scores.index.get_level_values("batch_a"), *scores.index.get_level_values("batch_b")])
-    )
+    sides = [scores.index.get_level_values(side) for side in ("batch_a", "batch_b")]
+    conditions = list(dict.fromkeys([*sides[0], *sides[1]]))
     batch_key = str(results.params(adata, key)["batch_key"])
     axes = _axes(ax, len(shown), len(names))
     for row, pair in zip(axes, shown, strict=True):
         colors = _colors(adata, batch_key, conditions, pair, palette)
-        for one, name in zip(row, names, strict=True):
-            here = points[
-                (points["representation"] == name) & (points["batch_a"] == pair[0]) & (points["batch_b"] == pair[1])
-            ]
-            _draw(one, here, colors, size)
-            _describe(one, name, scores.loc[(name, *pair)])
+        for pair_ax, name in zip(row, names, strict=True):
+            is_pair = (points["batch_a"] == pair[0]) & (points["batch_b"] == pair[1])
+            _draw(pair_ax, points[is_pair & (points["representation"] == name)], colors, size)
+            _describe(pair_ax, name, scores.loc[(name, *pair)])
         _legend(row[-1], batch_key, colors)
     return axes
 
@@ -117,18 +114,20 @@ def _shown_pairs(points: pd.DataFrame, pairs: Sequence[tuple[str, str]] | None) 
         raise ValueError(msg)
     if pairs is None:
         return kept
-    found = []
+    chosen = []
     for pair in pairs:
-        turned = next((one for one in kept if not isinstance(pair, str) and set(one) == set(map(str, pair))), None)
-        if turned is None:
-            there = listed(f"{a}, {b}" for a, b in kept)
+        # a pair may be named the other way round; a text, whose letters would be taken for names, is none
+        names = set() if isinstance(pair, str) else set(map(str, pair))
+        as_scored = next((kept_pair for kept_pair in kept if set(kept_pair) == names), None)
+        if as_scored is None:
+            kept_names = listed(f"{a}, {b}" for a, b in kept)
             msg = (
-                f"The coordinates of {pair!r} were not kept; there are those of: {there}. Run tl.batch_silhouette with "
-                f"keep=[{pair!r}]."
+                f"The coordinates of {pair!r} were not kept; there are those of: {kept_names}. Run tl.batch_silhouette "
+                f"with keep=[{pair!r}]."
             )
             raise KeyError(msg)
-        found.append(turned)
-    return found
+        chosen.append(as_scored)
+    return chosen
 
 
 def _axes(ax: Axes | None, rows: int, columns: int) -> np.ndarray:
@@ -151,8 +150,8 @@ def _colors(
     """Return the colours of the two conditions."""
     if palette is None and f"{batch_key}_colors" not in adata.uns:
         return dict(zip(pair, default_colors(2), strict=True))
-    every = category_colors(adata, batch_key, conditions, palette)
-    return {name: every[name] for name in pair}
+    all_colors = category_colors(adata, batch_key, conditions, palette)
+    return {name: all_colors[name] for name in pair}
 
 
 def _draw(ax: Axes, points: pd.DataFrame, colors: dict[str, Any], size: float | None) -> None:
@@ -162,9 +161,12 @@ def _draw(ax: Axes, points: pd.DataFrame, colors: dict[str, Any], size: float | 
     order = np.random.default_rng(0).permutation(len(points))
     xy = points[["pc1", "pc2"]].to_numpy(float)[order]
     palette = to_rgba_array(list(colors.values()))
-    which = (points["batch"] == list(colors)[1]).to_numpy(int)[order]
-    area = size if size is not None else float(np.clip(6_000 / max(len(points), 1), 3, 30))
-    ax.scatter(*xy.T, s=area, c=palette[which], alpha=0.7, linewidths=0, rasterized=len(points) > _MANY, label="units")
+    is_second = (points["batch"] == list(colors)[1]).to_numpy(int)[order]
+    if size is None:
+        size = float(np.clip(6_000 / max(len(points), 1), 3, 30))
+    ax.scatter(
+        *xy.T, s=size, c=palette[is_second], alpha=0.7, linewidths=0, rasterized=len(points) > _MANY, label="units"
+    )
     ax.set_aspect("equal", adjustable="datalim")
 
 
@@ -178,7 +180,8 @@ def _describe(ax: Axes, name: str, score: pd.Series) -> None:
     ax.set(xticks=[], yticks=[])
     for number, label in ((1, ax.set_xlabel), (2, ax.set_ylabel)):
         share = float(score[f"pc{number}"])
-        label(f"PC {number}" + (f" ({share:.0%})" if np.isfinite(share) else ""), fontsize="small")
+        suffix = f" ({share:.0%})" if np.isfinite(share) else ""
+        label(f"PC {number}{suffix}", fontsize="small")
     ax.spines[["top", "right"]].set_visible(False)
 
 

@@ -32,10 +32,11 @@ def cases(
     palette: Palette = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Show cases on two principal components, coloured by group, as the paper does for cluster compositions :cite:p:`Shaban2025`.
+    """Show cases on two principal components, coloured by group.
 
-    Cases that lie together have similar tissue. Groups that part on two components are a hint; ask
-    :func:`kronos_sc.tl.stratify` whether it holds for cases that were not looked at.
+    As the paper does for cluster compositions :cite:p:`Shaban2025`. Cases that lie together have similar tissue. Groups
+    that part on two components are a hint; ask :func:`kronos_sc.tl.stratify` whether it holds for cases that were not
+    looked at.
 
     Parameters
     ----------
@@ -82,7 +83,9 @@ def cases(
         fix="Aggregate with tl.aggregate(adata, case_key, n_components=2), or name it with basis=.",
     )
     xy = _two(adata, basis, components)
-    layer = _points.plain(adata.n_obs) if color is None else _points.layer(adata, color, values(adata, color), palette)
+    layer = _points.plain(adata.n_obs)
+    if color is not None:
+        layer = _points.layer(adata, color, values(adata, color), palette)
     ax = axes_or_new(ax, size=(4.2 + _points.legend_width(layer), 3.8))
     _draw(ax, xy, layer)
     labels = [_label(adata, basis, number) for number in components]
@@ -103,22 +106,21 @@ def _two(adata: AnnData, basis: str, components: tuple[int, int]) -> np.ndarray:
     if len(components) != 2 or not all(1 <= number <= coordinates.shape[1] for number in components):
         msg = (
             f"components={tuple(components)!r} asks for what obsm[{basis!r}] does not have: it holds "
-            f"{coordinates.shape[1]}, counted from 1. "
-            f"Name two of them, or call tl.aggregate with n_components={max(*components, 2)} (never more than cases − "
-            "1)."
+            f"{coordinates.shape[1]}, counted from 1. Name two of them, or call tl.aggregate with "
+            f"n_components={max(*components, 2)} (never more than cases − 1)."
         )
         raise ValueError(msg)
     columns = [number - 1 for number in components]
-    return np.asarray(coordinates.iloc[:, columns] if hasattr(coordinates, "iloc") else coordinates[:, columns], float)
+    if hasattr(coordinates, "iloc"):  # a data frame
+        coordinates = coordinates.iloc
+    return np.asarray(coordinates[:, columns], float)
 
 
 def _draw(ax: Axes, xy: np.ndarray, layer: _points.Layer) -> None:
     style = {"s": 42, "linewidths": 0.6, "edgecolors": "white", "zorder": 3}
     if layer.number_map is not None:
-        shown = ax.scatter(*xy.T, c=layer.values, cmap=layer.number_map, plotnonfinite=True, **style)
-        bar = ax.figure.colorbar(shown, cax=ax.inset_axes((1.03, 0.15, 0.035, 0.7)))
-        bar.outline.set_visible(False)
-        bar.ax.tick_params(length=2, labelsize="small")
+        points = ax.scatter(*xy.T, c=layer.values, cmap=layer.number_map, plotnonfinite=True, **style)
+        _points.number_bar(ax, points)
         return
     colors = list(layer.colors.values())
     ax.scatter(*xy.T, color=[MISSING if np.isnan(code) else colors[int(code)] for code in layer.values], **style)
@@ -126,8 +128,9 @@ def _draw(ax: Axes, xy: np.ndarray, layer: _points.Layer) -> None:
 
 def _label(adata: AnnData, basis: str, number: int) -> str:
     """Return the name of a component with its share of variance where that is on record."""
-    word = "PC" if basis == "X_pca" else f"{basis.removeprefix('X_')} "
-    share = adata.uns.get("pca", {}).get("variance_ratio") if basis == "X_pca" else None
-    return f"{word}{number}" + (
-        f" ({float(share[number - 1]):.0%})" if share is not None and number <= len(share) else ""
-    )
+    if basis != "X_pca":
+        return f"{basis.removeprefix('X_')} {number}"
+    shares = adata.uns.get("pca", {}).get("variance_ratio")
+    if shares is None or number > len(shares):
+        return f"PC{number}"
+    return f"PC{number} ({float(shares[number - 1]):.0%})"

@@ -55,7 +55,7 @@ class Cells:
     def _on_page(self, xy: np.ndarray) -> np.ndarray:
         return self.origin + xy * self.pixel
 
-    def fill(self, ax: Axes, shown: Layer, values: np.ndarray, *, over: bool) -> Any:
+    def fill(self, ax: Axes, layer: Layer, values: np.ndarray, *, over: bool) -> Any:
         """Draw the cells with dark borders.
 
         On an image they are a veil within borders of their colour, which are white without one.
@@ -63,21 +63,28 @@ class Cells:
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import Normalize, to_rgba_array
 
-        how = style(shown, values)
-        mappable = ScalarMappable(Normalize(*shown.limits), shown.number_map) if shown.number_map is not None else None
-        each = to_rgba_array(how["facecolors"]) if mappable is None else mappable.to_rgba(how["array"])
-        table = np.zeros((len(values) + 1, 4), np.uint8)
-        table[1:] = np.round(each * 255)
+        look = style(layer, values)
+        mappable = None
+        if layer.number_map is not None:
+            mappable = ScalarMappable(Normalize(*layer.limits), layer.number_map)
+            unit_rgba = mappable.to_rgba(look["array"])
+        else:
+            unit_rgba = to_rgba_array(look["facecolors"])
+        # the first entry, transparent, is that of pixels without a unit
+        rgba_by_unit = np.zeros((len(values) + 1, 4), np.uint8)
+        rgba_by_unit[1:] = np.round(unit_rgba * 255)
+
         borders = self._borders()
-        if over and not shown.title:
+        if over and not layer.title:
             rgba = np.zeros((*self.unit.shape, 4), np.uint8)
             rgba[borders] = 255
         else:
-            rgba = table[self.unit]
+            rgba = rgba_by_unit[self.unit]
             if over:
                 rgba[~borders, 3] = rgba[~borders, 3] * VEIL
             else:
                 rgba[borders, :3] = rgba[borders, :3] * _SHADE
+
         (left, top), (right, bottom) = self._on_page(np.array([[0, 0], self.unit.shape[::-1]]))
         image = ax.imshow(
             rgba, extent=(left, right, bottom, top), origin="upper", interpolation="nearest", zorder=1, label="units"
@@ -95,22 +102,28 @@ class Cells:
         return count * np.prod(self.pixel), self._on_page(np.stack(sums, axis=1) / count[:, None])
 
     def _borders(self) -> np.ndarray:
-        """Return the pixels of a cell that touch another cell or none (bool), as long as cells are large enough to keep an inside."""
+        """Return the pixels of a cell that touch another cell or none (bool).
+
+        None of them where cells are too small to keep an inside.
+        """
         unit = self.unit
-        found = np.zeros(unit.shape, bool)
+        borders = np.zeros(unit.shape, bool)
         sizes = np.bincount(unit.ravel())[1:]
         if not sizes.any() or np.median(sizes[sizes > 0]) < _WIDE**2:
-            return found
+            return borders
         down = unit[1:] != unit[:-1]
         across = unit[:, 1:] != unit[:, :-1]
-        found[:-1] |= down
-        found[:, :-1] |= across
-        found[1:] |= down & (unit[:-1] == 0)
-        found[:, 1:] |= across & (unit[:, :-1] == 0)
-        return found & (unit > 0)
+        borders[:-1] |= down
+        borders[:, :-1] |= across
+        borders[1:] |= down & (unit[:-1] == 0)
+        borders[:, 1:] |= across & (unit[:, :-1] == 0)
+        return borders & (unit > 0)
 
     def outline(self, members: np.ndarray) -> list[np.ndarray]:
-        """Return lines (points × 2) along the pixels around some units, or around their ground where cells are small on the page."""
+        """Return lines (points × 2) along the pixels around some units.
+
+        Where cells are small on the page, around their ground.
+        """
         import shapely
 
         area, centres = self._measured()
@@ -148,13 +161,13 @@ def cells_of(element: Any, instances: np.ndarray, place: Placement, *, name: str
     step = -(-max(plane.shape) // MOST_PIXELS)
     # every n-th pixel: labels have no mean
     codes = np.asarray(plane.data[step // 2 :: step, step // 2 :: step])
-    found, inverse = np.unique(codes, return_inverse=True)
-    unit = _units(found, instances, name)[inverse].reshape(codes.shape)
+    labels, inverse = np.unique(codes, return_inverse=True)
+    unit = _units(labels, instances, name)[inverse].reshape(codes.shape)
     coarse = step * np.array([full.shape[1] / plane.shape[1], full.shape[0] / plane.shape[0]])
     return Cells(unit, len(instances), place.apply(np.zeros(2)), coarse * place.scale)
 
 
-def _units(found: np.ndarray, instances: np.ndarray, name: str) -> np.ndarray:
+def _units(labels: np.ndarray, instances: np.ndarray, name: str) -> np.ndarray:
     """Return position + 1 of the row that names each label, 0 where none does."""
     ids = pd.Index(pd.to_numeric(pd.Series(instances), errors="coerce"))
     if ids.has_duplicates:
@@ -163,13 +176,13 @@ def _units(found: np.ndarray, instances: np.ndarray, name: str) -> np.ndarray:
             "be one cell; leave labels out for discs."
         )
         raise ValueError(msg)
-    known = np.where(found == 0, -1, ids.get_indexer(pd.Index(found)))
-    if len(found) and (known < 0).all():
-        here = found[found > 0]
+    positions = np.where(labels == 0, -1, ids.get_indexer(pd.Index(labels)))
+    if len(labels) and (positions < 0).all():
+        present = labels[labels > 0]
         msg = (
             f"No row of the table names a label of {name!r}: the rows have {listed(instances, most=3)}, the labels "
-            f"{listed(here, most=3)}. "
-            "Name the labels that the table annotates with labels=, or leave it out for discs."
+            f"{listed(present, most=3)}. Name the labels that the table annotates with labels=, or leave it out for "
+            "discs."
         )
         raise ValueError(msg)
-    return known.astype(np.int32) + 1
+    return positions.astype(np.int32) + 1

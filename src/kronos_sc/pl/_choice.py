@@ -18,15 +18,22 @@ if TYPE_CHECKING:
 MOST_GROUPS = 60
 
 
+def as_list(names: str | Sequence[str]) -> list[str]:
+    """Return one name or several as a list."""
+    return [names] if isinstance(names, str) else list(names)
+
+
 def choose(
     table: AnnData, ids: Sequence[str] | None, *, groupby: str | None, n: int, rng: int | np.random.Generator | None
 ) -> tuple[list[str], dict[str, int] | None]:
     """Return the units to show, and how many are in each row, by its name (None without groups)."""
     names = table.obs_names
-    pool = pd.Index(names) if ids is None else pd.Index([ids] if isinstance(ids, str) else [str(name) for name in ids])
-    if lost := [name for name in pool if name not in names]:
+    pool = pd.Index(names)
+    if ids is not None:
+        pool = pd.Index([str(name) for name in as_list(ids)])
+    if unknown := [name for name in pool if name not in names]:
         msg = (
-            f"The table has no units {listed(lost)}; its names look like {listed(names[:3])}. Pass obs_names of the "
+            f"The table has no units {listed(unknown)}; its names look like {listed(names[:3])}. Pass obs_names of the "
             "table."
         )
         raise KeyError(msg)
@@ -36,27 +43,31 @@ def choose(
             "ids out."
         )
         raise ValueError(msg)
-    draw = np.random.default_rng(rng)
+
+    # units that were named are all shown; without names a few are drawn
+    most = n if ids is None else None
+    rng = np.random.default_rng(rng)
     if groupby is None:
-        return (list(pool) if ids is not None else _some(pool, n, draw)), None
+        return _some(pool, most, rng), None
     groups = _groups(table, groupby).loc[pool]
     chosen = {}
     for group in groups.cat.categories:
         members = pool[(groups == group).to_numpy()]
         if len(members):
-            chosen[str(group)] = list(members) if ids is not None else _some(members, n, draw)
+            chosen[str(group)] = _some(members, most, rng)
     if not chosen:
         msg = f"No unit has a value in obs[{groupby!r}]. Fill the column, or leave groupby out."
         raise ValueError(msg)
-    return [name for members in chosen.values() for name in members], {
-        group: len(members) for group, members in chosen.items()
-    }
+    sizes = {group: len(members) for group, members in chosen.items()}
+    return [name for members in chosen.values() for name in members], sizes
 
 
-def _some(members: pd.Index, n: int, draw: np.random.Generator) -> list[str]:
-    """Return up to `n` members in the table's order."""
-    picked = draw.choice(len(members), size=min(n, len(members)), replace=False)
-    return [str(members[i]) for i in np.sort(picked)]
+def _some(members: pd.Index, n: int | None, rng: np.random.Generator) -> list[str]:
+    """Return up to `n` members in the table's order; all of them, as they come, if None."""
+    if n is None:
+        return list(members)
+    positions = rng.choice(len(members), size=min(n, len(members)), replace=False)
+    return [str(members[i]) for i in np.sort(positions)]
 
 
 def _groups(table: AnnData, groupby: str) -> pd.Series:

@@ -87,6 +87,7 @@ def class_scores(
     step = 0.8 / len(names)
     ax = axes_or_new(ax, size=(5.6, len(classes) * (len(names) + 0.6) * _BAR + 1.1))
     colors = representation_colors(names, palette)
+    # bars of one class stand side by side around its tick
     for number, name in enumerate(names):
         y = np.arange(len(classes)) + (number - (len(names) - 1) / 2) * step
         error = np.nan_to_num(sd.reindex(classes)[name])  # one fold has no spread

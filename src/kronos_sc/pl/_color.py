@@ -40,16 +40,15 @@ def channel_colors(
 
     if channels is None:
         channels = list(available[:4])
-    chosen = (
-        {channels: None}
-        if isinstance(channels, str)
-        else dict.fromkeys(channels)
-        if not isinstance(channels, Mapping)
-        else channels
-    )
-    if not isinstance(channels, str | Mapping) and (twice := repeated(channels)):
-        msg = f"Channels are named twice: {listed(twice)}. Name each channel once."
-        raise ValueError(msg)
+    if isinstance(channels, Mapping):
+        chosen = channels
+    elif isinstance(channels, str):
+        chosen = {channels: None}
+    else:
+        chosen = dict.fromkeys(channels)
+        if twice := repeated(channels):
+            msg = f"Channels are named twice: {listed(twice)}. Name each channel once."
+            raise ValueError(msg)
     if not chosen:
         msg = (
             f"No channel was named. Image {image!r} has: {listed(available, most=60)}. Pass "
@@ -84,25 +83,29 @@ def channel_limits(planes: np.ndarray, names: Sequence[str], limits: Limits) -> 
     limits
         Percentiles (low, high) over all pixels; or raw values by channel, percentiles for channels left out.
     """
-    given = limits if isinstance(limits, Mapping) else {}
-    low, high = PERCENTILES if isinstance(limits, Mapping) else limits
+    if isinstance(limits, Mapping):
+        by_channel = limits
+        low, high = PERCENTILES
+    else:
+        by_channel = {}
+        low, high = limits
     if not 0 <= low < high <= 100:
         msg = (
             f"limits={limits!r} are no percentiles; give two of 0 to 100, the lower first, or raw values by channel: "
             f"limits={{'DAPI': (0, 5000)}}."
         )
         raise ValueError(msg)
-    if unknown := [name for name in given if name not in names]:
+    if unknown := [name for name in by_channel if name not in names]:
         msg = (
             f"limits names channels that are not shown: {listed(unknown)}. Shown are: {listed(names)}. Correct limits= "
             "or add them to channels=."
         )
         raise KeyError(msg)
-    every = [
-        given[name] if name in given else _percentiles(plane, low, high)
+    bounds = [
+        by_channel[name] if name in by_channel else _percentiles(plane, low, high)
         for name, plane in zip(names, planes, strict=True)
     ]
-    return np.asarray(every, float)
+    return np.asarray(bounds, float)
 
 
 def _percentiles(plane: np.ndarray, low: float, high: float) -> tuple[float, float]:
@@ -113,7 +116,9 @@ def _percentiles(plane: np.ndarray, low: float, high: float) -> tuple[float, flo
 
 
 def composite(planes: np.ndarray, colors: Sequence[tuple[float, float, float]], limits: np.ndarray) -> np.ndarray:
-    """Return RGB pixels (y, x, 3; 0 to 1): each channel stretched between its limits, times its colour, summed and cut at white.
+    """Return RGB pixels (y, x, 3; 0 to 1).
+
+    Each channel is stretched between its limits, times its colour; they are summed and cut at white.
 
     Parameters
     ----------

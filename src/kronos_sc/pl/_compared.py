@@ -1,4 +1,7 @@
-"""What plots of scores share: tables of results, what to show of them, and one colour per representation wherever it appears."""
+"""What plots of scores share: tables of results, what to show of them, and a colour per representation.
+
+A representation has the same colour wherever it appears.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import numpy as np
 
 from kronos_sc._core import results
 from kronos_sc._core.checks import known, listed, numbers
+from kronos_sc.pl._choice import as_list
 from kronos_sc.pl._palette import default_colors
 
 if TYPE_CHECKING:
@@ -54,10 +58,10 @@ def table(
     adata: AnnData | results.HasResult, key: str | None, name: str, *, needs: Sequence[str], make: str
 ) -> pd.DataFrame:
     """Return one table of a result that has the columns needed; the error says which function makes it."""
-    there = results.entry(adata, key)
-    if name not in there:
+    entry = results.entry(adata, key)
+    if name not in entry:
         which = f"uns[{key!r}]" if key is not None else f"This {type(adata).__name__}"
-        msg = f"{which}, made by tl.{there['kind']}, has no table {name!r}. Draw a result of {make}."
+        msg = f"{which}, made by tl.{entry['kind']}, has no table {name!r}. Draw a result of {make}."
         raise KeyError(msg)
     frame = results.frame(adata, key, name)
     if missing := [column for column in needs if column not in frame.columns]:
@@ -88,16 +92,16 @@ def several(frame: pd.DataFrame, representation: str | Sequence[str] | None) -> 
 
 
 def labels_of(frame: pd.DataFrame, representation: str | Sequence[str] | None) -> list[str]:
-    """Return the representations to show as the table calls them: those named, by label or by slot (`"X_kronos"`), or all."""
-    there = list(dict.fromkeys(frame["representation"]))
+    """Return the representations to show as the table calls them.
+
+    Those named, by label or by slot (`"X_kronos"`), or all.
+    """
+    labels = list(dict.fromkeys(frame["representation"]))
     if representation is None:
-        return there
-    wanted = [representation] if isinstance(representation, str) else list(representation)
-    wanted = [name if name in there else str(name).removeprefix("X_") for name in wanted]
-    return [
-        known(name, there, what="representation in this result", fix="Name one of these, or none for all.")
-        for name in wanted
-    ]
+        return labels
+    names = [name if name in labels else str(name).removeprefix("X_") for name in as_list(representation)]
+    fix = "Name one of these, or none for all."
+    return [known(name, labels, what="representation in this result", fix=fix) for name in names]
 
 
 def at_one(
@@ -119,19 +123,19 @@ def at_one(
             )
             raise ValueError(msg)
         rows = chosen
-    if left := {name: rows[name].unique().tolist() for name in varied if rows[name].nunique() > 1}:
-        there = ", ".join(f"{name!r} ({numbers(values)})" for name, values in left.items())
-        example = {name: values[-1] for name, values in left.items()}
-        msg = f"The result {key!r} has lines for several values of {there}. Choose with at={example!r}{instead}."
+    if several_values := {name: rows[name].unique().tolist() for name in varied if rows[name].nunique() > 1}:
+        described = ", ".join(f"{name!r} ({numbers(values)})" for name, values in several_values.items())
+        example = {name: values[-1] for name, values in several_values.items()}
+        msg = f"The result {key!r} has lines for several values of {described}. Choose with at={example!r}{instead}."
         raise ValueError(msg)
     return rows
 
 
-def _equal(values: pd.Series, value: Any) -> np.ndarray:
+def _equal(column: pd.Series, value: Any) -> np.ndarray:
     """Return where values are the one named (bool); numbers as people write them: 0.6 is 0.6000000000000001."""
-    if values.dtype.kind in "iuf" and isinstance(value, int | float | np.number):
-        return np.isclose(values.to_numpy(float), float(value))
-    return (values.astype(str) == str(value)).to_numpy()
+    if column.dtype.kind in "iuf" and isinstance(value, int | float | np.number):
+        return np.isclose(column.to_numpy(float), float(value))
+    return (column.astype(str) == str(value)).to_numpy()
 
 
 def representation_colors(names: Sequence[str], palette: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -139,14 +143,15 @@ def representation_colors(names: Sequence[str], palette: Mapping[str, Any] | Non
 
     Baselines are grey. The known models keep their colour whatever else is in the plot.
     """
-    given = dict(palette or {})
+    chosen = dict(palette or {})
     names = list(dict.fromkeys(names))
-    own = {name: given.get(name, _FIXED.get(name)) for name in names}
-    taken = {*own.values(), *_FIXED.values()}
+    colors = {name: chosen.get(name, _FIXED.get(name)) for name in names}
+    # a colour of a known model stays free for it, even if that model is not in this plot
+    taken = {*colors.values(), *_FIXED.values()}
     free = [color for color in default_colors(20) if color not in taken]
-    unknown = [name for name, color in own.items() if color is None]
+    unknown = [name for name, color in colors.items() if color is None]
     free += default_colors(len(unknown) + 20)
-    return own | dict(zip(unknown, free, strict=False))
+    return colors | dict(zip(unknown, free, strict=False))
 
 
 def words(name: str) -> str:
@@ -154,7 +159,7 @@ def words(name: str) -> str:
     return _WORDS.get(name, str(name).replace("_", " "))
 
 
-def legend(ax: Axes, **how: Any) -> None:
+def legend(ax: Axes, **kwargs: Any) -> None:
     """Put the legend to the right of the axes, where it covers nothing; none for a single entry."""
     handles, labels = ax.get_legend_handles_labels()
     if len(labels) > 1:
@@ -166,7 +171,7 @@ def legend(ax: Axes, **how: Any) -> None:
             frameon=False,
             fontsize="small",
             borderaxespad=0,
-            **how,
+            **kwargs,
         )
 
 

@@ -82,6 +82,8 @@ def confusion(
         values = np.divide(
             values, total, out=np.full_like(values, np.nan), where=np.broadcast_to(total > 0, values.shape)
         )
+
+    # up to 20 classes the cells are wide enough for two digits
     bar = {"true": "share of the true class", "predicted": "share of the predicted class", None: "units"}[normalize]
     ax = heat(
         ax,

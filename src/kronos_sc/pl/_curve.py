@@ -84,25 +84,34 @@ def curve(
     """
     one_of(band, ("sd", "interval"), name="band")
     require_anndata(adata)
-    x = _varied(adata, key, table or "summary") if x is None else x
+    if x is None:
+        x = _varied(adata, key, table or "summary")
     rows = several(_summarised(adata, key, x, metric, table), representation)
     names = list(rows["representation"].unique())
     ax = axes_or_new(ax, size=(4.8, 3.2))
     colors = representation_colors(names, palette)
     for number, name in enumerate(names):
-        own = rows[rows["representation"] == name].sort_values(x)
-        low, high = (own["mean"] - own["sd"], own["mean"] + own["sd"]) if band == "sd" else (own["low"], own["high"])
-        at = own[x].to_numpy(float)
+        curve_rows = rows[rows["representation"] == name].sort_values(x)
+        low, high = (
+            (curve_rows["mean"] - curve_rows["sd"], curve_rows["mean"] + curve_rows["sd"])
+            if band == "sd"
+            else (curve_rows["low"], curve_rows["high"])
+        )
+        x_values = curve_rows[x].to_numpy(float)
         ax.plot(
-            at,
-            own["mean"],
+            x_values,
+            curve_rows["mean"],
             marker=MARKS[number % len(MARKS)],
             markersize=4,
             linewidth=1.4,
             color=colors[name],
             label=name,
         )
-        ax.fill_between(at, low.to_numpy(float), high.to_numpy(float), color=colors[name], alpha=0.18, linewidth=0)
+        ax.fill_between(
+            x_values, low.to_numpy(float), high.to_numpy(float), color=colors[name], alpha=0.18, linewidth=0
+        )
+
+    # counts grow by factors (5, 10, 20, …) and would crowd on the left of a linear axis
     values = np.unique(rows[x].to_numpy(float))
     if log or (log is None and values[0] >= 1 and values[-1] >= _LOGARITHMIC_FROM * values[0]):
         ax.set_xscale("log")
@@ -121,8 +130,10 @@ def _varied(adata: AnnData, key: str, name: str) -> str:
     """Return the one column of a summary that says what was varied."""
     frame = results.frame(adata, key, name)
     fixed = ("representation", "metric", *STATISTICS)
-    varied = [column for column in frame.columns if column not in fixed] if "metric" in frame else []
-    if varied[1:]:
+    varied = []
+    if "metric" in frame:  # else it has a row per fold, and its columns do not say which of them was varied
+        varied = [column for column in frame.columns if column not in fixed]
+    if len(varied) > 1:
         msg = (
             f"The table {name!r} of {key!r} has several columns for what was varied: {listed(varied)}. Name one with "
             "x=."
@@ -150,16 +161,18 @@ def _summarised(adata: AnnData, key: str, x: str, metric: str, name: str | None)
 def _fitting(adata: AnnData, key: str, x: str, metric: str, name: str | None) -> pd.DataFrame:
     """Return the table to draw: the one named, or a summary that varies `x`, or scores that do."""
     frames = {}
-    for one in [name] if name else _tables(adata, key):
-        frame = results.frame(adata, key, one)
+    for table_name in [name] if name else _tables(adata, key):
+        frame = results.frame(adata, key, table_name)
         if {"representation", x} <= set(frame.columns) and (
             {"metric", "mean"} <= set(frame.columns) or metric in frame
         ):
-            frames[one] = frame
+            frames[table_name] = frame
     if not frames:
-        where = f"The table {name!r} of {key!r}" if name else f"No table of {key!r} ({listed(_tables(adata, key))})"
+        searched = f"No table of {key!r} ({listed(_tables(adata, key))}) has the columns"
+        if name:
+            searched = f"The table {name!r} of {key!r} has no the columns"
         msg = (
-            f"{where} has {'no ' if name else ''}the columns 'representation' and {x!r} with the score {metric!r}. "
+            f"{searched} 'representation' and {x!r} with the score {metric!r}. "
             f"Look at get.result(adata, {key!r}, table=table), and name the column with x= and the score with metric=."
         )
         raise KeyError(msg)

@@ -73,18 +73,19 @@ def enrichment(
     require_anndata(adata)
     tests = results.frame(adata, key, _KIND, kind=_KIND).set_index("cluster")
     shares = results.frame(adata, key, "composition", kind=_KIND)
-    for name in clusters or ():
-        known(str(name), list(tests.index), what="cluster in this result", fix="Name some of these with clusters=.")
-    shown = [str(name) for name in clusters] if clusters is not None else list(tests.index)
+    shown = list(tests.index)
+    if clusters is not None:
+        fix = "Name some of these with clusters=."
+        shown = [known(str(name), list(tests.index), what="cluster in this result", fix=fix) for name in clusters]
     groups = [str(tests[side].iloc[0]) for side in ("group_a", "group_b")]
     colors = category_colors(adata, str(results.params(adata, key)["group_key"]), groups, palette)
     ax = axes_or_new(ax, size=(5.2, 0.9 + 0.42 * len(shown)))
     for row, name in enumerate(shown):
-        own = shares[shares["cluster"] == name]
+        cluster_shares = shares[shares["cluster"] == name]
         for side, group in enumerate(groups):
             _box(
                 ax,
-                own.loc[own["group"] == group, "share"].to_numpy(float) * 100,
+                cluster_shares.loc[cluster_shares["group"] == group, "share"].to_numpy(float) * 100,
                 row + (side - 0.5) * 0.38,
                 colors[group],
             )

@@ -36,7 +36,8 @@ def heat(
     """Draw a matrix (NaN grey), its colour bar and, with `form` and up to 20 columns, its numbers."""
     height, width = values.shape
     ax = axes_or_new(ax, size=(width * _CELL + _MARGIN[0], height * _CELL + _MARGIN[1]))
-    top = float(np.nanmax(values, initial=0)) or 1.0 if top is None else top
+    if top is None:
+        top = float(np.nanmax(values, initial=0)) or 1.0  # a matrix of zeros has a scale too
     colormap = number_map(palette or HEAT)
     shown = ax.imshow(values, cmap=colormap, vmin=0, vmax=top, aspect="equal", interpolation="nearest")
     ax.set_xticks(range(width), columns, rotation=90, fontsize="small")
@@ -58,8 +59,10 @@ def heat(
 def _numbers(ax: Axes, values: np.ndarray, colormap: object, top: float, form: str) -> None:
     """Write the number into each cell that is not zero, dark on light and light on dark."""
     for (row, column), value in np.ndenumerate(values):
-        text = "" if not np.isfinite(value) else form.format(value)
-        if text and float(text.replace(",", "")):
+        if not np.isfinite(value):
+            continue
+        text = form.format(value)
+        if float(text.replace(",", "")):
             red, green, blue, _ = colormap(min(value / top, 1.0))  # type: ignore[operator]
             dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
             ax.text(

@@ -82,19 +82,20 @@ def importance(
     """
     if by is not None:
         one_of(by, ("marker", "feature"), name="by")
-    count = None if n_top is None else positive_integer(n_top, name="n_top")
+    if n_top is not None:
+        n_top = positive_integer(n_top, name="n_top")
     rows, name, by = _weights(adata, key, representation, by)
     shares = rows.pivot_table(index="class", columns=by, values="weight", aggfunc="mean", sort=False).fillna(0.0)
-    every = shares.shape[1]
-    if count is None:
-        count = every if by == "marker" else _FEATURES
-    if count < every:
-        strongest = np.argsort(-shares.to_numpy().max(axis=0), kind="stable")[:count]
+    n_columns = shares.shape[1]
+    if n_top is None:
+        n_top = n_columns if by == "marker" else _FEATURES
+    if n_top < n_columns:
+        strongest = np.argsort(-shares.to_numpy().max(axis=0), kind="stable")[:n_top]
         shares = shares.iloc[:, np.sort(strongest)]
     # markers in the order of the class that reads them most, so that the picture has a diagonal
     values = shares.to_numpy()
-    home = values.argmax(axis=0)
-    order = sorted(range(values.shape[1]), key=lambda column: (home[column], -values[home[column], column]))
+    reader = values.argmax(axis=0)
+    order = sorted(range(values.shape[1]), key=lambda column: (reader[column], -values[reader[column], column]))
     ax = heat(
         ax,
         values[:, order],
@@ -104,7 +105,10 @@ def importance(
         bar="share of squared weights",
         palette=palette,
     )
-    ax.set(xlabel=by if count >= every else f"{by} ({count} of {every})", ylabel="class")
+    xlabel = by
+    if n_top < n_columns:
+        xlabel = f"{by} ({n_top} of {n_columns})"
+    ax.set(xlabel=xlabel, ylabel="class")
     ax.set_title(name, fontsize="medium")
     return ax
 

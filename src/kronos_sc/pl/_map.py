@@ -9,7 +9,8 @@ import numpy as np
 from kronos_sc._core.resolve import require_spatialdata
 from kronos_sc.pl._axes import axes_or_new, spatial_axes
 from kronos_sc.pl._color import PERCENTILES, channel_legend
-from kronos_sc.pl._map_layer import Layer, class_layer, image_below, map_named, probability_layer
+from kronos_sc.pl._map_layer import Layer, image_below, map_layer, map_named
+from kronos_sc.pl._points import number_bar
 from kronos_sc.pl._scale_bar import scale_bar
 from kronos_sc.pl._tissue import tissue
 
@@ -89,15 +90,12 @@ def map(  # noqa: A001 - what the user gets; nobody here needs the builtin
     key = map_named(sdata, key, color)
     name = image_below(sdata, key, image_key)
     element = sdata.images[name]
-    shown = (
-        class_layer(sdata, key, element, palette)
-        if color is None
-        else probability_layer(sdata, key, color, element, palette)
-    )
+    shown = map_layer(sdata, key, color, element, palette)
     below = tissue(sdata, channels, image_key=name, limits=PERCENTILES, mpp=mpp)
     height, width = below.shape
     ax = axes_or_new(ax, size=(_INCHES + 1.6, max(1.5, _INCHES * height / width) + 0.7))
     below.draw(ax)
+    # a map that is larger than the image, or shifted, does not move the view
     limits = ax.get_xlim(), ax.get_ylim()
     _draw(ax, shown, below.place.apply(shown.corners), alpha=alpha)
     ax.set(xlim=limits[0], ylim=limits[1])
@@ -112,7 +110,7 @@ def map(  # noqa: A001 - what the user gets; nobody here needs the builtin
 def _draw(ax: Axes, shown: Layer, corners: np.ndarray, *, alpha: float) -> None:
     """Lay a map on axes, with its legend or colour bar."""
     (left, top), (right, bottom) = corners
-    how = {
+    kwargs = {
         "extent": (left, right, bottom, top),
         "origin": "upper",
         "interpolation": "nearest",
@@ -122,28 +120,27 @@ def _draw(ax: Axes, shown: Layer, corners: np.ndarray, *, alpha: float) -> None:
     if shown.colors:
         from matplotlib.colors import to_rgba_array
 
+        # the first entry, transparent, is that of places without a class
         rgba = np.concatenate([np.zeros((1, 4)), to_rgba_array(list(shown.colors.values()), alpha)])
-        rgba[[place for place, name in enumerate(shown.colors, 1) if name in shown.clear]] = 0
-        ax.imshow(rgba[shown.values], **how)
+        rgba[[code for code, name in enumerate(shown.colors, 1) if name in shown.clear]] = 0
+        ax.imshow(rgba[shown.values], **kwargs)
         _legend(ax, shown)
         return
-    drawn = ax.imshow(shown.values, cmap=shown.number_map, vmin=0, vmax=1, alpha=alpha, **how)
-    bar = ax.figure.colorbar(drawn, cax=ax.inset_axes((1.03, 0.15, 0.035, 0.7)))
+    probabilities = ax.imshow(shown.values, cmap=shown.number_map, vmin=0, vmax=1, alpha=alpha, **kwargs)
+    bar = number_bar(ax, probabilities)
     bar.solids.set_alpha(1)
-    bar.outline.set_visible(False)
     bar.set_label("probability", fontsize="small")
-    bar.ax.tick_params(length=2, labelsize="small")
 
 
 def _legend(ax: Axes, shown: Layer) -> None:
     """List the classes that are painted, beside the axes; opaque, because pale squares tell fewer colours apart."""
     from matplotlib.patches import Patch
 
-    there = set(np.unique(shown.values).tolist())
+    painted = set(np.unique(shown.values).tolist())
     handles = [
         Patch(facecolor=color, label=name)
-        for place, (name, color) in enumerate(shown.colors.items(), 1)
-        if place in there and name not in shown.clear
+        for code, (name, color) in enumerate(shown.colors.items(), 1)
+        if code in painted and name not in shown.clear
     ]
     if handles:
         ax.legend(

@@ -18,6 +18,7 @@ from kronos_sc.pl._palette import Palette, category_colors, number_map
 from kronos_sc.pl._tissue import MOST_PIXELS, channel_names, pyramid
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from spatialdata import SpatialData
 
 _SUFFIX = "_class"
@@ -51,22 +52,25 @@ class Layer:
 
 
 def map_named(sdata: SpatialData, key: str, color: str | None) -> str:
-    """Return the name of a map, checked before anything else: the probabilities that `color` needs, or labels of classes.
+    """Return the name of a map, checked before anything else.
 
-    The name of a map's labels (`map_class`) stands for the map, which holds the probabilities, the record and the
-    image's name.
+    It is that of the probabilities that `color` needs, or of labels of classes. The name of a map's labels
+    (`map_class`) stands for the map, which holds the probabilities, the record and the image's name.
     """
     tissues = tissue_images(sdata)
-    drawn = [name for name in sdata.images if name not in tissues]
-    if (base := key.removesuffix(_SUFFIX)) != key and base in drawn:
+    map_names = [name for name in sdata.images if name not in tissues]
+    if (base := key.removesuffix(_SUFFIX)) != key and base in map_names:
         return base
     if color is not None:
         fix = "Draw one with tl.predict_map(sdata, probe), and name its key_added; for classes alone leave color out."
-        return known(key, drawn, what="map of probabilities", fix=fix)
+        return known(key, map_names, what="map of probabilities", fix=fix)
     if key in sdata.labels or f"{key}{_SUFFIX}" in sdata.labels:
         return key
-    bare = [name for name in sdata.labels if name.removesuffix(_SUFFIX) not in drawn and not _of_units(sdata, name)]
-    return known(key, drawn + bare, what="map", fix=_DRAW)
+    # labels of classes that no map of probabilities goes with; those of cells are no map
+    bare_labels = [
+        name for name in sdata.labels if name.removesuffix(_SUFFIX) not in map_names and not _of_units(sdata, name)
+    ]
+    return known(key, map_names + bare_labels, what="map", fix=_DRAW)
 
 
 def _of_units(sdata: SpatialData, labels: str) -> bool:
@@ -78,7 +82,10 @@ def _of_units(sdata: SpatialData, labels: str) -> bool:
 
 
 def image_below(sdata: SpatialData, key: str, image_key: str | None) -> str:
-    """Return the image that a map lies on: as told, as recorded with the map, the only one that is no map, or the one with its number."""
+    """Return the image that a map lies on.
+
+    As told, as recorded with the map, the only one that is no map, or the one with its number.
+    """
     if image_key is not None:
         return image_of(sdata, key, image_key)
     table = sdata.tables.get(f"{key}_table")
@@ -89,35 +96,46 @@ def image_below(sdata: SpatialData, key: str, image_key: str | None) -> str:
     return image_of(sdata, key)
 
 
-def class_layer(sdata: SpatialData, key: str, image: Any, palette: Palette) -> Layer:
+def map_layer(sdata: SpatialData, key: str, color: str | None, image: Any, palette: Palette) -> Layer:
+    """Return the probability of the class `color`, or the most probable class of each place if it is None."""
+    if color is None:
+        return _class_layer(sdata, key, image, palette)
+    return _probability_layer(sdata, key, color, image, palette)
+
+
+def _class_layer(sdata: SpatialData, key: str, image: Any, palette: Palette) -> Layer:
     """Return the most probable class of each place."""
     labels = f"{key}{_SUFFIX}" if f"{key}{_SUFFIX}" in sdata.labels else key
     known(labels, sdata.labels, what="labels element with classes", fix=_DRAW)
     full = pyramid(sdata.labels[labels])[0]
     require_two_axes(sdata.labels[labels], full, labels)
     codes = _thinned(full)
-    table, named = classes_of_labels(sdata, labels)
-    named = named or {code: str(code) for code in np.unique(codes[codes > 0]).tolist()}
-    own = table.obs[CLASS] if table is not None else None
-    names = (
-        list(own.cat.categories)
-        if own is not None and isinstance(own.dtype, pd.CategoricalDtype)
-        else list(dict.fromkeys(named.values()))
-    )
-    names = [str(name) for name in names]
+    table, name_of_code = classes_of_labels(sdata, labels)
+    if not name_of_code:  # nothing names them: they are called by their number
+        name_of_code = {code: str(code) for code in np.unique(codes[codes > 0]).tolist()}
+    names = _class_names(table, name_of_code)
     colors = category_colors(_Plain if table is None else table, CLASS, names, palette)
-    place = {code: names.index(name) + 1 for code, name in named.items()}
-    found, inverse = np.unique(codes, return_inverse=True)
-    values = np.array([place.get(code, 0) for code in found.tolist()], dtype=np.intp)[inverse].reshape(codes.shape)
-    wanted = palette if isinstance(palette, Mapping) else {}
-    clear = frozenset(name for name in _CLEAR.get(_preset(sdata, key), ()) if name not in wanted)
+    position = {code: names.index(name) + 1 for code, name in name_of_code.items()}
+    present, inverse = np.unique(codes, return_inverse=True)
+    values = np.array([position.get(code, 0) for code in present.tolist()], dtype=np.intp)[inverse].reshape(codes.shape)
+    chosen_colors = palette if isinstance(palette, Mapping) else {}
+    clear = frozenset(name for name in _CLEAR.get(_preset(sdata, key), ()) if name not in chosen_colors)
     return Layer(values, _corners(full, image, labels), {name: colors[name] for name in names}, clear=clear)
+
+
+def _class_names(table: AnnData | None, name_of_code: dict[int, str]) -> list[str]:
+    """Return the classes of a map in the order of the table's categories, as a legend lists them."""
+    if table is not None and isinstance(table.obs[CLASS].dtype, pd.CategoricalDtype):
+        return [str(name) for name in table.obs[CLASS].cat.categories]
+    return [str(name) for name in dict.fromkeys(name_of_code.values())]
 
 
 def _preset(sdata: SpatialData, key: str) -> str:
     """Return the preset of the probe that drew a map, as its record says; empty without one."""
     table = sdata.tables.get(f"{key}_table")
-    return "" if table is None or key not in results.names(table) else str(results.params(table, key).get("preset", ""))
+    if table is None or key not in results.names(table):
+        return ""
+    return str(results.params(table, key).get("preset", ""))
 
 
 class _Plain:
@@ -126,7 +144,7 @@ class _Plain:
     uns: dict[str, Any] = {}  # noqa: RUF012 - never written to
 
 
-def probability_layer(sdata: SpatialData, key: str, color: str, image: Any, palette: Palette) -> Layer:
+def _probability_layer(sdata: SpatialData, key: str, color: str, image: Any, palette: Palette) -> Layer:
     """Return the probability of one class."""
     element = sdata.images[key]
     names = channel_names(element)
@@ -148,18 +166,22 @@ def _corners(element: Any, image: Any, name: str) -> np.ndarray:
     """Return the upper left and lower right corner of a map (2 × 2: x, y) in pixels of the image."""
     from spatialdata.transformations import get_transformation
 
-    mine = get_transformation(element, get_all=True)
-    theirs = get_transformation(image, get_all=True)
-    shared = [system for system in mine if system in theirs]
+    map_systems = get_transformation(element, get_all=True)
+    image_systems = get_transformation(image, get_all=True)
+    shared = [system for system in map_systems if system in image_systems]
     if not shared:
         msg = (
-            f"Map {name!r} (coordinate systems {listed(mine)}) and the image ({listed(theirs)}) share no coordinate "
-            "system. "
-            "Relate them with spatialdata.transformations.set_transformation, or choose another image with image_key=."
+            f"Map {name!r} (coordinate systems {listed(map_systems)}) and the image ({listed(image_systems)}) share no "
+            "coordinate system. Relate them with spatialdata.transformations.set_transformation, or choose another "
+            "image with image_key=."
         )
         raise ValueError(msg)
+
+    # from pixels of the map to the shared system, and from there back to pixels of the image
     system = "global" if "global" in shared else shared[0]
-    axes = ("x", "y")
-    forward, back = (there[system].to_affine_matrix(input_axes=axes, output_axes=axes) for there in (mine, theirs))
+    forward, back = (
+        systems[system].to_affine_matrix(input_axes=("x", "y"), output_axes=("x", "y"))
+        for systems in (map_systems, image_systems)
+    )
     height, width = element.shape[-2:]
     return (np.linalg.inv(back) @ forward @ np.array([[0, 0, 1], [width, height, 1]]).T)[:2].T

@@ -77,10 +77,10 @@ def markers(
     ax = axes_or_new(ax, size=(_WIDTH, lines * _ROW + 0.4))
     hide_frame(ax)
     ax.set(xlim=(0, 1), ylim=(len(rows), -_LINES_OF_HEAD))
-    used = int((rows["id"] >= 0).sum())
-    ax.set_title(
-        f"{used} of {len(rows)} channels are markers" + (f" of {model}" if model else ""), loc="left", fontsize="medium"
-    )
+    title = f"{int((rows['id'] >= 0).sum())} of {len(rows)} channels are markers"
+    if model:
+        title += f" of {model}"
+    ax.set_title(title, loc="left", fontsize="medium")
     _legend(ax, rows)
     _head(ax)
     for number, row in enumerate(rows.to_dict("records")):
@@ -94,10 +94,13 @@ def _rows(panel: Any, key: str, table_key: str | None) -> tuple[pd.DataFrame, st
     if not isinstance(panel, pd.DataFrame):
         record = get.record(panel, key=key, table_key=table_key)
         model = str(record["model"]["name"])
+        panel = record["panel"]
+        # the model never saw the channels left out, so its panel lacks them; the reader looks for them
         left_out = pd.DataFrame(
             {"channel": [str(c) for c in record["left_out"]], "marker": "", "id": -1, "how": "dropped"}
         )
-        panel = pd.concat([record["panel"], left_out], ignore_index=True) if len(left_out) else record["panel"]
+        if len(left_out):
+            panel = pd.concat([panel, left_out], ignore_index=True)
     needed = ("channel", "marker", "id", "mean", "std", "how")
     if missing := [column for column in needed if column not in panel.columns]:
         msg = (
@@ -110,7 +113,9 @@ def _rows(panel: Any, key: str, table_key: str | None) -> tuple[pd.DataFrame, st
         raise ValueError(msg)
     panel = panel.reset_index(drop=True)
     for column in ("near", "note"):
-        panel[column] = panel[column].fillna("").astype(str) if column in panel else ""
+        if column not in panel:
+            panel[column] = ""
+        panel[column] = panel[column].fillna("").astype(str)
     return _with_doubles(panel), model
 
 
@@ -128,11 +133,11 @@ def _legend(ax: Axes, rows: pd.DataFrame) -> None:
     from matplotlib.lines import Line2D
 
     counts = rows["how"].value_counts()
-    present = [how for how in HOW_COLORS if counts.get(how, 0)]
-    handles = [Line2D([], [], marker="o", linestyle="", color=HOW_COLORS[how]) for how in present]
+    present = [kind for kind in HOW_COLORS if counts.get(kind, 0)]
+    handles = [Line2D([], [], marker="o", linestyle="", color=HOW_COLORS[kind]) for kind in present]
     ax.legend(
         handles,
-        [f"{counts[how]} {how}" for how in present],
+        [f"{counts[kind]} {kind}" for kind in present],
         loc="upper left",
         bbox_to_anchor=(-0.01, 1.0),
         ncols=len(present),
@@ -161,18 +166,17 @@ def _line(ax: Axes, number: int, row: dict[str, Any]) -> None:
     if number % 2:
         ax.axhspan(number, number + 1, color="0.5", alpha=0.09, linewidth=0)
     ax.plot(_COLUMNS["marker"] - 0.015, number + 0.5, "o", color=color, markersize=4.5, clip_on=False)
-    cells = {
-        "channel": _cut(str(row["channel"]), 28),
-        "marker": str(row["marker"]) if matched else str(row["how"]),
-        "id": str(row["id"]) if matched else "",
-        "mean": _number(row["mean"]) if matched else "",
-        "std": _number(row["std"]) if matched else "",
-        "remark": _remark(row),
-    }
+    cells = dict.fromkeys(_COLUMNS, "")
+    cells |= {"channel": _cut(str(row["channel"]), 28), "marker": str(row["how"]), "remark": _remark(row)}
+    if matched:
+        cells |= {name: str(row[name]) for name in ("marker", "id")}
+        cells |= {name: _number(row[name]) for name in ("mean", "std")}
     for name, text in cells.items():
-        style = {"color": color} if name == "marker" else {}
-        if name == "marker" and not matched:
-            style["fontstyle"] = "italic"
+        style = {}
+        if name == "marker":
+            style["color"] = color
+            if not matched:
+                style["fontstyle"] = "italic"
         ax.text(_COLUMNS[name], number + 0.5, text, fontsize="small", va="center_baseline", ha=_align(name), **style)
 
 

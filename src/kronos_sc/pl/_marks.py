@@ -1,4 +1,7 @@
-"""Units as what they are: boxes and polygons with their corners, circles in their size, discs where only a centre is known."""
+"""Units as what they are: boxes and polygons with their corners, circles in their size.
+
+They are discs where only a centre is known.
+"""
 
 from __future__ import annotations
 
@@ -27,15 +30,15 @@ _FEW = 2_000  # up to so many polygons have an edge of their own
 _MOST_OVERLAP = 8  # boxes over each other; more is no grid
 
 
-def style(shown: Layer, values: np.ndarray) -> dict[str, Any]:
+def style(layer: Layer, values: np.ndarray) -> dict[str, Any]:
     """Return how a collection of units is coloured."""
     from matplotlib.colors import to_rgba_array
 
-    if shown.colors:
-        palette = to_rgba_array([*shown.colors.values(), MISSING])
+    if layer.colors:
+        palette = to_rgba_array([*layer.colors.values(), MISSING])
         return {"facecolors": palette[np.nan_to_num(values, nan=len(palette) - 1).astype(int)]}
-    if shown.number_map is not None:
-        return {"array": np.ma.masked_invalid(values), "cmap": shown.number_map, "clim": shown.limits}
+    if layer.number_map is not None:
+        return {"array": np.ma.masked_invalid(values), "cmap": layer.number_map, "clim": layer.limits}
     return {"facecolors": MISSING}
 
 
@@ -66,10 +69,10 @@ class Discs:
     @cached_property
     def bounds(self) -> np.ndarray:
         """Smallest and largest x and y (2 × 2); a mark keeps its own size as a distance to the border."""
-        room = self.size / 2 if self.circles else self.size
-        return np.stack([np.nanmin(self.xy - room, axis=0), np.nanmax(self.xy + room, axis=0)])
+        margin = self.size / 2 if self.circles else self.size
+        return np.stack([np.nanmin(self.xy - margin, axis=0), np.nanmax(self.xy + margin, axis=0)])
 
-    def fill(self, ax: Axes, shown: Layer, values: np.ndarray, *, over: bool) -> Any:
+    def fill(self, ax: Axes, layer: Layer, values: np.ndarray, *, over: bool) -> Any:
         """Draw the units, as discs with a white edge where they lie on an image."""
         from matplotlib.collections import EllipseCollection
 
@@ -87,17 +90,21 @@ class Discs:
             rasterized=len(order) > MANY,
             zorder=2,
             label="units",
-            **style(shown, values[order]),
+            **style(layer, values[order]),
         )
         ax.add_collection(discs)
         return discs
 
     def outline(self, members: np.ndarray) -> list[np.ndarray]:
-        """Return lines (points × 2) around some units: around circles as they are, else around the ground that is nearest to them."""
+        """Return lines (points × 2) around some units.
+
+        Around circles as they are, else around the ground that is nearest to them.
+        """
         import shapely
 
         if not self.circles or small(np.nanmedian(np.prod(self.size, axis=1)), self.bounds):
             return ground(self.xy, members)
+        # pixels need not be square: circles are put together where they are round, then stretched
         scale = self.size[:, 1] / self.size[:, 0]
         flat = self.xy / np.stack([np.ones_like(scale), scale], axis=1)
         union = shapely.disjoint_subset_union_all(
@@ -129,20 +136,18 @@ class Polygons:
         low_x, low_y, high_x, high_y = shapely.total_bounds(self.shapes)
         return np.array([[low_x, low_y], [high_x, high_y]])
 
-    def fill(self, ax: Axes, shown: Layer, values: np.ndarray, *, over: bool) -> Any:
+    def fill(self, ax: Axes, layer: Layer, values: np.ndarray, *, over: bool) -> Any:
         """Draw the units; on an image they are a veil, or outlines where they have no colour."""
         import shapely
         from matplotlib.collections import PathCollection
 
         order = missing_first(values, ~(shapely.is_missing(self.shapes) | shapely.is_empty(self.shapes)))
-        look: dict[str, Any] = {
-            "linewidths": 0,
-            "antialiaseds": not self.boxes,
-        }  # smoothed edges of boxes leave seams between them
+        # smoothed edges of boxes leave seams between them
+        look: dict[str, Any] = {"linewidths": 0, "antialiaseds": not self.boxes}
         if not self.boxes and len(order) <= _FEW:
             look |= {"linewidths": 0.3, "edgecolors": "white"}
-        look |= style(shown, values[order])
-        if over and not shown.title:
+        look |= style(layer, values[order])
+        if over and not layer.title:
             look = {"facecolors": "none", "edgecolors": "white", "linewidths": 0.6}
         elif over:
             look["alpha"] = VEIL
@@ -151,16 +156,18 @@ class Polygons:
         return units
 
     def outline(self, members: np.ndarray) -> list[np.ndarray]:
-        """Return lines (points × 2) around the union of some units, or around their ground where cells are small on the page."""
+        """Return lines (points × 2) around the union of some units.
+
+        Where cells are small on the page, around their ground.
+        """
         import shapely
 
         if not self.boxes and small(np.nanmedian(shapely.area(self.shapes)), self.bounds):
             centres = shapely.centroid(self.shapes)
             return ground(np.stack([shapely.get_x(centres), shapely.get_y(centres)], axis=1), members)
         chosen = self.shapes[members]
-        crossed = ~shapely.is_valid(
-            chosen
-        )  # outlines that cross themselves, which a union takes ill; None is not valid either
+        # outlines that cross themselves, which a union takes ill; None is not valid either
+        crossed = ~shapely.is_valid(chosen)
         chosen[crossed] = shapely.make_valid(chosen[crossed])
         return _rings(shapely.disjoint_subset_union_all(chosen))
 
@@ -206,23 +213,24 @@ def shapes_of(frame: GeoDataFrame, instances: np.ndarray, place: Placement, *, r
     """
     import shapely
 
-    where = _positions(frame, instances, region)
-    there = where >= 0
-    geometry = np.full(len(where), None, dtype=object)
-    geometry[there] = frame.geometry.to_numpy()[where[there]]
+    positions = _positions(frame, instances, region)
+    has_shape = positions >= 0
+    geometry = np.full(len(positions), None, dtype=object)
+    geometry[has_shape] = frame.geometry.to_numpy()[positions[has_shape]]
     if "radius" in frame.columns:
-        radius = np.where(there, frame["radius"].to_numpy(float)[where], np.nan)
+        radius = np.where(has_shape, frame["radius"].to_numpy(float)[positions], np.nan)
         centres = np.stack([shapely.get_x(geometry), shapely.get_y(geometry)], axis=1)
         return Discs(place.apply(centres), 2 * radius[:, None] * np.asarray(place.scale), circles=True)
     shapes = shapely.transform(geometry, place.apply)
     corners = shapely.bounds(shapes)
     sides = corners[:, 2:] - corners[:, :2]
-    boxes = bool(np.allclose(shapely.area(shapes)[there], np.prod(sides[there], axis=1), rtol=1e-6))
-    if boxes and (step := _grid_step(corners[there])) is not None:
+    boxes = bool(np.allclose(shapely.area(shapes)[has_shape], np.prod(sides[has_shape], axis=1), rtol=1e-6))
+    # boxes that overlap would hide each other: each is drawn as its own part, the middle
+    if boxes and (step := _grid_step(corners[has_shape])) is not None:
         inset = (sides - step) / 2
         low = corners[:, :2] + inset
         high = corners[:, 2:] - inset
-        shapes = np.where(there, shapely.box(*low.T, *high.T), None)
+        shapes = np.where(has_shape, shapely.box(*low.T, *high.T), None)
     return Polygons(shapes, boxes)
 
 
@@ -230,27 +238,27 @@ def _positions(frame: GeoDataFrame, instances: np.ndarray, region: str) -> np.nd
     """Return where in an element the shape of each row is, −1 for rows without one."""
     hint = "pass size= to draw discs at obsm['spatial']"
     if not frame.index.is_unique:
-        again = frame.index[frame.index.duplicated()].unique()
+        repeated = frame.index[frame.index.duplicated()].unique()
         msg = (
-            f"Shapes {region!r} repeat the index {listed(again)}, so rows of the table cannot name them. "
+            f"Shapes {region!r} repeat the index {listed(repeated)}, so rows of the table cannot name them. "
             f"Number them with shapes.reset_index(drop=True), or {hint}."
         )
         raise ValueError(msg)
-    where = frame.index.get_indexer(instances)
-    lost = instances[where < 0]
-    if len(lost) == len(where):
+    positions = frame.index.get_indexer(instances)
+    unknown = instances[positions < 0]
+    if len(unknown) == len(positions):
         msg = (
-            f"No row of the table names a shape of {region!r}: the rows have {listed(lost, most=3)}, the shapes "
-            f"{listed(frame.index, most=3)}. "
-            f"The instance column must hold the index of the shapes; correct it, or {hint}."
+            f"No row of the table names a shape of {region!r}: the rows have {listed(unknown, most=3)}, the shapes "
+            f"{listed(frame.index, most=3)}. The instance column must hold the index of the shapes; correct it, or "
+            f"{hint}."
         )
         raise ValueError(msg)
-    if len(lost):
+    if len(unknown):
         warn(
-            f"{len(lost):,} of {len(where):,} rows name no shape of {region!r} and are not drawn: "
-            f"{numbers(lost, most=5)}."
+            f"{len(unknown):,} of {len(positions):,} rows name no shape of {region!r} and are not drawn: "
+            f"{numbers(unknown, most=5)}."
         )
-    return where
+    return positions
 
 
 def _grid_step(corners: np.ndarray) -> np.ndarray | None:
@@ -264,13 +272,13 @@ def _grid_step(corners: np.ndarray) -> np.ndarray | None:
     step = sides[0].copy()
     sites = 1.0
     for axis in range(2):
-        found = np.unique(np.round(corners[:, axis] / (1e-6 * sides[0, axis]))) * (1e-6 * sides[0, axis])
-        gaps = np.diff(found)
+        offsets = np.unique(np.round(corners[:, axis] / (1e-6 * sides[0, axis]))) * (1e-6 * sides[0, axis])
+        gaps = np.diff(offsets)
         if len(gaps):
             step[axis] = min(step[axis], gaps.min())
             whole = gaps / gaps.min()
             if step[axis] < sides[0, axis] and np.abs(whole - whole.round()).max() > 1e-3:
                 return None
-        sites *= len(found)
+        sites *= len(offsets)
     regular = (sides[0] / step).max() <= _MOST_OVERLAP and len(corners) >= 0.05 * sites
     return step if regular and (step < sides[0] * (1 - 1e-5)).any() else None

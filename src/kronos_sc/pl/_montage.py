@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-_GAP = 0.07
-_TITLE = 0.24  # of a patch's edge
+_GAP = 0.07  # between patches, as a share of a patch's edge
+_TITLE = 0.24  # height of a title, in the same unit
 _BEYOND = (0.5, 0.5, 0.5, 0.15)  # a faint grey on light and on dark pages
 
 
@@ -62,7 +62,10 @@ class Grid:
 
 
 def cells(count: int, rows: Mapping[str, int] | None) -> np.ndarray:
-    """Return row and column of each patch (n × 2): row by row as counted in `rows`, or in a block about twice as wide as high."""
+    """Return row and column of each patch (n × 2).
+
+    Row by row as counted in `rows`, or in a block about twice as wide as high.
+    """
     if rows is not None:
         return np.array([(row, column) for row, length in enumerate(rows.values()) for column in range(length)])
     columns = min(count, max(4, math.ceil(math.sqrt(2 * count))))
@@ -70,7 +73,10 @@ def cells(count: int, rows: Mapping[str, int] | None) -> np.ndarray:
 
 
 def draw(ax: Axes, grid: Grid, patches: Sequence[np.ndarray], inside: np.ndarray, masks: np.ndarray | None) -> None:
-    """Draw RGB patches (y, x, 3) as one image, transparent in between and faint beyond the tissue image, and the outlines of their masks."""
+    """Draw RGB patches (y, x, 3) as one image, and the outlines of their masks.
+
+    The image is transparent in between, and faint beyond the tissue image.
+    """
     from matplotlib.collections import LineCollection
 
     height, width = grid.shape

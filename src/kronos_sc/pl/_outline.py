@@ -10,9 +10,10 @@ _REACH = 0.9  # of the distance between units: how far a unit's ground reaches w
 
 
 def outline(mask: np.ndarray) -> np.ndarray:
-    """Return the edges between the pixels inside and outside a mask (y, x; bool), as segments (n, 2, 2: start and end, x and y).
+    """Return the edges between the pixels inside and outside a mask (y, x; bool), as segments.
 
-    Pixel `i` covers [i, i + 1); edges on the border of the array are left out, where the mask is cut and does not end.
+    Segments are (n, 2, 2: start and end, x and y). Pixel `i` covers [i, i + 1); edges on the border of the array are
+    left out, where the mask is cut and does not end.
     """
     across = mask[:, 1:] != mask[:, :-1]
     down = mask[1:] != mask[:-1]
@@ -29,7 +30,9 @@ def small(area: float, bounds: np.ndarray) -> bool:
 
 
 def ground(xy: np.ndarray, members: np.ndarray) -> list[np.ndarray]:
-    """Return lines (points × 2) around the ground that is nearer to some of the units than to the others, and not far from any.
+    """Return lines (points × 2) around the ground of some units.
+
+    That is what lies nearer to one of them than to the others, and not far from any.
 
     Parameters
     ----------
@@ -48,15 +51,19 @@ def ground(xy: np.ndarray, members: np.ndarray) -> list[np.ndarray]:
     chosen = xy[members & usable]
     if not len(chosen):
         return []
+
+    # a raster around the chosen units, a few pixels for each
     low = chosen.min(axis=0) - 2 * size
     span = np.ptp(chosen, axis=0) + 4 * size
     pixel = max(size / 6, span.max() / _MOST_PIXELS)
     shape = np.ceil(span / pixel).astype(int)
     place = np.floor((np.where(usable[:, None], xy, low - 1) - low) / pixel).astype(int)
     near = usable & ((place >= 0) & (place < shape)).all(axis=1)
+
+    # every pixel belongs to the unit that is nearest to it
     owner = np.zeros(shape[::-1], np.int8)
-    for value, which in ((1, ~members & near), (2, members & near)):
-        owner[place[which, 1], place[which, 0]] = value
+    for value, units in ((1, ~members & near), (2, members & near)):
+        owner[place[units, 1], place[units, 0]] = value
     distance, (y, x) = distance_transform_edt(owner == 0, return_indices=True)
     inside = (distance * pixel <= _REACH * size) & (owner[y, x] == 2)
     smooth = gaussian_filter(inside.astype(np.float32), 1.5)

@@ -20,17 +20,16 @@ Palette = str | Sequence[Any] | Mapping[Any, Any] | None
 def category_colors(table: AnnData, key: str, categories: Sequence[Any], palette: Palette) -> dict[Any, Any]:
     """Return the colour of each category of a column of `obs`."""
     if isinstance(palette, Mapping):
-        if lost := [c for c in categories if c not in palette and str(c) not in palette]:
+        if without_color := [c for c in categories if c not in palette and str(c) not in palette]:
             msg = (
-                f"palette has no colour for {listed(lost)} of {key!r}; it has {listed(palette)}. Add them, or leave "
-                "palette out."
+                f"palette has no colour for {listed(without_color)} of {key!r}; it has {listed(palette)}. Add them, or "
+                "leave palette out."
             )
             raise KeyError(msg)
         return {c: palette[c] if c in palette else palette[str(c)] for c in categories}
     if palette is None:
-        return stored_colours(table, key, categories) or dict(
-            zip(categories, default_colors(len(categories)), strict=False)
-        )
+        stored = stored_colours(table, key, categories)
+        return stored or dict(zip(categories, default_colors(len(categories)), strict=False))
     colors = _from_map(palette, len(categories)) if isinstance(palette, str) else list(palette)
     if len(colors) < len(categories):
         msg = (
@@ -43,8 +42,8 @@ def category_colors(table: AnnData, key: str, categories: Sequence[Any], palette
 
 def default_colors(count: int) -> list[str]:
     """Return colours for `count` categories."""
-    every = [*EIGHT, *MORE]
-    return every[:count] if count <= len(every) else _from_map("turbo", count)
+    colors = [*EIGHT, *MORE]
+    return colors[:count] if count <= len(colors) else _from_map("turbo", count)
 
 
 def _from_map(name: str, count: int) -> list[Any]:

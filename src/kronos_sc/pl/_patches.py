@@ -135,5 +135,5 @@ def _titles(table: AnnData | None, units: Sequence[str], title: str | None) -> l
         return None
     if title == "name" or table is None:
         return list(units)
-    picked = values(table, title).iloc[table.obs_names.get_indexer(list(units))]
-    return [f"{value:.3g}" if isinstance(value, float) else str(value) for value in picked]
+    chosen = values(table, title).iloc[table.obs_names.get_indexer(list(units))]
+    return [f"{value:.3g}" if isinstance(value, float) else str(value) for value in chosen]

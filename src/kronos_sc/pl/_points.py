@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from matplotlib.colorbar import Colorbar
 
 _LONG = 16  # categories in one column of a legend
 
@@ -65,23 +66,29 @@ def plain(count: int) -> Layer:
 
 def diameter(xy: np.ndarray) -> float:
     """Return the diameter of discs that nearly touch: the occupied area over their number."""
-    here = xy[np.isfinite(xy).all(axis=1)]
-    span = np.ptp(here, axis=0) if len(here) else np.zeros(2)
-    if len(here) < 2 or not span.any():
+    located = xy[np.isfinite(xy).all(axis=1)]
+    if len(located) < 2:
         return 10.0
+    span = np.ptp(located, axis=0)
+    if not span.any():
+        return 10.0
+    # tissue does not fill its box: only bins that hold a unit count
     bins = (
-        np.maximum(1, np.sqrt(len(here) / 4 * span / max(span[::-1].min(), span.max() / 100))).astype(int).clip(1, 400)
+        np.maximum(1, np.sqrt(len(located) / 4 * span / max(span[::-1].min(), span.max() / 100)))
+        .astype(int)
+        .clip(1, 400)
     )
-    counts, _, _ = np.histogram2d(here[:, 0], here[:, 1], bins=bins)
-    occupied = (counts > 0).mean() * np.prod(np.maximum(span, span.max() / 100))
-    return float(0.95 * np.sqrt(occupied / len(here)))
+    counts, _, _ = np.histogram2d(located[:, 0], located[:, 1], bins=bins)
+    occupied_area = (counts > 0).mean() * np.prod(np.maximum(span, span.max() / 100))
+    return float(0.95 * np.sqrt(occupied_area / len(located)))
 
 
-def number_bar(ax: Axes, drawn: Any) -> None:
+def number_bar(ax: Axes, mappable: Any) -> Colorbar:
     """Put a colour bar beside the axes."""
-    bar = ax.figure.colorbar(drawn, cax=ax.inset_axes((1.03, 0.15, 0.035, 0.7)))
+    bar = ax.figure.colorbar(mappable, cax=ax.inset_axes((1.03, 0.15, 0.035, 0.7)))
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=2, labelsize="small")
+    return bar
 
 
 def legend_columns(count: int) -> int:

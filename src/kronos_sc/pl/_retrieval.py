@@ -14,6 +14,7 @@ from kronos_sc._core.positions import positions
 from kronos_sc._core.resolve import as_table, require_spatialdata
 from kronos_sc.pl import _montage
 from kronos_sc.pl._axes import axes_or_new, hide_frame
+from kronos_sc.pl._choice import as_list
 from kronos_sc.pl._color import PERCENTILES, channel_legend
 from kronos_sc.pl._palette import default_colors
 from kronos_sc.pl._scale_bar import scale_bar
@@ -101,24 +102,30 @@ def retrieval(
     hits = _hits(table, key, queries, positive_integer(n, name="n"))
     answers = sdata if reference is None else reference
     require_spatialdata(answers)
-    found = as_table(answers, table_key)
-    shown, order = _shown((sdata, table), (answers, found), hits, channels, patch_size=patch_size, table_key=table_key)
+    answer_table = as_table(answers, table_key)
+    montage, order = _shown(
+        (sdata, table), (answers, answer_table), hits, channels, patch_size=patch_size, table_key=table_key
+    )
     rows = {str(name): 1 + len(group) for name, group in hits.groupby("query", sort=False)}
-    grid = _montage.Grid(shown.size, _montage.cells(len(order), rows), titled=True)
+    grid = _montage.Grid(montage.size, _montage.cells(len(order), rows), titled=True)
     height, width = grid.shape
     margin = 0.3 + 0.085 * max(map(len, rows))
     ax = axes_or_new(ax, size=(width * _INCHES / grid.size + margin, height * _INCHES / grid.size + 0.9))
     hide_frame(ax)
-    pixels = shown.rgb(limits)
-    masks = shown.masks
-    _montage.draw(ax, grid, [pixels[i] for i in order], shown.inside[order], None if masks is None else masks[order])
-    _montage.write_titles(ax, grid, _titles(table, found, hits, title or target))
+
+    # a patch that answers several queries was read once and is drawn in each of its places
+    pixels = montage.rgb(limits)
+    masks = montage.masks
+    if masks is not None:
+        masks = masks[order]
+    _montage.draw(ax, grid, [pixels[i] for i in order], montage.inside[order], masks)
+    _montage.write_titles(ax, grid, _titles(table, answer_table, hits, title or target))
     _montage.name_rows(ax, grid, list(rows))
-    if shown.mpp is not None:
-        scale_bar(ax, mpp=shown.mpp, span=grid.size * 2, where="below")
+    if montage.mpp is not None:
+        scale_bar(ax, mpp=montage.mpp, span=grid.size * 2, where="below")
     if target is not None:
-        _frame(ax, grid, _right(table, found, hits, target), target)
-    channel_legend(ax, shown.colors)
+        _frame(ax, grid, _right(table, answer_table, hits, target), target)
+    channel_legend(ax, montage.colors)
     return ax
 
 
@@ -131,23 +138,20 @@ def _hits(table: AnnData, key: str, queries: Sequence[str] | None, n: int) -> pd
         )
         raise ValueError(msg)
     hits = results.frame(table, key, "hits", kind="retrieve")
-    there = pd.unique(hits["query"])
-    if not len(there):
+    query_names = pd.unique(hits["query"])
+    if not len(query_names):
         msg = f"uns[{key!r}] has no answers to show. Search again, without within= or for other units."
         raise ValueError(msg)
-    chosen = there[np.unique(np.linspace(0, len(there) - 1, min(n, len(there))).round().astype(int))]
-    if queries is not None:
-        chosen = [queries] if isinstance(queries, str) else [str(name) for name in queries]
-        for name in chosen:
-            known(
-                name,
-                list(there),
-                what=f"query in uns[{key!r}]",
-                fix="Search for it with tl.retrieve(adata, query=...).",
-            )
+    if queries is None:  # evenly through the result, which may be sorted by image
+        evenly = np.linspace(0, len(query_names) - 1, min(n, len(query_names)))
+        chosen = query_names[np.unique(evenly.round().astype(int))]
+    else:
+        what = f"query in uns[{key!r}]"
+        fix = "Search for it with tl.retrieve(adata, query=...)."
+        chosen = [known(str(name), list(query_names), what=what, fix=fix) for name in as_list(queries)]
     order = positions(hits["query"], list(dict.fromkeys(chosen)))
-    picked = hits.assign(order=order)[order >= 0]
-    return picked.sort_values(["order", "rank"], kind="stable").reset_index(drop=True)
+    shown = hits.assign(order=order)[order >= 0]
+    return shown.sort_values(["order", "rank"], kind="stable").reset_index(drop=True)
 
 
 def _shown(
@@ -162,19 +166,23 @@ def _shown(
     """Return all patches, each once, and which of them stands in each place."""
     import xarray as xr
 
-    how = {"patch_size": patch_size, "table_key": table_key}
+    kwargs = {"patch_size": patch_size, "table_key": table_key}
     queries = list(pd.unique(hits["query"]))
     groups = hits.groupby("query", sort=False)["hit"]
+
+    # one table: a unit may be a query and an answer, and is read once
     if asking[0] is answering[0]:
         names = list(dict.fromkeys([*queries, *hits["hit"]]))
         _require_units(answering[1], names)
-        places = [name for query, found in groups for name in (query, *found)]
-        return from_spatialdata(*asking, names, channels, **how), pd.Index(names).get_indexer(places)
+        places = [name for query, hit_names in groups for name in (query, *hit_names)]
+        return from_spatialdata(*asking, names, channels, **kwargs), pd.Index(names).get_indexer(places)
+
+    # two tables: names of the one may occur in the other, so the answers are counted after the queries
     answers = list(pd.unique(hits["hit"]))
     _require_units(asking[1], queries)
     _require_units(answering[1], answers)
-    first = from_spatialdata(*asking, queries, channels, **how)
-    second = from_spatialdata(*answering, answers, first.colors, **how)
+    first = from_spatialdata(*asking, queries, channels, **kwargs)
+    second = from_spatialdata(*answering, answers, first.colors, **kwargs)
     if first.size != second.size or first.mpp != second.mpp:
         msg = (
             f"Queries are windows of {first.size} pixels at {first.mpp} µm, answers {second.size} at {second.mpp}; one "
@@ -188,16 +196,15 @@ def _shown(
         inside=np.concatenate([first.inside, second.inside]),
     )
     index = pd.Index(answers)
-    return both, np.concatenate(
-        [[queries.index(query), *(index.get_indexer(list(found)) + len(queries))] for query, found in groups]
-    )
+    rows = [[queries.index(query), *(index.get_indexer(list(hit_names)) + len(queries))] for query, hit_names in groups]
+    return both, np.concatenate(rows)
 
 
 def _require_units(table: AnnData, names: Sequence[str]) -> None:
-    if lost := [name for name in names if name not in table.obs_names]:
+    if unknown := [name for name in names if name not in table.obs_names]:
         msg = (
-            f"The table has no units {listed(lost)}, which the search found. Pass the SpatialData that was searched as "
-            "reference=, or search again."
+            f"The table has no units {listed(unknown)}, which the search found. Pass the SpatialData that was searched "
+            "as reference=, or search again."
         )
         raise KeyError(msg)
 
@@ -207,34 +214,41 @@ def _picked(table: AnnData, names: pd.Series, name: str) -> pd.Series:
     return values(table, name).iloc[table.obs_names.get_indexer(list(names))].reset_index(drop=True)
 
 
-def _titles(table: AnnData, found: AnnData, hits: pd.DataFrame, title: str | None) -> list[str]:
+def _titles(table: AnnData, answer_table: AnnData, hits: pd.DataFrame, title: str | None) -> list[str]:
     """Return one line per patch: the query's value, then rank and value (or distance) of the answers."""
     if title is None:
-        own = pd.Series(["query"] * len(hits))
-        theirs = hits["distance"]
+        query_values = pd.Series(["query"] * len(hits))
+        answer_values = hits["distance"]
     else:
-        own = _picked(table, hits["query"], title)
-        theirs = _picked(found, hits["hit"], title)
+        query_values = _picked(table, hits["query"], title)
+        answer_values = _picked(answer_table, hits["hit"], title)
     lines = []
-    for i, rank in enumerate(hits["rank"]):
-        lines += [_text(own[i])] if i == 0 or hits["query"][i] != hits["query"][i - 1] else []
-        lines.append(f"{rank}  {_text(theirs[i])}")
+    for i, (rank, is_first) in enumerate(zip(hits["rank"], _first_answers(hits), strict=True)):
+        if is_first:
+            lines.append(_text(query_values[i]))
+        lines.append(f"{rank}  {_text(answer_values[i])}")
     return lines
+
+
+def _first_answers(hits: pd.DataFrame) -> np.ndarray:
+    """Return which answers are the first of their query (bool): the query's own patch stands before them."""
+    return (hits["query"] != hits["query"].shift()).to_numpy()
 
 
 def _text(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float | np.floating) else str(value)
 
 
-def _right(table: AnnData, found: AnnData, hits: pd.DataFrame, target: str) -> list[bool | None]:
+def _right(table: AnnData, answer_table: AnnData, hits: pd.DataFrame, target: str) -> list[bool | None]:
     """Return whether each patch has the query's value; None for queries and where a value is missing."""
-    own = _picked(table, hits["query"], target)
-    theirs = _picked(found, hits["hit"], target)
-    out: list[bool | None] = []
-    for i, (a, b) in enumerate(zip(own, theirs, strict=True)):
-        out += [None] if i == 0 or hits["query"][i] != hits["query"][i - 1] else []
-        out.append(None if pd.isna(a) or pd.isna(b) else str(a) == str(b))
-    return out
+    query_values = _picked(table, hits["query"], target)
+    answer_values = _picked(answer_table, hits["hit"], target)
+    verdicts: list[bool | None] = []
+    for is_first, a, b in zip(_first_answers(hits), query_values, answer_values, strict=True):
+        if is_first:
+            verdicts.append(None)
+        verdicts.append(None if pd.isna(a) or pd.isna(b) else str(a) == str(b))
+    return verdicts
 
 
 def _frame(ax: Axes, grid: _montage.Grid, right: Sequence[bool | None], target: str) -> None:
@@ -242,17 +256,15 @@ def _frame(ax: Axes, grid: _montage.Grid, right: Sequence[bool | None], target: 
     from matplotlib.patches import Rectangle
 
     blue, orange = default_colors(2)
+    line = {"fill": False, "linewidth": 2.2}
     gap = 0.025 * grid.size
     for verdict, (top, left) in zip(right, grid.corners, strict=True):
         if verdict is not None:
             corner = (left - gap, top - gap)
             edge = grid.size + 2 * gap
-            ax.add_patch(
-                Rectangle(
-                    corner, edge, edge, fill=False, edgecolor=blue if verdict else orange, linewidth=2.2, clip_on=False
-                )
-            )
-    handles = [Rectangle((0, 0), 1, 1, fill=False, edgecolor=color, linewidth=2.2) for color in (blue, orange)]
+            color = blue if verdict else orange
+            ax.add_patch(Rectangle(corner, edge, edge, edgecolor=color, clip_on=False, **line))
+    handles = [Rectangle((0, 0), 1, 1, edgecolor=color, **line) for color in (blue, orange)]
     labels = [f"same {target}", f"other {target}"]
     ax.legend(
         handles,

@@ -26,12 +26,12 @@ def roc(
     palette: Mapping[str, Any] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Show the mean ROC curve of each representation over the splits of :func:`kronos_sc.tl.stratify`, or the folds of a dense probe.
+    """Show the mean ROC curve of each representation.
 
-    Curves of single splits are steps of a few cases; their mean at each false positive rate is shown, with the 95 %
-    interval of that mean. The band narrows with the number of splits and says nothing about other patients. Mean marker
-    expression is grey. Bands of four folds are wide; those of the paper's region classification are standard
-    deviations, two thirds as wide.
+    The mean is over the splits of :func:`kronos_sc.tl.stratify`, or the folds of a dense probe. Curves of single splits
+    are steps of a few cases; their mean at each false positive rate is shown, with the 95 % interval of that mean. The
+    band narrows with the number of splits and says nothing about other patients. Mean marker expression is grey. Bands
+    of four folds are wide; those of the paper's region classification are standard deviations, two thirds as wide.
 
     Parameters
     ----------
@@ -72,15 +72,14 @@ def roc(
     ax = axes_or_new(ax, size=(4.2, 4.0))
     ax.plot([0, 1], [0, 1], color="0.75", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     for name in names:
-        own = rows[rows["representation"] == name]
-        x = own["false_positive_rate"].to_numpy(float)
-        ax.fill_between(
-            x, own["low"].to_numpy(float), own["high"].to_numpy(float), color=colors[name], alpha=0.18, linewidth=0
-        )
+        curve_rows = rows[rows["representation"] == name]
+        x = curve_rows["false_positive_rate"].to_numpy(float)
+        low, high = (curve_rows[column].to_numpy(float) for column in ("low", "high"))
+        ax.fill_between(x, low, high, color=colors[name], alpha=0.18, linewidth=0)
         # every curve begins in the corner, also where the mean rises from there at once
         ax.plot(
             [0, *x],
-            [0, *own["true_positive_rate"]],
+            [0, *curve_rows["true_positive_rate"]],
             color=colors[name],
             linewidth=1.6,
             label=f"{name}  {_auroc(summary, name)}",
@@ -106,5 +105,5 @@ def roc(
 
 def _auroc(summary: pd.DataFrame, name: str) -> str:
     """Return mean and half the interval as text."""
-    found = summary[(summary["representation"] == name) & (summary["metric"] == "auroc")].iloc[0]
-    return f"{found['mean']:.2f} ± {found['high'] - found['mean']:.2f}"
+    score = summary[(summary["representation"] == name) & (summary["metric"] == "auroc")].iloc[0]
+    return f"{score['mean']:.2f} ± {score['high'] - score['mean']:.2f}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kronos_sc._core.checks import one_of
 
@@ -14,13 +14,14 @@ _ROUND = tuple(digit * 10**power for power in range(-1, 6) for digit in (1, 2, 5
 
 def bar_length(span: float) -> float:
     """Return the longest round length (1, 2 or 5 times a power of ten) within a quarter of `span`, in µm."""
-    fitting = [length for length in _ROUND if length <= span / 4]
-    return float(fitting[-1] if fitting else _ROUND[0])
+    return float(max((length for length in _ROUND if length <= span / 4), default=_ROUND[0]))
 
 
 def label(length: float) -> str:
     """Return a length in µm or mm."""
-    return f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} µm"
+    if length >= 1000:
+        return f"{length / 1000:g} mm"
+    return f"{length:g} µm"
 
 
 def scale_bar(
@@ -56,22 +57,29 @@ def scale_bar(
     one_of(where, ("inside", "below"), name="where")
     low, high = ax.get_xlim()
     bottom, top = ax.get_ylim()
-    length = bar_length((abs(high - low) if span is None else span) * mpp)
-    below = {"bbox_to_anchor": (1, 0), "bbox_transform": ax.transAxes} if where == "below" else {}
+    thickness = abs(top - bottom) / 150
+    if span is None:
+        span = abs(high - low)
+    else:  # a canvas of patches: its own height says nothing of how large they are
+        thickness = span / 60
+    length = bar_length(span * mpp)
+
+    position: dict[str, Any] = {"loc": "lower right"}
+    if where == "below":
+        position = {"loc": "upper right", "bbox_to_anchor": (1, 0), "bbox_transform": ax.transAxes}
     bar = AnchoredSizeBar(
         ax.transData,
         length / mpp,
         label(length),
-        loc="upper right" if below else "lower right",
         color=color or rcParams["text.color"],
-        size_vertical=abs(top - bottom) / 150 if span is None else span / 60,
+        size_vertical=thickness,
         frameon=backing is not None,
         pad=0.4,
         borderpad=0.3,
         sep=3,
-        label_top=not below,
+        label_top=where == "inside",
         fontproperties=FontProperties(size="small", weight="bold" if color else "normal"),
-        **below,
+        **position,
     )
     if backing is not None:
         bar.patch.set(facecolor=backing, edgecolor="none", alpha=0.6)

@@ -9,6 +9,7 @@ import numpy as np
 from kronos_sc._core import results
 from kronos_sc._core.checks import known, one_of
 from kronos_sc.pl._axes import axes_or_new
+from kronos_sc.pl._choice import as_list
 from kronos_sc.pl._compared import STATISTICS, at_one, legend, plain, representation_colors, several, table, words
 
 if TYPE_CHECKING:
@@ -36,8 +37,7 @@ def scores(
     ----------
     adata
         Table with a result that has a summary: of :func:`kronos_sc.tl.ari`, :func:`kronos_sc.tl.linear_probe` and so
-        on; or a
-        :class:`kronos_sc.tl.DenseProbe`, without `key`.
+        on; or a :class:`kronos_sc.tl.DenseProbe`, without `key`.
     key
         Name of the result in `uns`.
     metrics
@@ -83,22 +83,22 @@ def scores(
     )
     varied = [column for column in frame.columns if column not in ("representation", "metric", *STATISTICS)]
     instead = f", or draw all of them with pl.curve(adata, {key!r})"
-    rows = at_one(
-        _of_metrics(several(frame, representation), metrics), at, varied=varied, key=str(key), instead=instead
-    )
+    rows = _of_metrics(several(frame, representation), metrics)
+    rows = at_one(rows, at, varied=varied, key=str(key), instead=instead)
     names = list(rows["representation"].unique())
     shown = list(rows["metric"].unique())
     ax = axes_or_new(ax, size=(len(shown) * max(0.34 * len(names) + 0.5, 1.4) + 1.8, 3.2))
     colors = representation_colors(names, palette)
     step = 0.8 / len(names)
+    # bars of one score stand side by side around its tick
     for number, name in enumerate(names):
-        own = rows[rows["representation"] == name].set_index("metric").reindex(shown)
+        bar_rows = rows[rows["representation"] == name].set_index("metric").reindex(shown)
         x = np.arange(len(shown)) + (number - (len(names) - 1) / 2) * step
         ax.bar(
             x,
-            own["mean"],
+            bar_rows["mean"],
             width=step * 0.9,
-            yerr=_error(own, error),
+            yerr=_error(bar_rows, error),
             color=colors[name],
             label=name,
             error_kw={"elinewidth": 0.8, "ecolor": "0.25"},
@@ -119,18 +119,20 @@ def _of_metrics(rows: pd.DataFrame, metrics: str | Sequence[str] | None) -> pd.D
         return rows
     import pandas as pd
 
-    wanted = [metrics] if isinstance(metrics, str) else list(metrics)
-    there = list(rows["metric"].unique())
-    for metric in wanted:
-        known(metric, there, what="score in this result", fix="Name one of these with metrics=.")
-    return pd.concat([rows[rows["metric"] == metric] for metric in wanted], ignore_index=True)
+    names = as_list(metrics)
+    available = list(rows["metric"].unique())
+    for metric in names:
+        known(metric, available, what="score in this result", fix="Name one of these with metrics=.")
+    return pd.concat([rows[rows["metric"] == metric] for metric in names], ignore_index=True)
 
 
-def _error(own: pd.DataFrame, error: str) -> np.ndarray:
+def _error(bar_rows: pd.DataFrame, error: str) -> np.ndarray:
     """Return the lengths below and above each bar (2 × bars); 0 where there is one value."""
     if error == "sd":
-        return np.nan_to_num(np.stack([own["sd"], own["sd"]]).astype(float))
-    return np.nan_to_num(np.stack([own["mean"] - own["low"], own["high"] - own["mean"]]).astype(float))
+        return np.nan_to_num(np.stack([bar_rows["sd"], bar_rows["sd"]]).astype(float))
+    return np.nan_to_num(
+        np.stack([bar_rows["mean"] - bar_rows["low"], bar_rows["high"] - bar_rows["mean"]]).astype(float)
+    )
 
 
 def _broken(text: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from kronos_sc import get
 from kronos_sc._core.checks import known
 from kronos_sc._core.resolve import annotation, image_of
+from kronos_sc.pl._choice import as_list
 from kronos_sc.pl._color import Channels, Limits, channel_colors, channel_limits, composite
 from kronos_sc.pl._space import placement
 from kronos_sc.pl._tissue import channel_names, image_shape
@@ -75,14 +76,16 @@ def from_array(array: xr.DataArray, ids: Sequence[str] | None, channels: Channel
         )
         raise ValueError(msg)
     colors = channel_colors(channels, [str(name) for name in array.coords["c"].to_numpy()], image="patches")
-    wanted = [ids] if isinstance(ids, str) else ids
-    units = list(array.coords["unit"].to_numpy())
-    for name in wanted or ():
-        known(name, units, what="unit", fix="Read it with get.patches(sdata, ids).")
     picked = array.sel(c=list(colors))
-    picked = picked if wanted is None else picked.sel(unit=list(wanted))
+    if ids is not None:
+        units = list(array.coords["unit"].to_numpy())
+        names = as_list(ids)
+        for name in names:
+            known(name, units, what="unit", fix="Read it with get.patches(sdata, ids).")
+        picked = picked.sel(unit=names)
     # the size of the image is not known here: only what lies beyond its top and left edge can be told
-    return PatchMontage(picked, colors, _inside(picked, np.full((picked.shape[0], 2), np.iinfo(np.int64).max)), None)
+    endless = np.full((picked.shape[0], 2), np.iinfo(np.int64).max)
+    return PatchMontage(picked, colors, _inside(picked, endless), None)
 
 
 def from_spatialdata(
@@ -95,18 +98,15 @@ def from_spatialdata(
     table_key: str | None,
 ) -> PatchMontage:
     """Read the pixels of units, only of the channels shown."""
-    what = annotation(table, name=table_key or "table")
-    column = table.obs[what.region_key].astype(str)
+    link = annotation(table, name=table_key or "table")
+    column = table.obs[link.region_key].astype(str)
     regions = [str(region) for region in column.iloc[table.obs_names.get_indexer(list(ids))]]
     images = {region: sdata.images[image_of(sdata, region, None)] for region in dict.fromkeys(regions)}
     first = next(iter(images.values()))
     colors = channel_colors(channels, channel_names(first), image=image_of(sdata, regions[0], None))
     array = get.patches(sdata, ids, channels=list(colors), patch_size=patch_size, table_key=table_key, nan="zero")
     shapes = np.array([image_shape(images[region]) for region in regions])
-    place = placement(first)
-    return PatchMontage(
-        array, colors, _inside(array, shapes), float(np.sqrt(np.prod(place.scale))) if place.unit == "µm" else None
-    )
+    return PatchMontage(array, colors, _inside(array, shapes), placement(first).mpp)
 
 
 def _inside(array: xr.DataArray, shapes: np.ndarray) -> np.ndarray:
@@ -115,5 +115,5 @@ def _inside(array: xr.DataArray, shapes: np.ndarray) -> np.ndarray:
         return np.ones((array.shape[0], *array.shape[2:]), bool)
     grid = np.arange(array.shape[-1])
     ys, xs = (array.coords[name].to_numpy()[:, None] + grid for name in ("top", "left"))
-    rows, columns = ((at >= 0) & (at < shapes[:, [axis]]) for axis, at in enumerate((ys, xs)))
+    rows, columns = ((pixel >= 0) & (pixel < shapes[:, [axis]]) for axis, pixel in enumerate((ys, xs)))
     return rows[:, :, None] & columns[:, None, :]

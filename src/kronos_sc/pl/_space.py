@@ -26,6 +26,11 @@ class Placement:
     shift: tuple[float, float] = (0.0, 0.0)
     unit: str = "px"
 
+    @property
+    def mpp(self) -> float | None:
+        """Micrometres per pixel, the mean of both sides; None where the pixel size is not known."""
+        return float(np.sqrt(np.prod(self.scale))) if self.unit == "µm" else None
+
     def apply(self, xy: np.ndarray) -> np.ndarray:
         """Return coordinates (units × 2: x, y) of pixels."""
         return np.asarray(xy, float) * self.scale + self.shift
@@ -37,32 +42,41 @@ class Placement:
 
 
 def placement(element: Any, *, mpp: float | None = None) -> Placement:
-    """Return where an element lies: in micrometres if its pixel size is recorded (or given as `mpp`), else in pixels of "global".
+    """Return where an element lies on a page.
 
-    A rotation or shear is not drawn: such an element is shown on its own axes, with its mean pixel size.
+    In micrometres if its pixel size is recorded (or given as `mpp`), else in pixels of "global". A rotation or shear is
+    not drawn: such an element is shown on its own axes, with its mean pixel size.
     """
     from spatialdata.transformations import get_transformation
 
     if mpp is not None:
         return scaled(mpp)
     systems = get_transformation(element, get_all=True)
-    system = MICROMETRE if MICROMETRE in systems else "global"
-    return _in_system(systems[system], "µm" if system == MICROMETRE else "px") if system in systems else Placement()
+    if MICROMETRE in systems:
+        return _in_system(systems[MICROMETRE], "µm")
+    if "global" in systems:
+        return _in_system(systems["global"], "px")
+    return Placement()
 
 
 def placement_beside(element: Any, other: Any, place: Placement) -> Placement:
-    """Return where an element lies on a page on which another has its place: by the coordinate system both have, else at the same place."""
+    """Return where an element lies on a page on which another has its place.
+
+    By the coordinate system that both have, else at the same place.
+    """
     from spatialdata.transformations import get_transformation
 
-    own, others = (get_transformation(each, get_all=True) for each in (element, other))
-    shared = next((system for system in ("global", MICROMETRE) if system in own and system in others), None)
+    own_systems, other_systems = (get_transformation(part, get_all=True) for part in (element, other))
+    shared = next(
+        (system for system in ("global", MICROMETRE) if system in own_systems and system in other_systems), None
+    )
     if shared is None:
         return place
-    mine = _in_system(own[shared], place.unit)
-    theirs = _in_system(others[shared], place.unit)
-    factor = np.array(place.scale) / theirs.scale
-    scale = factor * mine.scale
-    shift = factor * np.subtract(mine.shift, theirs.shift) + place.shift
+    own_placement = _in_system(own_systems[shared], place.unit)
+    other_placement = _in_system(other_systems[shared], place.unit)
+    factor = np.array(place.scale) / other_placement.scale
+    scale = factor * own_placement.scale
+    shift = factor * np.subtract(own_placement.shift, other_placement.shift) + place.shift
     return Placement(tuple(scale.tolist()), tuple(shift.tolist()), place.unit)
 
 
@@ -71,7 +85,9 @@ def _in_system(transformation: Any, unit: str) -> Placement:
     matrix = transformation.to_affine_matrix(input_axes=("x", "y"), output_axes=("x", "y"))
     linear = matrix[:2, :2]
     shift = matrix[:2, 2]
-    if np.abs([linear[0, 1], linear[1, 0]]).max() > 1e-9 * np.abs(linear).max() or (np.diag(linear) <= 0).any():
+    is_sheared = np.abs([linear[0, 1], linear[1, 0]]).max() > 1e-9 * np.abs(linear).max()
+    # a picture is drawn upright: of a rotated or mirrored one only the size of its pixels is kept
+    if is_sheared or (np.diag(linear) <= 0).any():
         edge = float(np.sqrt(abs(np.linalg.det(linear))))
         return Placement((edge, edge), (0.0, 0.0), unit)
     return Placement((float(linear[0, 0]), float(linear[1, 1])), (float(shift[0]), float(shift[1])), unit)

@@ -14,6 +14,7 @@ from kronos_sc._core.resolve import annotation, as_table, image_of
 from kronos_sc.pl import _points
 from kronos_sc.pl._axes import new_grid, spatial_axes
 from kronos_sc.pl._cells import Cells, cells_of
+from kronos_sc.pl._choice import as_list
 from kronos_sc.pl._color import PERCENTILES, channel_legend
 from kronos_sc.pl._marks import Discs, Polygons, shapes_of
 from kronos_sc.pl._scale_bar import scale_bar
@@ -125,33 +126,35 @@ def spatial(
     table = as_table(data, table_key)
     sdata = data if hasattr(data, "images") else None
     under = channels is not None or image_key is not None
-    for wanted, names in ((under, "channels and image_key need"), (labels, "labels needs")):
-        if wanted and sdata is None:
+    for needs_pixels, names in ((under, "channels and image_key need"), (labels, "labels needs")):
+        if needs_pixels and sdata is None:
             msg = f"{names} pixels, and a table has none. Pass the SpatialData, or leave them out."
             raise ValueError(msg)
-    keys = [color] if isinstance(color, str) else list(color or ())
+    keys = as_list(color or ())
     layers = [_points.layer(table, key, values(table, key), palette) for key in keys] or [_points.plain(table.n_obs)]
-    edged = _outlined(layers, outline)
+    outlined = _outlined(layers, outline)
     panels = _panels(table, sdata, region, mpp)
     _require_one_region(panels, labels)
-    how = _How(spatial_key, labels, size, under)
-    marks = [_marks(table, sdata, panel, how) for panel in panels]
-    images = [image_of(sdata, panel.region, image_key) for panel in panels] if under else []
-    tissues = [tissue(sdata, channels, image_key=name, limits=PERCENTILES, mpp=mpp) for name in images] or [None] * len(
-        panels
-    )
+    options = _UnitOptions(spatial_key, labels, size, under)
+    marks = [_marks(table, sdata, panel, options) for panel in panels]
+    tissues: list[Tissue | None] = [None] * len(panels)
+    if under:
+        images = [image_of(sdata, panel.region, image_key) for panel in panels]
+        tissues = [tissue(sdata, channels, image_key=name, limits=PERCENTILES, mpp=mpp) for name in images]
+
     axes = _axes(ax, panels, layers, marks)
     for row, (panel, units, below) in enumerate(zip(panels, marks, tissues, strict=True)):
         for column, layer in enumerate(layers):
-            _draw(axes[row, column], panel, layer, units, below, edged)
+            _draw(axes[row, column], panel, layer, units, below, outlined)
             if row == 0:
-                _legend(axes[row, column], layer, units, edged, over=under)
-            title = [layer.title, panel.region if len(panels) > 1 else None]
-            if edged is not None and not under:  # with an image, the legend says it
-                title.append(f"outline: {', '.join(edged.names)}")
-            axes[row, column].set_title(
-                " · ".join(str(t) for t in title if t), fontsize="medium", pad=24 if below else 6
-            )
+                _legend(axes[row, column], layer, units, outlined, over=under)
+            title = [layer.title]
+            if len(panels) > 1:
+                title.append(panel.region)
+            if outlined is not None and not under:  # with an image, the legend says it
+                title.append(f"outline: {', '.join(outlined.names)}")
+            pad = 24 if below else 6  # above an image stand the names of its channels
+            axes[row, column].set_title(" · ".join(str(part) for part in title if part), fontsize="medium", pad=pad)
     return axes
 
 
@@ -165,7 +168,7 @@ class _Panel:
 
 
 @dataclass(frozen=True)
-class _How:
+class _UnitOptions:
     """What units are drawn from: coordinates, labels and size as given, and whether an image lies underneath."""
 
     spatial_key: str
@@ -190,7 +193,7 @@ def _outlined(layers: list[_points.Layer], outline: str | Sequence[str] | None) 
     """Return the categories to surround."""
     if outline is None:
         return None
-    wanted = [outline] if isinstance(outline, str) or not isinstance(outline, Iterable) else list(outline)
+    names_wanted = list(outline) if isinstance(outline, Iterable) and not isinstance(outline, str) else [outline]
     layer = next((layer for layer in layers if layer.colors), None)
     if layer is None:
         columns = listed(layer.title for layer in layers if layer.title)
@@ -200,34 +203,40 @@ def _outlined(layers: list[_points.Layer], outline: str | Sequence[str] | None) 
         )
         raise ValueError(msg)
     fix = "Name categories with outline=."
-    names = [known(str(name), layer.colors, what=f"category of {layer.title!r}", fix=fix) for name in wanted]
+    names = [known(str(name), layer.colors, what=f"category of {layer.title!r}", fix=fix) for name in names_wanted]
     return _Outlined(layer, tuple(dict.fromkeys(names)))
 
 
-def _marks(table: AnnData, sdata: SpatialData | None, panel: _Panel, how: _How) -> Marks:
+def _marks(table: AnnData, sdata: SpatialData | None, panel: _Panel, options: _UnitOptions) -> Marks:
     """Return the units of one region, on the page."""
     name = panel.region
-    alone = how.size is None and how.spatial_key == "spatial"  # nothing asks for discs
     instances = None
-    if sdata is not None and (
-        name is not None or how.labels
-    ):  # without regions there are no labels either, which this says
+    # a table without regions has no labels either: with labels= this says so
+    if sdata is not None and (name is not None or options.labels):
         instances = table.obs[annotation(table, name="table").instance_key].to_numpy()[panel.rows]
-    if how.labels and instances is not None:
-        element = _labels_named(sdata, name, labels=how.labels)
-        place = placement_beside(sdata.labels[element], sdata[name], panel.place) if name in sdata else panel.place
+    if options.labels and instances is not None:
+        element = _labels_named(sdata, name, labels=options.labels)
+        place = panel.place
+        if name in sdata:
+            place = placement_beside(sdata.labels[element], sdata[name], place)
         return cells_of(sdata.labels[element], instances, place, name=element)
-    if alone and instances is not None and name in sdata.shapes:
+
+    # shapes are drawn as what they are, unless a size or other coordinates ask for discs
+    asks_for_discs = options.size is not None or options.spatial_key != "spatial"
+    if not asks_for_discs and instances is not None and name in sdata.shapes:
         return shapes_of(sdata.shapes[name], instances, panel.place, region=name)
-    xy = panel.place.apply(_coordinates(table, how.spatial_key)[panel.rows])
-    size = how.size
+    xy = panel.place.apply(_coordinates(table, options.spatial_key)[panel.rows])
+    size = options.size
     if size is None:
-        size = _points.diameter(xy) * (_APART if how.under else 1)
+        size = _points.diameter(xy) * (_APART if options.under else 1)
     return Discs(xy, np.full(xy.shape, float(size)))
 
 
 def _require_one_region(panels: list[_Panel], labels: object) -> None:
-    """Raise a ValueError if one labels element is to be filled in the place of several regions, whose ids need not be its own."""
+    """Raise a ValueError if one labels element is to be filled in the place of several regions.
+
+    Their ids need not be its own.
+    """
     if isinstance(labels, str) and len(panels) > 1:
         regions = listed(panel.region for panel in panels)
         msg = (
@@ -278,7 +287,7 @@ def _panels(
             "The table has no rows, so there is nothing to show. Make one with pp.label_table(sdata) or pp.tile(sdata)."
         )
         raise ValueError(msg)
-    given = Placement() if mpp is None else scaled(mpp)
+    default_place = Placement() if mpp is None else scaled(mpp)
     if not table.uns.get(UNS_SPATIALDATA):
         if region is not None:
             msg = (
@@ -286,13 +295,14 @@ def _panels(
                 "the table."
             )
             raise ValueError(msg)
-        return [_Panel(None, np.arange(table.n_obs), given)]
-    what = annotation(table, name="table")
-    there = [name for name in what.regions if len(what.rows(table, name))]
-    chosen = there if region is None else [region] if isinstance(region, str) else list(region)
-    for name in chosen:
-        known(name, there, what="region of the table", fix="Choose one of these with region=.")
-    return [_Panel(name, what.rows(table, name), _placement(sdata, name, mpp) or given) for name in chosen]
+        return [_Panel(None, np.arange(table.n_obs), default_place)]
+    link = annotation(table, name="table")
+    regions = [name for name in link.regions if len(link.rows(table, name))]
+    chosen = regions
+    if region is not None:
+        fix = "Choose one of these with region=."
+        chosen = [known(name, regions, what="region of the table", fix=fix) for name in as_list(region)]
+    return [_Panel(name, link.rows(table, name), _placement(sdata, name, mpp) or default_place) for name in chosen]
 
 
 def _placement(sdata: SpatialData | None, region: str, mpp: float | None) -> Placement | None:
@@ -320,29 +330,24 @@ def _axes(ax: Axes | None, panels: list[_Panel], layers: list[_points.Layer], ma
 
 
 def _draw(
-    ax: Axes, panel: _Panel, layer: _points.Layer, units: Marks, below: Tissue | None, edged: _Outlined | None
+    ax: Axes, panel: _Panel, layer: _points.Layer, units: Marks, below: Tissue | None, outlined: _Outlined | None
 ) -> None:
     """Draw one region in one colour."""
     over = below is not None
     if over:
         below.draw(ax)
         channel_legend(ax, below.colors)
-    if edged is None or not over:
+    if outlined is None or not over:
         drawn = units.fill(ax, layer, layer.values[panel.rows], over=over)
         if layer.number_map is not None:
             _points.number_bar(ax, drawn)
-    for name in edged.names if edged is not None else ():
-        color = edged.layer.colors[name] if over else "black"
-        _line(
-            ax,
-            units.outline(edged.members(name, panel.rows)),
-            color,
-            halo="black" if over else "white",
-            label=f"outline of {name}",
-        )
+    if outlined is not None:
+        _draw_outlines(ax, panel, units, outlined, over=over)
+
+    # an image has set the limits already
     if not over:
         low, high = units.bounds
-        margin = _MARGIN * (high - low).max() if not isinstance(units, Discs) else 0.0
+        margin = 0.0 if isinstance(units, Discs) else _MARGIN * (high - low).max()
         strip = (high[1] - low[1]) * 0.08 if panel.place.unit == "µm" else 0  # room for the scale bar
         ax.set(xlim=(low[0] - margin, high[0] + margin), ylim=(high[1] + margin + strip, low[1] - margin))
     spatial_axes(ax, panel.place)
@@ -350,18 +355,31 @@ def _draw(
         scale_bar(ax, color="white" if over else None)
 
 
+def _draw_outlines(ax: Axes, panel: _Panel, units: Marks, outlined: _Outlined, *, over: bool) -> None:
+    """Surround the units of each category: in its colour on an image, else in black over the fill."""
+    for name in outlined.names:
+        lines = units.outline(outlined.members(name, panel.rows))
+        label = f"outline of {name}"
+        if over:
+            _line(ax, lines, outlined.layer.colors[name], halo="black", label=label)
+        else:
+            _line(ax, lines, "black", halo="white", label=label)
+
+
 def _line(ax: Axes, lines: list[np.ndarray], color: Any, *, halo: str, label: str) -> None:
     """Draw lines that are seen on any colour."""
     from matplotlib.collections import LineCollection
 
-    how = {"capstyle": "round", "joinstyle": "round", "zorder": 3}
-    ax.add_collection(LineCollection(lines, colors=[halo], linewidths=_LINE + 1.4, label="halo", **how), autolim=False)
-    ax.add_collection(LineCollection(lines, colors=[color], linewidths=_LINE, label=label, **how), autolim=False)
+    kwargs = {"capstyle": "round", "joinstyle": "round", "zorder": 3}
+    ax.add_collection(
+        LineCollection(lines, colors=[halo], linewidths=_LINE + 1.4, label="halo", **kwargs), autolim=False
+    )
+    ax.add_collection(LineCollection(lines, colors=[color], linewidths=_LINE, label=label, **kwargs), autolim=False)
 
 
-def _legend(ax: Axes, layer: _points.Layer, units: Marks, edged: _Outlined | None, *, over: bool) -> None:
+def _legend(ax: Axes, layer: _points.Layer, units: Marks, outlined: _Outlined | None, *, over: bool) -> None:
     """List the categories of a layer beside the axes, or those that are outlined where nothing else is drawn."""
-    if edged is not None and over:
-        _points.category_legend(ax, edged.layer, only=edged.names)
+    if outlined is not None and over:
+        _points.category_legend(ax, outlined.layer, only=outlined.names)
     elif layer.colors:
         _points.category_legend(ax, layer, marker="o" if isinstance(units, Discs) else "s")

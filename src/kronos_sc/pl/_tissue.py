@@ -66,9 +66,8 @@ def tissue(
     planes = shrunk(levels, [names.index(channel) for channel in colors])
     stretch = channel_limits(planes, list(colors), limits)
     height, width = full.shape[-2:]
-    return Tissue(
-        composite(planes, list(colors.values()), stretch), colors, placement(element, mpp=mpp), (height, width)
-    )
+    rgb = composite(planes, list(colors.values()), stretch)
+    return Tissue(rgb, colors, placement(element, mpp=mpp), (height, width))
 
 
 def pyramid(element: Any) -> list[Any]:
@@ -91,7 +90,10 @@ def image_shape(element: Any) -> tuple[int, int]:
 
 
 def shrunk(levels: list[Any], positions: list[int]) -> np.ndarray:
-    """Return the chosen channels (c, y, x) of the smallest level that is large enough, averaged down to `MOST_PIXELS`."""
+    """Return the chosen channels (c, y, x), averaged down to `MOST_PIXELS`.
+
+    They are read from the smallest level that is large enough.
+    """
     import dask.array as da
 
     enough = [level for level in levels if max(level.shape[-2:]) >= MOST_PIXELS] or levels[:1]

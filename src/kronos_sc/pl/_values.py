@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -28,12 +28,11 @@ def values(table: AnnData, key: str) -> pd.Series:
     if key in table.obs:
         return _clean(class_column(table.obs[key], place=f"adata.obs[{key!r}]"))
     if key in table.var_names:
-        column = table[:, key].X
-        dense = column.toarray() if hasattr(column, "toarray") else np.asarray(column)
-        return pd.Series(dense.ravel().astype(float), index=table.obs_names)
-    found = _FEATURE.fullmatch(key)
-    if found and found["slot"] in table.obsm:
-        return pd.Series(_feature(table, found["slot"], found["column"]), index=table.obs_names)
+        column = _dense(table[:, key].X)
+        return pd.Series(column.ravel().astype(float), index=table.obs_names)
+    match = _FEATURE.fullmatch(key)
+    if match and match["slot"] in table.obsm:
+        return pd.Series(_feature(table, match["slot"], match["column"]), index=table.obs_names)
     options = [*table.obs.columns, *table.var_names]
     close = near(key, options)
     hint = f" Did you mean {close[0]!r}?" if close else ""
@@ -71,6 +70,11 @@ def _feature(table: AnnData, name: str, column: str) -> np.ndarray:
             )
             raise KeyError(msg)
         column = str(names.index(column))
-    dense = slot.to_numpy() if isinstance(slot, pd.DataFrame) else slot
-    chosen = dense[:, int(column)]
-    return np.asarray(chosen.toarray() if hasattr(chosen, "toarray") else chosen, float).ravel()
+    if isinstance(slot, pd.DataFrame):
+        slot = slot.to_numpy()
+    return np.asarray(_dense(slot[:, int(column)]), float).ravel()
+
+
+def _dense(matrix: Any) -> np.ndarray:
+    """Return a sparse matrix as an array, and an array as it is."""
+    return matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
