@@ -62,8 +62,8 @@ def require(run: Path, step: int | None) -> int:
         raise FileNotFoundError(msg)
     if step is not None and step not in complete:
         msg = (
-            f"{run} holds no checkpoint of step {step}; there are: {', '.join(map(str, complete))}. Choose one of these, "
-            "or leave the step out for the last."
+            f"{run} holds no checkpoint of step {step}; there are: {', '.join(map(str, complete))}. Choose one of "
+            "these, or leave the step out for the last."
         )
         raise FileNotFoundError(msg)
     return complete[-1] if step is None else step
@@ -94,6 +94,7 @@ def save(
     OSError
         On every process, if one could not write; earlier checkpoints stay as they were.
     """
+    # written beside its place and renamed at the end: no half of it is ever taken for a checkpoint
     target = place(run, step)
     work = target.with_name(f".{target.name}.part")
     failure = _prepare(work) if procs.first else ""
@@ -108,6 +109,7 @@ def save(
             f"process {rank}: {_first_line(cause)}" for rank, (cause, _) in sorted(error.failures.items())
         )
     _raise_together(failure, work, target, procs)
+    # only now, with the new one in place
     if procs.first:
         for old in steps(run)[:-keep]:
             _remove(place(run, old))
@@ -138,7 +140,10 @@ def _remove(old: Path) -> None:
 
 
 def _finish(work: Path, target: Path, metadata: dict[str, Any]) -> str:
-    """Add the metadata and move a checkpoint into place; returns what went wrong, for the other processes to hear of."""
+    """Add the metadata and move a checkpoint into place.
+
+    Returns what went wrong, for the other processes to hear of.
+    """
     try:
         with (work / "state.json").open("w", encoding="utf-8") as file:
             json.dump(metadata, file, indent=1)
@@ -182,8 +187,8 @@ def read_metadata(run: Path, step: int) -> dict[str, Any]:
         raise _damaged(run, step, error) from error
     if metadata.get("format") != FORMAT:
         msg = (
-            f"{path} says format {metadata.get('format')!r}, not {FORMAT!r}. It was written by another version: use that "
-            "one, or start a new run.folder."
+            f"{path} says format {metadata.get('format')!r}, not {FORMAT!r}. It was written by another version: use "
+            "that one, or start a new run.folder."
         )
         raise ValueError(msg)
     return dict(metadata)

@@ -175,7 +175,8 @@ def _backbone(state: Mapping[str, torch.Tensor], shape: ViTConfig) -> KronosViT:
     if missing or extra or shapes:
         msg = (
             f"The teacher's backbone does not fit the settings: missing {listed(missing, most=3)}; unexpected "
-            f"{listed(extra, most=3)}; other shape: {listed(shapes, most=3)}. Export with the settings of the run that wrote the checkpoint."
+            f"{listed(extra, most=3)}; other shape: {listed(shapes, most=3)}. Export with the settings of the run that "
+            "wrote the checkpoint."
         )
         raise ValueError(msg)
     net.load_state_dict(weights, strict=True, assign=True)

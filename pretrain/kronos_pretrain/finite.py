@@ -1,4 +1,7 @@
-"""Numbers that are none end the run before the optimiser has moved, on every process, with the place where they arose."""
+"""Numbers that are none end the run before the optimiser has moved, on every process.
+
+The error names the place where they arose.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +43,12 @@ def require_finite_losses(table: torch.Tensor, terms: Sequence[str], step: int) 
     own = torch.tensor([name not in SHARED for name in terms])
     if (bad & own).any():  # then the terms that look at all processes' samples only echo it
         bad[~(bad & own).any(1)] = False
-    where = [
-        f"process {rank}: {', '.join(name for name, hit in zip(terms, row, strict=True) if hit)}"
-        for rank, row in enumerate(bad)
-        if row.any()
-    ]
-    msg = f"Loss is not finite at step {step} ({'; '.join(where)}), of {len(bad)} processes. {FIX}."
+    places = []
+    for rank, row in enumerate(bad):
+        if row.any():
+            names = (name for name, is_bad in zip(terms, row, strict=True) if is_bad)
+            places.append(f"process {rank}: {', '.join(names)}")
+    msg = f"Loss is not finite at step {step} ({'; '.join(places)}), of {len(bad)} processes. {FIX}."
     raise FloatingPointError(msg)
 
 
@@ -56,10 +59,8 @@ def require_finite_gradients(
     if norm.isfinite():
         return
     names = [name for name, p in parameters if p.grad is not None and not local([p.grad])[0].isfinite().all()]
-    where = (
-        f"seen by process {rank} in {listed(names, most=4)}"
-        if names
-        else f"not in the parameters that process {rank} holds"
-    )
-    msg = f"The gradient is not finite at step {step}, although all losses are ({where}). {FIX}."
+    place = f"not in the parameters that process {rank} holds"
+    if names:
+        place = f"seen by process {rank} in {listed(names, most=4)}"
+    msg = f"The gradient is not finite at step {step}, although all losses are ({place}). {FIX}."
     raise FloatingPointError(msg)

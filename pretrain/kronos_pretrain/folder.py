@@ -22,13 +22,15 @@ def shared_folder(name: str, procs: Processes) -> Path:
     OSError
         On every process, if it cannot be written to or is not the same place for all.
     """
-    folder, failure, token = Path(name), "", secrets.randbelow(2**31)
-    token = int(procs.gather(torch.tensor([token], device=procs.device))[0])
-    mark = folder / f".seen-{token}"
+    folder = Path(name)
+    failure = ""
+    # every process draws a number, and all take that of the first: no other run looks for this file
+    token = int(procs.gather(torch.tensor([secrets.randbelow(2**31)], device=procs.device))[0])
+    marker = folder / f".seen-{token}"
     if procs.first:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            mark.touch()
+            marker.touch()
         except OSError as error:
             failure = error.strerror or str(error)
     if procs.any(bool(failure)):
@@ -37,15 +39,10 @@ def shared_folder(name: str, procs: Processes) -> Path:
             "that is writable, and not a file."
         )
         raise OSError(msg)
-    blind = (
-        (procs.gather(torch.tensor([float(mark.exists())], device=procs.device)) == 0)
-        .flatten()
-        .nonzero()
-        .flatten()
-        .tolist()
-    )
+    sees_it = procs.gather(torch.tensor([float(marker.exists())], device=procs.device)).flatten()
+    blind = [rank for rank, sees in enumerate(sees_it.tolist()) if not sees]
     if procs.first:
-        mark.unlink()
+        marker.unlink()
     if blind:
         msg = (
             f"Processes {', '.join(map(str, blind))} of {procs.world} do not see the run.folder={name!r} of process 0. "
@@ -60,8 +57,9 @@ def agreed_step(folder: Path, procs: Processes) -> int | None:
 
     An OSError on every process if they see different ones.
     """
-    mine = checkpoint.newest(folder)
-    steps = procs.gather(torch.tensor([-1 if mine is None else mine], device=procs.device)).flatten().tolist()
+    newest = checkpoint.newest(folder)
+    number = -1 if newest is None else newest  # a tensor holds no None
+    steps = procs.gather(torch.tensor([number], device=procs.device)).flatten().tolist()
     if len(set(steps)) > 1:
         words = ", ".join(f"process {rank}: {'none' if step < 0 else step}" for rank, step in enumerate(steps))
         msg = (
@@ -69,4 +67,4 @@ def agreed_step(folder: Path, procs: Processes) -> int | None:
             "folder; on a file system that is slow to show new files, wait a minute and try again."
         )
         raise OSError(msg)
-    return mine
+    return newest

@@ -31,7 +31,9 @@ class Prototypes(nn.Module):
 
 
 class Head(nn.Module):
-    """From tokens to logits over prototypes: an MLP with GELU, rows scaled to length one, then their cosines with the prototypes.
+    """From tokens to logits over prototypes.
+
+    An MLP with GELU, rows scaled to length one, then their cosines with the prototypes.
 
     Parameters
     ----------
@@ -44,6 +46,7 @@ class Head(nn.Module):
     def __init__(self, config: HeadConfig, dim: int) -> None:
         super().__init__()
         widths = [dim, *[config.hidden] * (config.layers - 1), config.bottleneck]
+        # no GELU after the last layer: its rows are scaled to length one
         steps: list[nn.Module] = []
         for before, after in pairwise(widths):
             steps += [nn.Linear(before, after), nn.GELU()]

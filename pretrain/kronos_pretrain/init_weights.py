@@ -1,4 +1,4 @@
-"""First weights of continued pretraining: those of an exported model, or of one in the official layout, for a new run."""
+"""First weights of continued pretraining: those of an exported model, or of one in the official layout."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def starting_state(
     weights = {BACKBONE + key: value for key, value in model.net.state_dict().items()}
     if mismatched := sorted({key for key in shapes if key.startswith(BACKBONE)} ^ set(weights)):
         msg = (
-            f"The network's backbone and the start model's differ in {listed(mismatched, most=3)}. Pass a network with the "
-            "parameter names of KronosViT."
+            f"The network's backbone and the start model's differ in {listed(mismatched, most=3)}. Pass a network with "
+            "the parameter names of KronosViT."
         )
         raise ValueError(msg)
 
@@ -180,7 +180,10 @@ def _official_file(place: Path) -> Path | None:
     if place.is_dir():
         settings = json.loads((place / "config.json").read_text(encoding="utf-8"))
         named = place / f"kronos_{settings.get('model_type')}_model.pt"
-        place = named if named.is_file() else next(iter(sorted(place.glob("*.pt"))), named)
+        others = sorted(place.glob("*.pt"))
+        place = named
+        if not named.is_file() and others:
+            place = others[0]
     return place if place.suffix == ".pt" and place.is_file() else None
 
 

@@ -130,9 +130,11 @@ class Network(nn.Module):
 
         # the final norm and the heads see only the tokens that a loss needs
         tokens = [x[:, 0] for x in xs]
+        n_hidden = 0
         if hidden is not None:
             tokens.append(_tokens(xs[0], hidden.rows, before=1 + net.config.registers))
-        sizes = [*(len(x) for x in xs), 0 if hidden is None else len(hidden.rows)]
+            n_hidden = len(hidden.rows)
+        sizes = [*(len(x) for x in xs), n_hidden]
         rows = net.norm(torch.cat(tokens))
 
         if hidden is None or self.ibot_head is None:

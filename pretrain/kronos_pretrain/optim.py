@@ -36,15 +36,24 @@ def parameter_groups(module: nn.Module, config: Config) -> list[dict[str, Any]]:
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
-        key = (_lr_factor(name, config), 0.0 if _NOT_DECAYED.search(name) else 1.0, "last_layer" in name)
-        empty = {"params": [], "names": [], "lr_factor": key[0], "decay_factor": key[1], "last_layer": key[2]}
-        group = groups.setdefault(key, empty)
+        lr_factor = _lr_factor(name, config)
+        decay_factor = 0.0 if _NOT_DECAYED.search(name) else 1.0
+        last_layer = "last_layer" in name
+        empty = {
+            "params": [],
+            "names": [],
+            "lr_factor": lr_factor,
+            "decay_factor": decay_factor,
+            "last_layer": last_layer,
+        }
+        group = groups.setdefault((lr_factor, decay_factor, last_layer), empty)
         group["params"].append(parameter)
         group["names"].append(name)
     return list(groups.values())
 
 
 def _lr_factor(name: str, config: Config) -> float:
+    # layers from the bottom: 0 is what comes before the first block, `top` the last norm and the heads
     top = config.model.depth + 1
     layer = top
     if block := _BLOCK.match(name):
@@ -56,7 +65,10 @@ def _lr_factor(name: str, config: Config) -> float:
 
 
 def adamw(module: nn.Module, config: Config) -> torch.optim.AdamW:
-    """Return the optimiser; one kernel for all parameters where they are whole, one per operation where they are sharded."""
+    """Return the optimiser.
+
+    One kernel for all parameters where they are whole, one per operation where they are sharded.
+    """
     sharded = any(isinstance(parameter, DTensor) for parameter in module.parameters())
     groups = parameter_groups(module, config)
     return torch.optim.AdamW(
@@ -67,13 +79,14 @@ def adamw(module: nn.Module, config: Config) -> torch.optim.AdamW:
 def set_values(optimizer: torch.optim.Optimizer, values: Values) -> None:
     """Give every group the learning rate and weight decay of a step."""
     for group in optimizer.param_groups:
-        frozen = values.prototypes_frozen and group["last_layer"]
-        group["lr"] = 0.0 if frozen else values.lr * group["lr_factor"]
+        group["lr"] = values.lr * group["lr_factor"]
+        if values.prototypes_frozen and group["last_layer"]:
+            group["lr"] = 0.0
         group["weight_decay"] = values.weight_decay * group["decay_factor"]
 
 
 class LossScale:
-    """Factor on the loss that keeps the gradients of float16 off zero, and is taken off them before the optimiser sees them.
+    """Factor on the loss that keeps the gradients of float16 off zero; the optimiser sees them without it.
 
     Always a power of two, so that scaling loses no digit. Doubled after `interval` steps without overflow, halved at
     every overflow; an overflow at `floor` is an error, since no scale would help. For float32 and bfloat16 it is
@@ -101,7 +114,10 @@ class LossScale:
         if precision != "float16":
             start = floor = ceiling = 1.0
         self.precision = precision
-        self.value, self.floor, self.ceiling, self.interval = start, floor, ceiling, interval
+        self.value = start
+        self.floor = floor
+        self.ceiling = ceiling
+        self.interval = interval
         self.calm = 0  # steps since the last change
         self.skipped = 0  # steps that an overflow left out
 
@@ -111,9 +127,9 @@ class LossScale:
 
     def unscale_(self, grads: Iterable[torch.Tensor]) -> None:
         """Take the factor off gradients, in place."""
-        found = list(grads)
-        if self.value != 1 and found:
-            torch._foreach_mul_(found, 1 / self.value)
+        scaled = list(grads)
+        if self.value != 1 and scaled:
+            torch._foreach_mul_(scaled, 1 / self.value)
 
     def update(self, *, finite: bool) -> bool:
         """Return whether the optimiser may take this step, and set the scale of the next.
@@ -135,11 +151,14 @@ class LossScale:
             )
             raise FloatingPointError(msg)
         if not finite:
-            self.value, self.calm, self.skipped = max(self.value / 2, self.floor), 0, self.skipped + 1
+            self.value = max(self.value / 2, self.floor)
+            self.calm = 0
+            self.skipped += 1
             return False
         self.calm += 1
         if self.calm >= self.interval:
-            self.value, self.calm = min(self.value * 2, self.ceiling), 0
+            self.value = min(self.value * 2, self.ceiling)
+            self.calm = 0
         return True
 
     def state_dict(self) -> dict[str, float | str]:
@@ -149,4 +168,6 @@ class LossScale:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint; one of another precision says nothing about the scale, which then starts afresh."""
         if state["precision"] == self.precision:
-            self.value, self.calm, self.skipped = float(state["value"]), int(state["calm"]), int(state["skipped"])
+            self.value = float(state["value"])
+            self.calm = int(state["calm"])
+            self.skipped = int(state["skipped"])

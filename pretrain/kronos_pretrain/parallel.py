@@ -1,4 +1,7 @@
-"""Processes and sharding, applied to a plain network from outside: FSDP2 from one process on a laptop to many GPUs, one code path."""
+"""Processes and sharding, applied to a plain network from outside.
+
+FSDP2 from one process on a laptop to many GPUs, one code path.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from kronos_pretrain.config.schema import Config
-    from kronos_pretrain.self_distillation import Network
+    from kronos_pretrain.network import Network
 
 DEVICES = ("auto", "cpu", "cuda")
 TIMEOUT = timedelta(minutes=30)  # a process that builds a simulated corpus or evaluates may keep the others waiting
@@ -91,11 +94,15 @@ def choose_device(name: str) -> torch.device:
 def processes(config: Config) -> Iterator[Processes]:
     """Join the processes that torchrun (or a scheduler that sets the same variables) started; alone without it."""
     device = choose_device(config.run.device)
+    backend = "gloo"
+    device_id = None
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    backend = "nccl" if device.type == "cuda" else "gloo"
+        backend = "nccl"
+        device_id = device
+    # a single process is a group of one, so that there is one code path
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
-        dist.init_process_group(backend, timeout=TIMEOUT, device_id=device if device.type == "cuda" else None)
+        dist.init_process_group(backend, timeout=TIMEOUT, device_id=device_id)
     else:
         _require_alone()
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
@@ -103,9 +110,8 @@ def processes(config: Config) -> Iterator[Processes]:
     try:
         if dist.get_rank():
             settings.verbosity = min(verbosity, 1)  # the first process speaks for all
-        yield Processes(
-            dist.get_rank(), dist.get_world_size(), device, _mesh(device, dist.get_world_size(), config.parallel.shard)
-        )
+        world = dist.get_world_size()
+        yield Processes(dist.get_rank(), world, device, _mesh(device, world, config.parallel.shard))
     finally:
         settings.verbosity = verbosity
         dist.destroy_process_group()
@@ -117,8 +123,7 @@ def _require_alone() -> None:
     if tasks > 1:
         msg = (
             f"Slurm started {tasks} tasks, but RANK and WORLD_SIZE are not set, so each would train by itself into the "
-            "same folder. "
-            "Start them as pretrain/slurm/train.sbatch does, or one torchrun per machine."
+            "same folder. Start them as pretrain/slurm/train.sbatch does, or one torchrun per machine."
         )
         raise ValueError(msg)
 
@@ -178,7 +183,8 @@ def _keep_kernels_apart() -> None:
     or one machine with and without ATEN_CPU_CAPABILITY); translated for the wider registers, that code writes past the
     ends of arrays.
     """
-    caches, capability = getattr(torch.compiler, "config", None), torch.backends.cpu.get_cpu_capability()
+    caches = getattr(torch.compiler, "config", None)
+    capability = torch.backends.cpu.get_cpu_capability()
     if capability not in getattr(caches, "cache_key_tag", capability):  # torch 2.6 has no tag
         caches.cache_key_tag += capability
 
@@ -197,15 +203,15 @@ def local(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
 @torch.no_grad()
 def average_into(teacher: Sequence[torch.Tensor], student: Sequence[torch.Tensor], momentum: float) -> None:
     """Move the teacher towards the student: t ← m · t + (1 − m) · s, each process on its own part."""
-    mine, theirs = local(teacher), local(student)
-    torch._foreach_mul_(mine, momentum)
-    torch._foreach_add_(mine, theirs, alpha=1 - momentum)
+    averages = local(teacher)
+    torch._foreach_mul_(averages, momentum)
+    torch._foreach_add_(averages, local(student), alpha=1 - momentum)
 
 
 def norm(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return the norm over all gradients and processes."""
-    found = torch.nn.utils.get_total_norm(gradients, foreach=True)
-    return found.full_tensor() if isinstance(found, DTensor) else found
+    total = torch.nn.utils.get_total_norm(gradients, foreach=True)
+    return total.full_tensor() if isinstance(total, DTensor) else total
 
 
 def clip(gradients: Sequence[torch.Tensor], most: float) -> None:

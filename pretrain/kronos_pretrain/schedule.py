@@ -36,10 +36,11 @@ class Values(NamedTuple):
 
 
 def cosine(step: int, *, start: float, end: float, steps: int, warmup: int = 0, first: float = 0.0) -> float:
-    """Return half a cosine from `start` to `end` over `steps` steps, the first `warmup` of which climb linearly from `first` to `start`.
+    """Return half a cosine from `start` to `end` over `steps` steps, after a linear climb.
 
-    The climb takes in both its ends: its last step has the full value, and so has the first step of the cosine. `end`
-    is reached at step number `steps`, one after the last of a run, and stays from there on.
+    The first `warmup` of the steps climb from `first` to `start`. The climb takes in both its ends: its last step has
+    the full value, and so has the first step of the cosine. `end` is reached at step number `steps`, one after the last
+    of a run, and stays from there on.
     """
     if step >= steps:
         return end
@@ -52,7 +53,9 @@ def linear(step: int, *, start: float, end: float, steps: int) -> float:
     """Return a straight line from `start` at step 0 to `end` at step `steps` − 1, and `end` from there on."""
     if step >= steps:
         return end
-    return start + (end - start) * step / (steps - 1) if steps > 1 else start
+    if steps == 1:
+        return start
+    return start + (end - start) * step / (steps - 1)
 
 
 def schedules(config: Config) -> Callable[[int], Values]:
@@ -60,7 +63,9 @@ def schedules(config: Config) -> Callable[[int], Values]:
 
     The learning rate and its start grow with the root of the batch over 1,024; its end does not.
     """
-    run, optim, teacher = config.run, config.optim, config.teacher
+    run = config.run
+    optim = config.optim
+    teacher = config.teacher
     scale = sqrt(optim.batch / 1024)
     peak = optim.lr * scale
     first = optim.lr_start * scale
@@ -68,7 +73,7 @@ def schedules(config: Config) -> Callable[[int], Values]:
     def steps(epochs: float) -> int:
         return round(epochs * run.epoch_steps)
 
-    def at(step: int) -> Values:
+    def values(step: int) -> Values:
         return Values(
             lr=cosine(
                 step, start=peak, end=optim.lr_end, steps=run.steps, warmup=steps(optim.warmup_epochs), first=first
@@ -81,4 +86,4 @@ def schedules(config: Config) -> Callable[[int], Values]:
             prototypes_frozen=step < steps(optim.freeze_last_layer_epochs),
         )
 
-    return at
+    return values

@@ -26,7 +26,8 @@ class Stop:
     """
 
     def __init__(self) -> None:
-        self.asked, self.reason = False, "by another process"
+        self.asked = False
+        self.reason = "by another process"
         self._first = 0.0
         self._before: dict[int, object] = {}
 
@@ -42,7 +43,9 @@ class Stop:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if not self.asked:
-            self.asked, self._first, self.reason = True, time.monotonic(), signal.Signals(number).name
+            self.asked = True
+            self.reason = signal.Signals(number).name
+            self._first = time.monotonic()
         elif number == signal.SIGINT and time.monotonic() - self._first > REPEAT:
             raise KeyboardInterrupt
 

@@ -54,7 +54,8 @@ def test_without_dropping_it_is_the_model(net, crops) -> None:
 def test_weights_depend_on_the_seed_alone(net, small) -> None:
     torch.manual_seed(99)  # the global state plays no part, and is left alone
     before = torch.get_rng_state()
-    again, other = make(small.settings().model, seed=3), make(small.settings().model, seed=4)
+    again = make(small.settings().model, seed=3)
+    other = make(small.settings().model, seed=4)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), again.parameters(), strict=True))
     assert not torch.equal(net.pos_embed, other.pos_embed)

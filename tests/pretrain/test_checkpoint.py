@@ -24,7 +24,9 @@ VOCABULARY = Vocabulary(
 class Named:
     """As much of a corpus as a checkpoint needs."""
 
-    vocabulary, images, patch = VOCABULARY, (), 96
+    vocabulary = VOCABULARY
+    images = ()
+    patch = 96
 
 
 @pytest.fixture
@@ -56,7 +58,8 @@ def test_everything_comes_back(run) -> None:
     again = run()
     again.resume(override=False)
     assert again.step == 3
-    wanted, found = values(first), values(again)
+    wanted = values(first)
+    found = values(again)
     assert wanted.keys() == found.keys()
     assert all(torch.equal(wanted[name], found[name]) for name in wanted)
     kinds = {name.split(".")[0] for name in wanted}

@@ -49,7 +49,8 @@ def test_options_of_corpus_build(handed) -> None:
 
 
 def test_options_of_labelled(handed, cells, tmp_path) -> None:
-    out, known = tmp_path / "cells.npz", set(inspect.signature(cut.from_spatialdata).parameters)
+    out = tmp_path / "cells.npz"
+    known = set(inspect.signature(cut.from_spatialdata).parameters)
     calls = handed("kronos_pretrain.evaluate.cut.from_spatialdata", cells)
     keys = (
         "--image",

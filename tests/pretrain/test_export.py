@@ -58,17 +58,16 @@ def exported(teacher, tmp_path_factory) -> Path:
 
 
 def test_both_layouts_are_the_same_model(exported, teacher):
-    own, official = models.load(exported / "model"), models.load(exported / "official", blocks="all")
+    own = models.load(exported / "model")
+    official = models.load(exported / "official", blocks="all")
     assert sorted(p.name for p in exported.iterdir()) == ["model", "official"]
     assert sorted(p.name for p in (exported / "official").iterdir()) == [
         "config.json",
         "kronos_custom_model.pt",
         "marker_metadata.csv",
     ]
-    pixels, ids = (
-        torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)),
-        torch.tensor([[4, 140, 142], [4, 143, 141]]),
-    )
+    pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    ids = torch.tensor([[4, 140, 142], [4, 143, 141]])
     for ours, theirs in zip(own.net(pixels, ids), official.net(pixels, ids), strict=True):
         assert torch.equal(ours, theirs)
     assert own.vocabulary.markers == THIRDS.markers
@@ -172,7 +171,8 @@ def test_exported_models_embed_tissue(exported, make):
     """What a user does next: both folders give one embedding of simulated cells."""
     import kronos_sc as ks
 
-    ours, theirs = make((96, 96)), make((96, 96))
+    ours = make((96, 96))
+    theirs = make((96, 96))
     ks.tl.embed(ours, model=exported / "model", patch_size=32, precision="float32", device="cpu")
     ks.tl.embed(
         theirs, model=models.load(exported / "official", blocks="all"), patch_size=32, precision="float32", device="cpu"

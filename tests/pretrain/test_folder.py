@@ -12,13 +12,11 @@ class Several:
     """Processes of which only this one is real; `others` is what they bring to each exchange in turn."""
 
     def __init__(self, *others: list[float]) -> None:
-        self.rank, self.world, self.first, self.device, self.others = (
-            0,
-            1 + len(others[0]) if others else 1,
-            True,
-            "cpu",
-            list(others),
-        )
+        self.rank = 0
+        self.world = 1 + len(others[0]) if others else 1
+        self.first = True
+        self.device = "cpu"
+        self.others = list(others)
 
     def gather(self, values: torch.Tensor) -> torch.Tensor:
         rest = self.others.pop(0) if self.others else []

@@ -38,7 +38,8 @@ def reference(head: Head) -> nn.Module:
 def test_values_and_gradients_are_those_of_weight_norm(layers, numbers) -> None:
     head = make(layers, numbers)
     last = reference(head)
-    x, target = torch.randn(7, DIM, generator=numbers), torch.randn(7, 50, generator=numbers)
+    x = torch.randn(7, DIM, generator=numbers)
+    target = torch.randn(7, 50, generator=numbers)
     got = head(x)
     (got * target).sum().backward()
     gradients = {name: parameter.grad.clone() for name, parameter in head.named_parameters()}

@@ -113,7 +113,7 @@ def test_heads_of_other_shape_stay_fresh(exported, network, said):
 
 @pytest.fixture
 def official(network, tmp_path):
-    """Return a function that writes the official layout with weight-normalised prototypes, as torch has named them over time."""
+    """Return a function that writes the official layout; prototypes are weight-normalised, by torch's names for it."""
 
     def write(direction: str, gain: str, *, size: float = 1.0):
         net = network(seed=3)

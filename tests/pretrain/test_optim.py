@@ -202,7 +202,8 @@ def test_other_precisions_need_no_scale(precision) -> None:
 
 
 def test_scale_goes_on_where_it_stopped() -> None:
-    scale, other = LossScale(start=8.0, interval=3), LossScale(interval=3)
+    scale = LossScale(start=8.0, interval=3)
+    other = LossScale(interval=3)
     for _ in range(2):
         scale.update(finite=True)
     other.load_state_dict(scale.state_dict())

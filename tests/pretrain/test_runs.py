@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-STEPS, SAVED = 10, 5
+STEPS = 10
+SAVED = 5
 SETTINGS = (
     "run.epochs=2",
     f"checkpoints.every={SAVED}",
@@ -118,7 +119,8 @@ def pair(tmp_path_factory) -> Path:
 @pytest.mark.slow(15)
 def test_two_processes_equal_one(straight, pair) -> None:
     """The same global batch: losses to 1e-4 of themselves over the first steps, and not far apart at the end."""
-    one, two = losses(straight), losses(pair)
+    one = losses(straight)
+    two = losses(pair)
     assert list(one) == list(two) == list(range(1, STEPS + 1))
     for step in range(1, 6):
         assert two[step] == pytest.approx(one[step], rel=1e-4)
@@ -132,7 +134,8 @@ def test_spread_in_other_ways_it_computes_the_same(tmp_path) -> None:
     Other numbers of markers from step to step.
     """
     same = ("run.epoch_steps=3", "data.markers=[3, 6]", "loss.koleo=0.0")  # KoLeo sees the samples of a pass
-    plain, spread = tmp_path / "plain", tmp_path / "spread"
+    plain = tmp_path / "plain"
+    spread = tmp_path / "spread"
     train(plain, *same)
     train(
         spread,
@@ -143,7 +146,8 @@ def test_spread_in_other_ways_it_computes_the_same(tmp_path) -> None:
         "parallel.recompute=true",
         processes=2,
     )
-    one, two = losses(plain), losses(spread)
+    one = losses(plain)
+    two = losses(spread)
     for step in range(1, 6):
         assert two[step] == pytest.approx(one[step], rel=1e-4)
     assert len({row["speed/marker_tokens_per_s"] / row["speed/images_per_s"] for row in lines(plain)}) > 1
@@ -165,7 +169,8 @@ def test_resumed_by_another_number_of_processes(straight, pair, tmp_path) -> Non
     for run, processes in ((pair, 1), (straight, 2)):
         folder = copy_at(run, tmp_path / f"by_{processes}", SAVED)
         assert f"goes on from step {SAVED}, written by {3 - processes} process" in train(folder, processes=processes)
-        wanted, found = losses(run), losses(folder)
+        wanted = losses(run)
+        found = losses(folder)
         for step in range(SAVED + 1, STEPS + 1):
             assert found[step] == pytest.approx(wanted[step], rel=2e-3 if step > SAVED + 2 else 1e-4)
 
@@ -200,7 +205,8 @@ def test_the_loss_curve_is_the_golden_one(straight) -> None:
 @pytest.mark.slow(15)
 @pytest.mark.parametrize("processes", [1, 2])
 def test_nan_in_one_batch_stops_every_process_before_the_optimiser(tmp_path, processes: int) -> None:
-    folder, last = tmp_path / "run", processes - 1
+    folder = tmp_path / "run"
+    last = processes - 1
     spoil = (
         f"made.large.pixels[0, 0, :16, :16] += float('nan') if read.step == 2 and self.procs.rank == {last} else 0.0"
     )

@@ -37,7 +37,9 @@ def test_steps_equal_the_reference(alone, small, Reference, sections) -> None:
     """Three steps: the losses of each, and the weights of student and teacher after them."""
     trainer = alone(**sections)
     config = trainer.config
-    reference, values, reader = Reference(config), schedules(config), small.Fixed(config)
+    reference = Reference(config)
+    values = schedules(config)
+    reader = small.Fixed(config)
     for step in range(3):
         batch = trainer.batch(next(small.Fixed(config, first_step=step)))
         theirs = reference.step(batch, values(step))
@@ -52,7 +54,8 @@ def test_steps_equal_the_reference(alone, small, Reference, sections) -> None:
 
 def test_the_teacher_gets_no_gradient_and_follows_exactly(alone, small) -> None:
     trainer = alone(teacher={"momentum": 0.75, "momentum_end": 0.75})
-    teacher, student = trainer.state.teacher, trainer.state.student
+    teacher = trainer.state.teacher
+    student = trainer.state.student
     before = {name: value.full_tensor().clone() for name, value in teacher.state_dict().items()}
     trainer.step = 5  # past the start of the warm-up, where the learning rate is 0
     trainer.take_step(small.Fixed(trainer.config), small.Going())
@@ -142,8 +145,9 @@ def test_compiled_code_is_kept_apart_by_instruction_set(alone, own) -> None:
 
 
 def test_passes_of_a_step_add_up(alone, small) -> None:
-    """Gradient accumulation: two passes of two samples are one of four, but for KoLeo, which sees the samples of a pass."""
-    whole, parts = alone(loss={"koleo": 0.0}), alone(loss={"koleo": 0.0}, parallel={"micro_batch": 2})
+    """Gradient accumulation: two passes of two samples are one of four, but for KoLeo, which sees those of a pass."""
+    whole = alone(loss={"koleo": 0.0})
+    parts = alone(loss={"koleo": 0.0}, parallel={"micro_batch": 2})
     assert (whole.passes, parts.passes) == (1, 2)
     for trainer in (whole, parts):
         reader = small.Fixed(trainer.config)
@@ -156,7 +160,7 @@ def test_passes_of_a_step_add_up(alone, small) -> None:
 
 def test_the_monitors_see_the_teacher(alone, small) -> None:
     trainer = alone()
-    seen = trainer.take_step(small.Fixed(trainer.config), small.Going()).seen
+    seen = trainer.take_step(small.Fixed(trainer.config), small.Going()).teacher_outputs
     assert seen.cls.shape == (8, 48)
     assert seen.targets.shape == (8, 96)
     torch.testing.assert_close(seen.targets.sum(1), torch.ones(8))

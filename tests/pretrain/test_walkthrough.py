@@ -1,6 +1,7 @@
-"""Real images all the way, in the commands of the how-to guide: corpus, training, stop, resume, evaluation, export, features.
+"""Real images all the way, in the commands of the how-to guide.
 
-About 40 seconds on two cores, of which a third is the corpus of thirteen images.
+Corpus, training, stop, resume, evaluation, export, features. About 40 seconds on two cores, of which a third is the
+corpus of thirteen images.
 """
 
 from __future__ import annotations

@@ -40,10 +40,15 @@ def differences(old: Config | Mapping[str, Any], new: Config | Mapping[str, Any]
     Settings that one of the two does not mention have their default.
     """
     default = _flat(Config())
-    before, after = default | _flat(old), default | _flat(new)
+    before = default | _flat(old)
+    after = default | _flat(new)
     free = _free(Config())
-    found = ((key, before.get(key), after.get(key)) for key in {**after, **before})
-    return [Difference(key, a, b, key in free) for key, a, b in found if a != b]
+    keys = {**after, **before}
+    return [
+        Difference(key, before.get(key), after.get(key), key in free)
+        for key in keys
+        if before.get(key) != after.get(key)
+    ]
 
 
 def require_same(old: Config | Mapping[str, Any], new: Config | Mapping[str, Any], *, override: bool = False) -> None:
@@ -60,38 +65,38 @@ def require_same(old: Config | Mapping[str, Any], new: Config | Mapping[str, Any
     override
         Accept every difference.
     """
-    found = differences(old, new)
-    fixed = [each for each in found if not each.free]
+    changes = differences(old, new)
+    fixed = [change for change in changes if not change.free]
     if fixed and not override:
-        lines = "".join(f"\n- {each}" for each in fixed)
+        lines = "".join(f"\n- {change}" for change in fixed)
         msg = (
             f"The run in run.folder was started with other settings:{lines}\nResuming would continue it as something "
             "else. Take these settings back, give run.folder another name, or pass --override to accept them."
         )
         raise ValueError(msg)
-    for each in found:
-        info(f"resuming with {each}")
+    for change in changes:
+        info(f"resuming with {change}")
 
 
 def _flat(section: Any, prefix: str = "") -> dict[str, Any]:
     """Return values by their keys, pairs as tuples."""
-    found: dict[str, Any] = {}
-    items = (
-        {field.name: getattr(section, field.name) for field in fields(section)} if is_dataclass(section) else section
-    )
+    items = section
+    if is_dataclass(section):
+        items = {field.name: getattr(section, field.name) for field in fields(section)}
+    values: dict[str, Any] = {}
     for name, value in items.items():
         if is_dataclass(value) or isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{name}.")
+            values |= _flat(value, f"{prefix}{name}.")
         else:
-            found[prefix + name] = tuple(value) if isinstance(value, list) else value
-    return found
+            values[prefix + name] = tuple(value) if isinstance(value, list) else value
+    return values
 
 
 def _free(section: Any, prefix: str = "") -> set[str]:
     """Return the keys that are marked as free to change."""
-    found = {prefix + field.name for field in fields(section) if field.metadata.get("free")}
+    keys = {prefix + field.name for field in fields(section) if field.metadata.get("free")}
     for field in fields(section):
         value = getattr(section, field.name)
         if is_dataclass(value):
-            found |= _free(value, f"{prefix}{field.name}.")
-    return found
+            keys |= _free(value, f"{prefix}{field.name}.")
+    return keys

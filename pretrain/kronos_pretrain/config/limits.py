@@ -24,9 +24,9 @@ class Range:
     below: bool = False
 
     def __contains__(self, value: float) -> bool:
-        return (value > self.low if self.above else value >= self.low) and (
-            value < self.high if self.below else value <= self.high
-        )
+        above = value > self.low if self.above else value >= self.low
+        below = value < self.high if self.below else value <= self.high
+        return above and below
 
     def __str__(self) -> str:
         low = f"above {self.low:g}" if self.above else f"at least {self.low:g}"

@@ -85,12 +85,12 @@ def from_dict(raw: Mapping[str, Any]) -> Config:
 @cache
 def kinds(cls: type = Config, prefix: str = "") -> dict[str, Any]:
     """Return the type of every setting by its key, `section.key`; sections are not among them."""
-    found: dict[str, Any] = {}
+    by_key: dict[str, Any] = {}
     hints = get_type_hints(cls)
     for field in fields(cls):
         kind = hints[field.name]
-        found |= kinds(kind, f"{prefix}{field.name}.") if is_dataclass(kind) else {prefix + field.name: kind}
-    return found
+        by_key |= kinds(kind, f"{prefix}{field.name}.") if is_dataclass(kind) else {prefix + field.name: kind}
+    return by_key
 
 
 def _build(cls: type, raw: Mapping[str, Any], prefix: str) -> Any:
@@ -117,19 +117,23 @@ def _unknown(key: str) -> str:
         parts = known.split(".")
         for depth, name in enumerate(parts):
             inside = tree.setdefault(".".join(parts[:depth]), [])
-            inside += [name] if name not in inside else []
+            if name not in inside:
+                inside.append(name)
     if key in tree:
         return (
             f"{key!r} is a section, not a setting; it has: {listed(tree[key], most=20)}. Set one of them, as in "
             f"{key}.{tree[key][0]}=…"
         )
+    # the name may stand in another section, be misspelt in this one, or both
     section, _, name = key.rpartition(".")
     same_name = [known for known in kinds() if known.rpartition(".")[2] == name]
     siblings = [f"{section}.{sibling}".lstrip(".") for sibling in near(name, tree.get(section, []), most=1)]
     close = (same_name or siblings or near(key, kinds(), most=1))[:1]
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    has = f"{section!r} has" if section in tree and section else "Sections are"
-    return f"There is no setting {key!r}.{hint} {has}: {listed(tree[section if section in tree else ''], most=20)}."
+    options = f"Sections are: {listed(tree[''], most=20)}"
+    if section and section in tree:
+        options = f"{section!r} has: {listed(tree[section], most=20)}"
+    return f"There is no setting {key!r}.{hint} {options}."
 
 
 def _convert(value: Any, kind: Any, key: str) -> Any:
@@ -149,9 +153,12 @@ def _convert(value: Any, kind: Any, key: str) -> Any:
         return pair
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    typed = type(value) is kind and (kind is not float or isfinite(value))
-    within = typed and (key not in RANGES or value in RANGES[key]) and (key not in CHOICES or value in CHOICES[key])
-    if not within:
+    allowed = type(value) is kind and (kind is not float or isfinite(value))
+    if allowed and key in RANGES:
+        allowed = value in RANGES[key]
+    if allowed and key in CHOICES:
+        allowed = value in CHOICES[key]
+    if not allowed:
         msg = f"{key}={value!r} is not allowed; it must be {_allowed(key, kind)}."
         raise ValueError(msg)
     return value
@@ -165,6 +172,7 @@ def _allowed(key: str, kind: Any) -> str:
 
 def _apply(raw: dict[str, Any], override: str) -> None:
     """Set one `section.key=value` in nested dicts."""
+    # the value alone has the type of the setting: `0.001`, `[3, 8]`, or a text without quotes
     key, equals, text = (part.strip() for part in override.partition("="))
     if not equals:
         msg = f"{override!r} is not an override; write section.key=value, as in optim.lr=0.001."

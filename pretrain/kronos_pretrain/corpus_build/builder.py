@@ -184,6 +184,7 @@ def _built(jobs: list[ImageJob], workers: int) -> dict[str, dict[str, Any]]:
         step = _counter(progress.update, stop)
         futures = [pool.submit(build_image, job, budget=BUDGET // workers, step=step) for job in jobs]
         try:
+            # asked one by one, an error would be told only once all images before it are built
             wait(futures, return_when=FIRST_EXCEPTION)
             for future in futures:
                 if future.done() and not future.cancelled() and (error := future.exception()):

@@ -19,7 +19,7 @@ EARLIER = ".corpus.json.earlier"  # the index of a corpus while its images are b
 NONE: Mapping[str, int] = MappingProxyType({})
 
 
-def vocabulary_at(path: str, base: Path, where: str) -> Vocabulary | None:
+def vocabulary_at(path: str, base: Path, setting: str) -> Vocabulary | None:
     """Return the vocabulary that a manifest starts from, or None if it names none.
 
     Parameters
@@ -29,7 +29,7 @@ def vocabulary_at(path: str, base: Path, where: str) -> Vocabulary | None:
         such a file.
     base
         Folder that it is relative to.
-    where
+    setting
         What a message calls the key.
     """
     if not path:
@@ -47,7 +47,7 @@ def vocabulary_at(path: str, base: Path, where: str) -> Vocabulary | None:
     if place.is_dir():
         content = listed(sorted(each.name for each in place.iterdir()), most=6)
     msg = (
-        f"{where} is {path!r}, and there is no vocabulary in {str(place)!r} ({content}). "
+        f"{setting} is {path!r}, and there is no vocabulary in {str(place)!r} ({content}). "
         "Name a folder written by export, a corpus, or a marker_metadata.csv."
     )
     raise FileNotFoundError(msg)

@@ -117,7 +117,9 @@ def build_image(job: ImageJob, *, budget: int, step: Callable[[int], None]) -> d
 
 def _written(job: ImageJob, folder: Path, budget: int, step: Callable[[int], None]) -> dict[str, Any]:
     """Write pixels, origins and pictures into a folder, and return the record of the image."""
-    source, settings, channels = job.source, job.manifest.settings, job.panel.channels
+    source = job.source
+    settings = job.manifest.settings
+    channels = job.panel.channels
     scale = max_value(source.dtype, job.entry.max_value or None, image=job.entry.name)
     dtype = stored_dtype(source, [channel.position for channel in channels], budget)
     store = STORES[settings.format](folder, (len(channels), *source.shape), dtype)
@@ -138,6 +140,7 @@ def _written(job: ImageJob, folder: Path, budget: int, step: Callable[[int], Non
     names = {_picture(channel): plane for channel, plane in zip(channels, planes, strict=True)}
     nuclear = next(_picture(channel) for channel in channels if channel.role == "nuclear")
     pictures.write(folder, names, nuclear, pictures.Masks(tissue, saturated, blurred, inside))
+    positions = {n: position for position, n in enumerate(kept)}
     in_patches = float(inside.sum()) * settings.stride**2 / (source.shape[0] * source.shape[1])
     return {
         "format": FORMAT,
@@ -156,8 +159,7 @@ def _written(job: ImageJob, folder: Path, budget: int, step: Callable[[int], Non
         "excluded": dict(job.panel.excluded),
         "unmatched": list(job.panel.unmatched),
         "markers": [
-            _marker(channels[n], planes[n], reports[n], kept.index(n) if n in kept else None, inside)
-            for n in range(len(channels))
+            _marker(channel, planes[n], reports[n], positions.get(n), inside) for n, channel in enumerate(channels)
         ],
     }
 

@@ -46,6 +46,7 @@ def write_index(out: Path, manifest: Manifest, records: Records, folders: Mappin
 
     Markers that were there keep their ids.
     """
+    # a marker keeps its id over builds: what was trained on the corpus knows it by nothing else
     markers = {name: (role, moments.mean, moments.std) for name, (role, moments) in statistics(records).items()}
     vocabulary = vocabulary_of(manifest.settings.name, markers, given=ids_of(manifest.given), earlier=earlier_ids(out))
     index = {

@@ -192,7 +192,7 @@ class Manifest:
     known: Vocabulary
 
 
-def section(cls: type, record: Any, where: str) -> Any:
+def section(cls: type, record: Any, place: str) -> Any:
     """Return a dataclass from a TOML table.
 
     An error names the key that is wrong, and the nearest one if it is unknown.
@@ -200,13 +200,13 @@ def section(cls: type, record: Any, where: str) -> Any:
     from kronos_pretrain.corpus_build.values import value
 
     if not isinstance(record, Mapping):
-        msg = f"{where} must be a table, got {record!r}. Write it as [{where.split()[-1]}] with one key per line."
+        msg = f"{place} must be a table, got {record!r}. Write it as [{place.split()[-1]}] with one key per line."
         raise TypeError(msg)
-    known = {each.name: each for each in fields(cls)}
+    known = {field.name: field for field in fields(cls)}
     for key in record:
         if key not in known:
             close = near(key, known)
             hint = f" Did you mean {close[0]!r}?" if close else ""
-            msg = f"{where} has no key {key!r}; it has {listed(known, most=20)}.{hint} Correct or remove the key."
+            msg = f"{place} has no key {key!r}; it has {listed(known, most=20)}.{hint} Correct or remove the key."
             raise KeyError(msg)
-    return cls(**{key: value(str(known[key].type), each, f"{key} of {where}") for key, each in record.items()})
+    return cls(**{key: value(str(known[key].type), each, f"{key} of {place}") for key, each in record.items()})

@@ -228,7 +228,7 @@ def _excluded(
     return {channel: reason or "excluded by the manifest" for channel, reason in reasons.items()}
 
 
-def _channels_of(names: Iterable[str], frame: pd.DataFrame, vocabulary: Vocabulary, where: str) -> list[str]:
+def _channels_of(names: Iterable[str], frame: pd.DataFrame, vocabulary: Vocabulary, setting: str) -> list[str]:
     """Return the channels that are called, or whose marker is called, by any of these names."""
     channels = []
     for name in names:
@@ -236,7 +236,7 @@ def _channels_of(names: Iterable[str], frame: pd.DataFrame, vocabulary: Vocabula
         if not matches:
             options = [*frame["channel"], *filter(None, frame["marker"])]
             msg = (
-                f"{where} names {name!r}, which is neither channel nor marker. Close: {listed(near(name, options))}. "
+                f"{setting} names {name!r}, which is neither channel nor marker. Close: {listed(near(name, options))}. "
                 "Correct the name."
             )
             raise KeyError(msg)

@@ -94,9 +94,9 @@ def overview(plane: Plane, masks: Masks) -> np.ndarray:
 
 def enlarged(mask: np.ndarray, factor: float, shape: tuple[int, ...]) -> np.ndarray:
     """Return a mask of squares on the pixels of a picture; False beyond the last whole square."""
-    out = np.zeros(shape, bool)
+    picture = np.zeros(shape, bool)
     rows, columns = ((np.arange(size) / factor).astype(int) for size in shape)
     rows = rows[rows < mask.shape[0]]
     columns = columns[columns < mask.shape[1]]
-    out[: len(rows), : len(columns)] = mask[np.ix_(rows, columns)]
-    return out
+    picture[: len(rows), : len(columns)] = mask[np.ix_(rows, columns)]
+    return picture

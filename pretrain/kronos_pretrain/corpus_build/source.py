@@ -58,6 +58,7 @@ class Source:
 
     def groups(self, positions: list[int]) -> list[list[int]]:
         """Return positions of channels that are decoded together."""
+        # a chunk that holds several channels is decoded once for all of them
         chunks = getattr(self.data, "chunks", None)
         ends = np.cumsum(chunks[0]) if chunks else np.arange(1, len(self.channels) + 1)
         by_chunk: dict[int, list[int]] = {}

@@ -2,61 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 
-def value(kind: str, raw: Any, where: str) -> Any:
+def value(kind: str, raw: Any, setting: str) -> Any:
     """Return `raw` as what a field's annotation asks for, or raise a TypeError."""
-    read, words = _READERS[kind]
-    result = read(raw)
-    if result is None:
-        msg = f"{where} is {raw!r}; it must be {words}. Correct it in the manifest."
+    is_valid, convert, words = _KINDS[kind]
+    if not is_valid(raw):
+        msg = f"{setting} is {raw!r}; it must be {words}. Correct it in the manifest."
         raise TypeError(msg)
-    return result
+    return convert(raw)
 
 
-def _text(raw: object) -> str | None:
-    return raw if isinstance(raw, str) else None
+def _is_text(raw: object) -> bool:
+    return isinstance(raw, str)
 
 
-def _whole(raw: object) -> int | None:
-    return raw if isinstance(raw, int) and not isinstance(raw, bool) else None
+def _is_whole(raw: object) -> bool:
+    return isinstance(raw, int) and not isinstance(raw, bool)
 
 
-def _number(raw: object) -> float | None:
-    return float(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else None
+def _is_number(raw: object) -> bool:
+    return isinstance(raw, int | float) and not isinstance(raw, bool)
 
 
-def _path(raw: object) -> Path | None:
-    return Path(raw) if isinstance(raw, str) and raw else None
+def _is_path(raw: object) -> bool:
+    return isinstance(raw, str) and bool(raw)
 
 
-def _texts(raw: object) -> tuple[str, ...] | None:
-    return tuple(raw) if isinstance(raw, list) and all(isinstance(item, str) for item in raw) else None
+def _is_texts(raw: object) -> bool:
+    return isinstance(raw, list) and all(isinstance(item, str) for item in raw)
 
 
-def _reasons(raw: object) -> dict[str, str] | None:
-    """Return name → reason of a table, or of a list of names without reasons."""
-    if isinstance(raw, list) and _texts(raw) is not None:
-        return dict.fromkeys(raw, "")
-    valid = isinstance(raw, Mapping) and all(isinstance(item, str) for item in raw.values())
-    return dict(raw) if valid else None
+def _is_reasons(raw: object) -> bool:
+    """A table of name = reason, or a list of names without reasons."""
+    return _is_texts(raw) or (isinstance(raw, Mapping) and all(isinstance(item, str) for item in raw.values()))
 
 
-def _channels(raw: object) -> dict[str, str | None] | None:
+def _reasons(raw: Any) -> dict[str, str]:
+    return dict.fromkeys(raw, "") if isinstance(raw, list) else dict(raw)
+
+
+def _is_channels(raw: object) -> bool:
+    return isinstance(raw, Mapping) and all(isinstance(item, str) or item is False for item in raw.values())
+
+
+def _channels(raw: Mapping[str, str | bool]) -> dict[str, str | bool | None]:
     """Return channel → marker; None for those to drop."""
-    valid = isinstance(raw, Mapping) and all(isinstance(item, str) or item is False for item in raw.values())
-    return {key: item or None for key, item in raw.items()} if valid else None
+    return {channel: marker or None for channel, marker in raw.items()}
 
 
-_READERS = {
-    "str": (_text, "text"),
-    "int": (_whole, "a whole number"),
-    "float": (_number, "a number"),
-    "Path": (_path, "a path"),
-    "tuple[str, ...]": (_texts, "a list of texts"),
-    "Mapping[str, str]": (_reasons, "a list of names, or a table of name = reason"),
-    "Mapping[str, str | None]": (_channels, 'a table of channel = marker, "unseen" or false'),
+# By annotation: what passes, what it becomes, and how a message says it.
+_KINDS: dict[str, tuple[Callable[[object], bool], Callable[[Any], Any], str]] = {
+    "str": (_is_text, str, "text"),
+    "int": (_is_whole, int, "a whole number"),
+    "float": (_is_number, float, "a number"),
+    "Path": (_is_path, Path, "a path"),
+    "tuple[str, ...]": (_is_texts, tuple, "a list of texts"),
+    "Mapping[str, str]": (_is_reasons, _reasons, "a list of names, or a table of name = reason"),
+    "Mapping[str, str | None]": (_is_channels, _channels, 'a table of channel = marker, "unseen" or false'),
 }

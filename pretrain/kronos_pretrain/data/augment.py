@@ -49,16 +49,16 @@ class Changes(NamedTuple):
         Blur in pixels, standard deviation of the noise, and its key (v, b).
     """
 
-    gain: torch.Tensor | None
-    offset: torch.Tensor | None
-    dropped: torch.Tensor | None
-    sigma: torch.Tensor | None
-    noise: torch.Tensor | None
-    key: torch.Tensor | None
+    gain: torch.Tensor | None = None
+    offset: torch.Tensor | None = None
+    dropped: torch.Tensor | None = None
+    sigma: torch.Tensor | None = None
+    noise: torch.Tensor | None = None
+    key: torch.Tensor | None = None
 
     def part(self, views: slice) -> Changes:
         """Return the changes of some of the views."""
-        return Changes(*(None if every is None else every[views] for every in self))
+        return Changes(*(None if change is None else change[views] for change in self))
 
 
 def used(config: Augment) -> bool:
@@ -78,19 +78,24 @@ def draw(rng: np.random.Generator, *, views: int, markers: int) -> Draws:
 
 def stack(draws: list[Draws], config: Augment, *, device: torch.device) -> Changes:
     """Turn the random numbers of samples into changes on a device."""
+    # view by view, then sample by sample: the order of the views themselves
     normal, share, survival, key = (
-        torch.from_numpy(writable(np.stack(each, axis=1))).to(device) for each in zip(*draws, strict=True)
+        torch.from_numpy(writable(np.stack(numbers, axis=1))).to(device) for numbers in zip(*draws, strict=True)
     )
-    dropped = survival < config.marker_dropout
-    dropped[..., 0] = False  # the nuclear stain stays
-    return Changes(
-        gain=torch.exp(config.gain * normal[..., 0]) if config.gain else None,
-        offset=config.offset * normal[..., 1] if config.offset else None,
-        dropped=dropped if config.marker_dropout else None,
-        sigma=config.blur * share[..., 0] if config.blur else None,
-        noise=config.noise * share[..., 1] if config.noise else None,
-        key=key if config.noise else None,
-    )
+    changes: dict[str, torch.Tensor] = {}
+    if config.gain:
+        changes["gain"] = torch.exp(config.gain * normal[..., 0])
+    if config.offset:
+        changes["offset"] = config.offset * normal[..., 1]
+    if config.marker_dropout:
+        changes["dropped"] = survival < config.marker_dropout
+        changes["dropped"][..., 0] = False  # the nuclear stain stays
+    if config.blur:
+        changes["sigma"] = config.blur * share[..., 0]
+    if config.noise:
+        changes["noise"] = config.noise * share[..., 1]
+        changes["key"] = key
+    return Changes(**changes)
 
 
 def apply(pixels_vbmss: torch.Tensor, changes: Changes, zero_btm: torch.Tensor | None) -> torch.Tensor:

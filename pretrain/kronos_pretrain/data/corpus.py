@@ -98,6 +98,7 @@ class Corpus:
             raise ValueError(msg)
         if empty:
             log.info(f"corpus: {len(empty)} images without a patch are left out: {listed(empty)}")
+        # the class is frozen for its users
         object.__setattr__(self, "images", [image for image in self.images if len(image.origins)])
         _require_markers(self.images)
         _require_statistics(self.images, self.vocabulary)
@@ -110,6 +111,7 @@ class Corpus:
         folder = Path(folder)
         record = _record(folder)
         try:
+            # before Vocabulary does, whose message does not say what to do about a corpus
             rows = record["vocabulary"]["markers"]
             _refuse_flat((row["name"], row.get("std")) for row in rows if row.get("std") is not None)
             vocabulary = Vocabulary.from_dict(record["vocabulary"])
@@ -125,20 +127,22 @@ class Corpus:
     @cached_property
     def subsets(self) -> dict[str, list[int]]:
         """Positions in `images` by subset, in order of first appearance."""
-        found: dict[str, list[int]] = {}
+        positions: dict[str, list[int]] = {}
         for position, image in enumerate(self.images):
-            found.setdefault(image.subset, []).append(position)
-        return found
+            positions.setdefault(image.subset, []).append(position)
+        return positions
 
 
 def _record(folder: Path) -> dict[str, Any]:
     path = folder / "corpus.json"
     build = "Build one with `python -m kronos_pretrain corpus build MANIFEST.toml OUT`."
     if not path.is_file():
-        there = listed(sorted(each.name for each in folder.iterdir())) if folder.is_dir() else "no such folder"
+        content = "no such folder"
+        if folder.is_dir():
+            content = listed(sorted(path.name for path in folder.iterdir()))
         msg = (
-            f"{str(folder)!r} is no corpus: it has no corpus.json ({there}), which is written last, so a build may not "
-            f"have ended. {build}"
+            f"{str(folder)!r} is no corpus: it has no corpus.json ({content}), which is written last, so a build may "
+            f"not have ended. {build}"
         )
         raise FileNotFoundError(msg)
     try:
@@ -146,16 +150,18 @@ def _record(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         msg = f"{str(path)!r} is not JSON ({error}). {build}"
         raise ValueError(msg) from error
-    found = record.get("format") if isinstance(record, dict) else None
-    if found != FORMAT:
-        msg = f"{str(path)!r} has format {found!r}; this version reads {FORMAT!r}. {build}"
+    written = record.get("format") if isinstance(record, dict) else None
+    if written != FORMAT:
+        msg = f"{str(path)!r} has format {written!r}; this version reads {FORMAT!r}. {build}"
         raise ValueError(msg)
     return record
 
 
 def _image(folder: Path, row: dict[str, Any], vocabulary: Vocabulary) -> Image:
     """Return one image of the record; its pixels are not read, but must be there and as the record says."""
-    name, home, channels = row["name"], folder / row["folder"], tuple(marker["channel"] for marker in row["markers"])
+    name = row["name"]
+    home = folder / row["folder"]
+    channels = tuple(marker["channel"] for marker in row["markers"])
     if [marker["plane"] for marker in row["markers"]] != list(range(len(channels))):
         planes = numbers(marker["plane"] for marker in row["markers"])
         msg = (
@@ -163,18 +169,21 @@ def _image(folder: Path, row: dict[str, Any], vocabulary: Vocabulary) -> Image:
             "corpus again."
         )
         raise ValueError(msg)
+    # opened for shape and dtype alone: pixels that are missing, or of another build, are noticed before a run starts
     path = home / row["pixels"]
     pixels: PixelSource = NpySource(path, name) if path.suffix == ".npy" else ZarrSource(path, name, channels)
-    wanted = ((len(channels), *row["shape"]), np.dtype(row["dtype"]))
-    if (pixels.shape, pixels.dtype) != wanted:
+    shape = (len(channels), *row["shape"])
+    dtype = np.dtype(row["dtype"])
+    if (pixels.shape, pixels.dtype) != (shape, dtype):
         msg = (
-            f"Image {name!r} holds pixels {pixels.shape} of {pixels.dtype}, and corpus.json says {wanted[0]} of "
-            f"{wanted[1]}. "
+            f"Image {name!r} holds pixels {pixels.shape} of {pixels.dtype}, and corpus.json says {shape} of {dtype}. "
             f"Delete {str(home)!r} and run the same `corpus build` again."
         )
         raise ValueError(msg)
+
     markers = np.array([marker["id"] for marker in row["markers"]], np.int64)
-    nuclear = [i for i, marker in enumerate(markers.tolist()) if _known(marker, name, vocabulary).role == "nuclear"]
+    roles = [_known(marker, name, vocabulary).role for marker in markers.tolist()]
+    nuclear = [plane for plane, role in enumerate(roles) if role == "nuclear"]
     return Image(
         name=name,
         subset=row["subset"],
@@ -229,8 +238,7 @@ def _require_markers(images: list[Image]) -> None:
     if few:
         msg = (
             f"Images need a nuclear stain and {LEAST_OTHERS} other markers; these have fewer (nuclear + other): "
-            f"{listed(few)}. "
-            "Name their markers in the manifest, or leave these images out."
+            f"{listed(few)}. Name their markers in the manifest, or leave these images out."
         )
         raise ValueError(msg)
 
@@ -254,8 +262,7 @@ def _refuse_flat(markers: Iterable[tuple[str, float]]) -> None:
     if flat:
         msg = (
             "Pixels are divided by the standard deviation of their marker over the corpus, and it is zero or unknown "
-            f"for {listed(flat)}. "
-            "Such a marker shows nothing: exclude it in the manifest and build the corpus again."
+            f"for {listed(flat)}. Such a marker shows nothing: exclude it in the manifest and build the corpus again."
         )
         raise ValueError(msg)
 
@@ -263,14 +270,15 @@ def _refuse_flat(markers: Iterable[tuple[str, float]]) -> None:
 def _require_windows(image: Image, patch: int) -> None:
     """Raise a ValueError unless planes, shape and origins of an image belong together."""
     positive_number(image.scale, name=f"scale of image {image.name!r}")
-    wanted = (len(image.markers), *image.shape)
-    if tuple(image.pixels.shape) != wanted:
+    expected = (len(image.markers), *image.shape)
+    if tuple(image.pixels.shape) != expected:
         msg = (
-            f"Image {image.name!r} has pixels {image.pixels.shape}, and markers and shape say {wanted} (planes, "
+            f"Image {image.name!r} has pixels {image.pixels.shape}, and markers and shape say {expected} (planes, "
             "height, width). Make them agree."
         )
         raise ValueError(msg)
-    low, high = image.origins.min(0), image.origins.max(0) + patch
+    low = image.origins.min(0)
+    high = image.origins.max(0) + patch
     if low.min() < 0 or (high > image.shape).any():
         msg = (
             f"Image {image.name!r} is {image.shape[0]} × {image.shape[1]} px, and its patches of {patch} px reach from "

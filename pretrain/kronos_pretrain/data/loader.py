@@ -6,7 +6,7 @@ import atexit
 import multiprocessing
 import signal
 import weakref
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from time import perf_counter
@@ -60,8 +60,9 @@ def samples(
     target = torch.device(device)
     if target.type == "cuda" and target.index is None:
         target = torch.device("cuda", torch.cuda.current_device())
-    workers = config.data.workers
-    return Reader(_by_workers(patches, plan, workers, target) if workers else _here(patches, plan, target))
+    if config.data.workers:
+        return Reader(_read_by_workers(patches, plan, config.data.workers, target))
+    return Reader(_read_in_thread(patches, plan, target))
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,10 @@ class LoaderPlan:
 
     def __iter__(self) -> Iterator[list[Key]]:
         start = self.rank * self.share
-        for step in count(self.first_step) if self.stop_step is None else range(self.first_step, self.stop_step):
+        steps: Iterable[int] = count(self.first_step)
+        if self.stop_step is not None:
+            steps = range(self.first_step, self.stop_step)
+        for step in steps:
             for first in range(start, start + self.share, self.micro_batch):
                 yield [(step, index) for index in range(first, first + self.micro_batch)]
 
@@ -137,20 +141,19 @@ def _pinned(target: torch.device) -> bool:
     """Return whether batches for `target` go into pinned memory, of whose device this thread then is."""
     if target.type != "cuda":
         return False
-    torch.cuda.set_device(
-        target
-    )  # a thread's own; it starts with device 0, where every process would claim memory otherwise
+    # a thread's own; it starts with device 0, where every process would claim memory otherwise
+    torch.cuda.set_device(target)
     return True
 
 
-def _here(patches: Patches, plan: LoaderPlan, target: torch.device) -> Generator[Samples]:
+def _read_in_thread(patches: Patches, plan: LoaderPlan, target: torch.device) -> Generator[Samples]:
     """Yield batches read by the thread that asks."""
     pin = _pinned(target)
     for keys in plan:
         yield patches.read(keys, patches.blank(keys, pin=pin))
 
 
-def _by_workers(patches: Patches, plan: LoaderPlan, workers: int, target: torch.device) -> Generator[Samples]:
+def _read_by_workers(patches: Patches, plan: LoaderPlan, workers: int, target: torch.device) -> Generator[Samples]:
     """Yield batches read by processes."""
     pin = _pinned(target)
     slots = Slots(patches, workers=workers, part=min(PART, plan.micro_batch))
@@ -160,12 +163,13 @@ def _by_workers(patches: Patches, plan: LoaderPlan, workers: int, target: torch.
             slots,
             batch_sampler=(part for keys in plan for part in _parts(keys)),
             num_workers=workers,
-            collate_fn=_as_it_is,
+            collate_fn=_unchanged,
             prefetch_factor=AHEAD,
-            worker_init_fn=_begin,
+            worker_init_fn=_ignore_signals,
             generator=torch.Generator(),  # which else would take a number from torch's global one
         )
     )
+    # torch does not tell which processes it started
     processes = [child for child in multiprocessing.active_children() if child not in before]
     try:
         for keys in plan:
@@ -190,22 +194,22 @@ def _parts(keys: list[Key]) -> list[list[Key]]:
     return [keys[first : first + PART] for first in range(0, len(keys), PART)]
 
 
-def _begin(_worker: int) -> None:
-    """Leave it to the training process to act upon Ctrl-C and upon a cluster's preemption, both of which reach all processes."""
+def _ignore_signals(_worker: int) -> None:
+    """Leave Ctrl-C and a cluster's preemption, both of which reach all processes, to the training process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def _as_it_is(ticket: Ticket) -> Ticket:
+def _unchanged(ticket: Ticket) -> Ticket:
     return ticket
 
 
 def _worker_death_message(exitcode: int, step: int, workers: int) -> str:
-    how = (
-        f"by signal {-exitcode} ({signal.Signals(-exitcode).name})" if exitcode < 0 else f"with exit status {exitcode}"
-    )
+    cause = f"with exit status {exitcode}"
+    if exitcode < 0:
+        cause = f"by signal {-exitcode} ({signal.Signals(-exitcode).name})"
     return (
-        f"A reading process died {how} while step {step} was read; {workers} were at work (data.workers). Most often "
+        f"A reading process died {cause} while step {step} was read; {workers} were at work (data.workers). Most often "
         "memory ran out. The last checkpoint is intact: run the same command again to resume from it, with fewer "
         "data.workers if it happens again."
     )
@@ -213,7 +217,8 @@ def _worker_death_message(exitcode: int, step: int, workers: int) -> str:
 
 def _shares(config: Config, world: int) -> tuple[int, int]:
     """Return the samples of each process in a step, and those of a micro-batch."""
-    batch, micro = config.optim.batch, config.parallel.micro_batch
+    batch = config.optim.batch
+    micro = config.parallel.micro_batch
     if batch < 1 or batch % world:
         msg = (
             f"optim.batch={batch} cannot be shared evenly by {world} processes. Set optim.batch to a multiple of "
@@ -224,12 +229,11 @@ def _shares(config: Config, world: int) -> tuple[int, int]:
     if micro < 0 or (micro and share % micro):
         msg = (
             f"parallel.micro_batch={micro} does not divide the {share} samples that each of {world} processes has of "
-            f"optim.batch={batch}. "
-            f"Set parallel.micro_batch to one of {_divisors(share)}, or to 0 for all at once."
+            f"optim.batch={batch}. Set parallel.micro_batch to one of {_divisors(share)}, or to 0 for all at once."
         )
         raise ValueError(msg)
     return share, micro or share
 
 
 def _divisors(number: int) -> str:
-    return ", ".join(str(i) for i in range(1, number + 1) if number % i == 0)
+    return ", ".join(str(divisor) for divisor in range(1, number + 1) if number % divisor == 0)

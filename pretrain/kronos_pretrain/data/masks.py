@@ -1,4 +1,7 @@
-"""What the student does not see of the global views: block-wise masks (BEiT, Bao et al. 2022; iBOT, Zhou et al. 2022)."""
+"""What the student does not see of the global views: block-wise masks.
+
+BEiT (Bao et al. 2022), iBOT (Zhou et al. 2022).
+"""
 
 # Shapes: B samples of a step, b those of this pass, r × c tokens of a view.
 from __future__ import annotations
@@ -43,10 +46,12 @@ def masks(
     grid
         Rows and columns of tokens of a view.
     """
+    # the place of a view decides whether it is masked, and which stratum of the ratios it has
     crops = GLOBAL_VIEWS * batch
     masked = round(config.fraction * crops)
     place = np.empty(crops, dtype=np.int64)
     place[generator(seed, RngStream.MASKS, step=step, index=_STEP).permutation(crops)] = np.arange(crops)
+
     numbers = (np.arange(GLOBAL_VIEWS)[:, None] * batch + index.cpu().numpy()).ravel()
     hidden = np.zeros((len(numbers), *grid), dtype=bool)
     low, high = config.ratio
@@ -60,7 +65,9 @@ def masks(
 
 
 def cover(hidden: np.ndarray, count: int, aspect: float, rng: np.random.Generator) -> None:
-    """Hide exactly `count` positions of an empty mask (r, c), in place: random blocks that add no more than is left, then single positions.
+    """Hide exactly `count` positions of an empty mask (r, c), in place.
+
+    Random blocks that add no more than is left, then single positions.
 
     Parameters
     ----------
@@ -74,26 +81,30 @@ def cover(hidden: np.ndarray, count: int, aspect: float, rng: np.random.Generato
         Source of random numbers.
     """
     rows, columns = hidden.shape
-    left = count
+    remaining = count
     for size, shape, down, across in rng.random((PROPOSALS, 4)).tolist():
-        if left < SMALLEST:
+        if remaining < SMALLEST:
             break
-        height, width = block_extent(size, shape, most=left, aspect=aspect)
+        height, width = block_extent(size, shape, most=remaining, aspect=aspect)
         if height > rows or width > columns:
             continue
-        top, start = int(down * (rows - height + 1)), int(across * (columns - width + 1))
-        block = hidden[top : top + height, start : start + width]
+        top = int(down * (rows - height + 1))
+        left = int(across * (columns - width + 1))
+        block = hidden[top : top + height, left : left + width]
         new = height * width - int(np.count_nonzero(block))
-        if new <= left:
+        if new <= remaining:
             block[...] = True
-            left -= new
-    if left:
+            remaining -= new
+    if remaining:
         free = np.flatnonzero(~hidden)
-        hidden.ravel()[rng.choice(free, left, replace=False, shuffle=False)] = True
+        hidden.ravel()[rng.choice(free, remaining, replace=False, shuffle=False)] = True
 
 
 def block_extent(size: float, shape: float, *, most: int, aspect: float) -> tuple[int, int]:
-    """Turn two uniform numbers into the height and width of a block: area uniform up to `most`, logarithm of the aspect uniform."""
+    """Turn two uniform numbers into the height and width of a block.
+
+    The area is uniform up to `most`, and so is the logarithm of the aspect.
+    """
     area = SMALLEST + size * (most - SMALLEST)
     ratio = aspect ** (1 - 2 * shape)
     return round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))

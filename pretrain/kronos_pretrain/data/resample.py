@@ -9,11 +9,11 @@ import torch
 def weights(
     start: torch.Tensor, length: torch.Tensor, reverse: torch.Tensor, *, size: int, extent: int
 ) -> torch.Tensor:
-    """Return matrices (…, size, extent) that cut a stretch out of an axis and resize it by antialiased bicubic interpolation.
+    """Return matrices (…, size, extent) that cut a stretch out of an axis and resize it.
 
-    The kernel is Keys's (1981, a = -1/2), widened by the factor of reduction; taps outside the stretch are left out and
-    the rest normalised, as `F.interpolate(mode="bicubic", antialias=True)` does to the stretch alone. A stretch of
-    length `size` is copied exactly.
+    By antialiased bicubic interpolation: the kernel is Keys's (1981, a = -1/2), widened by the factor of reduction;
+    taps outside the stretch are left out and the rest normalised, as `F.interpolate(mode="bicubic", antialias=True)`
+    does to the stretch alone. A stretch of length `size` is copied exactly.
 
     Parameters
     ----------
@@ -26,7 +26,8 @@ def weights(
     extent
         Pixels of the axis.
     """
-    start, length = start[..., None, None], length[..., None, None]
+    start = start[..., None, None]
+    length = length[..., None, None]
     device = start.device
     to = torch.arange(size, device=device)[:, None]
     to = torch.where(reverse[..., None, None], size - 1 - to, to)
@@ -62,10 +63,11 @@ def apply(
     so that neither pixels nor matrices are copied for each view.
     """
     v, b, s, h = rows_vbsh.shape
-    m, w = pixels_bmhw.shape[1], pixels_bmhw.shape[3]
+    _, m, _, w = pixels_bmhw.shape
     wide = pixels_bmhw.transpose(1, 2).reshape(b, h, m * w)
     with torch.autocast(pixels_bmhw.device.type, enabled=False):
         tall = rows_vbsh.transpose(0, 1).reshape(b, v * s, h) @ wide
-        out = tall.view(b, v, s * m, w) @ columns_vbsw.permute(1, 0, 3, 2)
-    out_vbmss = out.view(b, v, s, m, s).permute(1, 0, 3, 2, 4)
-    return torch.where(turn_vb[:, :, None, None, None], out_vbmss.transpose(-1, -2), out_vbmss).contiguous()
+        resized = tall.view(b, v, s * m, w) @ columns_vbsw.permute(1, 0, 3, 2)
+    out_vbmss = resized.view(b, v, s, m, s).permute(1, 0, 3, 2, 4)
+    turned = turn_vb[:, :, None, None, None]
+    return torch.where(turned, out_vbmss.transpose(-1, -2), out_vbmss).contiguous()

@@ -69,7 +69,9 @@ class Sampler:
     """
 
     def __init__(self, corpus: Corpus, data: Data, *, seed: int) -> None:
-        self._corpus, self._data, self._seed = corpus, data, seed
+        self._corpus = corpus
+        self._data = data
+        self._seed = seed
         if positive_integer(data.patch, name="data.patch") > corpus.patch:
             msg = (
                 f"data.patch={data.patch} is larger than the patches of the corpus ({corpus.patch} px). Set "
@@ -104,14 +106,18 @@ class Sampler:
         """Return sample number `index` of the whole batch of a step."""
         count = self.markers_at(step)
         rng = generator(self._seed, RngStream.SAMPLE, step=step, index=index)
+
+        # a subset, one of all its patches, and a window anywhere inside that
         subsets = self._eligible[count]
         subset = subsets[rng.integers(len(subsets))]
         patch = int(rng.integers(subset.ends[-1]))
         position = int(np.searchsorted(subset.ends, patch, side="right"))
         number = int(subset.images[position])
         image = self._corpus.images[number]
-        origin = image.origins[patch - (int(subset.ends[position - 1]) if position else 0)]
-        row, column = (origin + rng.integers(0, self._corpus.patch - self._data.patch, size=2, endpoint=True)).tolist()
+        before = int(subset.ends[position - 1]) if position else 0
+        shift = rng.integers(0, self._corpus.patch - self._data.patch, size=2, endpoint=True)
+        row, column = (image.origins[patch - before] + shift).tolist()
+
         nuclear = rng.choice(image.nuclear)
         planes = [[nuclear, *rng.choice(image.others, count - 1, replace=False)] for _ in range(self.sets)]
         return Draw(number, row, column, np.array(planes, np.int64))
@@ -119,12 +125,13 @@ class Sampler:
     def _with_markers(self, count: int) -> list[_Subset]:
         """Return the subsets that are left when every image has a nuclear stain and `count` − 1 others."""
         images = self._corpus.images
-        found = []
+        subsets = []
         for members in self._corpus.subsets.values():
             enough = np.array([i for i in members if len(images[i].others) >= count - 1], np.int64)
             if len(enough):
-                found.append(_Subset(enough, np.cumsum([len(images[i].origins) for i in enough], dtype=np.int64)))
-        if not found:
+                ends = np.cumsum([len(images[i].origins) for i in enough], dtype=np.int64)
+                subsets.append(_Subset(enough, ends))
+        if not subsets:
             most = max(len(image.others) for image in images) + 1
             msg = (
                 f"data.markers={tuple(self._data.markers)} asks for samples of {count} markers; the images of this "
@@ -132,4 +139,4 @@ class Sampler:
                 f"{most}."
             )
             raise ValueError(msg)
-        return found
+        return subsets

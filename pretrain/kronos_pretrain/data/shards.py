@@ -66,11 +66,11 @@ def layout(folder: Path) -> Layout:
     try:
         return _parsed(record)
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        found = f"no {error}" if isinstance(error, KeyError) else error
+        difference = f"no {error}" if isinstance(error, KeyError) else error
         msg = (
-            f"The array {str(folder)!r} has {found}; a corpus holds Zarr v3 arrays (planes, height, width) in shards "
-            "of one plane, with chunks of one plane inside, compressed by zstd, fill value 0. Write it with `python "
-            "-m kronos_pretrain corpus build`, or store the pixels as .npy."
+            f"The array {str(folder)!r} has {difference}; a corpus holds Zarr v3 arrays (planes, height, width) in "
+            "shards of one plane, with chunks of one plane inside, compressed by zstd, fill value 0. Write it with "
+            "`python -m kronos_pretrain corpus build`, or store the pixels as .npy."
         )
         raise ValueError(msg) from error
 
@@ -89,11 +89,9 @@ def _require_codec() -> None:
 
 def _parsed(record: dict[str, Any]) -> Layout:
     """Return the layout; what this reader does not know is a ValueError that names it."""
-    grid, encoding, sharding = (
-        record["chunk_grid"],
-        record["chunk_key_encoding"],
-        record["codecs"][0].get("configuration", {}),
-    )
+    grid = record["chunk_grid"]
+    encoding = record["chunk_key_encoding"]
+    sharding = record["codecs"][0].get("configuration", {})
     separator = encoding.get("configuration", {}).get("separator", "/")
     _require(record, "zarr_format", (3,))
     _require(record, "node_type", ("array",))
@@ -104,12 +102,18 @@ def _parsed(record: dict[str, Any]) -> Layout:
     _require({"chunk keys": (encoding["name"], separator)}, "chunk keys", (("default", "/"),))
     _require({"codecs": _named(record["codecs"])}, "codecs", (["sharding_indexed"],))
     _require({"index_location": sharding.get("index_location", "end")}, "index_location", ("end",))
+
+    # the chunks, and the table of where they lie
     dtype = np.dtype(record["data_type"]).newbyteorder("<")
     for key, names, size in (("codecs", ["bytes", "zstd"], dtype.itemsize), ("index_codecs", ["bytes", "crc32c"], 8)):
         _require({f"{key} in shards": _named(sharding[key])}, f"{key} in shards", (names,))
         endian = sharding[key][0].get("configuration", {}).get("endian")
-        _require({"byte order": endian}, "byte order", ("little",) if size > 1 else ("little", None))
-    shape, outer, inner = record["shape"], grid["configuration"]["chunk_shape"], sharding["chunk_shape"]
+        orders = ("little",) if size > 1 else ("little", None)  # single bytes have no order
+        _require({"byte order": endian}, "byte order", orders)
+
+    shape = record["shape"]
+    outer = grid["configuration"]["chunk_shape"]
+    inner = sharding["chunk_shape"]
     if len(shape) != 3 or outer[0] != 1 or inner[0] != 1 or any(o % i for o, i in zip(outer, inner, strict=True)):
         msg = f"shape {shape}, shards {outer} and chunks {inner}"
         raise ValueError(msg)
@@ -181,14 +185,15 @@ def _remainders() -> tuple[int, ...]:
     for byte in range(256):
         value = byte
         for _ in range(8):
-            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+            value = (value >> 1) ^ 0x82F63B78 * (value & 1)
         remainders.append(value)
     return tuple(remainders)
 
 
 def crc32c(data: bytes) -> int:
     """Return the CRC-32C (Castagnoli; RFC 3720, appendix B.4) of a few thousand bytes, which needs no package."""
-    remainders, value = _remainders(), 0xFFFFFFFF
+    remainders = _remainders()
+    value = 0xFFFFFFFF
     for byte in data:
         value = remainders[(value ^ byte) & 255] ^ value >> 8
     return value ^ 0xFFFFFFFF

@@ -19,8 +19,8 @@ def simulate(settings: Simulate, patch: int) -> Corpus:
     """Simulate images and return them as a corpus in memory; needs `kronos_sc` with all of its dependencies.
 
     The images go round four donors and four staining batches; a subset is the images of one group in one batch. Ids are
-    those of
-    :func:`kronos_sc.markers.paper_vocabulary`; mean and standard deviation are those of the pixels. The same settings give the same corpus.
+    those of :func:`kronos_sc.markers.paper_vocabulary`; mean and standard deviation are those of the pixels. The same
+    settings give the same corpus.
 
     Parameters
     ----------
@@ -43,15 +43,19 @@ def simulate(settings: Simulate, patch: int) -> Corpus:
         shape=shape, n_images=count, n_donors=min(DONORS, count), n_batches=min(BATCHES, count), rng=settings.seed
     )
     obs = tissue.tables["table"].obs.drop_duplicates("element").set_index("element")
-    names = [(element, element.replace("image", "cells")) for element in tissue.images]
-    subsets = [f"simulated {obs.loc[cells, 'group']} · {obs.loc[cells, 'batch']}" for _, cells in names]
-    pixels = [np.asarray(tissue.images[element].data) for element, _ in names]
-    vocabulary = _vocabulary([str(c) for c in tissue.images[names[0][0]].coords["c"].to_numpy()], pixels)
-    nuclear = np.array([i for i, marker in enumerate(vocabulary) if marker.role == "nuclear"], np.int64)
-    ids, origins = np.array([marker.id for marker in vocabulary], np.int64), _origins(settings.size, patch)
+    names = list(tissue.images)
+    of_cells = [obs.loc[name.replace("image", "cells")] for name in names]
+    subsets = [f"simulated {cells['group']} · {cells['batch']}" for cells in of_cells]
+    pixels = [np.asarray(tissue.images[name].data) for name in names]
+
+    channels = [str(channel) for channel in tissue.images[names[0]].coords["c"].to_numpy()]
+    vocabulary = _vocabulary(channels, pixels)
+    nuclear = np.array([plane for plane, marker in enumerate(vocabulary) if marker.role == "nuclear"], np.int64)
+    ids = np.array([marker.id for marker in vocabulary], np.int64)
+    origins = _origins(settings.size, patch)
     images = [
-        Image(element, subset, shape, SCALE, ids, nuclear, origins, ArraySource(planes))
-        for (element, _), subset, planes in zip(names, subsets, pixels, strict=True)
+        Image(name, subset, shape, SCALE, ids, nuclear, origins, ArraySource(planes))
+        for name, subset, planes in zip(names, subsets, pixels, strict=True)
     ]
     return Corpus(images, vocabulary, patch)
 
@@ -63,9 +67,9 @@ def _vocabulary(channels: list[str], pixels: list[np.ndarray]) -> Vocabulary:
     for plane, row in enumerate(panel.itertuples()):
         moments = Moments()
         for image in pixels:
-            one = Moments()
-            one.add(image[plane])
-            moments.merge(one, scale=SCALE)
+            of_image = Moments()
+            of_image.add(image[plane])
+            moments.merge(of_image, scale=SCALE)
         markers.append(Marker(row.marker, int(row.id), moments.mean, moments.std, row.role))
     return Vocabulary("simulated tissue", tuple(markers))
 

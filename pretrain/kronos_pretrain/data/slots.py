@@ -14,9 +14,7 @@ from kronos_pretrain.data.dataset import Key, Patches
 
 PART = 32  # samples that a worker reads at a time
 AHEAD = 2  # parts of each worker that are asked for before they are needed
-SLOTS = (
-    AHEAD + 1
-)  # while one part is copied out of its slot, its worker may be at the AHEAD-th after it, and at none later
+SLOTS = AHEAD + 1  # while a part is copied out of its slot, its worker may be at the AHEAD-th after it, at none later
 
 
 class Ticket(NamedTuple):
@@ -49,21 +47,23 @@ class Slots(Dataset):
     """
 
     def __init__(self, patches: Patches, *, workers: int, part: int) -> None:
-        self._patches, self._count = patches, 0
+        self._patches = patches
+        self._count = 0  # parts that this worker has read
         size = part * patches.most_values
         try:
             self._pixels = torch.empty((workers, SLOTS, size)).share_memory_()
         except RuntimeError as error:
             msg = (
                 f"data.workers={workers} needs {workers * SLOTS * size * 4 / 2**20:,.0f} MiB of shared memory "
-                "(/dev/shm), which are not there: "
-                f"{error}. Allow more (`docker run --shm-size`), or set a smaller data.workers (0 needs none)."
+                f"(/dev/shm), which are not there: {error}. "
+                "Allow more (`docker run --shm-size`), or set a smaller data.workers (0 needs none)."
             )
             raise RuntimeError(msg) from error
 
     def __getitems__(self, keys: list[Key]) -> Ticket:
         """Read a part into a slot; called in a worker."""
-        worker, slot = get_worker_info().id, self._count % SLOTS
+        worker = get_worker_info().id
+        slot = self._count % SLOTS
         self._count += 1
         part = self._patches.read(keys, self._patches.blank(keys, pixels=self._pixels[worker, slot]))
         return Ticket(worker, slot, part.marker_ids.numpy(), part.zero.numpy())  # type: ignore[union-attr]
@@ -73,12 +73,10 @@ class Slots(Dataset):
 
         Called in the training process, before the next ticket is asked for.
         """
-        count = len(ticket.marker_ids)
-        out_btmhw = batch.pixels[first : first + count]
+        rows = slice(first, first + len(ticket.marker_ids))
+        out_btmhw = batch.pixels[rows]
+        part_btmhw = self._pixels[ticket.worker, ticket.slot, : out_btmhw.numel()].view(out_btmhw.shape)
         # by numpy: torch would start a team of threads beside those of the training loop
-        np.copyto(
-            out_btmhw.numpy(),
-            self._pixels[ticket.worker, ticket.slot, : out_btmhw.numel()].view(out_btmhw.shape).numpy(),
-        )
-        batch.marker_ids.numpy()[first : first + count] = ticket.marker_ids
-        batch.zero.numpy()[first : first + count] = ticket.zero  # type: ignore[union-attr]
+        np.copyto(out_btmhw.numpy(), part_btmhw.numpy())
+        batch.marker_ids.numpy()[rows] = ticket.marker_ids
+        batch.zero.numpy()[rows] = ticket.zero  # type: ignore[union-attr]

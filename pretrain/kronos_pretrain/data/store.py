@@ -134,14 +134,14 @@ class ZarrSource:
 
     def __post_init__(self) -> None:
         try:
-            found = shards.layout(Path(self.folder))
+            layout = shards.layout(Path(self.folder))
         except OSError as error:
             msg = (
                 f"The pixels of image {self.image!r} cannot be read from {str(self.folder)!r}: {error}. "
                 f"{_rebuild(self.folder)}"
             )
             raise OSError(msg) from error
-        object.__setattr__(self, "layout", found)
+        object.__setattr__(self, "layout", layout)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -156,6 +156,7 @@ class ZarrSource:
     def read(self, planes: Sequence[int] | np.ndarray, row: int, column: int, size: int) -> np.ndarray:
         """Return the raw values of a square window whose first pixel is (row, column): (len(planes), size, size)."""
         _require_inside(self.shape, planes, row, column, size)
+        # a window may lie across the edges of shards
         pixels = np.zeros((len(planes), size, size), self.dtype)
         down, across = self.layout.shard
         for out_hw, plane in zip(pixels, planes, strict=True):
@@ -170,7 +171,8 @@ class ZarrSource:
         rows, columns = self.layout.chunks
         down, across = self.layout.chunk
         # chunks that the window touches, counted over the whole plane, kept to this shard
-        first_y, first_x = max(corner[0] // down, shard[0] * rows), max(corner[1] // across, shard[1] * columns)
+        first_y = max(corner[0] // down, shard[0] * rows)
+        first_x = max(corner[1] // across, shard[1] * columns)
         stop_y = min((corner[0] + len(out_hw) - 1) // down, shard[0] * rows + rows - 1) + 1
         stop_x = min((corner[1] + len(out_hw) - 1) // across, shard[1] * columns + columns - 1) + 1
         y, x = first_y, first_x
@@ -180,27 +182,25 @@ class ZarrSource:
                 for y in range(first_y, stop_y):
                     for x in range(first_x, stop_x):
                         offset, length = table[(y % rows) * columns + x % columns].tolist()
-                        if offset != shards.MISSING:
-                            _paste(
-                                out_hw,
-                                shards.chunk(file, offset, length, self.layout),
-                                y * down - corner[0],
-                                x * across - corner[1],
-                            )
+                        if offset == shards.MISSING:
+                            continue
+                        chunk = shards.chunk(file, offset, length, self.layout)
+                        _paste(out_hw, chunk, y * down - corner[0], x * across - corner[1])
         except (OSError, ValueError) as error:
             name = repr(self.channels[plane]) if plane < len(self.channels) else "?"
             msg = (
                 f"Image {self.image!r}, marker {name} (plane {plane}), chunk ({y}, {x}) cannot be read from {path!r}: "
-                f"{error}. "
-                f"{_rebuild(self.folder)}"
+                f"{error}. {_rebuild(self.folder)}"
             )
             raise OSError(msg) from error
 
 
 def _paste(out_hw: np.ndarray, part: np.ndarray, top: int, left: int) -> None:
     """Write `part`, whose corner lies at (top, left) of `out_hw`, where the two overlap."""
-    y, x = max(top, 0), max(left, 0)
-    bottom, right = min(top + part.shape[0], out_hw.shape[0]), min(left + part.shape[1], out_hw.shape[1])
+    y = max(top, 0)
+    x = max(left, 0)
+    bottom = min(top + part.shape[0], out_hw.shape[0])
+    right = min(left + part.shape[1], out_hw.shape[1])
     out_hw[y:bottom, x:right] = part[y - top : bottom - top, x - left : right - left]
 
 
@@ -226,17 +226,12 @@ def _require_inside(
 ) -> None:
     """Raise an IndexError for a window that is not inside, which numpy would silently cut."""
     most = max(planes, default=0)
-    if (
-        size < 1
-        or min(row, column, *planes) < 0
-        or most >= shape[0]
-        or row + size > shape[1]
-        or column + size > shape[2]
-    ):
+    negative = min(row, column, *planes) < 0
+    beyond = most >= shape[0] or row + size > shape[1] or column + size > shape[2]
+    if size < 1 or negative or beyond:
         msg = (
             f"A window of {size} px at row {row}, column {column} of planes up to {most} is not inside {shape} "
-            "(planes, height, width). "
-            "Check origins and planes."
+            "(planes, height, width). Check origins and planes."
         )
         raise IndexError(msg)
 
@@ -244,6 +239,5 @@ def _require_inside(
 def _rebuild(path: Path) -> str:
     return (
         f"The file is truncated or damaged, or the disk is. Delete {str(Path(path).parent)!r} and run the same `corpus "
-        "build` again: "
-        "it makes only this image anew."
+        "build` again: it makes only this image anew."
     )

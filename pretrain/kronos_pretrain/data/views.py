@@ -60,25 +60,31 @@ def views(samples: Samples, config: Config, *, seed: int) -> tuple[Crops, Crops]
     seed
         Seed of the run.
     """
-    b, _t, m, *extent = samples.pixels.shape
+    b, _t, m, height, width = samples.pixels.shape
     c = config.views
-    count, changing = GLOBAL_VIEWS + c.local_count, augment.used(config.augment)
-    draws, noises = np.empty((b, count, _DRAWS)), []
-    for i, index in enumerate(samples.index.tolist()):
+    count = GLOBAL_VIEWS + c.local_count
+    changing = augment.used(config.augment)
+
+    # boxes first, then changes of intensity, so that switching these on does not move the boxes
+    draws_bvd = np.empty((b, count, _DRAWS))
+    intensity_draws = []
+    for row, index in enumerate(samples.index.tolist()):
         rng = generator(seed, RngStream.VIEWS, step=samples.step, index=index)
-        rng.random(out=draws[i])
+        rng.random(out=draws_bvd[row])
         if changing:
-            noises.append(augment.draw(rng, views=count, markers=m))
-    draws = draws.swapaxes(0, 1)
-    changes = augment.stack(noises, config.augment, device=samples.pixels.device) if changing else None
-    result = []
-    for part, scale, size in (
-        (slice(GLOBAL_VIEWS), c.global_scale, c.global_size),
-        (slice(GLOBAL_VIEWS, None), c.local_scale, c.local_size),
-    ):
-        placed = boxes(draws[part], (extent[0], extent[1]), scale=scale, aspect=c.aspect, flip=c.flip, rotate=c.rotate)
-        result.append(_crops(samples, placed, size, changes.part(part) if changes else None))
-    return result[0], result[1]
+            intensity_draws.append(augment.draw(rng, views=count, markers=m))
+    changes = None
+    if changing:
+        changes = augment.stack(intensity_draws, config.augment, device=samples.pixels.device)
+
+    def crops(part: slice, scale: tuple[float, float], size: int) -> Crops:
+        draws_vbd = draws_bvd.swapaxes(0, 1)[part]
+        placed = boxes(draws_vbd, (height, width), scale=scale, aspect=c.aspect, flip=c.flip, rotate=c.rotate)
+        return _crops(samples, placed, size, changes.part(part) if changes else None)
+
+    large = crops(slice(GLOBAL_VIEWS), c.global_scale, c.global_size)
+    small = crops(slice(GLOBAL_VIEWS, None), c.local_scale, c.local_size)
+    return large, small
 
 
 def boxes(
@@ -90,14 +96,20 @@ def boxes(
     flip: bool,
     rotate: bool,
 ) -> Boxes:
-    """Turn uniform numbers (…, 25) into boxes: the first of ten proposals that fits, else the largest centred crop of allowed aspect."""
+    """Turn uniform numbers (…, 25) into boxes.
+
+    The first of ten proposals that fits, else the largest centred crop of allowed aspect.
+    """
     height, width = extent
     area = height * width * (scale[0] + (scale[1] - scale[0]) * draws[..., :TRIES])
     low, high = np.log(aspect)
     ratio = np.exp(low + (high - low) * draws[..., TRIES : 2 * TRIES])
-    widths, heights = np.rint(np.sqrt(area * ratio)).astype(np.int64), np.rint(np.sqrt(area / ratio)).astype(np.int64)
+    widths = np.rint(np.sqrt(area * ratio)).astype(np.int64)
+    heights = np.rint(np.sqrt(area / ratio)).astype(np.int64)
     fits = (widths > 0) & (widths <= width) & (heights > 0) & (heights <= height)
-    first, any_fits = fits.argmax(-1)[..., None], fits.any(-1)
+    first = fits.argmax(-1)[..., None]
+    any_fits = fits.any(-1)
+
     largest = _largest(extent, aspect)
     h = np.where(any_fits, np.take_along_axis(heights, first, -1)[..., 0], largest[0])
     w = np.where(any_fits, np.take_along_axis(widths, first, -1)[..., 0], largest[1])
@@ -122,23 +134,26 @@ def _crops(samples: Samples, placed: Boxes, size: int, changes: augment.Changes 
 
     A quarter turn is a mirrored axis and a transposition, so the matrices do most of it.
     """
-    count, (b, t, m, height, width), device = len(placed.top), samples.pixels.shape, samples.pixels.device
-    top, left, h, w, flip_rows, flip_columns, turns = torch.from_numpy(writable(np.stack(placed))).to(
-        device, non_blocking=True
-    )
+    count = len(placed.top)
+    b, t, m, height, width = samples.pixels.shape
+    device = samples.pixels.device
+    on_device = torch.from_numpy(writable(np.stack(placed))).to(device, non_blocking=True)  # in one copy
+    top, left, h, w, flip_rows, flip_columns, turns = on_device
     rows = resample.weights(top, h, flip_rows.bool() ^ (turns >= 2), size=size, extent=height)
     columns = resample.weights(left, w, flip_columns.bool() ^ ((turns == 1) | (turns == 2)), size=size, extent=width)
     if changes is not None and changes.sigma is not None:
         blur = resample.blur(changes.sigma, size)
-        rows, columns = blur @ rows, blur @ columns
+        rows = blur @ rows
+        columns = blur @ columns
     turned = turns % 2 == 1
+
     if t == 1:
         pixels = resample.apply(samples.pixels[:, 0], rows, columns, turned)
     else:
         pixels = samples.pixels.new_empty((count, b, m, size, size))
-        for one in range(t):
-            mine = slice(one, None, t)
-            pixels[mine] = resample.apply(samples.pixels[:, one], rows[mine], columns[mine], turned[mine])
+        for marker_set in range(t):
+            shown = slice(marker_set, None, t)  # the views of this set
+            pixels[shown] = resample.apply(samples.pixels[:, marker_set], rows[shown], columns[shown], turned[shown])
     ids = samples.marker_ids.to(device).transpose(0, 1)[torch.arange(count, device=device) % t]
     if changes is not None:
         pixels = augment.apply(pixels, changes, samples.zero)

@@ -273,8 +273,10 @@ def _format(images: list[patches.Raster], max_value: float | None) -> tuple[np.d
         )
         raise ValueError(msg)
     (scale,) = scales
-    (dtype,) = kinds if len(kinds) == 1 else ("float32",)
-    return np.dtype(dtype if dtype in DTYPES else "float32"), scale
+    dtype = "float32"  # which holds what the images' own formats hold
+    if len(kinds) == 1 and kinds <= set(DTYPES):
+        (dtype,) = kinds
+    return np.dtype(dtype), scale
 
 
 def _read(

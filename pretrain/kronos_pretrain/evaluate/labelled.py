@@ -55,6 +55,7 @@ class Labelled:
     mask: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        # lists and object arrays are welcome; everything below sees one form
         for field in ("labels", "split"):
             object.__setattr__(self, field, np.asarray(getattr(self, field), dtype=np.str_))
         object.__setattr__(self, "markers", tuple(str(marker) for marker in self.markers))

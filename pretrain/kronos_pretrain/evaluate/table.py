@@ -17,7 +17,10 @@ COLUMNS = {
 
 
 def table(scores: Mapping[str, float]) -> str:
-    """Return the scores of :class:`kronos_pretrain.evaluate.Evaluation`: a row of features, a column per probe and score."""
+    """Return the scores of :class:`kronos_pretrain.evaluate.Evaluation`.
+
+    Features in rows, probes and scores in columns.
+    """
     width = max(map(len, ROWS.values()))
     lines = ["  ".join(["features".ljust(width), *COLUMNS.values()])]
     for prefix, words in ROWS.items():

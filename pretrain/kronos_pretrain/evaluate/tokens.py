@@ -36,8 +36,8 @@ def pictures(
 ) -> np.ndarray:
     """Return a picture (H, W, 3), uint8: patches in false colour, and beside each its tokens, averaged over markers.
 
-    Patches are not masked. Colours are components over the tokens of all patches shown. A component's sign is that with which it grows with the
-    intensity under the token, so pictures of successive steps can be compared.
+    Patches are not masked. Colours are components over the tokens of all patches shown. A component's sign is that with
+    which it grows with the intensity under the token, so pictures of successive steps can be compared.
 
     Parameters
     ----------
@@ -74,6 +74,7 @@ def components(tokens_td: torch.Tensor, intensity_t: torch.Tensor) -> torch.Tens
     _, _, axes = torch.linalg.svd(centred, full_matrices=False)
     values_tk = centred @ axes[:3].T
     values_tk = F.pad(values_tk, (0, 3 - values_tk.shape[1]))
+    # the sign of a component is arbitrary; tied to the intensity, colours do not flip from step to step
     sign = torch.sign((values_tk * (intensity_t - intensity_t.mean())[:, None]).sum(0))
     values_tk = values_tk * torch.where(sign == 0, 1.0, sign)
     low, high = (values_tk.quantile(share, dim=0) for share in (CUT, 1 - CUT))

@@ -41,11 +41,11 @@ class Center(nn.Module):
 
     def __init__(self, prototypes: int, *, momentum: float = 0.9, group: ProcessGroup | None = None) -> None:
         super().__init__()
-        self.momentum, self.group = momentum, group
+        self.momentum = momentum
+        self.group = group
         self.register_buffer("center", torch.zeros(1, prototypes))
-        self.register_buffer(
-            "seen", torch.zeros(1, prototypes + 1), persistent=False
-        )  # sum of the rows, then their number
+        # sum of the rows observed, then their number
+        self.register_buffer("seen", torch.zeros(1, prototypes + 1), persistent=False)
 
     @torch.no_grad()
     def probabilities(self, logits_nk: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -75,11 +75,11 @@ class Center(nn.Module):
 def sinkhorn(
     logits_nk: torch.Tensor, temperature: float, *, iterations: int = 3, group: ProcessGroup | None = None
 ) -> torch.Tensor:
-    """Return targets that use all prototypes equally over the rows of all processes (Cuturi 2013; SwAV: Caron et al. 2020).
+    """Return targets that use all prototypes equally over the rows of all processes.
 
-    exp(logits / temperature) is scaled in turn to equal sums per prototype and to sums of one per row, `iterations`
-    times. Only the logarithms of the two scalings are kept, so nothing overflows however large the logits are; each
-    process may hold any number of rows, also none.
+    Sinkhorn–Knopp (Cuturi 2013; SwAV: Caron et al. 2020): exp(logits / temperature) is scaled in turn to equal sums per
+    prototype and to sums of one per row, `iterations` times. Only the logarithms of the two scalings are kept, so
+    nothing overflows however large the logits are; each process may hold any number of rows, also none.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ GPU_BYTES = 1 << 28
 
 
 def chunks(x: torch.Tensor, rows: int, width: int) -> Iterator[slice]:
-    """Yield slices of `rows` so that `width` float32 numbers per row fit into the scratch array of the device of `x`."""
+    """Yield slices of `rows` so that `width` float32 numbers per row fit into the scratch array of `x`'s device."""
     step = max(1, (GPU_BYTES if x.is_cuda else CPU_BYTES) // (4 * max(width, 1)))
     yield from (slice(first, first + step) for first in range(0, rows, step))
 
@@ -58,11 +58,9 @@ def soft_cross_entropy(
         )
         raise ValueError(msg)
     dtype = working_type(logits_nk)
-    weights = (
-        weights_n.detach().to(dtype)
-        if isinstance(weights_n, torch.Tensor)
-        else logits_nk.new_full((n,), weights_n, dtype=dtype)
-    )
+    if not isinstance(weights_n, torch.Tensor):
+        weights_n = logits_nk.new_full((n,), weights_n, dtype=dtype)
+    weights = weights_n.detach().to(dtype)
     logits_vbk = logits_nk.unflatten(0, (n // b if b else 1, b))
     return _SoftCrossEntropy.apply(logits_vbk, targets_nk.detach(), weights.view(logits_vbk.shape[:2]), temperature)
 
@@ -84,11 +82,14 @@ class _SoftCrossEntropy(torch.autograd.Function):
     ) -> torch.Tensor:
         v, b, k = logits_vbk.shape
         dtype = working_type(logits_vbk)
-        normaliser_vb, mass_b = weights_vb.new_empty(v, b), weights_vb.new_empty(b)
+        normaliser_vb = weights_vb.new_empty(v, b)
+        mass_b = weights_vb.new_empty(b)
         cross_vb = weights_vb.new_empty(v, b)
         for rows in chunks(logits_vbk, b, v * k):
-            z_vck, t_ck = logits_vbk[:, rows].to(dtype) / temperature, targets_bk[rows].to(dtype)
-            normaliser_vb[:, rows], mass_b[rows] = torch.logsumexp(z_vck, -1), t_ck.sum(-1)
+            z_vck = logits_vbk[:, rows].to(dtype) / temperature
+            t_ck = targets_bk[rows].to(dtype)
+            normaliser_vb[:, rows] = torch.logsumexp(z_vck, -1)
+            mass_b[rows] = t_ck.sum(-1)
             cross_vb[:, rows] = z_vck.mul_(t_ck).sum(-1)
         ctx.save_for_backward(logits_vbk, targets_bk, weights_vb, normaliser_vb, mass_b)
         ctx.temperature = temperature

@@ -28,7 +28,7 @@ class Dino(NamedTuple):
 def dino_loss(
     global_2bk: torch.Tensor, local_lbk: torch.Tensor, teacher_2bk: torch.Tensor, *, temperature: float
 ) -> Dino:
-    """Return the mean cross-entropy over samples and over all pairs of a student view with another, global, teacher view.
+    """Return the mean cross-entropy over samples and pairs of a student view with another, global, teacher view.
 
     There are 2·l pairs of a local student view with a teacher view, and two pairs of global views: student view 0 with
     teacher view 1, and the reverse; a view never meets itself. Each part is the sum of its pairs' means over samples,
@@ -48,8 +48,8 @@ def dino_loss(
     first_bk, second_bk = teacher_2bk[:b], teacher_2bk[b:]
     views = len(local_lbk) // b
     weight = 1 / (b * (2 * views + 2))
-    # the targets change places rather than the student's rows: views of those would each get a gradient as large as all
-    # rows
+    # the targets change places rather than the student's rows: views of those would each get a gradient as large as
+    # all rows
     cross = soft_cross_entropy(global_2bk, torch.cat([second_bk, first_bk]), temperature=temperature, weights_n=weight)
     if not views:
         return Dino(torch.zeros_like(cross), cross)

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 def ibot_loss(
     student_nk: torch.Tensor, teacher_nk: torch.Tensor, masks_cp: torch.Tensor, *, markers: int, temperature: float
 ) -> torch.Tensor:
-    """Return the cross-entropy at hidden tokens: the mean over those of a crop, then over all crops, with 0 for crops that hide none.
+    """Return the cross-entropy at hidden tokens.
+
+    The mean over those of a crop, then over all crops, with 0 for crops that hide none.
 
     Parameters
     ----------

@@ -31,9 +31,9 @@ def largest(x: torch.Tensor, group: ProcessGroup | None = None) -> torch.Tensor:
 
 
 def _reduced(x: torch.Tensor, operation: Any, group: ProcessGroup | None) -> torch.Tensor:
-    out = x.clone(memory_format=torch.contiguous_format)
-    distributed.all_reduce(out, operation, group=group)
-    return out
+    reduced = x.clone(memory_format=torch.contiguous_format)
+    distributed.all_reduce(reduced, operation, group=group)
+    return reduced
 
 
 def gathered(x: torch.Tensor, group: ProcessGroup | None = None) -> torch.Tensor:
@@ -51,7 +51,8 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, group: ProcessGroup | None) -> torch.Tensor:
-        ctx.group, ctx.rows = group, len(x)
+        ctx.group = group
+        ctx.rows = len(x)
         parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(count(group))]
         distributed.all_gather(parts, x.contiguous(), group=group)
         return torch.cat(parts)

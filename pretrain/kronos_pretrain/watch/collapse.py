@@ -20,13 +20,14 @@ def monitors(cls_nd: torch.Tensor, targets_nk: torch.Tensor) -> dict[str, float]
         The teacher's targets for them; each row sums to one.
     """
     with torch.no_grad():
-        found = {
+        figures = {
             "collapse/feature_std": feature_std(cls_nd),
             "collapse/teacher_entropy": target_entropy(targets_nk),
             "collapse/target_entropy": target_entropy(targets_nk.float().mean(0, keepdim=True)),
             "collapse/rank": effective_rank(cls_nd),
         }
-        return dict(zip(found, torch.stack([value.float() for value in found.values()]).tolist(), strict=True))
+        values = torch.stack([value.float() for value in figures.values()])
+        return dict(zip(figures, values.tolist(), strict=True))
 
 
 def feature_std(cls_nd: torch.Tensor) -> torch.Tensor:

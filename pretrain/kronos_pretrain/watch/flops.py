@@ -22,11 +22,11 @@ _EDGE = {"cuda": 8192, "cpu": 1024}
 
 
 def sample_flops(config: Config, markers: int) -> float:
-    """Return the floating-point operations of one sample in a training step: 2 per multiply–add of every matrix product.
+    """Return the floating-point operations of one sample in a training step.
 
-    Student forward and backward on all views, without what dropped paths skip; teacher forward on the global views;
-    both heads. What is computed twice to save memory counts once, as usual for "model FLOPs" (Chowdhery et al. 2022,
-    Appendix B); losses, norms and the optimiser are left out.
+    2 per multiply–add of every matrix product. Student forward and backward on all views, without what dropped paths
+    skip; teacher forward on the global views; both heads. What is computed twice to save memory counts once, as usual
+    for "model FLOPs" (Chowdhery et al. 2022, Appendix B); losses, norms and the optimiser are left out.
 
     Parameters
     ----------
@@ -36,29 +36,35 @@ def sample_flops(config: Config, markers: int) -> float:
         Markers of the sample.
     """
     model, views = config.model, config.views
-    shares = ((GLOBAL_VIEWS, views.global_size), (views.local_count, views.local_size))
-    student = teacher = 0.0
-    for number, (count, size) in enumerate(shares):
+    student = 0.0
+    for count, size in ((GLOBAL_VIEWS, views.global_size), (views.local_count, views.local_size)):
         embed, blocks = _encoder(model, (size // model.patch) ** 2, markers)
         # pixels need no gradient: the token embedding's backward pass is one product, not two
         student += count * (2 * embed + (1 + BACKWARD) * (1 - model.drop_path) * blocks)
-        teacher += count * (embed + blocks) if number == 0 else 0
+    embed, blocks = _encoder(model, (views.global_size // model.patch) ** 2, markers)
+    teacher = GLOBAL_VIEWS * (embed + blocks)
+
     hidden = _hidden_tokens(config) * markers if config.loss.ibot else 0
     rows = (1 + BACKWARD) * (GLOBAL_VIEWS + views.local_count + hidden) + GLOBAL_VIEWS + hidden
     return student + teacher + rows * _head_row(config.head, model.dim)
 
 
 def sample_tokens(config: Config, markers: int) -> int:
-    """Return the marker tokens of one sample: those of all its views that the student encodes, class and register tokens aside."""
-    views, patch = config.views, config.model.patch
-    return markers * (
-        GLOBAL_VIEWS * (views.global_size // patch) ** 2 + views.local_count * (views.local_size // patch) ** 2
-    )
+    """Return the marker tokens of one sample.
+
+    Those of all its views that the student encodes, class and register tokens aside.
+    """
+    views = config.views
+    patch = config.model.patch
+    large = (views.global_size // patch) ** 2
+    small = (views.local_size // patch) ** 2
+    return markers * (GLOBAL_VIEWS * large + views.local_count * small)
 
 
 def _encoder(model: Model, positions: int, markers: int) -> tuple[float, float]:
     """Return the operations of one forward pass of one crop: token embedding, and all blocks."""
-    d, t = model.dim, 1 + model.registers + markers * positions
+    d = model.dim
+    t = 1 + model.registers + markers * positions
     linear = 2 * t * d * d * (4 + 2 * model.mlp_ratio)  # queries, keys, values, projection; MLP
     attention = 2 * 2 * t * t * d
     return 2 * markers * positions * model.patch**2 * d, model.depth * (linear + attention)
@@ -93,8 +99,8 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     edge = _EDGE.get(device.type, 1024)
     # random numbers: on constant ones a GPU draws less power, and so clocks higher than on any real work
     random = torch.Generator(device).manual_seed(0)
-    one, other = (torch.randn(edge, edge, device=device, generator=random).to(dtype) for _ in range(2))
-    run = _repeated(lambda: one @ other, device)
+    left, right = (torch.randn(edge, edge, device=device, generator=random).to(dtype) for _ in range(2))
+    run = _repeated(lambda: left @ right, device)
     run(1)
     repeats = max(1, round(_SECONDS / 5 / run(1)))
     return 2 * edge**3 * repeats / min(run(repeats) for _ in range(5))

@@ -45,17 +45,16 @@ class Lines:
         self._file.seek(0)
         kept = 0
         for line in self._file:
-            whole = _parsed(line)
-            if whole is None or whole["step"] > step:
+            figures = _parsed(line)
+            if figures is None or figures["step"] > step:
                 break
             kept += len(line)
         return kept
 
     def write(self, values: Mapping[str, float]) -> None:
         """Append a line; what is not finite is written as null."""
-        self._file.write(
-            json.dumps({name: _finite(value) for name, value in values.items()}, allow_nan=False).encode() + b"\n"
-        )
+        line = json.dumps({name: _finite(value) for name, value in values.items()}, allow_nan=False)
+        self._file.write(line.encode() + b"\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -86,15 +85,18 @@ def read(folder: str | Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         msg = f"There is no {METRICS} in {str(folder)!r}. Give the folder of a run (run.folder in its configuration)."
         raise FileNotFoundError(msg)
+    # figures of an evaluation have a line of their own, beside that of their step
     steps: dict[int, dict[str, float]] = {}
     for line in _whole_lines(path):
         steps.setdefault(line["step"], {}).update(line)
-    names = dict.fromkeys(name for _, line in sorted(steps.items()) for name in line)
-    columns = {name: [steps[step].get(name) for step in sorted(steps)] for name in names}
-    return {
-        name: np.array([math.nan if v is None else v for v in column], dtype=_dtype(name))
-        for name, column in columns.items()
-    }
+
+    lines = [steps[step] for step in sorted(steps)]
+    names = dict.fromkeys(name for line in lines for name in line)
+    return {name: np.array([_number(line.get(name)) for line in lines], dtype=_dtype(name)) for name in names}
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _dtype(name: str) -> type:

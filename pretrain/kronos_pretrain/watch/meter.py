@@ -45,13 +45,17 @@ class Meter:
         rate: float | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.config, self.device, self.clock = config, device, clock
+        self.config = config
+        self.device = device
+        self.clock = clock
         self.rate = world * (rate or matrix_rate(device, getattr(torch, config.run.precision)))
         self._start_anew()
 
     def _start_anew(self) -> None:
-        self.images = self.tokens = 0
-        self.flops = self.waited = 0.0
+        self.images = 0
+        self.tokens = 0
+        self.flops = 0.0
+        self.waited = 0.0
         self.since = self.clock()
 
     def add(self, *, images: int, markers: int, wait: float) -> None:

@@ -121,7 +121,8 @@ def test_order_and_number_of_workers_change_nothing(two, manifest, tmp_path) -> 
     path, out, _, images = two
     build(path, out, workers=1)
     build(manifest(*images[::-1]), tmp_path / "other", workers=3)
-    one, other = _index(out), _index(tmp_path / "other")
+    one = _index(out)
+    other = _index(tmp_path / "other")
     assert one["vocabulary"] == other["vocabulary"]
     assert [image["name"] for image in other["images"]] == ["b", "a"]
     assert build(manifest(*images[::-1]), out).built == ()
@@ -176,7 +177,8 @@ def test_an_interrupt_ends_all_images(two, monkeypatch) -> None:
 
 
 def test_counting_stops_when_told() -> None:
-    moved, stop = [], Event()
+    moved = []
+    stop = Event()
     count = _counter(moved.append, stop)
     for pixels in (600_000, 600_000, 1_900_000):
         count(pixels)
@@ -241,8 +243,10 @@ def test_floats_beyond_one_need_a_scale(tiff, manifest, tmp_path, noise) -> None
 
 
 KEPT = {
-    "uint8": "uint8", "uint16": "uint16", "uint32": "uint16", "uint64": "uint16", "int8": "uint8", "int16": "uint16", "int32": "uint16",
-    "int64": "uint16", "float16": "float32", "float32": "float32", "float64": "float32", ">u2": "uint16", ">f8": "float32",
+    "uint8": "uint8", "uint16": "uint16", "uint32": "uint16", "uint64": "uint16",
+    "int8": "uint8", "int16": "uint16", "int32": "uint16", "int64": "uint16",
+    "float16": "float32", "float32": "float32", "float64": "float32",
+    ">u2": "uint16", ">f8": "float32",
 }  # fmt: skip
 
 

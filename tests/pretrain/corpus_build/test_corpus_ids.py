@@ -71,7 +71,7 @@ def test_an_interrupted_rebuild_keeps_them_too(two, manifest, tmp_path, monkeypa
     "`vocabulary` of `[corpus]` that names no export, corpus or marker table",
 )
 def test_from_an_export_to_a_grown_corpus(two, manifest, tmp_path, small) -> None:
-    """The way of continued pretraining: the ids of the start model are those of the new corpus, and new markers take none of them."""
+    """Continued pretraining: a new corpus has the ids of the start model, and new markers take none of them."""
     build(manifest(two[0]), tmp_path / "old")
     vocabulary = Vocabulary.from_dict(json.loads((tmp_path / "old/corpus.json").read_text())["vocabulary"])
     config = small.settings()
@@ -108,7 +108,7 @@ def test_what_the_vocabulary_knows_needs_no_line(two, manifest, tmp_path) -> Non
 
 
 def test_names_and_ids_of_another_scheme(tiff, manifest, tmp_path) -> None:
-    """A marker table with spellings and ids of its own: they are kept, and the paper's other markers get ids that nobody has."""
+    """A marker table with spellings and ids of its own keeps them; the paper's other markers get free ids."""
     rows = [
         "marker_name,marker_id,marker_mean,marker_std",
         "HOECHST1,7,,",

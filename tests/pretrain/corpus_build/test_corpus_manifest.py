@@ -10,7 +10,8 @@ from kronos_pretrain.corpus_build import read_manifest
 def test_an_entry_with_everything(tiff, manifest) -> None:
     tiff("a.ome.tif", ["DAPI", "CD3", "CD8"])
     path = manifest(
-        'path = "a.ome.tif"\nsubset = "lung · CODEX"\nchannels = { CD8 = false, CD3 = "unseen" }\nexclude = { CD3 = "blurred" }\nmax_value = 4095',
+        'path = "a.ome.tif"\nsubset = "lung · CODEX"\nchannels = { CD8 = false, CD3 = "unseen" }\n'
+        'exclude = { CD3 = "blurred" }\nmax_value = 4095',
         rest='[channels]\n"AF 1" = ""\n[[exclude]]\nmarker = "CD20"\nsubset = "lung · CODEX"\nreason = "leaks"',
     )
     found = read_manifest(path)

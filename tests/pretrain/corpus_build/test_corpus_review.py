@@ -126,7 +126,9 @@ def test_masks_are_drawn_where_they_are() -> None:
     covered[1, 0] = False
     found = overview(plane, Masks(~nothing, saturated, nothing, covered))
     assert found.shape == (64, 96, 3)
-    red, blue, grey = found[5, 70], found[40, 5], found[5, 5]
+    red = found[5, 70]
+    blue = found[40, 5]
+    grey = found[5, 5]
     assert red[0] > red[2]
     assert blue[2] > blue[0]
     assert grey[0] == grey[1] == grey[2]

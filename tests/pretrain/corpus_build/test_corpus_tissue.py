@@ -87,8 +87,10 @@ def test_one_saturated_marker_of_many_is_no_artifact(noise) -> None:
 
 def test_patches_against_a_loop() -> None:
     rng = np.random.default_rng(3)
-    shape, settings = (400, 360), CorpusSettings(patch=128, stride=64, least_tissue=0.6, most_artifacts=0.2)
-    tissue, bad = rng.random((12, 11)) < 0.62, rng.random((12, 11)) < 0.18
+    shape = (400, 360)
+    settings = CorpusSettings(patch=128, stride=64, least_tissue=0.6, most_artifacts=0.2)
+    tissue = rng.random((12, 11)) < 0.62
+    bad = rng.random((12, 11)) < 0.18
     found = origins(shape, tissue, bad, settings)
     wanted = [
         (y, x)

@@ -62,7 +62,8 @@ def write_corpus(folder: Path, rng: np.random.Generator) -> Written:
         ("two", "a · CODEX", "uint8", 255.0, "zarr", (64, 64)),
     )
     kinds += (("three", "b · IMC", "float32", 1.0, "npy", (40, 70)),)
-    pixels, images = {}, []
+    pixels = {}
+    images = []
     for number, (name, subset, dtype, scale, kind, shape) in enumerate(kinds):
         home = folder / f"images/{number:04}-{name}"
         home.mkdir(parents=True)

@@ -43,7 +43,8 @@ def test_gain_by_hand() -> None:
 
 def test_gain_factors_are_per_view_and_marker() -> None:
     samples = _samples()
-    before, after = _views(samples)[0].pixels, _views(samples, gain=0.3)[0].pixels
+    before = _views(samples)[0].pixels
+    after = _views(samples, gain=0.3)[0].pixels
     zero = samples.zero[:, 0].repeat(2, 1)[..., None, None]
     factor = ((after - zero) / (before - zero)).flatten(2).median(-1).values
     torch.testing.assert_close(after, zero + factor[..., None, None] * (before - zero), atol=1e-4, rtol=1e-4)
@@ -66,7 +67,8 @@ def test_offsets_are_constants() -> None:
 
 def test_blur_equals_a_convolution_with_renormalised_edges() -> None:
     samples = _samples(b=1, sets=1)
-    plain, blurred = _views(samples)[0].pixels, _views(samples, blur=1.5)[0].pixels
+    plain = _views(samples)[0].pixels
+    blurred = _views(samples, blur=1.5)[0].pixels
     rng_share = augment.stack([_draws(samples)], Augment(blur=1.5), device=torch.device("cpu")).sigma[:2, 0]
     place = torch.arange(32.0)
     for view, sigma in enumerate(rng_share.tolist()):
@@ -108,7 +110,8 @@ def test_noise_matches_splitmix_in_whole_numbers() -> None:
     """Python's integers as reference."""
     import math
 
-    key, word = 1234567890123456789, 2**64 - 1
+    key = 1234567890123456789
+    word = 2**64 - 1
     noise = augment.white_noise(torch.tensor([key]), torch.Size([5]))[0]
     for place in range(5):
         z = (key + place * 0x9E3779B97F4A7C15) & word
@@ -127,7 +130,8 @@ def test_one_change_does_not_alter_the_numbers_of_another() -> None:
 
 
 def test_splitting_the_step_changes_nothing() -> None:
-    samples, config = _samples(4), replace(PLAIN, augment=ALL)
+    samples = _samples(4)
+    config = replace(PLAIN, augment=ALL)
     whole = views(samples, config, seed=0)
     part = Samples(2, samples.index[1:2], samples.pixels[1:2], samples.marker_ids[1:2], zero=samples.zero[1:2])
     for one, all_ in zip(views(part, config, seed=0), whole, strict=True):

@@ -23,13 +23,15 @@ def corpus(written) -> Corpus:
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_sample_is_the_z_score_of_what_was_drawn(corpus, written, shared) -> None:
     data = Data(patch=24, shared_markers=shared)
-    patches, sampler = Patches(corpus, data, seed=4), Sampler(corpus, data, seed=4)
+    patches = Patches(corpus, data, seed=4)
+    sampler = Sampler(corpus, data, seed=4)
     seen = set()
     for index in range(40):
         image, row, column, planes = sampler.draw(2, index)
         name = corpus.images[image].name
         seen.add(name)
-        sample, batch = patches[2, index], patches.read([(2, index)])
+        sample = patches[2, index]
+        batch = patches.read([(2, index)])
         assert (sample.index, sample.pixels.dtype, sample.marker_ids.dtype) == (index, torch.float32, torch.int64)
         assert sample.pixels.shape == (1 if shared else 2, 3, 24, 24)
         for s, plane_set in enumerate(planes):
@@ -58,7 +60,8 @@ def test_a_batch_is_its_samples(corpus) -> None:
 
 
 def test_planes_of_both_sets_are_read_once(corpus, monkeypatch) -> None:
-    patches, reads = Patches(corpus, Data(patch=32, shared_markers=False), seed=4), []
+    patches = Patches(corpus, Data(patch=32, shared_markers=False), seed=4)
+    reads = []
     for source in {type(image.pixels) for image in corpus.images}:
         read = source.read
         monkeypatch.setattr(

@@ -43,7 +43,8 @@ def _only_what_comes_now_is_collected():
 @pytest.fixture(autouse=True)
 def _nothing_is_left():
     """No process and no thread outlives a test."""
-    processes, threads = set(multiprocessing.active_children()), set(threading.enumerate())
+    processes = set(multiprocessing.active_children())
+    threads = set(threading.enumerate())
     yield
     gc.collect()
     assert set(multiprocessing.active_children()) <= processes
@@ -95,7 +96,8 @@ def test_parts_that_do_not_come_out_even_make_the_same_batch(corpus, six_steps, 
 
 def test_batches_are_not_overwritten_while_they_wait(corpus) -> None:
     """Slow consumers, and many more batches than slots."""
-    config, wanted = _config(workers=2, batch=2), _all(corpus, _config(batch=2), stop_step=40)
+    config = _config(workers=2, batch=2)
+    wanted = _all(corpus, _config(batch=2), stop_step=40)
     got = []
     with samples(corpus, config, stop_step=40) as batches:
         for batch in batches:

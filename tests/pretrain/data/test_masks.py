@@ -74,7 +74,8 @@ def test_masks_are_blocky() -> None:
 def test_blocks_keep_to_the_aspect_and_area() -> None:
     draws = np.random.default_rng(0).random((2000, 2))
     extents = np.array([block_extent(size, shape, most=400, aspect=0.3) for size, shape in draws])
-    area, aspect = extents.prod(1), np.log(extents[:, 0] / extents[:, 1])
+    area = extents.prod(1)
+    aspect = np.log(extents[:, 0] / extents[:, 1])
     large = area > 50  # rounding distorts the small ones
     assert abs(aspect[large]).max() == pytest.approx(np.log(1 / 0.3), abs=0.15)
     assert abs(aspect.mean()) < 0.05

@@ -26,10 +26,8 @@ def test_halving_by_hand() -> None:
 
     The kernel is widened by 2, so taps stand at ±1/4, ±3/4, ±5/4, ±7/4.
     """
-    near, far = (
-        [1 - 2.5 * x**2 + 1.5 * x**3 for x in (0.25, 0.75)],
-        [2 - 4 * x + 2.5 * x**2 - 0.5 * x**3 for x in (1.25, 1.75)],
-    )
+    near = [1 - 2.5 * x**2 + 1.5 * x**3 for x in (0.25, 0.75)]
+    far = [2 - 4 * x + 2.5 * x**2 - 0.5 * x**3 for x in (1.25, 1.75)]
     side = [*near, *far]
     taps = torch.tensor([side[2], side[1], side[0], side[0], side[1], side[2], side[3]])  # the eighth falls outside
     torch.testing.assert_close(_one(0, 8, size=4, extent=8)[1, :7], taps / taps.sum())
@@ -40,8 +38,10 @@ def test_it_is_what_torch_interpolates(size: int) -> None:
     """Enlarged, reduced and kept; every box in one call."""
     g = torch.Generator().manual_seed(0)
     image = torch.randn(2, 60, 70, generator=g)
-    top, left = torch.randint(0, 20, (8,), generator=g), torch.randint(0, 20, (8,), generator=g)
-    height, width = torch.randint(5, 41, (8,), generator=g), torch.randint(5, 51, (8,), generator=g)
+    top = torch.randint(0, 20, (8,), generator=g)
+    left = torch.randint(0, 20, (8,), generator=g)
+    height = torch.randint(5, 41, (8,), generator=g)
+    width = torch.randint(5, 51, (8,), generator=g)
     no = torch.zeros(8, dtype=torch.bool)
     rows = resample.weights(top, height, no, size=size, extent=60)
     columns = resample.weights(left, width, no, size=size, extent=70)
@@ -69,7 +69,8 @@ def test_apply_equals_a_loop_over_views() -> None:
     g = torch.Generator().manual_seed(1)
     v, b, m, h, w, s = 3, 2, 4, 10, 12, 5
     pixels = torch.randn(b, m, h, w, generator=g)
-    rows, columns = torch.randn(v, b, s, h, generator=g), torch.randn(v, b, s, w, generator=g)
+    rows = torch.randn(v, b, s, h, generator=g)
+    columns = torch.randn(v, b, s, w, generator=g)
     turn = torch.tensor([[True, False], [False, False], [True, True]])
     out = resample.apply(pixels, rows, columns, turn)
     for i in range(v):

@@ -35,10 +35,8 @@ def test_statistics_are_those_of_the_pixels(corpus) -> None:
 
 
 def test_the_same_settings_give_the_same_corpus(corpus) -> None:
-    again, other = (
-        simulate(Simulate(images=5, size=128, seed=3), 64),
-        simulate(Simulate(images=5, size=128, seed=4), 64),
-    )
+    again = simulate(Simulate(images=5, size=128, seed=3), 64)
+    other = simulate(Simulate(images=5, size=128, seed=4), 64)
     first = corpus.images[4].pixels.read([0], 0, 0, 128)
     np.testing.assert_array_equal(first, again.images[4].pixels.read([0], 0, 0, 128))
     assert (first != other.images[4].pixels.read([0], 0, 0, 128)).any()

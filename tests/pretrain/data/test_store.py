@@ -38,7 +38,8 @@ def source(stored) -> ZarrSource:
 @pytest.fixture
 def decodes(monkeypatch) -> list[int]:
     """Sizes of the chunks unpacked while a test runs."""
-    seen, decode = [], shards.decode
+    seen = []
+    decode = shards.decode
     monkeypatch.setattr(shards, "decode", lambda raw: seen.append(len(raw)) or decode(raw))
     return seen
 
@@ -154,7 +155,10 @@ def test_a_truncated_shard_is_named(raw, zarr_writer, tmp_path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(
         OSError,
-        match=r"Image 'lymph 7', marker 'D' \(plane 3\), chunk \(4, 0\).*c/3/1/0.*table of chunks.*Delete '.*0007-lymph'",
+        match=(
+            r"Image 'lymph 7', marker 'D' \(plane 3\), chunk \(4, 0\).*c/3/1/0.*table of chunks"
+            r".*Delete '.*0007-lymph'"
+        ),
     ):
         source.read([3], 70, 0, 16)
     file.write_bytes(b"PK")

@@ -53,7 +53,8 @@ def test_every_crop_is_its_box_resized_mirrored_and_turned(sets: int) -> None:
         placed = _boxes(samples, CONFIG, scale)
         for v in range(crops.views):
             for i in range(3):
-                n, chosen = v * 3 + i, v % sets
+                n = v * 3 + i
+                chosen = v % sets
                 expected = _reference(samples.pixels[i, chosen], placed, (first + v, i), size)
                 torch.testing.assert_close(crops.pixels[n], expected, atol=1e-5, rtol=0)
                 assert crops.marker_ids[n].tolist() == samples.marker_ids[i, chosen].tolist()
@@ -138,7 +139,8 @@ def test_boxes_keep_to_scale_aspect_and_sample() -> None:
 
 def test_the_first_proposal_that_fits_is_taken() -> None:
     draws = np.full(25, 0.5)
-    draws[:10], draws[10:20] = 1.0, 0.5
+    draws[:10] = 1.0
+    draws[10:20] = 0.5
     draws[10] = 1.0  # a whole sample of aspect 4/3 is wider than the sample; the next proposal is square
     placed = boxes(draws, (60, 60), scale=(0.2, 1.0), aspect=(0.75, 4 / 3), flip=False, rotate=False)
     assert (int(placed.top), int(placed.left), int(placed.height), int(placed.width)) == (0, 0, 60, 60)

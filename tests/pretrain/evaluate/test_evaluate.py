@@ -38,7 +38,8 @@ def test_a_network_that_sees_the_class_and_one_that_sees_nothing(labelled, vocab
 def test_looks_repeat_and_the_baseline_is_computed_once(labelled, vocabulary, moments, monkeypatch):
     one = Evaluation(labelled(), vocabulary, batch=8)
     first = one.scores(moments)
-    probed, probe = [], Evaluation._probe
+    probed = []
+    probe = Evaluation._probe
     monkeypatch.setattr(Evaluation, "_probe", lambda self, found, kind: probed.append(kind) or probe(self, found, kind))
     assert one.scores(moments) == first
     assert probed == ["cls", "marker"]

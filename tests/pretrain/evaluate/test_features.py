@@ -1,4 +1,4 @@
-"""Frozen features: normalised as the model expects, whatever the batches and processes, and without touching a weight."""
+"""Frozen features: normalised as the model expects, whatever the batches and processes; no weight is touched."""
 
 from __future__ import annotations
 
@@ -99,7 +99,8 @@ def test_processes_share_the_work(labelled, vocabulary, moments, monkeypatch, wo
     one = labelled()
     panel = panel_of(one, vocabulary)
     whole = frozen(moments, one, panel)
-    calls, shares = [], []
+    calls = []
+    shares = []
 
     def counted(pixels, ids):
         calls.append(len(pixels))

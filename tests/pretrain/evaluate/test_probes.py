@@ -24,7 +24,8 @@ def problem():
 
 
 def test_scores_by_hand():
-    true, said = torch.tensor([0, 0, 0, 0, 2, 2]), torch.tensor([0, 0, 0, 1, 2, 0])
+    true = torch.tensor([0, 0, 0, 0, 2, 2])
+    said = torch.tensor([0, 0, 0, 1, 2, 0])
     found = scores(true, said)
     assert found["balanced_accuracy"] == pytest.approx((3 / 4 + 1 / 2) / 2)
     assert found["macro_f1"] == pytest.approx((2 * 3 / (4 + 4) + 2 * 1 / (2 + 1)) / 2)
@@ -32,7 +33,8 @@ def test_scores_by_hand():
 
 def test_scores_are_scikit_learn_s():
     rng = np.random.default_rng(0)
-    true, said = rng.integers(0, 5, 200), rng.integers(0, 6, 200)  # one class is only ever said
+    true = rng.integers(0, 5, 200)
+    said = rng.integers(0, 6, 200)  # one class is only ever said
     found = scores(torch.from_numpy(true), torch.from_numpy(said))
     with pytest.warns(UserWarning, match="y_pred contains classes"):
         assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(true, said))
@@ -41,7 +43,8 @@ def test_scores_are_scikit_learn_s():
 
 def test_one_near_neighbour_outvotes_two_far_ones():
     train = torch.tensor([[1.0, 0.0], [0.0, 5.0], [0.1, 3.0]])
-    codes, test = torch.tensor([0, 1, 1]), torch.tensor([[1.0, 0.3]])
+    codes = torch.tensor([0, 1, 1])
+    test = torch.tensor([[1.0, 0.3]])
     assert knn.predict(train, codes, test, classes=2, k=3).tolist() == [0]  # cosines 0.96, 0.29, 0.32
     assert knn.predict(train, codes, test, classes=2, k=3, temperature=10.0).tolist() == [1]
     assert knn.predict(train, codes, test, classes=2, k=20).tolist() == [0]  # more neighbours than patches

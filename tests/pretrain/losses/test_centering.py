@@ -48,7 +48,8 @@ def test_centre_golden(teacher, golden) -> None:
 
 
 def test_centre_does_not_depend_on_the_parts_it_sees(teacher) -> None:
-    whole, parts = Center(32), Center(32)
+    whole = Center(32)
+    parts = Center(32)
     whole.observe(teacher)
     for part in teacher.split(5):
         parts.observe(part)
@@ -58,7 +59,8 @@ def test_centre_does_not_depend_on_the_parts_it_sees(teacher) -> None:
 
 
 def test_state_of_the_centre_is_one_tensor(teacher) -> None:
-    center, other = Center(32), Center(32)
+    center = Center(32)
+    other = Center(32)
     center.observe(teacher)
     center.update()
     other.load_state_dict(center.state_dict())

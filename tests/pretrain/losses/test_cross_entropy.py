@@ -33,7 +33,8 @@ def test_by_hand() -> None:
 @pytest.mark.parametrize("views", [1, 3])
 def test_values_and_gradients_are_those_of_the_plain_formula(normal, views, small_chunks) -> None:
     logits = normal(0, 5 * views, 16).requires_grad_()
-    targets, weights = normal(1, 5, 16).abs(), normal(2, 5 * views).abs()
+    targets = normal(1, 5, 16).abs()
+    weights = normal(2, 5 * views).abs()
     got = soft_cross_entropy(logits, targets, temperature=0.1, weights_n=weights)
     (grad,) = torch.autograd.grad(got, logits)
     want = naive(logits, targets, 0.1, weights)
@@ -43,18 +44,17 @@ def test_values_and_gradients_are_those_of_the_plain_formula(normal, views, smal
 
 
 def test_gradcheck(normal, small_chunks) -> None:
-    logits, targets, weights = (
-        normal(0, 6, 7).double().requires_grad_(),
-        normal(1, 3, 7).double().abs(),
-        normal(2, 6).double(),
-    )
+    logits = normal(0, 6, 7).double().requires_grad_()
+    targets = normal(1, 3, 7).double().abs()
+    weights = normal(2, 6).double()
     assert torch.autograd.gradcheck(
         lambda z: soft_cross_entropy(z, targets, temperature=0.3, weights_n=weights), logits
     )
 
 
 def test_chunks_change_nothing(normal, monkeypatch) -> None:
-    logits, targets = normal(0, 12, 16), normal(1, 6, 16).softmax(-1)
+    logits = normal(0, 12, 16)
+    targets = normal(1, 6, 16).softmax(-1)
     whole = soft_cross_entropy(logits, targets, temperature=0.1)
     monkeypatch.setattr(cross_entropy, "CPU_BYTES", 1)
     torch.testing.assert_close(soft_cross_entropy(logits, targets, temperature=0.1), whole, rtol=1e-6, atol=0)
@@ -62,10 +62,12 @@ def test_chunks_change_nothing(normal, monkeypatch) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_summed_in_float32(normal, dtype) -> None:
-    logits, targets = normal(0, 64, 300).to(dtype), normal(1, 64, 300).softmax(-1)
+    logits = normal(0, 64, 300).to(dtype)
+    targets = normal(1, 64, 300).softmax(-1)
     wide = logits.float().requires_grad_()
     narrow = logits.clone().requires_grad_()
-    got, want = soft_cross_entropy(narrow, targets, temperature=0.1), soft_cross_entropy(wide, targets, temperature=0.1)
+    got = soft_cross_entropy(narrow, targets, temperature=0.1)
+    want = soft_cross_entropy(wide, targets, temperature=0.1)
     assert got.dtype == torch.float32
     torch.testing.assert_close(got, want)
     (got * 1024).backward()
@@ -94,7 +96,8 @@ def test_no_rows_give_an_exact_zero_with_a_graph() -> None:
 
 
 def test_only_the_inputs_are_kept_for_the_backward_pass(normal) -> None:
-    logits, targets = normal(0, 32, 1000).requires_grad_(), normal(1, 32, 1000)
+    logits = normal(0, 32, 1000).requires_grad_()
+    targets = normal(1, 32, 1000)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
         soft_cross_entropy(logits, targets, temperature=0.1)

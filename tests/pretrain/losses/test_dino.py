@@ -52,8 +52,10 @@ def test_golden_normalisation(inputs, golden) -> None:
 @pytest.mark.parametrize("views", [0, 1, 3])
 def test_is_that_of_the_loops(inputs, normal, views) -> None:
     student, teacher = inputs
-    global_, local = student.clone().requires_grad_(), normal(7, 6 * views, 32).requires_grad_()
-    got, want = dino_loss(global_, local, teacher, temperature=0.1), naive(global_, local, teacher, 0.1)
+    global_ = student.clone().requires_grad_()
+    local = normal(7, 6 * views, 32).requires_grad_()
+    got = dino_loss(global_, local, teacher, temperature=0.1)
+    want = naive(global_, local, teacher, 0.1)
     torch.testing.assert_close(torch.stack(got), torch.stack(want), rtol=1e-5, atol=1e-6)
     got_grads = torch.autograd.grad(sum(got), (global_, local), allow_unused=True)
     want_grads = torch.autograd.grad(sum(want), (global_, local), allow_unused=True)
@@ -62,7 +64,7 @@ def test_is_that_of_the_loops(inputs, normal, views) -> None:
 
 
 def test_every_pair_has_the_same_weight() -> None:
-    """A student that is undecided everywhere loses log k on each pair, so on their mean, however many local views there are."""
+    """An undecided student loses log k on each pair, so on their mean, however many local views there are."""
     teacher = torch.eye(5)[:4]
     for views in (0, 1, 8):
         got = dino_loss(torch.zeros(4, 5), torch.zeros(2 * views, 5), teacher, temperature=0.1)
@@ -71,7 +73,8 @@ def test_every_pair_has_the_same_weight() -> None:
 
 def test_order_of_samples_is_free(inputs, normal) -> None:
     student, teacher = inputs
-    local, order = normal(7, 18, 32), torch.tensor([3, 1, 5, 0, 4, 2])
+    local = normal(7, 18, 32)
+    order = torch.tensor([3, 1, 5, 0, 4, 2])
     moved = [x.unflatten(0, (-1, 6))[:, order].flatten(0, 1) for x in (student, local, teacher)]
     torch.testing.assert_close(
         torch.stack(dino_loss(*moved, temperature=0.1)),

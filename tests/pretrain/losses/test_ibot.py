@@ -10,7 +10,8 @@ from kronos_pretrain.losses.ibot import ibot_loss
 
 def naive(student, teacher, masks, markers, temperature):
     """Crop by crop, token by token."""
-    first, crops = 0, []
+    first = 0
+    crops = []
     for mask in masks:
         count = int(mask.sum()) * markers
         tokens = [-(teacher[i] * F.log_softmax(student[i] / temperature, 0)).sum() for i in range(first, first + count)]
@@ -27,7 +28,8 @@ def masks(golden):
 def test_golden(normal, masks, golden) -> None:
     n = int(masks.sum())
     assert n == golden["n_masked"]
-    student, teacher = normal(golden["seed"] + 3, n, 32), (normal(golden["seed"] + 4, n, 32) / 0.05).softmax(-1)
+    student = normal(golden["seed"] + 3, n, 32)
+    teacher = (normal(golden["seed"] + 4, n, 32) / 0.05).softmax(-1)
     assert ibot_loss(student, teacher, masks, markers=1, temperature=0.1).item() == pytest.approx(
         golden["ibot"], rel=1e-5
     )
@@ -37,7 +39,8 @@ def test_golden(normal, masks, golden) -> None:
 def test_is_that_of_the_loops(normal, masks, markers) -> None:
     masks = torch.cat([masks, torch.zeros(3, 9, dtype=torch.bool)])
     n = int(masks.sum()) * markers
-    student, teacher = normal(0, n, 32).requires_grad_(), normal(1, n, 32).softmax(-1)
+    student = normal(0, n, 32).requires_grad_()
+    teacher = normal(1, n, 32).softmax(-1)
     got, want = (f(student, teacher, masks, markers=markers, temperature=0.1) for f in (ibot_loss, naive))
     torch.testing.assert_close(got, want, rtol=1e-5, atol=0)
     torch.testing.assert_close(

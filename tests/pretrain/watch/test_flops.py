@@ -27,12 +27,10 @@ def test_a_step_costs_what_torch_counts(markers: int) -> None:
     """Student and teacher on 2 samples, with attention as plain matrix products so that the counter sees them."""
     b, large, small = 2, 64, 32
     shape = ViTConfig(dim=48, depth=4, heads=3, chunks=2, registers=4)
-    student, teacher, head, teacher_head = (
-        KronosViT(shape),
-        KronosViT(shape),
-        HeadModule(CONFIG.head, 48),
-        HeadModule(CONFIG.head, 48),
-    )
+    student = KronosViT(shape)
+    teacher = KronosViT(shape)
+    head = HeadModule(CONFIG.head, 48)
+    teacher_head = HeadModule(CONFIG.head, 48)
     for frozen in (
         teacher,
         teacher_head,
@@ -52,7 +50,7 @@ def test_a_step_costs_what_torch_counts(markers: int) -> None:
 
 
 def test_dropped_paths_save_their_share_of_the_blocks() -> None:
-    """Two thirds kept: the difference is a third of the student's blocks, which are most of the step at the paper's size."""
+    """A third of the student's blocks, which are most of the step at the paper's size, is left out."""
     full, dropped = (sample_flops(replace(Config(), model=Model(drop_path=rate)), 3) for rate in (0.0, 0.3))
     assert 0.73 < dropped / full < 0.8
 
