@@ -58,13 +58,13 @@ def test_everything_comes_back(run) -> None:
     again = run()
     again.resume(override=False)
     assert again.step == 3
-    wanted = values(first)
-    found = values(again)
-    assert wanted.keys() == found.keys()
-    assert all(torch.equal(wanted[name], found[name]) for name in wanted)
-    kinds = {name.split(".")[0] for name in wanted}
+    expected = values(first)
+    restored = values(again)
+    assert expected.keys() == restored.keys()
+    assert all(torch.equal(expected[name], restored[name]) for name in expected)
+    kinds = {name.split(".")[0] for name in expected}
     assert kinds == {"student", "teacher", "optim", "objective"}
-    assert float(found["optim.backbone.norm.weight.step"]) == 3
+    assert float(restored["optim.backbone.norm.weight.step"]) == 3
 
 
 def test_the_next_step_is_the_same(run, small) -> None:
@@ -246,5 +246,5 @@ def test_the_teacher_comes_alone_and_without_processes(run) -> None:
     trainer.save()
     network, config, vocabulary, step = load_teacher(trainer.folder)
     assert (step, config, vocabulary) == (2, trainer.config, VOCABULARY)
-    wanted = {name: value.full_tensor() for name, value in trainer.state.teacher.state_dict().items()}
-    assert all(torch.equal(value, wanted[name]) for name, value in network.state_dict().items())
+    expected = {name: value.full_tensor() for name, value in trainer.state.teacher.state_dict().items()}
+    assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())

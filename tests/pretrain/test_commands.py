@@ -68,8 +68,8 @@ def test_options_of_labelled(handed, cells, tmp_path) -> None:
         "--per-class",
         7,
     )
-    said = call("labelled", "s.zarr", out, "--target", "type", "--channel", "CD4 Cy7=", "--channel", "a=b=CD8", *keys)
-    assert said == f"{out}: toy: 8 patches (4 train, 4 test) of 16 × 16 pixels, 1 markers, 2 classes\n"
+    output = call("labelled", "s.zarr", out, "--target", "type", "--channel", "CD4 Cy7=", "--channel", "a=b=CD8", *keys)
+    assert output == f"{out}: toy: 8 patches (4 train, 4 test) of 16 × 16 pixels, 1 markers, 2 classes\n"
     (given,) = calls
     assert given["channels"] == {"CD4 Cy7": None, "a=b": "CD8"}
     assert [given[key] for key in ("image_key", "region_key", "table_key", "split", "max_value", "size")] == [
@@ -128,8 +128,8 @@ def test_evaluate_prints_a_table(handed) -> None:
         "linear: balanced accuracy",
         "macro F1",
     ]
-    found = [[cell.strip() for cell in row if cell.strip()] for row in rows]
-    assert found == [
+    cells_of_rows = [[cell.strip() for cell in row if cell.strip()] for row in rows]
+    assert cells_of_rows == [
         ["class token", "0.000", "0.010", "0.020", "0.030"],
         ["marker features", "0.040", "0.050", "0.060", "0.070"],
         ["mean intensities (baseline)", "0.080", "0.090", "0.100", "0.110"],

@@ -44,9 +44,9 @@ def test_values_and_gradients_are_those_of_weight_norm(layers, numbers) -> None:
     (got * target).sum().backward()
     gradients = {name: parameter.grad.clone() for name, parameter in head.named_parameters()}
     head.zero_grad()
-    want = last(F.normalize(head.mlp(x), dim=-1))
-    (want * target).sum().backward()
-    torch.testing.assert_close(got, want)
+    expected = last(F.normalize(head.mlp(x), dim=-1))
+    (expected * target).sum().backward()
+    torch.testing.assert_close(got, expected)
     torch.testing.assert_close(
         gradients["last_layer.weight"], last.parametrizations.weight.original1.grad, rtol=1e-4, atol=1e-4
     )

@@ -55,7 +55,7 @@ def network():
 
 
 @pytest.fixture
-def said(monkeypatch):
+def log_lines(monkeypatch):
     """Lines of the log."""
     lines = []
     monkeypatch.setattr("kronos_pretrain.init_weights.info", lines.append)
@@ -74,13 +74,13 @@ def same(taken, state) -> bool:
     return taken.keys() == state.keys() and all(torch.equal(taken[key], state[key]) for key in state)
 
 
-def test_an_export_gives_backbone_and_head(exported, network, said):
+def test_an_export_gives_backbone_and_head(exported, network, log_lines):
     folder, old = exported
     new = network()
     taken = starting_state(str(folder), new, CONFIG)
     assert same(taken, old)
     new.load_state_dict(taken, strict=True)
-    assert said == [
+    assert log_lines == [
         f"starting from 'old': backbone of {len(new.backbone.state_dict())} tensors; dino_head taken from dino_head"
     ]
     assert starting_model(str(folder)).vocabulary["CD8"].id == 142
@@ -88,27 +88,27 @@ def test_an_export_gives_backbone_and_head(exported, network, said):
         assert same(starting_state(str(folder / part), new, CONFIG), old)
 
 
-def test_the_safetensors_part_has_no_head(exported, network, said):
+def test_the_safetensors_part_has_no_head(exported, network, log_lines):
     folder, old = exported
     taken = starting_state(str(folder / "model"), network(), CONFIG)
     assert same(taken, {key: value for key, value in old.items() if key.startswith("backbone.")})
-    assert "dino_head fresh: the start model has none that fits" in said[0]
+    assert "dino_head fresh: the start model has none that fits" in log_lines[0]
 
 
-def test_a_shared_head_serves_separate_ones(exported, network, said):
+def test_a_shared_head_serves_separate_ones(exported, network, log_lines):
     folder, old = exported
     separate = replace(CONFIG, head=replace(CONFIG.head, separate=True))
     taken = starting_state(str(folder), network(separate), separate)
     assert torch.equal(taken["ibot_head.mlp.2.bias"], old["dino_head.mlp.2.bias"])
-    assert "dino_head taken from dino_head; ibot_head taken from dino_head" in said[0]
+    assert "dino_head taken from dino_head; ibot_head taken from dino_head" in log_lines[0]
 
 
-def test_heads_of_other_shape_stay_fresh(exported, network, said):
+def test_heads_of_other_shape_stay_fresh(exported, network, log_lines):
     folder, _ = exported
     wide = replace(CONFIG, head=replace(CONFIG.head, prototypes=64))
     taken = starting_state(str(folder), network(wide), wide)
     assert all(key.startswith("backbone.") for key in taken)
-    assert "dino_head fresh" in said[0]
+    assert "dino_head fresh" in log_lines[0]
 
 
 @pytest.fixture
@@ -141,10 +141,10 @@ def official(network, tmp_path):
     ("direction", "gain"),
     [("weight_v", "weight_g"), ("parametrizations.weight.original1", "parametrizations.weight.original0")],
 )
-def test_official_layout(official, network, said, direction, gain):
+def test_official_layout(official, network, log_lines, direction, gain):
     folder, old = official(direction, gain)
     assert same(starting_state(folder, network(), CONFIG), old)
-    assert "dino_head taken from dino_head" in said[0]
+    assert "dino_head taken from dino_head" in log_lines[0]
     assert starting_model(folder).net.running == (
         0,
         1,
@@ -153,10 +153,10 @@ def test_official_layout(official, network, said, direction, gain):
     )  # all blocks, whatever official checkpoints run by default
 
 
-def test_prototypes_of_other_gain_do_not_fit(official, network, said):
+def test_prototypes_of_other_gain_do_not_fit(official, network, log_lines):
     folder, _ = official("weight_v", "weight_g", size=2.0)
     assert not any(key.startswith("dino_head") for key in starting_state(folder, network(), CONFIG))
-    assert "dino_head fresh" in said[0]
+    assert "dino_head fresh" in log_lines[0]
 
 
 @pytest.mark.row("start model of another shape")

@@ -105,8 +105,10 @@ def test_a_step_is_that_of_the_formula(network, config) -> None:
     optimizer.step()
     for name, p in network.named_parameters():
         group = by_name(optimizer.param_groups)[name]
-        want = before[name] * (1 - group["lr"] * group["weight_decay"]) - group["lr"] * p.grad / (p.grad.abs() + 1e-8)
-        torch.testing.assert_close(p.detach(), want, rtol=1e-5, atol=1e-6)
+        expected = before[name] * (1 - group["lr"] * group["weight_decay"]) - group["lr"] * p.grad / (
+            p.grad.abs() + 1e-8
+        )
+        torch.testing.assert_close(p.detach(), expected, rtol=1e-5, atol=1e-6)
     assert torch.equal(network.dino_head.last_layer.weight, before["dino_head.last_layer.weight"])
 
 

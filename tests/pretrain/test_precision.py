@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def said(monkeypatch):
+def log_lines(monkeypatch):
     lines = []
     monkeypatch.setattr(module, "info", lines.append)
     return lines
@@ -48,41 +48,41 @@ def _begun(folder, name: str) -> int:
 
 
 @pytest.mark.parametrize(("fast", "chosen"), [(True, "bfloat16"), (False, "float32")])
-def test_a_new_run_takes_what_is_fast(small, monkeypatch, said, tmp_path, fast, chosen) -> None:
+def test_a_new_run_takes_what_is_fast(small, monkeypatch, log_lines, tmp_path, fast, chosen) -> None:
     _processor(monkeypatch, fast=fast)
     config = resolve_precision(small.settings(run={"precision": "auto"}), _processes(), tmp_path, None)
     assert config == small.settings(run={"precision": chosen})
-    assert said == [f"run.precision is {chosen!r}, the faster one of float32 and bfloat16 here"]
+    assert log_lines == [f"run.precision is {chosen!r}, the faster one of float32 and bfloat16 here"]
 
 
-def test_one_slow_machine_decides_for_all(small, monkeypatch, said, tmp_path) -> None:
+def test_one_slow_machine_decides_for_all(small, monkeypatch, log_lines, tmp_path) -> None:
     _processor(monkeypatch, fast=True)
     config = resolve_precision(small.settings(run={"precision": "auto"}), _processes(False, True), tmp_path, None)
     assert config.run.precision == "float32"
-    assert "on all processes" in said[0]
+    assert "on all processes" in log_lines[0]
 
 
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("begun", ["float32", "bfloat16", "float16"])
-def test_a_run_goes_on_in_the_format_it_was_begun_in(small, monkeypatch, said, tmp_path, begun, fast) -> None:
+def test_a_run_goes_on_in_the_format_it_was_begun_in(small, monkeypatch, log_lines, tmp_path, begun, fast) -> None:
     _processor(monkeypatch, fast=fast)
     step = _begun(tmp_path, begun)
     config = resolve_precision(small.settings(run={"precision": "auto"}), _processes(), tmp_path, step)
     assert config.run.precision == begun
-    assert said[0] == f"run.precision is {begun!r}, as {tmp_path} was begun"
-    assert len(said) == 1 + (not fast and begun != "float32")
+    assert log_lines[0] == f"run.precision is {begun!r}, as {tmp_path} was begun"
+    assert len(log_lines) == 1 + (not fast and begun != "float32")
     require_same(small.settings(run={"precision": begun}), config)
 
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_a_format_that_was_asked_for_is_kept_and_one_line_says_that_it_is_slow(
-    small, monkeypatch, said, tmp_path, fast
+    small, monkeypatch, log_lines, tmp_path, fast
 ) -> None:
     _processor(monkeypatch, fast=fast)
     asked = small.settings(run={"precision": "bfloat16"})
     assert resolve_precision(asked, _processes(), tmp_path, None) == asked
-    assert len(said) == (not fast)
-    assert all("no instructions for bfloat16" in line for line in said)
+    assert len(log_lines) == (not fast)
+    assert all("no instructions for bfloat16" in line for line in log_lines)
 
 
 def test_another_format_than_that_of_the_run_is_refused_by_name(small, monkeypatch, tmp_path) -> None:
@@ -116,7 +116,7 @@ def test_a_checkpoint_holds_the_choice(alone) -> None:
 
 def test_steps_on_an_ordinary_processor_are_those_of_bfloat16(alone, small) -> None:
     """Products in float32, rounded: losses of the run in bfloat16, to its rounding, and not those of float32."""
-    found = {}
+    losses = {}
     for name, precision, half in (
         ("native", "bfloat16", None),
         ("ordinary", "bfloat16", torch.bfloat16),
@@ -126,7 +126,7 @@ def test_steps_on_an_ordinary_processor_are_those_of_bfloat16(alone, small) -> N
         reader = small.Fixed(trainer.config)
         context = instructions._InFloat32(half) if half else instructions.products(torch.float32, CPU)
         with context:
-            found[name] = trainer.take_step(reader, small.Going()).losses
-    assert found["ordinary"] != found["single"]
-    for name in found["single"]:
-        assert found["ordinary"][name] == pytest.approx(found["native"][name], rel=0.02, abs=0.02)
+            losses[name] = trainer.take_step(reader, small.Going()).losses
+    assert losses["ordinary"] != losses["single"]
+    for name in losses["single"]:
+        assert losses["ordinary"][name] == pytest.approx(losses["native"][name], rel=0.02, abs=0.02)

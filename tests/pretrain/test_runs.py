@@ -111,8 +111,8 @@ def straight(tmp_path_factory) -> Path:
 def pair(tmp_path_factory) -> Path:
     """The same run by two processes."""
     folder = tmp_path_factory.mktemp("pair") / "run"
-    said = train(folder, processes=2)
-    assert "on 2 × cpu" in said
+    output = train(folder, processes=2)
+    assert "on 2 × cpu" in output
     return folder
 
 
@@ -169,10 +169,10 @@ def test_resumed_by_another_number_of_processes(straight, pair, tmp_path) -> Non
     for run, processes in ((pair, 1), (straight, 2)):
         folder = copy_at(run, tmp_path / f"by_{processes}", SAVED)
         assert f"goes on from step {SAVED}, written by {3 - processes} process" in train(folder, processes=processes)
-        wanted = losses(run)
-        found = losses(folder)
+        expected = losses(run)
+        resumed = losses(folder)
         for step in range(SAVED + 1, STEPS + 1):
-            assert found[step] == pytest.approx(wanted[step], rel=2e-3 if step > SAVED + 2 else 1e-4)
+            assert resumed[step] == pytest.approx(expected[step], rel=2e-3 if step > SAVED + 2 else 1e-4)
 
 
 @pytest.mark.slow(20)
@@ -181,9 +181,9 @@ def test_asked_to_stop_it_saves_and_leaves_without_an_error(straight, tmp_path, 
     """SIGTERM, as a cluster sends it before it takes the machine, and its echo: exit status 0, and nothing is lost."""
     folder = tmp_path / "run"
     words = command(folder, "checkpoints.every=1000", processes=processes)
-    said = disturbed(tmp_path, words, signals="[signal.SIGTERM] * 2", at=3, status=0)
-    assert "step 4 of 10" in said
-    assert "stopped as asked (SIGTERM)" in said
+    output = disturbed(tmp_path, words, signals="[signal.SIGTERM] * 2", at=3, status=0)
+    assert "step 4 of 10" in output
+    assert "stopped as asked (SIGTERM)" in output
     assert (folder / "checkpoints/step-00000004/state.json").exists()
     train(folder)
     if processes == 1:
@@ -197,9 +197,9 @@ def test_the_loss_curve_is_the_golden_one(straight) -> None:
     Regenerate with the command in the file if the mathematics changes.
     """
     golden = {int(step): terms for step, terms in json.loads(GOLDEN.read_text())["losses"].items()}
-    found = losses(straight)
+    curve = losses(straight)
     for step, terms in golden.items():
-        assert {name: found[step][name] for name in terms} == pytest.approx(terms, rel=1e-3 if step <= 5 else 2e-2)
+        assert {name: curve[step][name] for name in terms} == pytest.approx(terms, rel=1e-3 if step <= 5 else 2e-2)
 
 
 @pytest.mark.slow(15)
@@ -210,18 +210,18 @@ def test_nan_in_one_batch_stops_every_process_before_the_optimiser(tmp_path, pro
     spoil = (
         f"made.large.pixels[0, 0, :16, :16] += float('nan') if read.step == 2 and self.procs.rank == {last} else 0.0"
     )
-    said = disturbed(
+    output = disturbed(
         tmp_path, command(folder, "checkpoints.every=2", processes=processes), disturbance=spoil, status=None
     )
-    assert said.count(f"error: Loss is not finite at step 2 (process {last}: ") == processes, said[
+    assert output.count(f"error: Loss is not finite at step 2 (process {last}: ") == processes, output[
         -3000:
     ]  # every process says it
-    assert "dino_global" in said
+    assert "dino_global" in output
     assert list(losses(folder)) == [1, 2]
     assert (folder / "checkpoints/step-00000002").is_dir()
 
 
 @pytest.mark.slow(15)
 def test_another_number_of_samples_than_processes_is_refused(tmp_path) -> None:
-    said = train(tmp_path / "run", "optim.batch=7", processes=2, status=1)
-    assert "optim.batch" in said
+    output = train(tmp_path / "run", "optim.batch=7", processes=2, status=1)
+    assert "optim.batch" in output

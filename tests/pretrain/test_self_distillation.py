@@ -47,9 +47,9 @@ def test_steps_equal_the_reference(alone, small, Reference, sections) -> None:
         trainer.step += 1
         assert ours.losses == pytest.approx({name: theirs[name] for name in ours.losses}, rel=2e-4, abs=2e-5)
     for mine, his in ((trainer.state.student, reference.student), (trainer.state.teacher, reference.teacher)):
-        wanted = his.state_dict()
+        expected = his.state_dict()
         for name, value in mine.state_dict().items():
-            torch.testing.assert_close(value.full_tensor(), wanted[name], rtol=2e-3, atol=2e-4)
+            torch.testing.assert_close(value.full_tensor(), expected[name], rtol=2e-3, atol=2e-4)
 
 
 def test_the_teacher_gets_no_gradient_and_follows_exactly(alone, small) -> None:
@@ -109,27 +109,27 @@ def test_variants_learn(alone, small, sections) -> None:
     """On samples that never change, the loss falls."""
     trainer = alone(**sections, model={"drop_path": 0.0})
     reader = small.Fixed(trainer.config)
-    found = []
+    losses_of_steps = []
     for _ in range(12):
-        found.append(trainer.take_step(reader, small.Going()).losses["ibot"])
+        losses_of_steps.append(trainer.take_step(reader, small.Going()).losses["ibot"])
         trainer.step += 1
-    assert all(torch.tensor(found).isfinite())
-    assert min(found[-3:]) < found[0]
+    assert all(torch.tensor(losses_of_steps).isfinite())
+    assert min(losses_of_steps[-3:]) < losses_of_steps[0]
 
 
 @pytest.mark.slow(60)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_blocks_compute_the_same(alone, small) -> None:
     shape = {"depth": 2}
-    found = []
+    losses_of_runs = []
     for compiled in (False, True):
         trainer = alone(model=shape, parallel={"compile": compiled})
         reader = small.Fixed(trainer.config)
         for _ in range(2):
             losses = trainer.take_step(reader, small.Going()).losses
             trainer.step += 1
-        found.append(losses)
-    assert found[1] == pytest.approx(found[0], rel=1e-4)
+        losses_of_runs.append(losses)
+    assert losses_of_runs[1] == pytest.approx(losses_of_runs[0], rel=1e-4)
 
 
 @pytest.mark.skipif(

@@ -33,13 +33,13 @@ def test_a_later_interrupt_ends_at_once(monkeypatch) -> None:
 
 
 def test_other_threads_can_train_too() -> None:
-    found = []
+    asked = []
 
     def work() -> None:
         with Stop() as stop:
-            found.append(stop.asked)
+            asked.append(stop.asked)
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert found == [False]
+    assert asked == [False]

@@ -54,10 +54,10 @@ def slide(real):
 @pytest.mark.slow(45)
 @pytest.mark.filterwarnings("ignore:.*autosharding.*:UserWarning")
 def test_from_real_images_to_features(shell, slide, tmp_path) -> None:
-    said = shell("corpus", "build", str(MANIFEST), "corpus")
-    assert "13 images (13 built, 0 as they were)" in said
-    assert "excluded by their verdict: granuloma: CD163" in said
-    assert "pixel size" not in said
+    output = shell("corpus", "build", str(MANIFEST), "corpus")
+    assert "13 images (13 built, 0 as they were)" in output
+    assert "excluded by their verdict: granuloma: CD163" in output
+    assert "pixel size" not in output
 
     train = ("debug", "data.corpus=corpus", "data.simulate.images=0", "run.folder=runs/mine")
     assert "step 10 of 10" in shell(*train, "run.epochs=2")

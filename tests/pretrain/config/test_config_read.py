@@ -157,8 +157,8 @@ def test_differences_name_the_keys() -> None:
         run=replace(config.run, folder="b"),
         data=replace(config.data, simulate=replace(config.data.simulate, seed=4)),
     )
-    found = differences(raw(config), other)
-    assert found == [("run.folder", "runs/debug", "b", True), ("data.simulate.seed", 0, 4, False)]
+    changes = differences(raw(config), other)
+    assert changes == [("run.folder", "runs/debug", "b", True), ("data.simulate.seed", 0, 4, False)]
     assert differences(config, raw(config)) == []
 
 

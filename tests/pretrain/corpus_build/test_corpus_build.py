@@ -294,11 +294,11 @@ def test_a_build_says_nothing_about_pixel_sizes(two, monkeypatch) -> None:
     from kronos_sc import settings
 
     path, out, _, _ = two
-    said = []
-    monkeypatch.setattr("sys.stderr.write", said.append)
+    lines = []
+    monkeypatch.setattr("sys.stderr.write", lines.append)
     monkeypatch.setattr(settings, "verbosity", 2)
     build(path, out)
-    assert not [line for line in said if line.startswith("kronos_sc")]
+    assert not [line for line in lines if line.startswith("kronos_sc")]
     assert settings.verbosity == 2
 
 

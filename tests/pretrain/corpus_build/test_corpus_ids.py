@@ -126,8 +126,8 @@ def test_names_and_ids_of_another_scheme(tiff, manifest, tmp_path) -> None:
 
 def test_the_vocabulary_given_comes_before_the_corpus_that_was_there() -> None:
     roles = dict.fromkeys(("A", "B", "C", "D", "CD3"), "other")
-    found = assigned(roles, given={"A": 200, "Z": 129}, earlier={"A": 131, "B": 200, "C": 131, "D": 129})
-    assert found == {"A": 200, "C": 131, "CD3": paper_vocabulary()["CD3"].id, "B": 133, "D": 135}
+    ids = assigned(roles, given={"A": 200, "Z": 129}, earlier={"A": 131, "B": 200, "C": 131, "D": 129})
+    assert ids == {"A": 200, "C": 131, "CD3": paper_vocabulary()["CD3"].id, "B": 133, "D": 135}
 
 
 @pytest.mark.row("more unseen markers than free ids")

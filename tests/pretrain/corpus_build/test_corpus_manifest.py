@@ -14,22 +14,22 @@ def test_an_entry_with_everything(tiff, manifest) -> None:
         'exclude = { CD3 = "blurred" }\nmax_value = 4095',
         rest='[channels]\n"AF 1" = ""\n[[exclude]]\nmarker = "CD20"\nsubset = "lung · CODEX"\nreason = "leaks"',
     )
-    found = read_manifest(path)
-    entry = found.images[0]
+    checked = read_manifest(path)
+    entry = checked.images[0]
     assert (entry.name, entry.subset, entry.max_value) == ("a", "lung · CODEX", 4095.0)
     assert entry.channels == {"CD8": None, "CD3": "unseen"}
     assert entry.exclude == {"CD3": "blurred"}
-    assert found.channels == {"AF 1": None}
-    assert (found.exclusions[0].marker, found.exclusions[0].reason) == ("CD20", "leaks")
-    assert (found.settings.patch, found.settings.stride) == (64, 32)
+    assert checked.channels == {"AF 1": None}
+    assert (checked.exclusions[0].marker, checked.exclusions[0].reason) == ("CD20", "leaks")
+    assert (checked.settings.patch, checked.settings.stride) == (64, 32)
 
 
 def test_the_defaults_are_the_paper(tiff, tmp_path) -> None:
     tiff("a.tif", ["DAPI"])
     (tmp_path / "m.toml").write_text('[[image]]\npath = "a.tif"\nsubset = "s"\nexclude = ["CD3"]')
-    found = read_manifest(tmp_path / "m.toml")
-    assert (found.settings.patch, found.settings.stride, found.settings.format) == (256, 128, "zarr")
-    assert found.images[0].exclude == {"CD3": ""}
+    checked = read_manifest(tmp_path / "m.toml")
+    assert (checked.settings.patch, checked.settings.stride, checked.settings.format) == (256, 128, "zarr")
+    assert checked.images[0].exclude == {"CD3": ""}
 
 
 def test_a_pattern_stands_for_many_images(tiff, manifest, tmp_path) -> None:
@@ -37,9 +37,9 @@ def test_a_pattern_stands_for_many_images(tiff, manifest, tmp_path) -> None:
     (tmp_path / "y").mkdir()
     for name in ("x/core.ome.tif", "y/core.ome.tif", "y/other.ome.tif"):
         tiff(name, ["DAPI"])
-    found = read_manifest(manifest('path = "*/*.ome.tif"\nsubset = "s"'))
-    assert [entry.name for entry in found.images] == ["x-core", "y-core", "other"]
-    assert {entry.subset for entry in found.images} == {"s"}
+    checked = read_manifest(manifest('path = "*/*.ome.tif"\nsubset = "s"'))
+    assert [entry.name for entry in checked.images] == ["x-core", "y-core", "other"]
+    assert {entry.subset for entry in checked.images} == {"s"}
 
 
 def test_paths_can_start_at_a_folder_of_the_environment(tiff, manifest, tmp_path, monkeypatch) -> None:

@@ -13,8 +13,8 @@ from kronos_sc.markers import paper_vocabulary
 
 
 def _panels(path):
-    found = read_manifest(path)
-    return panels(found, {entry.name: open_source(entry) for entry in found.images})
+    checked = read_manifest(path)
+    return panels(checked, {entry.name: open_source(entry) for entry in checked.images})
 
 
 def _image(name: str, more: str = "") -> str:
@@ -23,21 +23,21 @@ def _image(name: str, more: str = "") -> str:
 
 def test_channels_become_markers(tiff, manifest) -> None:
     tiff("a.ome.tif", ["DAPI-01", "CD3e", "CD8 - T cells:Cyc_3_ch_2", "Blank", "CD62L", "xyzzy"])
-    found = _panels(manifest(_image("a")))["a"]
-    assert [(c.position, c.marker, c.role) for c in found.channels] == [
+    panel = _panels(manifest(_image("a")))["a"]
+    assert [(c.position, c.marker, c.role) for c in panel.channels] == [
         (0, "DAPI", "nuclear"),
         (1, "CD3", "other"),
         (2, "CD8", "other"),
     ]
-    assert found.unmatched == ("CD62L", "xyzzy")
+    assert panel.unmatched == ("CD62L", "xyzzy")
 
 
 def test_of_several_channels_of_a_marker_one_is_taken(tiff, manifest) -> None:
     """The first of the nuclear stains, one in every cycle; and of other channels the one of the marker's very name."""
     tiff("a.ome.tif", ["DNA_1", "CD3", "DNA_2", "CD3e", "CD8"])
-    found = _panels(manifest(_image("a")))["a"]
-    assert [(c.name, c.marker) for c in found.channels] == [("DNA_1", "DAPI"), ("CD3", "CD3"), ("CD8", "CD8")]
-    assert list(found.excluded) == ["DNA_2", "CD3e"]
+    panel = _panels(manifest(_image("a")))["a"]
+    assert [(c.name, c.marker) for c in panel.channels] == [("DNA_1", "DAPI"), ("CD3", "CD3"), ("CD8", "CD8")]
+    assert list(panel.excluded) == ["DNA_2", "CD3e"]
 
 
 def test_the_manifest_decides(tiff, manifest) -> None:
@@ -49,27 +49,29 @@ def test_the_manifest_decides(tiff, manifest) -> None:
         ),
         rest='[channels]\ngreen = "FOXP3"\n[[exclude]]\nmarker = "MS4A1"\nreason = "out of focus"',
     )
-    found = _panels(path)["a"]
-    assert [(c.name, c.marker, c.kept) for c in found.channels] == [
+    panel = _panels(path)["a"]
+    assert [(c.name, c.marker, c.kept) for c in panel.channels] == [
         ("blue", "DAPI", False),
         ("red", "red", False),
         ("green", "FOXP3", False),
         ("CD3", "CD3", True),
     ]
-    assert found.excluded == {"CD20": "out of focus", "CD8": "leaks"}
+    assert panel.excluded == {"CD20": "out of focus", "CD8": "leaks"}
 
 
 def test_an_image_comes_before_the_whole_corpus(tiff, manifest) -> None:
     for name in "ab":
         tiff(f"{name}.ome.tif", ["DAPI", "dye", "CD8", "CD4"])
-    found = _panels(manifest(_image("a", 'channels = { dye = "CD3" }'), _image("b"), rest='[channels]\ndye = "CD20"'))
-    assert [found[name].channels[1].marker for name in "ab"] == ["CD3", "CD20"]
+    by_image = _panels(
+        manifest(_image("a", 'channels = { dye = "CD3" }'), _image("b"), rest='[channels]\ndye = "CD20"')
+    )
+    assert [by_image[name].channels[1].marker for name in "ab"] == ["CD3", "CD20"]
 
 
 def test_exclusions_reach_one_subset_or_one_image(tiff, manifest) -> None:
     for name in "abc":
         tiff(f"{name}.ome.tif", ["DAPI", "CD3", "CD8", "CD4", "CD20"])
-    found = _panels(
+    by_image = _panels(
         manifest(
             _image("a"),
             _image("b"),
@@ -77,7 +79,7 @@ def test_exclusions_reach_one_subset_or_one_image(tiff, manifest) -> None:
             rest='[[exclude]]\nmarker = "CD3"\nimage = "b"\n[[exclude]]\nmarker = "CD8"\nsubset = "t"',
         )
     )
-    assert [list(found[name].excluded) for name in "abc"] == [[], ["CD3"], ["CD8"]]
+    assert [list(by_image[name].excluded) for name in "abc"] == [[], ["CD3"], ["CD8"]]
 
 
 def test_unseen_markers_get_ids_in_the_order_of_their_names() -> None:
@@ -85,11 +87,11 @@ def test_unseen_markers_get_ids_in_the_order_of_their_names() -> None:
     new = {"ZETA": ("other", 0.1, 0.2), "ALPHA": ("other", 0.1, 0.2), "BLUE": ("nuclear", 0.3, 0.2)}
     free = paper_vocabulary().free_ids("other")
     for markers in (seen | new, new | seen):
-        found = vocabulary_of("v", markers)
-        assert [found[name].id for name in ("ALPHA", "ZETA")] == free[:2]
-        assert found["BLUE"].id == paper_vocabulary().free_ids("nuclear")[0]
-        assert found["CD3"].id == paper_vocabulary()["CD3"].id
-    assert found["ZETA"].std == 0.2
+        vocabulary = vocabulary_of("v", markers)
+        assert [vocabulary[name].id for name in ("ALPHA", "ZETA")] == free[:2]
+        assert vocabulary["BLUE"].id == paper_vocabulary().free_ids("nuclear")[0]
+        assert vocabulary["CD3"].id == paper_vocabulary()["CD3"].id
+    assert vocabulary["ZETA"].std == 0.2
 
 
 def test_all_that_is_wrong_is_said_at_once(tiff, manifest) -> None:

@@ -21,11 +21,11 @@ def test_moments_are_those_of_the_covered_pixels(dtype, scale) -> None:
     rng = np.random.default_rng(0)
     pixels = (rng.random((300, 260)) ** 3 * scale).astype(dtype)
     covered = rng.random((300 // 64, 260 // 64)) < 0.6
-    found = _plane(pixels, scale=scale).moments(covered)
+    moments = _plane(pixels, scale=scale).moments(covered)
     values = split(pixels, 64).transpose(0, 2, 1, 3)[covered].astype(np.float64).ravel()
-    assert found.count == values.size
-    assert found.mean == pytest.approx(values.mean(), rel=1e-12)
-    assert found.std == pytest.approx(values.std(), rel=1e-9)
+    assert moments.count == values.size
+    assert moments.mean == pytest.approx(values.mean(), rel=1e-12)
+    assert moments.std == pytest.approx(values.std(), rel=1e-9)
 
 
 def test_whole_numbers_are_summed_exactly() -> None:

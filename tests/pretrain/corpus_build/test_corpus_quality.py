@@ -20,21 +20,21 @@ def test_numbers_of_a_plane_known_by_hand() -> None:
     pixels = np.full((100, 100), 10, np.uint16)
     pixels[:, :20] = 110
     pixels[0, :50] = 0
-    found = _report(pixels)
-    assert (found.low, found.median, found.high) == (0, 10, 110)
-    assert found.zero == pytest.approx(0.005)
+    numbers = _report(pixels)
+    assert (numbers.low, numbers.median, numbers.high) == (0, 10, 110)
+    assert numbers.zero == pytest.approx(0.005)
     below = (10 * (8000 - 30)) / 8020  # 20 zeros lie in the bright columns, 30 in the others
-    assert found.signal == pytest.approx(110 / below, rel=1e-6)
-    assert found.verdict == "ok"
+    assert numbers.signal == pytest.approx(110 / below, rel=1e-6)
+    assert numbers.verdict == "ok"
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_percentiles_against_numpy(dtype) -> None:
     scale = {"uint8": 255.0, "uint16": 65535.0, "float32": 3.0}[dtype]
     pixels = (np.random.default_rng(0).random((256, 256)) ** 2 * scale).astype(dtype)
-    found = _report(pixels, scale)
-    wanted = np.percentile(pixels, [0.1, 50, 99.9])
-    np.testing.assert_allclose([found.low, found.median, found.high], wanted, atol=scale / 2000)
+    numbers = _report(pixels, scale)
+    expected = np.percentile(pixels, [0.1, 50, 99.9])
+    np.testing.assert_allclose([numbers.low, numbers.median, numbers.high], expected, atol=scale / 2000)
 
 
 def test_verdicts(noise) -> None:
@@ -52,12 +52,12 @@ def test_verdicts(noise) -> None:
     cases = {"ok": good, "empty": empty, "saturated": bright, "flat": flat}
     assert {name: _report(pixels).verdict for name, pixels in cases.items()} == {name: name for name in cases}
     for pixels, reason in ((counts, "structure than noise"), (dim, "times the background"), (smooth, "fine detail")):
-        found = _report(pixels)
-        assert (found.verdict, reason in found.reason) == ("review", True), found
+        numbers = _report(pixels)
+        assert (numbers.verdict, reason in numbers.reason) == ("review", True), numbers
 
 
 def test_a_constant_has_no_signal_and_is_flat() -> None:
-    found = _report(np.full((64, 64), 7, np.uint8), 255.0)
-    assert found.verdict == "flat"
-    assert found.to_dict()["signal"] is None
-    assert found.to_dict()["focus"] is None
+    numbers = _report(np.full((64, 64), 7, np.uint8), 255.0)
+    assert numbers.verdict == "flat"
+    assert numbers.to_dict()["signal"] is None
+    assert numbers.to_dict()["focus"] is None

@@ -43,8 +43,8 @@ def test_every_marker_is_on_the_page(built) -> None:
     text = (out / "review.html").read_text()
     tags = _Tags()
     tags.feed(text)
-    cards = [at for tag, at in tags.found if tag == "figure" and at["class"] == "card"]
-    assert [(at["data-marker"], at["data-verdict"]) for at in cards] == [
+    cards = [attributes for tag, attributes in tags.found if tag == "figure" and attributes["class"] == "card"]
+    assert [(attributes["data-marker"], attributes["data-verdict"]) for attributes in cards] == [
         ("DAPI", "ok"),
         ("CD3e", "ok"),
         ("CD8", "ok"),
@@ -53,8 +53,8 @@ def test_every_marker_is_on_the_page(built) -> None:
         ("CD3", "ok"),
         ("CD8", "ok"),
     ]
-    assert all(at["src"].startswith("data:image/png;base64,") for tag, at in tags.found if tag == "img")
-    assert [at["data-name"] for tag, at in tags.found if tag == "section"] == ["a & b", "c"]
+    assert all(attributes["src"].startswith("data:image/png;base64,") for tag, attributes in tags.found if tag == "img")
+    assert [attributes["data-name"] for tag, attributes in tags.found if tag == "section"] == ["a & b", "c"]
     assert "<b>CD20</b> leaks &gt; all" in text
     assert "without a marker: xyzzy" in text
     assert "s &lt;1&gt;" in text
@@ -69,10 +69,10 @@ def test_brightness_and_colours_are_explained(built) -> None:
     """
     _, out = built
     text = (out / "review.html").read_text()
-    found = re.findall(r"stretched ([\d.e+]+) – ([\d.e+]+)<", text)
-    assert len(found) == 7
-    assert found[3] == ("0", "0"), "the empty marker"
-    assert 0 < float(found[0][0]) < float(found[0][1]) <= 40_000
+    stretches = re.findall(r"stretched ([\d.e+]+) – ([\d.e+]+)<", text)
+    assert len(stretches) == 7
+    assert stretches[3] == ("0", "0"), "the empty marker"
+    assert 0 < float(stretches[0][0]) < float(stretches[0][1]) <= 40_000
     assert text.count('<i class="blue">') == 1, "the last ten of 170 rows are in no patch of 64 px at multiples of 32"
     assert '<i class="red">' not in text
 
@@ -104,9 +104,9 @@ def test_many_markers_go_on_several_pages(built, monkeypatch) -> None:
 
 def test_pictures_are_stretched() -> None:
     ramp = np.linspace(100, 300, 10_000).reshape(100, 100)
-    found = stretched(ramp)
-    assert (found.min(), found.max()) == (0, 255)
-    assert abs(int(found[50, 0]) - 127) < 4
+    picture = stretched(ramp)
+    assert (picture.min(), picture.max()) == (0, 255)
+    assert abs(int(picture[50, 0]) - 127) < 4
     assert not stretched(np.zeros((4, 4))).any()
     dots = np.zeros((100, 100))
     dots[5, 5] = 3
@@ -124,11 +124,11 @@ def test_masks_are_drawn_where_they_are() -> None:
     saturated[0, 2] = True
     covered = ~nothing
     covered[1, 0] = False
-    found = overview(plane, Masks(~nothing, saturated, nothing, covered))
-    assert found.shape == (64, 96, 3)
-    red = found[5, 70]
-    blue = found[40, 5]
-    grey = found[5, 5]
+    picture = overview(plane, Masks(~nothing, saturated, nothing, covered))
+    assert picture.shape == (64, 96, 3)
+    red = picture[5, 70]
+    blue = picture[40, 5]
+    grey = picture[5, 5]
     assert red[0] > red[2]
     assert blue[2] > blue[0]
     assert grey[0] == grey[1] == grey[2]

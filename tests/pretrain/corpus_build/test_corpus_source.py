@@ -58,11 +58,11 @@ def source(request, tmp_path, tiff, noise, make):
 def test_pixels_are_those_stored(source, monkeypatch) -> None:
     source, pixels = source
     assert (source.shape, source.dtype) == ((70, 90), np.dtype("uint16"))
-    wanted = sorted(source.channels.index(name) for name in ("DAPI", "CD8", "CD4"))
-    expected = pixels[[NAMES.index(source.channels[position]) for position in wanted]]
-    np.testing.assert_array_equal(_whole(source, wanted), expected)
+    positions = sorted(source.channels.index(name) for name in ("DAPI", "CD8", "CD4"))
+    expected = pixels[[NAMES.index(source.channels[position]) for position in positions]]
+    np.testing.assert_array_equal(_whole(source, positions), expected)
     monkeypatch.setattr("kronos_pretrain.corpus_build.source.EDGE", 32)
-    np.testing.assert_array_equal(_whole(source, wanted, budget=1), expected)
+    np.testing.assert_array_equal(_whole(source, positions, budget=1), expected)
 
 
 def test_blocks_are_whole_shards_within_the_budget(tmp_path) -> None:

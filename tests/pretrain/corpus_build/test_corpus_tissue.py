@@ -33,8 +33,8 @@ def slide(noise) -> tuple[np.ndarray, np.ndarray]:
 def test_glass_is_no_tissue(slide) -> None:
     planes, glass = slide
     mask = _grids(*planes.astype(np.uint16)).tissue()
-    wanted = ~glass[CELL // 2 :: CELL, CELL // 2 :: CELL]
-    assert (mask == wanted)[:, [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15]].all()
+    expected = ~glass[CELL // 2 :: CELL, CELL // 2 :: CELL]
+    assert (mask == expected)[:, [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15]].all()
     assert 0.45 < mask.mean() < 0.6
 
 
@@ -72,9 +72,9 @@ def test_saturated_places_are_found(noise) -> None:
     planes = noise((256, 256), 3)
     planes[:, 64:128, 64:128] = 65535
     saturated, _ = _grids(*planes).artifacts(CorpusSettings(), np.ones((8, 8), bool))
-    wanted = np.zeros((8, 8), bool)
-    wanted[2:4, 2:4] = True
-    np.testing.assert_array_equal(saturated, wanted)
+    expected = np.zeros((8, 8), bool)
+    expected[2:4, 2:4] = True
+    np.testing.assert_array_equal(saturated, expected)
 
 
 def test_one_saturated_marker_of_many_is_no_artifact(noise) -> None:
@@ -91,21 +91,21 @@ def test_patches_against_a_loop() -> None:
     settings = CorpusSettings(patch=128, stride=64, least_tissue=0.6, most_artifacts=0.2)
     tissue = rng.random((12, 11)) < 0.62
     bad = rng.random((12, 11)) < 0.18
-    found = origins(shape, tissue, bad, settings)
-    wanted = [
+    corners = origins(shape, tissue, bad, settings)
+    expected = [
         (y, x)
         for y in range(0, 400 - 127, 64)
         for x in range(0, 360 - 127, 64)
         if tissue[y // 32 : y // 32 + 4, x // 32 : x // 32 + 4].mean() >= 0.6
         if bad[y // 32 : y // 32 + 4, x // 32 : x // 32 + 4].mean() <= 0.2
     ]
-    assert 0 < len(wanted) < 5 * 4
-    assert found.dtype == np.int32
-    assert [tuple(each) for each in found.tolist()] == wanted
+    assert 0 < len(expected) < 5 * 4
+    assert corners.dtype == np.int32
+    assert [tuple(each) for each in corners.tolist()] == expected
     inside = np.zeros(shape, bool)
-    for y, x in wanted:
+    for y, x in expected:
         inside[y : y + 128, x : x + 128] = True
-    np.testing.assert_array_equal(covered(shape, found, settings), inside[::64, ::64][:6, :5])
+    np.testing.assert_array_equal(covered(shape, corners, settings), inside[::64, ::64][:6, :5])
 
 
 def test_shares_of_a_full_mask_are_one() -> None:

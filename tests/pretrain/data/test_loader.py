@@ -97,13 +97,13 @@ def test_parts_that_do_not_come_out_even_make_the_same_batch(corpus, six_steps, 
 def test_batches_are_not_overwritten_while_they_wait(corpus) -> None:
     """Slow consumers, and many more batches than slots."""
     config = _config(workers=2, batch=2)
-    wanted = _all(corpus, _config(batch=2), stop_step=40)
+    expected = _all(corpus, _config(batch=2), stop_step=40)
     got = []
     with samples(corpus, config, stop_step=40) as batches:
         for batch in batches:
             got.append(batch)
             time.sleep(0.01 * (batch.step % 3))
-    assert _same(got, wanted)
+    assert _same(got, expected)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -63,9 +63,9 @@ def test_windows_are_those_of_zarr_python(raw, zarr_writer, tmp_path, dtype) -> 
     assert (source.shape, source.dtype) == (array.shape, array.dtype)
     for planes, row, column, size in _windows(60):
         expected = np.stack([array[plane, row : row + size, column : column + size] for plane in planes])
-        found = source.read(planes, row, column, size)
-        assert found.dtype == expected.dtype
-        np.testing.assert_array_equal(found, expected)
+        pixels = source.read(planes, row, column, size)
+        assert pixels.dtype == expected.dtype
+        np.testing.assert_array_equal(pixels, expected)
 
 
 def test_all_sources_read_the_same(raw, source, tmp_path) -> None:
@@ -125,8 +125,8 @@ def test_sources_travel_between_processes_and_hold_no_file(raw, source, tmp_path
 def test_threads_do_not_mix_their_windows(raw, source) -> None:
     windows = list(_windows(200))
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda w: source.read(*w), windows))
-    for (planes, row, column, size), got in zip(windows, found, strict=True):
+        windows_read = list(pool.map(lambda w: source.read(*w), windows))
+    for (planes, row, column, size), got in zip(windows, windows_read, strict=True):
         np.testing.assert_array_equal(got, raw[planes, row : row + size, column : column + size])
 
 

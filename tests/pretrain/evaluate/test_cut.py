@@ -26,21 +26,21 @@ def windows(sdata, size):
 
 
 def test_windows_are_those_of_the_library(tissue):
-    made = from_spatialdata(tissue, target="kind", size=32)
+    cells = from_spatialdata(tissue, target="kind", size=32)
     known, cut = windows(tissue, 32)
-    rows = [known[patch.tobytes()] for patch in made.pixels]
-    np.testing.assert_array_equal(made.mask, cut["mask"].values[rows])
-    assert made.labels.tolist() == tissue["table"].obs["kind"].to_numpy()[rows].tolist()
-    assert list(made.markers) == cut["c"].to_numpy().tolist()
-    assert made.scale == 65535
+    rows = [known[patch.tobytes()] for patch in cells.pixels]
+    np.testing.assert_array_equal(cells.mask, cut["mask"].values[rows])
+    assert cells.labels.tolist() == tissue["table"].obs["kind"].to_numpy()[rows].tolist()
+    assert list(cells.markers) == cut["c"].to_numpy().tolist()
+    assert cells.scale == 65535
 
 
 def test_halves_share_no_pixel(tissue):
-    made = from_spatialdata(tissue, target="kind", size=32)
+    cells = from_spatialdata(tissue, target="kind", size=32)
     known, cut = windows(tissue, 32)
-    left = np.array([cut["left"].values[known[patch.tobytes()]] for patch in made.pixels])
-    assert left[made.split == "train"].max() + 32 <= left[made.split == "test"].min()
-    top = np.array([cut["top"].values[known[patch.tobytes()]] for patch in made.pixels])
+    left = np.array([cut["left"].values[known[patch.tobytes()]] for patch in cells.pixels])
+    assert left[cells.split == "train"].max() + 32 <= left[cells.split == "test"].min()
+    top = np.array([cut["top"].values[known[patch.tobytes()]] for patch in cells.pixels])
     assert min(left.min(), top.min()) >= 0  # none reaches beyond the image
     assert (left + 32).max() <= 300
     assert (top + 32).max() <= 160
@@ -49,14 +49,14 @@ def test_halves_share_no_pixel(tissue):
 def test_a_given_split_channels_and_a_limit_per_class(tissue):
     obs = tissue["table"].obs
     obs["part"] = np.array(["train", "test", "other"])[np.arange(len(obs)) % 3]
-    made = from_spatialdata(
+    cells = from_spatialdata(
         tissue, target="kind", size=32, split="part", channels=["CD8", "DAPI"], n_per_class=3, mask=False
     )
     known, _ = windows(tissue, 32)
-    assert made.pixels.shape[1:] == (2, 32, 32)
-    assert made.mask is None
+    assert cells.pixels.shape[1:] == (2, 32, 32)
+    assert cells.mask is None
     assert [
-        ((made.labels == label) & (made.split == part)).sum() for label in made.classes for part in ("train", "test")
+        ((cells.labels == label) & (cells.split == part)).sum() for label in cells.classes for part in ("train", "test")
     ] == [3] * 4
     whole = from_spatialdata(tissue, target="kind", size=32, split="part", mask=False)
     rows = [known[patch.tobytes()] for patch in whole.pixels]
@@ -65,9 +65,9 @@ def test_a_given_split_channels_and_a_limit_per_class(tissue):
 
 def test_channels_are_named_and_dropped(tissue):
     plain = from_spatialdata(tissue, target="kind", size=32)
-    made = from_spatialdata(tissue, target="kind", size=32, channels={"CD8": None, "CD20": "MS4A1"})
-    assert made.markers == ("DAPI", "CD3", "MS4A1", "CYTOKERATIN")
-    np.testing.assert_array_equal(made.pixels, plain.pixels[:, [0, 1, 3, 4]])
+    cells = from_spatialdata(tissue, target="kind", size=32, channels={"CD8": None, "CD20": "MS4A1"})
+    assert cells.markers == ("DAPI", "CD3", "MS4A1", "CYTOKERATIN")
+    np.testing.assert_array_equal(cells.pixels, plain.pixels[:, [0, 1, 3, 4]])
     with pytest.raises(ValueError, match="give 'CD3' to several channels"):
         from_spatialdata(tissue, target="kind", size=32, channels={"CD8": "CD3"})
     with pytest.raises(ValueError, match="leave none of 'DAPI'"):
@@ -89,9 +89,9 @@ def test_from_a_store_on_disk(stored, tmp_path):
     sdata["table"].obs["kind"] = np.array(["even", "odd"])[np.arange(sdata["table"].n_obs) % 2]
     sdata.delete_element_from_disk("table")
     sdata.write_element("table")
-    made = from_spatialdata(tmp_path / "slide.zarr", target="kind", size=32)
-    np.testing.assert_array_equal(made.pixels, from_spatialdata(sdata, target="kind", size=32).pixels)
-    assert made.name == "slide · kind"
+    cells = from_spatialdata(tmp_path / "slide.zarr", target="kind", size=32)
+    np.testing.assert_array_equal(cells.pixels, from_spatialdata(sdata, target="kind", size=32).pixels)
+    assert cells.name == "slide · kind"
     with pytest.raises(FileNotFoundError, match="no SpatialData store"):
         from_spatialdata(tmp_path / "none.zarr", target="kind")
 

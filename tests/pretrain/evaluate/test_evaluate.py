@@ -17,22 +17,22 @@ KEYS = {
 
 
 def test_a_network_that_sees_the_class_and_one_that_sees_nothing(labelled, vocabulary, moments):
-    found = evaluate(moments, labelled(), vocabulary)
-    assert found.keys() == KEYS
-    assert all(isinstance(value, float) for value in found.values())
-    assert found["evaluate/linear_balanced_accuracy"] == found["evaluate/mean_marker_knn_macro_f1"] == 1
+    scores = evaluate(moments, labelled(), vocabulary)
+    assert scores.keys() == KEYS
+    assert all(isinstance(value, float) for value in scores.values())
+    assert scores["evaluate/linear_balanced_accuracy"] == scores["evaluate/mean_marker_knn_macro_f1"] == 1
 
     def blind(pixels, ids):
         out = moments(pixels, ids)
         return Features(torch.ones_like(out.cls), torch.ones_like(out.markers), out.tokens)
 
-    found = evaluate(blind, labelled(), vocabulary)
+    scores = evaluate(blind, labelled(), vocabulary)
     assert (
-        found["evaluate/knn_balanced_accuracy"]
-        == found["evaluate/marker_linear_balanced_accuracy"]
+        scores["evaluate/knn_balanced_accuracy"]
+        == scores["evaluate/marker_linear_balanced_accuracy"]
         == pytest.approx(1 / 3)
     )
-    assert found["evaluate/mean_marker_knn_balanced_accuracy"] == 1  # what one gets without a network
+    assert scores["evaluate/mean_marker_knn_balanced_accuracy"] == 1  # what one gets without a network
 
 
 def test_looks_repeat_and_the_baseline_is_computed_once(labelled, vocabulary, moments, monkeypatch):
@@ -40,7 +40,9 @@ def test_looks_repeat_and_the_baseline_is_computed_once(labelled, vocabulary, mo
     first = one.scores(moments)
     probed = []
     probe = Evaluation._probe
-    monkeypatch.setattr(Evaluation, "_probe", lambda self, found, kind: probed.append(kind) or probe(self, found, kind))
+    monkeypatch.setattr(
+        Evaluation, "_probe", lambda self, features, kind: probed.append(kind) or probe(self, features, kind)
+    )
     assert one.scores(moments) == first
     assert probed == ["cls", "marker"]
     assert one.pictures(moments, count=2).shape[2] == 3

@@ -26,8 +26,8 @@ def test_pixels_are_scaled_and_standardised_by_name(labelled, vocabulary):
     assert panel.nuclear.tolist() == [False, True, False]
     pixels, ids = normalised(one, panel, np.array([3, 7]), "cpu")
     raw = one.pixels[[3, 7]].astype(np.float64) / 255
-    wanted = (raw - np.array([0.3, 0.1, 0.2])[:, None, None]) / np.array([0.4, 0.2, 0.1])[:, None, None]
-    np.testing.assert_allclose(pixels.numpy(), wanted, atol=1e-6)
+    expected = (raw - np.array([0.3, 0.1, 0.2])[:, None, None]) / np.array([0.4, 0.2, 0.1])[:, None, None]
+    np.testing.assert_allclose(pixels.numpy(), expected, atol=1e-6)
     assert pixels.dtype == torch.float32
     assert ids.tolist() == [[142, 4, 140]] * 2
 
@@ -42,16 +42,17 @@ def test_what_the_mask_hides_is_the_marker_s_mean(labelled, vocabulary, moments)
     inside = torch.from_numpy(mask[:5])[:, None].expand_as(pixels)
     assert (pixels[~inside] == 0).all()
     assert torch.equal(pixels[inside], plain[inside])
-    found = frozen(moments, one, panel)
-    torch.testing.assert_close(found.mean[:5], plain[:, :, 8:24, 4:12].mean((2, 3)))  # of the cell, not of the window
+    encoded = frozen(moments, one, panel)
+    # of the cell, not of the window
+    torch.testing.assert_close(encoded.mean[:5], plain[:, :, 8:24, 4:12].mean((2, 3)))
 
 
 def test_unknown_markers_are_left_out(labelled, vocabulary, monkeypatch):
-    said = []
-    monkeypatch.setattr(features, "info", said.append)
+    log_lines = []
+    monkeypatch.setattr(features, "info", log_lines.append)
     panel = panel_of(labelled(markers=("FOXP3", "CD8", "blank")), vocabulary)
     assert panel.ids.tolist() == [142]
-    assert said == ["toy: markers that the model does not know are left out: 'FOXP3', 'blank'"]
+    assert log_lines == ["toy: markers that the model does not know are left out: 'FOXP3', 'blank'"]
     with pytest.raises(
         ValueError, match=r"None of the 3 markers of 'toy' is among the 1 of 'other': 'DAPI', 'CD3', 'CD8'\. Name"
     ):
@@ -61,14 +62,14 @@ def test_unknown_markers_are_left_out(labelled, vocabulary, monkeypatch):
 @pytest.mark.row("labelled patches with several channels of one marker")
 def test_of_two_channels_the_one_of_the_marker_s_name_is_taken(labelled, vocabulary, monkeypatch):
     """Whichever comes first; and where the names do not tell, nobody chooses."""
-    said = []
-    monkeypatch.setattr(features, "info", said.append)
+    log_lines = []
+    monkeypatch.setattr(features, "info", log_lines.append)
     panel = panel_of(labelled(markers=("CD8 Cy7", "DAPI", "CD8")), vocabulary)
     assert (panel.planes.tolist(), panel.ids.tolist()) == ([1, 2], [4, 142])
-    assert len(said) == 1
+    assert len(log_lines) == 1
     assert (
         "toy: 1 channel(s) are left out, because a marker is read once: 'CD8 Cy7' is the same marker as 'CD8'"
-        in said[0]
+        in log_lines[0]
     )
     with pytest.raises(
         ValueError, match=r"one marker: CD8 is 'CD8a', 'CD8 Cy7'\. Cut the patches again.* --channel \"CD8 Cy7=\""
@@ -84,13 +85,13 @@ def test_of_two_channels_the_one_of_the_marker_s_name_is_taken(labelled, vocabul
 def test_features_are_those_of_the_network_whatever_the_batch(labelled, vocabulary, net):
     one = labelled()
     panel = panel_of(one, vocabulary)
-    found = frozen(net, one, panel, batch=7)
+    encoded = frozen(net, one, panel, batch=7)
     with torch.no_grad():
-        wanted = net(*normalised(one, panel, np.arange(30), "cpu"))
-    torch.testing.assert_close(found.cls, wanted.cls)
-    torch.testing.assert_close(found.marker, wanted.markers.flatten(1))
-    assert found.marker.shape == (30, 3 * 24)
-    assert not any(part.requires_grad for part in found)
+        expected = net(*normalised(one, panel, np.arange(30), "cpu"))
+    torch.testing.assert_close(encoded.cls, expected.cls)
+    torch.testing.assert_close(encoded.marker, expected.markers.flatten(1))
+    assert encoded.marker.shape == (30, 3 * 24)
+    assert not any(part.requires_grad for part in encoded)
 
 
 @pytest.mark.parametrize("world", [2, 4])
@@ -133,5 +134,5 @@ def test_sharded_networks_are_only_called(labelled, vocabulary, net):
         sharded = frozen(net, one, panel)
     finally:
         distributed.destroy_process_group()
-    for got, wanted in zip(sharded, plain, strict=True):
-        torch.testing.assert_close(got, wanted)
+    for got, expected in zip(sharded, plain, strict=True):
+        torch.testing.assert_close(got, expected)

@@ -25,20 +25,20 @@ def problem():
 
 def test_scores_by_hand():
     true = torch.tensor([0, 0, 0, 0, 2, 2])
-    said = torch.tensor([0, 0, 0, 1, 2, 0])
-    found = scores(true, said)
-    assert found["balanced_accuracy"] == pytest.approx((3 / 4 + 1 / 2) / 2)
-    assert found["macro_f1"] == pytest.approx((2 * 3 / (4 + 4) + 2 * 1 / (2 + 1)) / 2)
+    predicted = torch.tensor([0, 0, 0, 1, 2, 0])
+    result = scores(true, predicted)
+    assert result["balanced_accuracy"] == pytest.approx((3 / 4 + 1 / 2) / 2)
+    assert result["macro_f1"] == pytest.approx((2 * 3 / (4 + 4) + 2 * 1 / (2 + 1)) / 2)
 
 
 def test_scores_are_scikit_learn_s():
     rng = np.random.default_rng(0)
     true = rng.integers(0, 5, 200)
-    said = rng.integers(0, 6, 200)  # one class is only ever said
-    found = scores(torch.from_numpy(true), torch.from_numpy(said))
+    predicted = rng.integers(0, 6, 200)  # one class is only ever said
+    result = scores(torch.from_numpy(true), torch.from_numpy(predicted))
     with pytest.warns(UserWarning, match="y_pred contains classes"):
-        assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(true, said))
-    assert found["macro_f1"] == pytest.approx(f1_score(true, said, labels=np.unique(true), average="macro"))
+        assert result["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(true, predicted))
+    assert result["macro_f1"] == pytest.approx(f1_score(true, predicted, labels=np.unique(true), average="macro"))
 
 
 def test_one_near_neighbour_outvotes_two_far_ones():
@@ -66,11 +66,11 @@ def naive_knn(train, codes, test, k, temperature):
 def test_knn_is_the_plain_vote(problem, k, temperature, monkeypatch):
     monkeypatch.setattr(knn, "BLOCK", 7)
     x, codes = problem
-    found = knn.predict(x[:120], codes[:120], x[120:], classes=3, k=k, temperature=temperature)
-    assert found.tolist() == naive_knn(x[:120], codes[:120], x[120:], k, temperature)
+    result = knn.predict(x[:120], codes[:120], x[120:], classes=3, k=k, temperature=temperature)
+    assert result.tolist() == naive_knn(x[:120], codes[:120], x[120:], k, temperature)
     order = torch.randperm(120, generator=torch.Generator().manual_seed(0))
     assert torch.equal(
-        knn.predict(7 * x[:120][order], codes[:120][order], x[120:], classes=3, k=k, temperature=temperature), found
+        knn.predict(7 * x[:120][order], codes[:120][order], x[120:], classes=3, k=k, temperature=temperature), result
     )
 
 
@@ -85,13 +85,13 @@ def test_the_fit_is_scikit_learn_s(problem, strength):
 
 def test_the_probe_standardises_and_chooses_its_strength(problem):
     x, codes = problem
-    found = predict(x[:120], codes[:120], x[120:], classes=3)
+    result = predict(x[:120], codes[:120], x[120:], classes=3)
     scaler = StandardScaler().fit(x[:120].numpy())
     z = torch.from_numpy(scaler.transform(x[:120].numpy()))
     strength = _strength(z, codes[:120], 3)
     theirs = LogisticRegression(C=1 / (120 * strength), tol=1e-8, max_iter=5000).fit(z.numpy(), codes[:120].numpy())
-    assert found.tolist() == theirs.predict(scaler.transform(x[120:].numpy())).tolist()
-    assert torch.equal(predict(1e3 * x[:120].float() + 5, codes[:120], 1e3 * x[120:].float() + 5, classes=3), found)
+    assert result.tolist() == theirs.predict(scaler.transform(x[120:].numpy())).tolist()
+    assert torch.equal(predict(1e3 * x[:120].float() + 5, codes[:120], 1e3 * x[120:].float() + 5, classes=3), result)
 
 
 def test_noise_wants_a_strong_penalty_and_signal_any(problem):

@@ -21,14 +21,14 @@ def tokens():
 
 def test_components_are_the_axes_of_largest_spread(tokens):
     x, intensity = tokens
-    found = components(x, intensity)
+    result = components(x, intensity)
     centred = (x - x.mean(0)).double().numpy()
     values, axes = np.linalg.eigh(centred.T @ centred)
     for i, axis in enumerate(axes.T[np.argsort(-values)][:3]):
         score = centred @ axis
         score *= np.sign(score @ intensity.numpy())
         low, high = np.quantile(score, [0.02, 0.98])
-        np.testing.assert_allclose(found[:, i].numpy(), np.clip((score - low) / (high - low), 0, 1), atol=1e-4)
+        np.testing.assert_allclose(result[:, i].numpy(), np.clip((score - low) / (high - low), 0, 1), atol=1e-4)
 
 
 def test_signs_and_rotations_of_the_network_do_not_show(tokens):
@@ -41,10 +41,10 @@ def test_signs_and_rotations_of_the_network_do_not_show(tokens):
 def test_tokens_without_spread_are_grey():
     assert (components(torch.ones(12, 8), torch.arange(12.0)) == 0.5).all()
     line = torch.arange(12.0)[:, None] * torch.ones(8)
-    found = components(line, torch.arange(12.0))
-    assert found[:, 0].tolist() == sorted(found[:, 0].tolist())
-    assert found[0, 0] == 0
-    assert (found[:, 1:] == 0.5).all()
+    result = components(line, torch.arange(12.0))
+    assert result[:, 0].tolist() == sorted(result[:, 0].tolist())
+    assert result[0, 0] == 0
+    assert (result[:, 1:] == 0.5).all()
 
 
 def test_false_color_by_hand():
@@ -52,9 +52,9 @@ def test_false_color_by_hand():
     pixels[0, 0, :8] = 1  # nuclei
     pixels[0, 2, :, :8] = 5  # varies most
     pixels[0, 3, 8:] = 2
-    found = false_color(pixels, np.array([True, False, False, False]))
-    assert found[0, 0, 0].tolist() == [1, 0, 1]
-    assert found[0, 15, 15].tolist() == [0, 1, 0]
+    picture = false_color(pixels, np.array([True, False, False, False]))
+    assert picture[0, 0, 0].tolist() == [1, 0, 1]
+    assert picture[0, 15, 15].tolist() == [0, 1, 0]
     assert false_color(pixels[:, :1], np.array([True]))[0, 0, 0].tolist() == [0, 0, 1]  # a nuclear stain alone
     assert false_color(pixels[:, 2:3], np.array([False]))[0, 0, 0].tolist() == [1, 0, 0]
 
@@ -79,12 +79,12 @@ def test_the_picture_lays_patches_beside_their_tokens(labelled, vocabulary):
         tokens[..., 1] = torch.nn.functional.adaptive_avg_pool2d(pixels, 2)
         return Features(tokens.sum((1, 2, 3)), tokens.mean((2, 3)), tokens)
 
-    found = pictures(encode, one, panel, count=3)
-    assert found.dtype == np.uint8
-    assert found.shape == (2 * EDGE + 3 * GAP, 2 * (2 * EDGE + GAP) + 3 * GAP, 3)
-    tile = found[:EDGE, EDGE + GAP : 2 * EDGE + GAP]
+    picture = pictures(encode, one, panel, count=3)
+    assert picture.dtype == np.uint8
+    assert picture.shape == (2 * EDGE + 3 * GAP, 2 * (2 * EDGE + GAP) + 3 * GAP, 3)
+    tile = picture[:EDGE, EDGE + GAP : 2 * EDGE + GAP]
     corners = tile.reshape(2, EDGE // 2, 2, EDGE // 2, 3)
     assert (corners == corners[:, :1, :, :1]).all()  # four tokens, each one colour
     assert abs(int(tile[0, 0, 0]) - int(tile[-1, 0, 0])) > 200  # halves differ along the first component
-    assert (found[EDGE + 3 * GAP :, -2 * EDGE :] == 255).all()  # no fourth patch
-    assert (found == pictures(encode, one, panel, count=3)).all()
+    assert (picture[EDGE + 3 * GAP :, -2 * EDGE :] == 255).all()  # no fourth patch
+    assert (picture == pictures(encode, one, panel, count=3)).all()

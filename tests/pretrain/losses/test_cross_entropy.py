@@ -35,11 +35,11 @@ def test_values_and_gradients_are_those_of_the_plain_formula(normal, views, smal
     logits = normal(0, 5 * views, 16).requires_grad_()
     targets = normal(1, 5, 16).abs()
     weights = normal(2, 5 * views).abs()
-    got = soft_cross_entropy(logits, targets, temperature=0.1, weights_n=weights)
-    (grad,) = torch.autograd.grad(got, logits)
-    want = naive(logits, targets, 0.1, weights)
-    (want_grad,) = torch.autograd.grad(want, logits)
-    torch.testing.assert_close(got, want, rtol=1e-5, atol=0)
+    actual = soft_cross_entropy(logits, targets, temperature=0.1, weights_n=weights)
+    (grad,) = torch.autograd.grad(actual, logits)
+    expected = naive(logits, targets, 0.1, weights)
+    (want_grad,) = torch.autograd.grad(expected, logits)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=0)
     torch.testing.assert_close(grad, want_grad, rtol=1e-4, atol=1e-5)
 
 
@@ -66,12 +66,12 @@ def test_half_precision_is_summed_in_float32(normal, dtype) -> None:
     targets = normal(1, 64, 300).softmax(-1)
     wide = logits.float().requires_grad_()
     narrow = logits.clone().requires_grad_()
-    got = soft_cross_entropy(narrow, targets, temperature=0.1)
-    want = soft_cross_entropy(wide, targets, temperature=0.1)
-    assert got.dtype == torch.float32
-    torch.testing.assert_close(got, want)
-    (got * 1024).backward()
-    (want * 1024).backward()
+    actual = soft_cross_entropy(narrow, targets, temperature=0.1)
+    expected = soft_cross_entropy(wide, targets, temperature=0.1)
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual, expected)
+    (actual * 1024).backward()
+    (expected * 1024).backward()
     assert narrow.grad.dtype == dtype
     torch.testing.assert_close(narrow.grad.float(), wide.grad, rtol=0.01, atol=1e-3)
 

@@ -44,9 +44,9 @@ def test_golden_normalisation(inputs, golden) -> None:
     It pairs rows of a teacher whose views were swapped before.
     """
     student, teacher = inputs
-    got = dino_loss(student, student, torch.cat([teacher[6:], teacher[:6]]), temperature=0.1)
-    assert got.local.item() == pytest.approx(golden["dino_local"] / 6, rel=1e-5)
-    assert got.cross.item() == pytest.approx(2 * golden["dino_global"] / 6, rel=1e-5)
+    actual = dino_loss(student, student, torch.cat([teacher[6:], teacher[:6]]), temperature=0.1)
+    assert actual.local.item() == pytest.approx(golden["dino_local"] / 6, rel=1e-5)
+    assert actual.cross.item() == pytest.approx(2 * golden["dino_global"] / 6, rel=1e-5)
 
 
 @pytest.mark.parametrize("views", [0, 1, 3])
@@ -54,11 +54,11 @@ def test_is_that_of_the_loops(inputs, normal, views) -> None:
     student, teacher = inputs
     global_ = student.clone().requires_grad_()
     local = normal(7, 6 * views, 32).requires_grad_()
-    got = dino_loss(global_, local, teacher, temperature=0.1)
-    want = naive(global_, local, teacher, 0.1)
-    torch.testing.assert_close(torch.stack(got), torch.stack(want), rtol=1e-5, atol=1e-6)
-    got_grads = torch.autograd.grad(sum(got), (global_, local), allow_unused=True)
-    want_grads = torch.autograd.grad(sum(want), (global_, local), allow_unused=True)
+    actual = dino_loss(global_, local, teacher, temperature=0.1)
+    expected = naive(global_, local, teacher, 0.1)
+    torch.testing.assert_close(torch.stack(actual), torch.stack(expected), rtol=1e-5, atol=1e-6)
+    got_grads = torch.autograd.grad(sum(actual), (global_, local), allow_unused=True)
+    want_grads = torch.autograd.grad(sum(expected), (global_, local), allow_unused=True)
     for g, w in zip(got_grads, want_grads, strict=True):
         torch.testing.assert_close(g, w, rtol=1e-4, atol=1e-6)
 
@@ -67,8 +67,8 @@ def test_every_pair_has_the_same_weight() -> None:
     """An undecided student loses log k on each pair, so on their mean, however many local views there are."""
     teacher = torch.eye(5)[:4]
     for views in (0, 1, 8):
-        got = dino_loss(torch.zeros(4, 5), torch.zeros(2 * views, 5), teacher, temperature=0.1)
-        assert sum(got).item() == pytest.approx(torch.tensor(5.0).log().item(), rel=1e-5)
+        actual = dino_loss(torch.zeros(4, 5), torch.zeros(2 * views, 5), teacher, temperature=0.1)
+        assert sum(actual).item() == pytest.approx(torch.tensor(5.0).log().item(), rel=1e-5)
 
 
 def test_order_of_samples_is_free(inputs, normal) -> None:

@@ -41,10 +41,10 @@ def test_is_that_of_the_loops(normal, masks, markers) -> None:
     n = int(masks.sum()) * markers
     student = normal(0, n, 32).requires_grad_()
     teacher = normal(1, n, 32).softmax(-1)
-    got, want = (f(student, teacher, masks, markers=markers, temperature=0.1) for f in (ibot_loss, naive))
-    torch.testing.assert_close(got, want, rtol=1e-5, atol=0)
+    actual, expected = (f(student, teacher, masks, markers=markers, temperature=0.1) for f in (ibot_loss, naive))
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=0)
     torch.testing.assert_close(
-        torch.autograd.grad(got, student), torch.autograd.grad(want, student), rtol=1e-4, atol=1e-7
+        torch.autograd.grad(actual, student), torch.autograd.grad(expected, student), rtol=1e-4, atol=1e-7
     )
 
 

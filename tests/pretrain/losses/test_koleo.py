@@ -31,20 +31,20 @@ def test_golden(normal, golden) -> None:
 
 def test_is_that_of_the_loops(normal) -> None:
     features = normal(0, 13, 6).requires_grad_()
-    got = koleo(features)
-    want = naive(features)
-    torch.testing.assert_close(got, want, rtol=1e-5, atol=0)
+    actual = koleo(features)
+    expected = naive(features)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=0)
     torch.testing.assert_close(
-        torch.autograd.grad(got, features), torch.autograd.grad(want, features), rtol=1e-4, atol=1e-6
+        torch.autograd.grad(actual, features), torch.autograd.grad(expected, features), rtol=1e-4, atol=1e-6
     )
 
 
 def test_finds_the_neighbour_where_dot_products_cannot(normal) -> None:
     """Class tokens of an untrained network differ in the fifth digit: their cosines are all 1 in float32."""
     features = torch.ones(20, 16) + 1e-5 * normal(0, 20, 16)
-    want = naive(features.double())
-    assert koleo(features).item() == pytest.approx(want.item(), rel=1e-2)
-    assert koleo(features.double()).item() == pytest.approx(want.item(), rel=1e-9)
+    expected = naive(features.double())
+    assert koleo(features).item() == pytest.approx(expected.item(), rel=1e-2)
+    assert koleo(features.double()).item() == pytest.approx(expected.item(), rel=1e-9)
 
 
 def test_order_and_length_do_not_matter(normal) -> None:

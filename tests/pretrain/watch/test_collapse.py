@@ -36,13 +36,13 @@ def test_entropy_of_uniform_and_certain_targets(k: int) -> None:
 def test_the_two_kinds_of_collapse_are_told_apart() -> None:
     same = torch.zeros(16, 16)
     same[:, 3] = 1
-    found = {
+    figures = {
         name: monitors(_normal(16, 8), t)
         for name, t in {"good": torch.eye(16), "same": same, "flat": torch.full((16, 16), 1 / 16)}.items()
     }
     entropies = {
         name: (round(f["collapse/teacher_entropy"], 5), round(f["collapse/target_entropy"], 5))
-        for name, f in found.items()
+        for name, f in figures.items()
     }
     assert entropies == {"good": (0, 1), "same": (0, 0), "flat": (1, 1)}
 
@@ -61,10 +61,10 @@ def test_rank_of_orthogonal_and_of_parallel_rows() -> None:
 
 
 def test_all_monitors_in_half_precision_and_for_one_row() -> None:
-    found = monitors(_normal(1, 8).bfloat16(), torch.full((1, 4), 0.25, dtype=torch.bfloat16))
-    assert set(found) == {f"collapse/{name}" for name in ("feature_std", "teacher_entropy", "target_entropy", "rank")}
-    assert found["collapse/rank"] == pytest.approx(1)
-    assert math.isnan(found["collapse/feature_std"])
+    figures = monitors(_normal(1, 8).bfloat16(), torch.full((1, 4), 0.25, dtype=torch.bfloat16))
+    assert set(figures) == {f"collapse/{name}" for name in ("feature_std", "teacher_entropy", "target_entropy", "rank")}
+    assert figures["collapse/rank"] == pytest.approx(1)
+    assert math.isnan(figures["collapse/feature_std"])
 
 
 def test_monitors_leave_no_graph() -> None:

@@ -91,10 +91,10 @@ def test_without_tensorboard_a_line_says_so(tmp_path, monkeypatch) -> None:
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    monkeypatch.setattr("kronos_pretrain.watch.log.info", lambda message: said.append(message))
-    said: list[str] = []
+    monkeypatch.setattr("kronos_pretrain.watch.log.info", lambda message: log_lines.append(message))
+    log_lines: list[str] = []
     assert tensorboard(tmp_path, first_step=0) is None
-    assert "Install tensorboard, or set watch.tensorboard=false" in said[0]
+    assert "Install tensorboard, or set watch.tensorboard=false" in log_lines[0]
 
 
 def test_pictures_are_written_by_name_and_step(tmp_path) -> None:
