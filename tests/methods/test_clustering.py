@@ -89,7 +89,7 @@ def test_the_same_seed_gives_the_same_clusters(blobs):
 
 def test_every_row_is_drawn_once():
     rows = np.arange(5, 1003)
-    groups = list(clustering._draws(rows, run=16, held=100, rng=np.random.default_rng(0)))
+    groups = list(clustering._draws(rows, run=16, rows_held=100, rng=np.random.default_rng(0)))
     drawn = np.concatenate([run for group in groups for run in group])
     np.testing.assert_array_equal(np.sort(drawn), rows)
     assert max(sum(map(len, group)) for group in groups) <= 100

@@ -5,11 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 
-def agreement(true: np.ndarray, found: np.ndarray) -> dict[str, float]:
-    """Return adjusted Rand index (0 expected by chance, 1 identical) and normalised mutual information (arithmetic mean) of two partitions."""
+def agreement(true: np.ndarray, clusters: np.ndarray) -> dict[str, float]:
+    """Return adjusted Rand index and normalised mutual information (arithmetic mean) of two partitions.
+
+    The adjusted Rand index is 1 for equal partitions, and 0 is expected by chance.
+    """
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-    return {"ari": float(adjusted_rand_score(true, found)), "nmi": float(normalized_mutual_info_score(true, found))}
+    ari = adjusted_rand_score(true, clusters)
+    nmi = normalized_mutual_info_score(true, clusters)
+    return {"ari": float(ari), "nmi": float(nmi)}
 
 
 def silhouette(x: np.ndarray, labels: np.ndarray) -> float:

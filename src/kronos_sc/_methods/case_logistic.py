@@ -10,7 +10,7 @@ def logistic_proba(
 ) -> np.ndarray:
     """Return probabilities of the test cases (test × classes) from a regression on the training cases.
 
-    `reduced` (cases × components).
+    `reduced` (cases × components) holds the vectors of all cases.
     """
     from sklearn.linear_model import LogisticRegression
 

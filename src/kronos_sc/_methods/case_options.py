@@ -66,10 +66,11 @@ class Composition:
 
 @dataclass(frozen=True)
 class Logistic:
-    """Logistic regression on the mean vector of each case, reduced by PCA, after the paper's patient stratification :cite:p:`Shaban2025`.
+    """Logistic regression on the mean vector of each case, reduced by PCA.
 
-    Scaling and PCA are fitted on units of the training cases, the mean over all units of each case is put on those
-    components, and a regression with an L2 penalty and balanced class weights tells the training cases apart.
+    After the paper's patient stratification :cite:p:`Shaban2025`. Scaling and PCA are fitted on units of the training
+    cases, the mean over all units of each case is put on those components, and a regression with an L2 penalty and
+    balanced class weights tells the training cases apart.
 
     The paper says that PCA reduces features to 64 or 256, and reports both for cohorts of 14 to 28 cases, so its PCA
     cannot be one of case means. It leaves open whether PCA sees all markers side by side, as here, or each marker by

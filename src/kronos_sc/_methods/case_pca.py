@@ -72,9 +72,9 @@ def case_sums(blocks: Iterable[tuple[np.ndarray, np.ndarray]], codes: np.ndarray
     sums = np.zeros((n_cases, width))
     scatters = np.zeros((n_cases, width, width), np.float32)
     for rows, values in blocks:
-        for case, here in by_case(codes[rows]):
-            deviation = values[here] - near[case]
-            sizes[case] += len(here)
+        for case, members in by_case(codes[rows]):
+            deviation = values[members] - near[case]
+            sizes[case] += len(members)
             sums[case] += deviation.sum(axis=0, dtype=np.float64)
             scatters[case] += deviation.T @ deviation
     shift = sums / np.maximum(sizes, 1)[:, None]
@@ -92,6 +92,7 @@ def fit_reduction(sums: CaseSums, train: np.ndarray, n_components: int) -> Reduc
     """
     from scipy.linalg import eigh
 
+    # scatter of all units = between cases, around the mean of all, + within each case
     sizes = sums.sizes[train]
     means = sums.means[train]
     n = int(sizes.sum())
@@ -100,22 +101,26 @@ def fit_reduction(sums: CaseSums, train: np.ndarray, n_components: int) -> Reduc
     scatter = between.T @ between
     for case in train:
         scatter += sums.scatters[case]
+
+    # PCA of standardised features is that of their correlations
     scaler = scaler_of_squares(mean, np.maximum(scatter.diagonal(), 0).astype(np.float64), n)
     width = len(mean)
     count = max(1, min(n_components, n - 1, width))
     correlation = scatter / np.outer(scaler.scale, scaler.scale * n)
     variance, vectors = eigh(correlation, subset_by_index=[width - count, width - 1], check_finite=False)
     components = vectors.T[::-1]
+
+    # an eigenvector has no sign of its own; the largest entry positive makes the answer one
     largest = np.take_along_axis(components, np.abs(components).argmax(axis=1)[:, None], axis=1)
     components = np.ascontiguousarray(np.where(largest < 0, -components, components), np.float32)
     return Reduction(scaler, components, _spread(variance.mean()))
 
 
 def reduced_means(means: np.ndarray, sums: CaseSums, train: np.ndarray, n_components: int) -> np.ndarray:
-    """Return the means of all cases (cases × features) on the components of the training cases' units (cases × components, float32).
+    """Return the means of all cases on the components of the training cases' units (cases × components, float32).
 
-    The mean of projected units is the projected mean. As a mean varies less than units do, one more number brings the
-    training cases to a mean variance of 1.
+    `means` is cases × features. The mean of projected units is the projected mean. As a mean varies less than units do,
+    one more number brings the training cases to a mean variance of 1.
     """
     reduced = fit_reduction(sums, train, n_components).apply(means)
     return reduced / np.float32(_spread(reduced[train].var(axis=0, dtype=np.float64).mean()))

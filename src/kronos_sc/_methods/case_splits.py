@@ -17,7 +17,7 @@ def training_counts(counts: np.ndarray, train_size: float) -> np.ndarray:
 
 
 def draw_split(labels: np.ndarray, n_train: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return (training, test) case numbers, increasing: `n_train` cases of each class drawn, all others for the test."""
+    """Return (training, test) case numbers, increasing: `n_train` cases of each class drawn, all others to test."""
     chosen = [rng.permutation(np.flatnonzero(labels == c))[:n] for c, n in enumerate(n_train)]
     train = np.sort(np.concatenate(chosen))
     return train, np.setdiff1d(np.arange(len(labels)), train)

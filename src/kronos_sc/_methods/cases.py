@@ -29,20 +29,21 @@ def case_means(rep: Representation, codes: np.ndarray, n_cases: int) -> np.ndarr
 
 
 def case_moments(rep: Representation, codes: np.ndarray, n_cases: int, *, order: int = 2) -> list[np.ndarray]:
-    """Return mean, standard deviation and, with a higher `order`, skewness (3) and kurtosis (4) of each case (cases × features, float64 each).
+    """Return moments of each case (cases × features, float64 each), up to an order.
 
-    Two passes: deviations are taken from the mean, so that nothing is lost where the mean is large and the spread
-    small. The standard deviation divides by n; it and the higher moments are 0 where a case has no spread.
+    They are mean, standard deviation and, with a higher `order`, skewness (3) and kurtosis (4). Two passes: deviations
+    are taken from the mean, so that nothing is lost where the mean is large and the spread small. The standard
+    deviation divides by n; it and the higher moments are 0 where a case has no spread.
     """
     mean = case_means(rep, codes, n_cases)
     powers = np.zeros((order - 1, n_cases, rep.width))
     for part, values in rep.blocks(np.flatnonzero(codes >= 0)):
-        here = codes[part]
-        deviation = values - mean[here]
+        cases = codes[part]
+        deviation = values - mean[cases]
         power = deviation
         for sums in powers:
             power = power * deviation
-            _add(sums, power, here)
+            _add(sums, power, cases)
     central = [_over(sums, case_sizes(codes, n_cases)) for sums in powers]
     sd = np.sqrt(central[0])
     # the mean of a constant is exact to rounding only; a spread of that size is none
@@ -60,8 +61,8 @@ def case_shares(clusters: np.ndarray, codes: np.ndarray, n_cases: int, n_cluster
 
     Units without a case or a cluster (-1) count nowhere.
     """
-    both = (codes >= 0) & (clusters >= 0)
-    counts = np.bincount(codes[both] * n_clusters + clusters[both], minlength=n_cases * n_clusters).reshape(
+    counted = (codes >= 0) & (clusters >= 0)
+    counts = np.bincount(codes[counted] * n_clusters + clusters[counted], minlength=n_cases * n_clusters).reshape(
         n_cases, n_clusters
     )
     return _over(counts.astype(np.float64), counts.sum(axis=1))
@@ -83,9 +84,7 @@ def draw_units(codes: np.ndarray, most: int | None, rng: np.random.Generator) ->
 
 
 def random_directions(width: int, most_features: int | None, rng: np.random.Generator) -> np.ndarray | None:
-    """Return `most_features` random directions (features × directions, float32) for vectors wider than that.
-
-    None for others.
+    """Return `most_features` random directions (features × directions, float32); None for vectors not wider than that.
 
     Gaussian directions keep squared distances within a factor 1 ± √(2 / directions) or so (Johnson & Lindenstrauss).
     They are drawn without a look at the data, so nothing of a test case can reach a training case through them.
@@ -98,7 +97,10 @@ def random_directions(width: int, most_features: int | None, rng: np.random.Gene
 def projected_blocks(
     rep: Representation, rows: np.ndarray, directions: np.ndarray | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (row numbers, rows as float32) until all of `rows` were read, projected onto `directions` if there are any."""
+    """Yield (row numbers, rows as float32) until all of `rows` were read.
+
+    Rows are projected onto `directions` if there are any.
+    """
     for part, values in rep.blocks(rows):
         yield part, values if directions is None else values @ directions
 
@@ -107,12 +109,12 @@ def projected(rep: Representation, rows: np.ndarray, directions: np.ndarray | No
     """Return rows (n × features, float32), projected onto `directions` if there are any."""
     if directions is None:
         return rep.rows(rows)
-    out = np.empty((len(rows), directions.shape[1]), np.float32)
+    values_of_rows = np.empty((len(rows), directions.shape[1]), np.float32)
     start = 0
     for part, values in projected_blocks(rep, rows, directions):
-        out[start : start + len(part)] = values
+        values_of_rows[start : start + len(part)] = values
         start += len(part)
-    return out
+    return values_of_rows
 
 
 def by_case(codes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

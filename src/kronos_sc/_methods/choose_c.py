@@ -59,38 +59,38 @@ def choose(
     and `high`. Among equal scores the lower cross-entropy wins, so that probabilities mean something where the classes
     are easy. `tell` is called after each fit.
     """
-    fitted: dict[float, tuple[tuple[float, float], Linear]] = {}
+    fits: dict[float, tuple[tuple[float, float], Linear]] = {}
     rows = []
 
-    def judge(value: float) -> float:
-        if value not in fitted:
+    def evaluate(value: float) -> float:
+        if value not in fits:
             # the nearest solution so far is the best place to start from
-            near = min(fitted, key=lambda other: abs(np.log(other / value)), default=None)
-            linear = problem.fit(value, start=None if near is None else fitted[near][1])
-            fitted[value] = (_judge(linear.proba(x), y), linear)
-        (score, _), linear = fitted[value]
+            nearest = min(fits, key=lambda other: abs(np.log(other / value)), default=None)
+            linear = problem.fit(value, start=None if nearest is None else fits[nearest][1])
+            fits[value] = (_validation_scores(linear.proba(x), y), linear)
+        (score, _), linear = fits[value]
         rows.append((len(rows), value, score, linear.iterations))
         tell()
         return score
 
     with one_thread() if problem.size < _SMALL else nullcontext():
         if C is None:
-            _optimise(judge, n_trials, rng, low, high)
+            _optimise(evaluate, n_trials, rng, low, high)
         else:
             for value in np.sort(np.atleast_1d(np.asarray(C, float))).tolist():
-                judge(value)
-    best = min(fitted, key=lambda value: (-fitted[value][0][0], fitted[value][0][1], value))
-    return Choice(best, fitted[best][1], pd.DataFrame(rows, columns=["trial", "C", "macro_f1", "iterations"]))
+                evaluate(value)
+    best = min(fits, key=lambda value: (-fits[value][0][0], fits[value][0][1], value))
+    return Choice(best, fits[best][1], pd.DataFrame(rows, columns=["trial", "C", "macro_f1", "iterations"]))
 
 
-def _judge(proba: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+def _validation_scores(proba: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Return macro F1 and mean cross-entropy of validation units."""
     truth = np.maximum(proba[np.arange(len(y)), y], 1e-30)
     return macro_f1(y, proba.argmax(axis=1)), float(-np.log(truth).mean())
 
 
 def _optimise(
-    judge: Callable[[float], float], n_trials: int, rng: np.random.Generator, low: float, high: float
+    evaluate: Callable[[float], float], n_trials: int, rng: np.random.Generator, low: float, high: float
 ) -> None:
     import optuna
 
@@ -99,6 +99,6 @@ def _optimise(
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line per trial would drown ours; put back below
     try:
         study = optuna.create_study(direction="maximize", sampler=sampler)
-        study.optimize(lambda trial: judge(trial.suggest_float("C", low, high, log=True)), n_trials=n_trials)
+        study.optimize(lambda trial: evaluate(trial.suggest_float("C", low, high, log=True)), n_trials=n_trials)
     finally:
         optuna.logging.set_verbosity(level)

@@ -109,66 +109,70 @@ def minibatch(
         return values if scaler is None else scaler.apply(values)
 
     width = fetch(rows[:1]).shape[1]
-    held = max(VALUES_HELD // width, _RUNS, 2 * n_clusters)
-    sample = _sample(fetch, rows, min(len(rows), max(min(held, _START_ROWS), 20 * n_clusters)), held=held, rng=rng)
+    rows_held = max(VALUES_HELD // width, _RUNS, 2 * n_clusters)
+    n_sample = min(len(rows), max(min(rows_held, _START_ROWS), 20 * n_clusters))
+    sample = _sample(fetch, rows, n_sample, rows_held=rows_held, rng=rng)
     start = _fit(sample, n_clusters, n_init, rng)
+
     # many small updates settle faster than few large ones, but each must see every cluster
-    size = max(_BATCH, 20 * n_clusters)
+    batch_size = max(_BATCH, 20 * n_clusters)
     # no centre is moved because a batch happens to miss its rows: the start is a good one
     model = MiniBatchKMeans(
         n_clusters,
         init=start.cluster_centers_,
         n_init=1,
         reassignment_ratio=0,
-        batch_size=size,
+        batch_size=batch_size,
         random_state=integer(rng),
     )
-    model.partial_fit(
-        sample
-    )  # gives the centres weight: the first batch, which may lack whole images, moves them a little only
-    run = max(held // _RUNS, 1)
-    draws = [draw for _ in range(_EPOCHS) for draw in _draws(rows, run=run, held=held, rng=rng)]
+    # gives the centres weight: the first batch, which may lack whole images, moves them a little only
+    model.partial_fit(sample)
+
+    run = max(rows_held // _RUNS, 1)
+    draws = [draw for _ in range(_EPOCHS) for draw in _draws(rows, run=run, rows_held=rows_held, rng=rng)]
     for draw in track(draws, description="mini-batch k-means", unit="block"):
         block = _gather(fetch, draw)
         order = rng.permutation(len(block))
-        for part in np.array_split(order, max(1, len(order) // size)):
+        for part in np.array_split(order, max(1, len(order) // batch_size)):
             model.partial_fit(block[part])
-    return _assign(model, fetch, rows, held)
+    return _assign(model, fetch, rows, rows_held)
 
 
-def _assign(model: MiniBatchKMeans, fetch: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, held: int) -> Clusters:
+def _assign(
+    model: MiniBatchKMeans, fetch: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, rows_held: int
+) -> Clusters:
     """Return the nearest centre of every row."""
     labels = np.empty(len(rows), np.int64)
     inertia = 0.0
-    for start in range(0, len(rows), held):
-        block = fetch(rows[start : start + held])
+    for start in range(0, len(rows), rows_held):
+        block = fetch(rows[start : start + rows_held])
         nearest = model.predict(block)
-        labels[start : start + held] = nearest
-        off = block - model.cluster_centers_[nearest]
-        inertia += float(np.einsum("ij,ij->i", off, off).sum(dtype=np.float64))
+        labels[start : start + rows_held] = nearest
+        offset = block - model.cluster_centers_[nearest]
+        inertia += float(np.einsum("ij,ij->i", offset, offset).sum(dtype=np.float64))
     return Clusters(by_size(labels), inertia)
 
 
 def _sample(
-    fetch: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, n: int, *, held: int, rng: np.random.Generator
+    fetch: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, n: int, *, rows_held: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Return `n` random rows, from one pass in order: rows picked one by one would open a chunk on disk each."""
     chosen = np.sort(rng.choice(len(rows), n, replace=False))
     parts = []
-    for start in range(0, len(rows), held):
-        here = chosen[(chosen >= start) & (chosen < start + held)] - start
-        if len(here):
-            parts.append(fetch(rows[start : start + held])[here])
+    for start in range(0, len(rows), rows_held):
+        positions = chosen[(chosen >= start) & (chosen < start + rows_held)] - start
+        if len(positions):
+            parts.append(fetch(rows[start : start + rows_held])[positions])
     return np.concatenate(parts)
 
 
-def _draws(rows: np.ndarray, *, run: int, held: int, rng: np.random.Generator) -> Iterator[list[np.ndarray]]:
-    """Yield groups of runs of consecutive entries of `rows`, in random order, about `held` rows a group.
+def _draws(rows: np.ndarray, *, run: int, rows_held: int, rng: np.random.Generator) -> Iterator[list[np.ndarray]]:
+    """Yield groups of runs of consecutive entries of `rows`, in random order, about `rows_held` rows a group.
 
     All groups together hold each row once.
     """
     starts = rng.permutation(np.arange(0, len(rows), run))
-    per_group = max(1, held // run)
+    per_group = max(1, rows_held // run)
     for first in range(0, len(starts), per_group):
         yield [rows[s : s + run] for s in starts[first : first + per_group]]
 
@@ -178,7 +182,7 @@ def _gather(fetch: Callable[[np.ndarray], np.ndarray], runs: list[np.ndarray]) -
 
 
 def read_rows(read: Read, rows: np.ndarray) -> np.ndarray:
-    """Return increasing rows, read as a slice where they are consecutive: one contiguous read wherever the array lies."""
+    """Return increasing rows, read as a slice where they are consecutive: one read wherever the array lies."""
     if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
         return read(slice(int(rows[0]), int(rows[-1]) + 1))
     return read(rows)

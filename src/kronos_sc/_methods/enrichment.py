@@ -19,8 +19,10 @@ def compare_shares(a: np.ndarray, b: np.ndarray) -> pd.DataFrame:
 
     tests = []
     for x, y in zip(a.T, b.T, strict=True):
-        same = np.ptp(np.append(x, y)) == 0  # nothing to rank: scipy has no p for it
-        tests.append((len(x) * len(y) / 2, 1.0) if same else mannwhitneyu(x, y, alternative="two-sided"))
+        if np.ptp(np.append(x, y)) == 0:  # nothing to rank: scipy has no p for it
+            tests.append((len(x) * len(y) / 2, 1.0))
+        else:
+            tests.append(mannwhitneyu(x, y, alternative="two-sided"))
     statistic, p = np.array(tests, float).reshape(-1, 2).T
     return pd.DataFrame(
         {
@@ -39,5 +41,8 @@ def compare_shares(a: np.ndarray, b: np.ndarray) -> pd.DataFrame:
 
 
 def smallest_p(n_a: int, n_b: int) -> float:
-    """Return the smallest two-sided p that the test can give with so many cases: that of groups which do not overlap."""
+    """Return the smallest two-sided p that the test can give with so many cases.
+
+    It is that of groups which do not overlap.
+    """
     return min(1.0, 2 / comb(n_a + n_b, n_a))

@@ -25,64 +25,64 @@ if TYPE_CHECKING:
 _MEMORY = 12  # corrections that L-BFGS remembers
 _MOST = 300  # iterations
 _TRIALS = 30  # of a length, along one line
-_REFRESH = (
-    0,
-    1,
-    4,
-)  # iterations at which the preconditioner is made anew: curvature falls a hundredfold in the first steps
+# iterations at which the preconditioner is made anew: curvature falls a hundredfold in the first steps
+_REFRESH = (0, 1, 4)
 _GROUP = 32  # problems solved together: their inner products stay in the cache
 _KEPT = 2**29  # bytes of inner products between all units worth keeping
 
 
-def draw(codes: np.ndarray, most: int, repeats: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw `most` units of every class without replacement, `repeats` times.
+def draw(codes: np.ndarray, n_per_class: int, repeats: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw `n_per_class` units of every class without replacement, `repeats` times.
 
-    `codes` (m, int) are classes 0 … k − 1, or −1 for units that are never drawn. Returns row numbers (r × most × k,
-    int64): the first s of the second axis are a draw of s units per class, so that draws of all sizes are nested.
+    `codes` (m, int) are classes 0 … k − 1, or −1 for units that are never drawn. Returns row numbers (r × n_per_class ×
+    k, int64): the first s of the second axis are a draw of s units per class, so that draws of all sizes are nested.
     """
     by_class = [np.flatnonzero(codes == c) for c in range(int(codes.max()) + 1)]
     return np.stack(
-        [np.stack([rng.choice(rows, most, replace=False) for rows in by_class], axis=1) for _ in range(repeats)]
+        [np.stack([rng.choice(rows, n_per_class, replace=False) for rows in by_class], axis=1) for _ in range(repeats)]
     )
 
 
 def benchmark(
     x: np.ndarray, codes: np.ndarray, *, shots: Sequence[int], repeats: int, C: float = 1.0, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return balanced accuracy (repeats × shots, float64) of models trained on a few units per class and tested on all others.
+    """Return balanced accuracy (repeats × shots, float64) of models trained on a few units per class.
 
-    `x` (m × d, float32) holds the units of one image, standardised; `codes` (m) their classes 0 … k − 1, −1 for units
-    that are neither drawn nor tested. Each repeat draws the largest number of shots per class; smaller ones are its
-    subsets, and units of the draw are never tested, so that every number of shots meets the same test units.
+    They are tested on all other units. `x` (m × d, float32) holds the units of one image, standardised; `codes` (m)
+    their classes 0 … k − 1, −1 for units that are neither drawn nor tested. Each repeat draws the largest number of
+    shots per class; smaller ones are its subsets, and units of the draw are never tested, so that every number of shots
+    meets the same test units.
     """
     n_classes = int(codes.max()) + 1
-    most = max(shots)
-    drawn = draw(codes, most, repeats, rng).reshape(repeats, most * n_classes)
+    n_most = max(shots)
+    rows_drawn = draw(codes, n_most, repeats, rng).reshape(repeats, n_most * n_classes)
     # all inner products once, or weights of features for every model: whichever takes fewer multiplications
     whole = len(x) <= 2 * repeats * len(shots) * n_classes and 4 * len(x) ** 2 <= _KEPT
     units = _Whole(x) if whole else _Parts(x)
     member = (codes[:, None] == np.arange(n_classes)).astype(np.float32)
-    tested = member.sum(axis=0) - most
-    out = np.empty((repeats, len(shots)))
+    tested = member.sum(axis=0) - n_most
+    accuracy = np.empty((repeats, len(shots)))
     # small matrices by the hundred: waking threads for each takes longer than the work; large products keep theirs
     with one_thread():
         for start in range(0, repeats, _GROUP):
-            part = drawn[start : start + _GROUP]
+            part = rows_drawn[start : start + _GROUP]
             gram = np.stack([units.gram(rows) for rows in part])
-            alpha = np.zeros((len(part), len(shots), n_classes, most * n_classes), np.float32)
+            alpha = np.zeros((len(part), len(shots), n_classes, n_most * n_classes), np.float32)
             intercept = np.empty((len(part), len(shots), n_classes), np.float32)
             for i, shot in enumerate(shots):
                 n = shot * n_classes
                 fits = solve(gram[:, :n, :n], codes[part[:, :n]], n_classes=n_classes, C=C)
                 alpha[:, i, :, :n] = fits.alpha
                 intercept[:, i] = fits.intercept
+
+            # every model of a draw at once: one product of features gives the scores of all of them
             for r, rows in enumerate(part):
                 scores = units.scores(alpha[r].reshape(-1, len(rows)), rows).reshape(len(shots), n_classes, -1)
                 scores += intercept[r][:, :, None]
-                right = scores.argmax(axis=1) == codes
-                right[:, rows] = False
-                out[start + r] = (right.astype(np.float32) @ member / tested).mean(axis=1)
-    return out
+                correct = scores.argmax(axis=1) == codes
+                correct[:, rows] = False
+                accuracy[start + r] = (correct.astype(np.float32) @ member / tested).mean(axis=1)
+    return accuracy
 
 
 class _Whole:
@@ -197,9 +197,8 @@ class _Preconditioner:
         p = slope / f.strength + f.onehot
         s = (f.strength / 2 * (p * (1 - p)).sum(dim=1).mean(dim=-1)).clamp(min=1e-8)[:, None, None]
         self.inverse = 1 / (1 + s * f.values)
-        share = f.axes.sum(
-            dim=1, keepdim=True
-        )  # of the vector of ones along each axis; s n − s² uᵀ (1 + s Λ)⁻¹ u without cancellation
+        # of the vector of ones along each axis; s n − s² uᵀ (1 + s Λ)⁻¹ u without cancellation
+        share = f.axes.sum(dim=1, keepdim=True)
         self.rest = s * (share * share * self.inverse).sum(dim=-1, keepdim=True)
         self.u = s * share * f.values.sqrt() * self.inverse
 
@@ -225,6 +224,8 @@ def _lbfgs(f: _Problem, tolerance: float) -> Tensor:
         unsolved = _dot(gradient, inverse.apply(gradient)) > tolerance**2 * size.clamp(min=1)
         if not unsolved.any():
             break
+
+        # problems that are solved stand still while the others go on
         step = torch.where(unsolved, -_two_loop(history, gradient, inverse), 0)
         along = f.scores(step)
         length, slope = _line(f, point, scores, step, along)
@@ -280,6 +281,8 @@ def _line(f: _Problem, point: Tensor, scores: Tensor, step: Tensor, along: Tenso
         at_low = torch.where(below, value, at_low)
         high = torch.where(below, high, length)
         at_high = torch.where(below, at_high, value)
+
+        # the secant, kept away from both ends, because it may creep along one of them
         secant = low - at_low * (high - low) / (at_high - at_low)
         cut = torch.minimum(torch.maximum(secant, low + 0.1 * (high - low)), high - 0.1 * (high - low))
         length = torch.where(good, length, torch.where(torch.isinf(high), 4 * length, cut))

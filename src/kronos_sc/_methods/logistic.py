@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 _RANK = 512  # of the preconditioner
 _MEMORY = 12  # pairs of L-BFGS
-_FLOOR = 1e-4  # smallest curvature that the preconditioner believes in, as a share of the largest: below, rounding is blown up to steps
+# smallest curvature that the preconditioner believes in, a share of the largest: below, rounding is blown up to steps
+_FLOOR = 1e-4
 _THIN = 0.75  # below this share of units per feature, the problem moves to the span of the units
 _SMALL = 1e-2  # mean cross-entropy below which only absolute accuracy matters: every unit is on its side
 _REFRESH = 25  # iterations after which scores are computed anew, so that rounding does not add up
@@ -71,7 +72,10 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def balanced_weight(y: np.ndarray, n_classes: int) -> np.ndarray:
-    """Return weights (n, float64) that give every class the same total: n / (k · nₖ), as scikit-learn's `class_weight="balanced"`."""
+    """Return weights (n, float64) that give every class the same total.
+
+    They are n / (k · nₖ), as those of scikit-learn's `class_weight="balanced"`.
+    """
     counts = np.bincount(y, minlength=n_classes)
     return (len(y) / ((counts > 0).sum() * np.maximum(counts, 1)))[y]
 
@@ -127,9 +131,8 @@ class Problem:
         self._truth = torch.zeros(len(y), n_classes, device=device)
         self._truth[torch.arange(len(y), device=device), self._y] = 1
         prior = np.bincount(y, weights=share / self._total)
-        self._null = float(
-            -(prior[prior > 0] * np.log(prior[prior > 0])).sum()
-        )  # cross-entropy of the best constant prediction
+        # cross-entropy of the best constant prediction
+        self._null = float(-(prior[prior > 0] * np.log(prior[prior > 0])).sum())
 
     @property
     def size(self) -> int:
@@ -217,16 +220,23 @@ class Problem:
         return float(torch.dot(loss.double(), self._share.double())) + 0.5 * penalty * _dot(w, w)
 
     def _gradient(self, state: _State, penalty: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the gradient ((d + 1) × k) and, per class, the mean variance p (1 − p) of its probabilities, which scales the curvature."""
+        """Return the gradient ((d + 1) × k) and, per class, the mean variance p (1 − p) of its probabilities.
+
+        That variance scales the curvature.
+        """
         p = torch.softmax(state.z, 1)
         spread = (p * (1 - p) * self._share[:, None]).sum(0)
         residual = p.sub_(self._truth).mul_(self._share[:, None])
-        return torch.cat([torch.addmm(state.w, self._x.T, residual, beta=penalty), residual.sum(0)[None]]), spread
+        by_weights = torch.addmm(state.w, self._x.T, residual, beta=penalty)
+        return torch.cat([by_weights, residual.sum(0)[None]]), spread
 
     def _search(
         self, state: _State, step: torch.Tensor, along: torch.Tensor, penalty: float, slope: float
     ) -> tuple[float, float]:
-        """Return a step length and the value there: Newton's method in one dimension on scores that are already known, then Armijo."""
+        """Return a step length and the value there.
+
+        Newton's method in one dimension, on scores that are already known, then Armijo.
+        """
         ww = _dot(state.w, state.w)
         wd = _dot(state.w, step[:-1])
         dd = _dot(step[:-1], step[:-1])
@@ -254,7 +264,10 @@ class Problem:
 
     @cached_property
     def _curvature(self) -> tuple[torch.Tensor, torch.Tensor, float]:
-        """Return leading eigenvectors (d × r) and eigenvalues (r) of Xᵀ diag(share) X by randomised subspace iteration, and the mean of the rest."""
+        """Return leading eigenvectors (d × r) and eigenvalues (r) of Xᵀ diag(share) X, and the mean of the rest.
+
+        By randomised subspace iteration.
+        """
         x = self._x
         root = self._share.sqrt()[:, None]
         d = x.shape[1]
@@ -295,7 +308,10 @@ def _dot(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def _two_loops(gradient: torch.Tensor, pairs: deque, apply: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """Return the direction of L-BFGS (Nocedal & Wright, algorithm 7.4) with `apply` as the first guess of the inverse curvature."""
+    """Return the direction of L-BFGS (Nocedal & Wright, algorithm 7.4).
+
+    `apply` is the first guess of the inverse curvature.
+    """
     q = gradient.clone()
     alphas = []
     for moved, turned, curvature in reversed(pairs):

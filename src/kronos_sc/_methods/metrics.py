@@ -20,24 +20,24 @@ def scores(true: np.ndarray, proba: np.ndarray) -> dict[str, float]:
     predicted = proba.argmax(axis=1)
     present = np.unique(true)
     table = per_class(true, proba)
-    out = {
+    values = {
         "balanced_accuracy": float(table["recall"].mean()),
         "macro_f1": macro_f1(true, predicted),
         "macro_ap": float(table["average_precision"].mean()),
     }
     if len(present) < 2:
-        return out | {"auroc_ovo": np.nan, "auroc_ovr": np.nan}
+        return values | {"auroc_ovo": np.nan, "auroc_ovr": np.nan}
     pairs = [_pair_auroc(true, proba, a, b) for i, a in enumerate(present) for b in present[i + 1 :]]
-    rest = [roc_auc_score(true == c, proba[:, c]) for c in present]
-    return out | {"auroc_ovo": float(np.mean(pairs)), "auroc_ovr": float(np.mean(rest))}
+    one_vs_rest = [roc_auc_score(true == c, proba[:, c]) for c in present]
+    return values | {"auroc_ovo": float(np.mean(pairs)), "auroc_ovr": float(np.mean(one_vs_rest))}
 
 
 def _pair_auroc(true: np.ndarray, proba: np.ndarray, a: int, b: int) -> float:
     from sklearn.metrics import roc_auc_score
 
-    both = (true == a) | (true == b)
-    is_a = true[both] == a
-    return (roc_auc_score(is_a, proba[both, a]) + roc_auc_score(~is_a, proba[both, b])) / 2
+    in_pair = (true == a) | (true == b)
+    is_a = true[in_pair] == a
+    return (roc_auc_score(is_a, proba[in_pair, a]) + roc_auc_score(~is_a, proba[in_pair, b])) / 2
 
 
 def macro_f1(true: np.ndarray, predicted: np.ndarray) -> float:
@@ -48,7 +48,10 @@ def macro_f1(true: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def per_class(true: np.ndarray, proba: np.ndarray) -> pd.DataFrame:
-    """Return one row per class that the test set holds: `class` (number), `n_test`, `precision`, `recall`, `f1`, `average_precision`."""
+    """Return one row per class that the test set holds.
+
+    Columns: `class` (number), `n_test`, `precision`, `recall`, `f1`, `average_precision`.
+    """
     from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
     present = np.unique(true)

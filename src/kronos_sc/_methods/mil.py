@@ -1,4 +1,6 @@
-"""Small networks on bags of units: mean pooling and gated attention (Ilse et al. 2018), seeded without touching torch's global state.
+"""Small networks on bags of units: mean pooling and gated attention (Ilse et al. 2018).
+
+They are seeded without touching torch's global state.
 
 Letters in names: b bag (case), k unit of a bag, d feature, h hidden.
 """
@@ -12,8 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from kronos_sc._core import rng as chance
 from kronos_sc._core.arrays import writable
+from kronos_sc._core.rng import integer
 from kronos_sc._methods.case_splits import draw_split, training_counts
 from kronos_sc._methods.threads import one_thread
 
@@ -39,15 +41,20 @@ class Bags:
     labels: np.ndarray
 
     def batch(self, bags: np.ndarray, most: int | None, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return units (b × k × d) and which of them are there (b × k, bool): at most `most` of each bag, drawn without replacement."""
+        """Return units (b × k × d) and which of them are present (b × k, bool).
+
+        At most `most` of each bag, drawn without replacement; all of them if None.
+        """
         drawn = [self.rows[b] if most is None else rng.permutation(self.rows[b])[:most] for b in bags]
+
+        # bags differ in size: they are filled up to the longest, and what is filled in counts nowhere
         longest = max(map(len, drawn))
         index = np.zeros((len(drawn), longest), np.int64)
-        there = np.zeros(index.shape, bool)
-        for line, rows in enumerate(drawn):
-            index[line, : len(rows)] = rows
-            there[line, : len(rows)] = True
-        return torch.from_numpy(writable(self.units[index])), torch.from_numpy(writable(there))
+        present = np.zeros(index.shape, bool)
+        for position, rows in enumerate(drawn):
+            index[position, : len(rows)] = rows
+            present[position, : len(rows)] = True
+        return torch.from_numpy(writable(self.units[index])), torch.from_numpy(writable(present))
 
 
 @dataclass(frozen=True)
@@ -103,13 +110,13 @@ class MeanPool(nn.Module):
         generators: tuple[torch.Generator, torch.Generator],
     ) -> None:
         super().__init__()
-        weights, drops = generators
+        weights, dropout_generator = generators
         self.project = _linear(width, hidden, weights)
         self.classify = _linear(hidden, n_classes, weights)
-        self.dropout = _Dropout(dropout, drops)
+        self.dropout = _Dropout(dropout, dropout_generator)
 
-    def forward(self, x_bkd: torch.Tensor, there_bk: torch.Tensor) -> torch.Tensor:
-        mean_bd = (x_bkd * there_bk[..., None]).sum(1) / there_bk.sum(1, keepdim=True)
+    def forward(self, x_bkd: torch.Tensor, present_bk: torch.Tensor) -> torch.Tensor:
+        mean_bd = (x_bkd * present_bk[..., None]).sum(1) / present_bk.sum(1, keepdim=True)
         return self.classify(self.dropout(torch.relu(self.project(mean_bd))))
 
 
@@ -130,22 +137,22 @@ class GatedAttention(nn.Module):
         generators: tuple[torch.Generator, torch.Generator],
     ) -> None:
         super().__init__()
-        weights, drops = generators
+        weights, dropout_generator = generators
         self.project = _linear(width, hidden, weights)
         self.classify = _linear(hidden, n_classes, weights)
         self.value = _linear(hidden, attention, weights)
         self.gate = _linear(hidden, attention, weights)
         self.score = _linear(attention, 1, weights)
-        self.dropout = _Dropout(dropout, drops)
+        self.dropout = _Dropout(dropout, dropout_generator)
 
-    def weights(self, h_bkh: torch.Tensor, there_bk: torch.Tensor) -> torch.Tensor:
-        """Return attention (b × k), summing to 1 over the units that are there."""
+    def weights(self, h_bkh: torch.Tensor, present_bk: torch.Tensor) -> torch.Tensor:
+        """Return attention (b × k), summing to 1 over the units that are present."""
         score_bk = self.score(torch.tanh(self.value(h_bkh)) * torch.sigmoid(self.gate(h_bkh))).squeeze(-1)
-        return score_bk.masked_fill(~there_bk, -torch.inf).softmax(dim=-1)
+        return score_bk.masked_fill(~present_bk, -torch.inf).softmax(dim=-1)
 
-    def forward(self, x_bkd: torch.Tensor, there_bk: torch.Tensor) -> torch.Tensor:
+    def forward(self, x_bkd: torch.Tensor, present_bk: torch.Tensor) -> torch.Tensor:
         h_bkh = self.dropout(torch.relu(self.project(x_bkd)))
-        pooled_bh = (self.weights(h_bkh, there_bk)[..., None] * h_bkh).sum(1)
+        pooled_bh = (self.weights(h_bkh, present_bk)[..., None] * h_bkh).sum(1)
         return self.classify(pooled_bh)
 
 
@@ -158,25 +165,25 @@ def bag_proba(
     train: np.ndarray,
     test: np.ndarray,
     n_classes: int,
-    how: Training,
+    training: Training,
     rng: np.random.Generator,
 ) -> np.ndarray:
     """Train on the bags `train` and return probabilities of the bags `test` (test × classes, float64)."""
     weights = torch.Generator()
-    drops = torch.Generator(how.device)
-    weights.manual_seed(chance.integer(rng))
-    drops.manual_seed(chance.integer(rng))
-    net = build(generators=(weights, drops)).to(how.device)
-    held = train[:0]
-    if how.validation > 0:
+    dropout = torch.Generator(training.device)
+    weights.manual_seed(integer(rng))
+    dropout.manual_seed(integer(rng))
+    net = build(generators=(weights, dropout)).to(training.device)
+    validation = train[:0]
+    if training.validation > 0:
         counts = np.bincount(bags.labels[train], minlength=n_classes)
-        fit, hold = draw_split(bags.labels[train], training_counts(counts, 1 - how.validation), rng)
-        train, held = train[fit], train[hold]
+        fit, hold = draw_split(bags.labels[train], training_counts(counts, 1 - training.validation), rng)
+        train, validation = train[fit], train[hold]
     with one_thread():
-        _fit(net, bags, train, held, n_classes, how, rng)
+        _fit(net, bags, train, validation, n_classes, training, rng)
         net.eval()
         with torch.inference_mode():
-            logits = torch.cat([_logits(net, bags, test[i : i + 1], None, how, rng) for i in range(len(test))])
+            logits = torch.cat([_logits(net, bags, test[i : i + 1], None, training, rng) for i in range(len(test))])
     return logits.double().softmax(dim=1).cpu().numpy()
 
 
@@ -184,35 +191,35 @@ def _fit(
     net: nn.Module,
     bags: Bags,
     train: np.ndarray,
-    held: np.ndarray,
+    validation: np.ndarray,
     n_classes: int,
-    how: Training,
+    training: Training,
     rng: np.random.Generator,
 ) -> None:
     """Train in place; with bags in `held`, end with the weights of the epoch that explained them best."""
-    labels = torch.from_numpy(writable(bags.labels)).to(how.device)
+    labels = torch.from_numpy(writable(bags.labels)).to(training.device)
     counts = np.bincount(bags.labels[train], minlength=n_classes)
-    balance = torch.tensor(len(train) / (n_classes * np.maximum(counts, 1)), dtype=torch.float32, device=how.device)
-    loss_of = nn.CrossEntropyLoss(weight=balance)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay)
-    best = np.inf
-    kept = None
-    for _ in range(how.epochs):
+    balance = len(train) / (n_classes * np.maximum(counts, 1))
+    loss_of = nn.CrossEntropyLoss(weight=torch.tensor(balance, dtype=torch.float32, device=training.device))
+    optimiser = torch.optim.AdamW(net.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
+    best_loss = np.inf
+    best_weights = None
+    for _ in range(training.epochs):
         net.train()
         for batch in _batches(train, rng):
-            loss = loss_of(_logits(net, bags, batch, how.bag_size, how, rng), labels[batch])
+            loss = loss_of(_logits(net, bags, batch, training.bag_size, training, rng), labels[batch])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-        if len(held):
+        if len(validation):
             net.eval()
             with torch.inference_mode():
-                now = float(loss_of(_logits(net, bags, held, None, how, rng), labels[held]))
-            if now < best:
-                best = now
-                kept = {name: value.clone() for name, value in net.state_dict().items()}
-    if kept is not None:
-        net.load_state_dict(kept)
+                loss_now = float(loss_of(_logits(net, bags, validation, None, training, rng), labels[validation]))
+            if loss_now < best_loss:
+                best_loss = loss_now
+                best_weights = {name: value.clone() for name, value in net.state_dict().items()}
+    if best_weights is not None:
+        net.load_state_dict(best_weights)
 
 
 def _batches(bags: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -221,7 +228,7 @@ def _batches(bags: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]
 
 
 def _logits(
-    net: nn.Module, bags: Bags, chosen: np.ndarray, most: int | None, how: Training, rng: np.random.Generator
+    net: nn.Module, bags: Bags, chosen: np.ndarray, most: int | None, training: Training, rng: np.random.Generator
 ) -> torch.Tensor:
-    x, there = bags.batch(chosen, most, rng)
-    return net(x.to(how.device), there.to(how.device))
+    units, present = bags.batch(chosen, most, rng)
+    return net(units.to(training.device), present.to(training.device))

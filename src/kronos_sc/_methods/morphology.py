@@ -15,11 +15,12 @@ def smoothed(classes: np.ndarray, *, opening: int, closing: int, n_classes: int)
 
     The order is fixed, so that the answer does not depend on how classes are numbered:
 
-    1. Opening, each class by itself: pixels where no disc of this radius fits into their class lose it, and take that of the nearest pixel
-       that kept its own (0 included, whose pixels all keep it). The nearest is measured from centre to centre.
-    2. Closing, one class after the other, the one with most pixels first (of equals the lower code): a class takes the pixels outside it
-       where no disc fits, holes and gaps. What one class took the others leave alone, and what is wide enough for a
-       disc is taken by nobody.
+    1. Opening, each class by itself: pixels where no disc of this radius fits into their class lose it, and take that
+       of the nearest pixel that kept its own (0 included, whose pixels all keep it). The nearest is measured from
+       centre to centre.
+    2. Closing, one class after the other, the one with most pixels first (of equals the lower code): a class takes the
+       pixels outside it where no disc fits, holes and gaps. What one class took the others leave alone, and what is
+       wide enough for a disc is taken by nobody.
 
     Beyond the border the map goes on like its last row or column: parts that are cut off there are not rounded.
 
@@ -38,23 +39,23 @@ def smoothed(classes: np.ndarray, *, opening: int, closing: int, n_classes: int)
     """
     from skimage.morphology import isotropic_closing, isotropic_opening
 
-    out = np.array(classes)
+    result = np.array(classes)
     codes = np.arange(1, n_classes + 1)
     if opening:
-        lost = np.zeros(out.shape, bool)
+        lost = np.zeros(result.shape, bool)
         for code in codes:
-            mine = out == code
-            lost |= mine & ~_beyond(isotropic_opening, mine, opening)
-        out = _nearest(out, lost)
+            member = result == code
+            lost |= member & ~_beyond(isotropic_opening, member, opening)
+        result = _nearest(result, lost)
     if closing:
-        pixels = np.bincount(out.ravel(), minlength=n_classes + 1)[1:]
-        taken = np.zeros(out.shape, bool)
+        pixels = np.bincount(result.ravel(), minlength=n_classes + 1)[1:]
+        taken = np.zeros(result.shape, bool)
         for code in sorted(codes, key=lambda code: (-pixels[code - 1], code)):
-            mine = out == code
-            fresh = _beyond(isotropic_closing, mine, closing) & ~mine & ~taken
-            out[fresh] = code
-            taken |= fresh
-    return out
+            member = result == code
+            gained = _beyond(isotropic_closing, member, closing) & ~member & ~taken
+            result[gained] = code
+            taken |= gained
+    return result
 
 
 def _beyond(step: Callable[..., np.ndarray], mask: np.ndarray, radius: int) -> np.ndarray:

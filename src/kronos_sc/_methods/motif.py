@@ -6,25 +6,26 @@ import numpy as np
 
 
 def motifs_around(xy: np.ndarray, types: np.ndarray, needed: np.ndarray, radius: float) -> np.ndarray:
-    """Return how many motifs can be put together from the cells within `radius` of each cell, itself included (int64, one per cell).
+    """Return how many motifs can be put together from the cells around each cell (int64, one per cell).
 
-    `xy` (cells × 2), `types` (int64) numbers into `needed`, the cells of each type that one motif takes; -1 for all
-    other types, around which nothing is counted. No cell counts for two motifs.
+    Those within `radius` count, and the cell itself. `xy` (cells × 2), `types` (int64) numbers into `needed`, the cells
+    of each type that one motif takes; -1 for all other types, around which nothing is counted. No cell counts for two
+    motifs.
     """
     taking_part = np.flatnonzero(types >= 0)
-    out = np.zeros(len(xy), np.int64)
+    counts = np.zeros(len(xy), np.int64)
     cell, other = _within(xy[taking_part], radius)
-    out[taking_part] = _complete(cell, types[taking_part][other], len(taking_part), needed)
-    return out
+    counts[taking_part] = _complete(cell, types[taking_part][other], len(taking_part), needed)
+    return counts
 
 
 def motifs_inside(
     xy: np.ndarray, types: np.ndarray, needed: np.ndarray, radius: float, *, centres: np.ndarray, edge: float
 ) -> np.ndarray:
-    """Return the largest number of motifs around one cell of each square box (int64), counting only cells inside the same box.
+    """Return the largest number of motifs around one cell of each square box (int64).
 
-    Boxes have `centres` (boxes × 2) and one `edge`; a box owns its left and upper border. Otherwise as
-    :func:`motifs_around`.
+    Only cells inside the same box count. Boxes have `centres` (boxes × 2) and one `edge`; a box owns its left and upper
+    border. Otherwise as :func:`motifs_around`.
     """
     from scipy.spatial import cKDTree
 
@@ -36,7 +37,10 @@ def motifs_inside(
         return best
     members = cKDTree(xy).query_ball_point(centres, edge / 2, p=np.inf)
     box = np.repeat(np.arange(len(centres)), [len(m) for m in members])
-    cell = np.concatenate([np.asarray(m, np.int64) for m in members]) if len(box) else np.zeros(0, np.int64)
+    cell = np.zeros(0, np.int64)
+    if len(box):
+        cell = np.concatenate([np.asarray(m, np.int64) for m in members])
+    # the search counts both borders of a box, which owns only one of them
     kept = _owned(xy[cell], centres[box], edge)
     box = box[kept]
     cell = cell[kept]
@@ -45,9 +49,10 @@ def motifs_inside(
     # every membership (box, cell) with every neighbour of the cell
     length = np.diff(start)[cell]
     entry = np.repeat(np.arange(len(cell)), length)
-    neighbour = other[np.repeat(start[cell] - np.append(0, np.cumsum(length)[:-1]), length) + np.arange(len(entry))]
-    kept = _owned(xy[neighbour], centres[box[entry]], edge)
-    np.maximum.at(best, box, _complete(entry[kept], types[neighbour[kept]], len(cell), needed))
+    offset = start[cell] - np.append(0, np.cumsum(length)[:-1])
+    neighbor = other[np.repeat(offset, length) + np.arange(len(entry))]
+    kept = _owned(xy[neighbor], centres[box[entry]], edge)
+    np.maximum.at(best, box, _complete(entry[kept], types[neighbor[kept]], len(cell), needed))
     return best
 
 
@@ -55,7 +60,9 @@ def _within(xy: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
     """Return all ordered pairs of cells at most `radius` apart, each with itself too, sorted by the first."""
     from scipy.spatial import cKDTree
 
-    pairs = cKDTree(xy).query_pairs(radius, output_type="ndarray") if len(xy) else np.zeros((0, 2), np.int64)
+    pairs = np.zeros((0, 2), np.int64)
+    if len(xy):
+        pairs = cKDTree(xy).query_pairs(radius, output_type="ndarray")
     own = np.arange(len(xy))
     first = np.concatenate([pairs[:, 0], pairs[:, 1], own])
     second = np.concatenate([pairs[:, 1], pairs[:, 0], own])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kronos_sc._core import rng as chance
+from kronos_sc._core.rng import integer
 from kronos_sc._methods.cases import case_shares
 from kronos_sc._methods.scaling import fit_scaler
 from kronos_sc._methods.threads import one_thread
@@ -26,11 +26,9 @@ def cluster_shares(
 ) -> np.ndarray:
     """Return shares of clusters per case (cases × clusters, float64).
 
-    K-means sees the rows of `units` that `fit` (bool) allows.
-
-    `codes` (one per row) are numbers of cases. The centres come from at most `max_fit` rows drawn among those, and are
-    the best of `n_init` starts; each row then goes to the nearest. With fewer rows than clusters there are as many
-    clusters as rows.
+    K-means sees the rows of `units` that `fit` (bool) allows. `codes` (one per row) are numbers of cases. The centres
+    come from at most `max_fit` rows drawn among those, and are the best of `n_init` starts; each row then goes to the
+    nearest. With fewer rows than clusters there are as many clusters as rows.
     """
     from sklearn.cluster import KMeans
 
@@ -42,7 +40,7 @@ def cluster_shares(
         units = scaler.apply(units)
     count = min(n_clusters, len(seen))
     with one_thread():
-        model = KMeans(count, n_init=n_init, random_state=chance.integer(rng)).fit(seen)
+        model = KMeans(count, n_init=n_init, random_state=integer(rng)).fit(seen)
         clusters = model.predict(units).astype(np.int64)
     return case_shares(clusters, codes, n_cases, count)
 
@@ -52,11 +50,10 @@ def nearest_proba(
 ) -> np.ndarray:
     """Return closeness to the nearest training case of each class, summing to 1 (test × classes).
 
-    The largest is the nearest case's class.
-
-    Closeness is 1 / Euclidean distance. It ranks test cases and is no calibrated probability. Where two classes have a
-    case at the same distance, the one whose next nearest case is nearer gets the larger part by a hair, and so on down
-    the line; classes that are as near all the way share alike. Every class needs a training case.
+    The largest is the nearest case's class. Closeness is 1 / Euclidean distance. It ranks test cases and is no
+    calibrated probability. Where two classes have a case at the same distance, the one whose next nearest case is
+    nearer gets the larger part by a hair, and so on down the line; classes that are as near all the way share alike.
+    Every class needs a training case.
     """
     from scipy.spatial.distance import cdist
 

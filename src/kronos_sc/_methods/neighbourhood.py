@@ -38,14 +38,15 @@ def layout(width: int, hops: Sequence[int], stats: Sequence[str]) -> list[Slot]:
 
 
 def rings(graph: sparse.csr_matrix, rows: np.ndarray, last: int) -> Iterator[sparse.csr_matrix]:
-    """Yield, for hop 1 to `last`, which units (rows × units, ones) lie at exactly that distance from `rows`: reached in so many steps and not in fewer.
+    """Yield, for hop 1 to `last`, which units (rows × units, ones) lie at exactly that distance from `rows`.
 
-    `graph` (units × units) has ones where an edge leads from a row to a column; values and diagonal do not matter.
+    They are reached in so many steps and not in fewer. `graph` (units × units) has ones where an edge leads from a row
+    to a column; values and diagonal do not matter.
     """
     n = len(rows)
     size = graph.shape[0]
-    ones = (np.ones(n, np.float32), (np.arange(n), rows))
-    front = seen = sparse.csr_matrix(ones, shape=(n, size))
+    own = (np.ones(n, np.float32), (np.arange(n), rows))
+    front = seen = sparse.csr_matrix(own, shape=(n, size))
     for _ in range(last):
         reached = _ones(front @ graph)
         front = _ones(reached - reached.multiply(seen))
@@ -55,10 +56,10 @@ def rings(graph: sparse.csr_matrix, rows: np.ndarray, last: int) -> Iterator[spa
 
 def _ones(matrix: sparse.spmatrix) -> sparse.csr_matrix:
     """Return a matrix with ones where it is not zero."""
-    out = sparse.csr_matrix(matrix)
-    out.eliminate_zeros()
-    out.data = np.ones(len(out.data), np.float32)
-    return out
+    ones = sparse.csr_matrix(matrix)
+    ones.eliminate_zeros()
+    ones.data = np.ones(len(ones.data), np.float32)
+    return ones
 
 
 def aggregate(
@@ -93,9 +94,8 @@ def aggregate(
     Values (rows × columns, float32) and, per row, the number of empty rings (int64). An empty ring takes the unit's own
     values as its mean and 0 as its variance: as if surrounded by its like.
     """
-    around = {
-        hop + 1: _among(ring, usable) for hop, ring in enumerate(rings(graph, rows, max(slot.hop for slot in slots)))
-    }
+    last = max(slot.hop for slot in slots)
+    around = {hop: _among(ring, usable) for hop, ring in enumerate(rings(graph, rows, last), 1)}
     needed = np.unique(np.concatenate([rows, *(ring.indices for ring in around.values())]))
     if len(needed) > most and len(rows) > 1:
         halves = [
@@ -107,24 +107,24 @@ def aggregate(
     out = np.empty((len(rows), max(slot.stop for slot in slots)), np.float32)
     empty = np.zeros(len(rows), np.int64)
     for hop in sorted({slot.hop for slot in slots}):
-        here = {slot.stat: slot for slot in slots if slot.hop == hop}
+        slot_of = {slot.stat: slot for slot in slots if slot.hop == hop}
         if hop == 0:
-            out[:, here["value"].start : here["value"].stop] = own
+            out[:, slot_of["value"].start : slot_of["value"].stop] = own
             continue
-        mean, variance, bare = _moments(around[hop], needed, values, own, variance="var" in here)
-        empty += bare
-        for stat, found in (("mean", mean), ("var", variance)):
-            if stat in here:
-                out[:, here[stat].start : here[stat].stop] = found
+        mean, variance, is_empty = _moments(around[hop], needed, values, own, variance="var" in slot_of)
+        empty += is_empty
+        for stat, values_of_stat in (("mean", mean), ("var", variance)):
+            if stat in slot_of:
+                out[:, slot_of[stat].start : slot_of[stat].stop] = values_of_stat
     return out, empty
 
 
 def _among(ring: sparse.csr_matrix, usable: np.ndarray) -> sparse.csr_matrix:
     """Return a ring without the units that do not count; the ring itself stays, for the next one starts from it."""
-    out = ring.copy()
-    out.data *= usable[out.indices]
-    out.eliminate_zeros()
-    return out
+    usable_ring = ring.copy()
+    usable_ring.data *= usable[usable_ring.indices]
+    usable_ring.eliminate_zeros()
+    return usable_ring
 
 
 def _moments(
@@ -136,14 +136,14 @@ def _moments(
     local = sparse.csr_matrix(
         (weights, np.searchsorted(needed, ring.indices), ring.indptr), shape=(len(counts), len(values))
     )
-    bare = counts == 0
+    empty = counts == 0
     centre = values.mean(axis=0)  # squares are summed around it, for the sake of digits
     centred = values - centre
     mean = local @ centred
     spread = None
-    if variance:
+    if variance:  # one unit alone varies by nothing, whatever rounding says
         spread = np.maximum(local @ centred**2 - mean**2, 0)
         spread[counts <= 1] = 0
     mean += centre
-    mean[bare] = own[bare]
-    return mean, spread, bare
+    mean[empty] = own[empty]
+    return mean, spread, empty

@@ -28,12 +28,13 @@ METRICS = ("euclidean", "cosine")
 PRECISIONS = ("auto", "float32", "bfloat16")
 Blocks = Iterable[tuple[np.ndarray, np.ndarray]]
 
+# scores at once: 16 MB of float32
 _QUERIES = 1024
-_REFERENCES = 4096  # scores at once: 16 MB of float32
+_REFERENCES = 4096
 _FIRST = 256
 _HELD = 2**25  # numbers of a block of references (134 MB)
-_WORTH = 3e11
-_LOADED = 2e10  # multiplications from which bfloat16 pays for loading torch, and where torch is loaded anyway
+_WORTH = 3e11  # multiplications from which bfloat16 pays for loading torch
+_LOADED = 2e10  # the same where torch is loaded anyway
 _PARTS = 3  # columns that hold a float32 as a sum of bfloat16
 
 
@@ -73,9 +74,10 @@ def top_k(
             if rows.shape[1:] != queries.shape[1:]:
                 msg = f"References have {rows.shape[1:]} features and queries {queries.shape[1:]}; both need the same."
                 raise ValueError(msg)
-            if search is None:
-                half = _use_bfloat16(precision, len(queries) * rows.size)
-                search = _Search(queries, k, rows, cosine=metric == "cosine", half=half, pool=pool, threads=threads)
+            if search is None:  # the first block shows how wide rows are, and where their centre lies
+                bfloat16 = _use_bfloat16(precision, len(queries) * rows.size)
+                cosine = metric == "cosine"
+                search = _Search(queries, k, rows, cosine=cosine, bfloat16=bfloat16, pool=pool, threads=threads)
             count += len(rows)
             for _ in search.against(numbers, rows):
                 shown.update()
@@ -87,12 +89,14 @@ def top_k(
             "distance. Leave rows with NaN out."
         )
         raise ValueError(msg)
-    return (square / 2 if metric == "cosine" else np.sqrt(square)).astype(np.float32), search.index
+    # between vectors of length 1, half the squared distance is 1 − cos
+    distance = square / 2 if metric == "cosine" else np.sqrt(square)
+    return distance.astype(np.float32), search.index
 
 
-def _enough(count: int, k: int) -> None:
-    if count < k:
-        msg = f"k={k} neighbours were asked for, and there are {count} references. Lower k."
+def _enough(n_references: int, k: int) -> None:
+    if n_references < k:
+        msg = f"k={k} neighbours were asked for, and there are {n_references} references. Lower k."
         raise ValueError(msg)
 
 
@@ -121,7 +125,7 @@ class _Search:
         The first references: their mean becomes the centre.
     cosine
         Compare directions.
-    half
+    bfloat16
         Compute products in bfloat16.
     pool, threads
         Threads that pass over scores; the product has its own.
@@ -134,23 +138,23 @@ class _Search:
         sample: np.ndarray,
         *,
         cosine: bool,
-        half: bool,
+        bfloat16: bool,
         pool: ThreadPoolExecutor,
         threads: int,
     ):
         self.queries = queries
         self.cosine = cosine
-        self.half = half
+        self.bfloat16 = bfloat16
         self.pool = pool
         self.threads = threads
         self.distance = np.full((len(queries), k), np.inf)
         self.index = np.full((len(queries), k), -1, np.int64)
+        # the mean of the first references, prepared like all that is compared, but not centred yet
         self.centre = np.zeros(queries.shape[1])
-        self.centre = self._prepared(np.ascontiguousarray(sample[:_REFERENCES], np.float32))[0][:, : -2 * _PARTS].mean(
-            axis=0, dtype=np.float64
-        )
+        first, _, _ = self._prepared(np.ascontiguousarray(sample[:_REFERENCES], np.float32))
+        self.centre = first[:, : -2 * _PARTS].mean(axis=0, dtype=np.float64)
         self.buffer = np.empty(_QUERIES * _REFERENCES, np.uint32)
-        starts = range(0, len(queries), _QUERIES) if half else ()
+        starts = range(0, len(queries), _QUERIES) if bfloat16 else ()
         self.rounding = max(
             (self._rounding(self._prepared(queries[start : start + _QUERIES])[0]) for start in starts), default=0.0
         )
@@ -160,18 +164,18 @@ class _Search:
         rows = np.ascontiguousarray(rows, dtype=np.float32)
         numbers = np.asarray(numbers, np.int64)
         ready, weight, norm = self._prepared(rows)
-        half = None
+        bfloat16 = None
         reference = ready
         slack = 0.0
         for start in range(0, len(self.queries), _QUERIES):
-            if half != self.half:
-                half = self.half
-                rounding = (self.rounding, self._rounding(ready)) if half else (0.0, 0.0)
+            if bfloat16 != self.bfloat16:
+                bfloat16 = self.bfloat16
+                rounding = (self.rounding, self._rounding(ready)) if bfloat16 else (0.0, 0.0)
                 slack = _slack(ready.shape[1], *rounding)
-                reference = _reference_side(ready, norm * (1 - slack), half=half)
+                reference = _reference_side(ready, norm * (1 - slack), bfloat16=bfloat16)
             chosen = slice(start, start + _QUERIES)
             query, query_weight, query_norm = self._prepared(self.queries[chosen])
-            query = _query_side(query, half=half)
+            query = _query_side(query, bfloat16=bfloat16)
             measured = 0
             for part in self._steps(chosen, len(rows)):
                 floor, level = self._levels(chosen, query_norm * (1 - slack), query.shape[1])
@@ -182,7 +186,7 @@ class _Search:
                 )
             # where bfloat16 cannot tell neighbours from others, measuring them costs more than it saves
             if measured > len(query) * (50 * self.index.shape[1] + len(rows) // 50):
-                self.half = False
+                self.bfloat16 = False
             yield
 
     def _steps(self, chosen: slice, count: int) -> list[slice]:
@@ -195,10 +199,11 @@ class _Search:
         return [slice(a, b) for a, b in pairwise(edges)]
 
     def _levels(self, chosen: slice, floor: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return `floor`, lowered by what one more summand may round, and that summand: the score (float32) a new neighbour has to reach now.
+        """Return `floor`, lowered by what one more summand may round, and that summand.
 
-        Scores are counted from there, so that those in question are near 0, where bfloat16 is fine: else its eight bits
-        would be those of the queries' lengths.
+        The summand is the score (float32) that a new neighbour has to reach now. Scores are counted from there, so that
+        those in question are near 0, where bfloat16 is fine: else its eight bits would be those of the queries'
+        lengths.
         """
         worst = self.distance[chosen, -1]
         level = np.where(np.isfinite(worst), (floor - worst) / 2, 0).astype(np.float32)
@@ -215,7 +220,10 @@ class _Search:
         return out, weight, norm
 
     def _rounding(self, ready: np.ndarray) -> float:
-        """Return the largest share of its length by which bfloat16 moves a row: at most 2⁻⁸, and less than half of that as a rule."""
+        """Return the largest share of its length by which bfloat16 moves a row.
+
+        It is at most 2⁻⁸, and less than half of that as a rule.
+        """
         width = ready.shape[1] - 2 * _PARTS
         return max(self._share(len(ready), lambda s: bfloat16_shift(ready[s], width)), default=0.0)
 
@@ -248,17 +256,20 @@ def _slack(width: int, query: float, reference: float) -> float:
     return 2 * (width + 32) * 2.0**-24 + query + (1 + query) * reference
 
 
-def _reference_side(ready: np.ndarray, norm: np.ndarray, *, half: bool) -> Any:
-    """Return references (n × d + 6) whose product with the other side is q·r − `norm` / 2 − level, as array or as tensor of bfloat16."""
+def _reference_side(ready: np.ndarray, norm: np.ndarray, *, bfloat16: bool) -> Any:
+    """Return references (n × d + 6) whose product with the other side is q·r − `norm` / 2 − level.
+
+    As an array, or as a tensor of bfloat16.
+    """
     ready[:, -2 * _PARTS : -_PARTS] = _parts(-0.5 * norm)
     ready[:, -_PARTS:] = 1
-    return _bfloat16(ready) if half else ready
+    return _bfloat16(ready) if bfloat16 else ready
 
 
-def _query_side(ready: np.ndarray, *, half: bool) -> Any:
+def _query_side(ready: np.ndarray, *, bfloat16: bool) -> Any:
     """Return queries (n × d + 6), as array or as tensor of bfloat16; `_shift` sets their level."""
     ready[:, -2 * _PARTS : -_PARTS] = 1
-    return _bfloat16(ready) if half else ready
+    return _bfloat16(ready) if bfloat16 else ready
 
 
 def _shift(query: Any, level: np.ndarray) -> None:
@@ -268,7 +279,10 @@ def _shift(query: Any, level: np.ndarray) -> None:
 
 
 def _parts(values: np.ndarray) -> np.ndarray:
-    """Return columns (n × 3) that add up to `values` in float32, eight leading bits at a time: bfloat16 holds each exactly."""
+    """Return columns (n × 3) that add up to `values` in float32.
+
+    Each takes eight leading bits, which bfloat16 holds exactly.
+    """
     out = np.empty((len(values), _PARTS), np.float32)
     rest = values.astype(np.float32)
     for column in out.T:
@@ -303,7 +317,10 @@ def _product(query: Any, reference: Any, buffer: np.ndarray) -> np.ndarray:
 
 
 def _use_bfloat16(precision: str, multiplications: int) -> bool:
-    """Whether to compute products in bfloat16: as told, or where there is enough to do and the processor has tiles for it (AMX)."""
+    """Whether to compute products in bfloat16.
+
+    As told, or where there is enough to do and the processor has tiles for it (AMX).
+    """
     if precision != "auto":
         return precision == "bfloat16"
     if multiplications < (_LOADED if "torch" in sys.modules else _WORTH):

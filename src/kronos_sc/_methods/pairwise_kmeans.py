@@ -44,11 +44,13 @@ def pairwise_kmeans(
     inner = components.inner
     starts = [_starts(components, i, n_clusters, n_init, child) for i, child in enumerate(rng.spawn(len(pairs)))]
     centres_pskd, clusters = _lloyd(inner, pairs, np.stack(starts))
+
+    # the best start of each pair goes on, on all features if the subspace is narrower
     best = clusters.inertia.argmin(axis=1)
-    each = np.arange(len(pairs))
+    every_pair = np.arange(len(pairs))
     if components.w_dm is None:
-        return PairClusters(clusters.counts[each, best], clusters.inertia[each, best])
-    chosen_pskd = (centres_pskd[each, best] @ components.w_dm.T)[:, None]
+        return PairClusters(clusters.counts[every_pair, best], clusters.inertia[every_pair, best])
+    chosen_pskd = (centres_pskd[every_pair, best] @ components.w_dm.T)[:, None]
     _, clusters = _lloyd(groups, pairs, chosen_pskd)
     return PairClusters(clusters.counts[:, 0], clusters.inertia[:, 0])
 
@@ -64,7 +66,10 @@ def _starts(components: PairComponents, number: int, k: int, n_init: int, rng: n
 
 
 def _plus_plus(rows: np.ndarray, k: int, n_init: int, rng: np.random.Generator) -> np.ndarray:
-    """Return numbers of rows (s × k), each drawn in proportion to its squared distance from those before (Arthur & Vassilvitskii 2007)."""
+    """Return numbers of rows (s × k), each drawn in proportion to its squared distance from those before.
+
+    k-means++ (Arthur & Vassilvitskii 2007).
+    """
     square = np.einsum("nd,nd->n", rows, rows)
     draws = rng.random((k, n_init))
     nearest_sn = np.full((n_init, len(rows)), np.inf)
@@ -91,24 +96,27 @@ def _lloyd(groups: Groups, pairs: np.ndarray, centres_pskd: np.ndarray) -> tuple
     inertia_r = np.zeros(p * s)
     squares = np.array([np.einsum("nd,nd->", z, z, dtype=np.float64) for z in groups.z_nd])
     enough_r = _TOLERANCE * squares[pair_r2].sum(axis=1) / (groups.counts[pair_r2].sum(axis=1) * d)
-    open_ = np.arange(p * s)
+    running = np.arange(p * s)
     for _ in range(_ROUNDS):
-        sums_rkd, counts_r2k[open_], inertia_r[open_] = _assign(groups, pair_r2[open_], centres_rkd[open_])
-        size_rk = counts_r2k[open_].sum(axis=1)
+        sums_rkd, counts_r2k[running], inertia_r[running] = _assign(groups, pair_r2[running], centres_rkd[running])
+        size_rk = counts_r2k[running].sum(axis=1)
         # a cluster that lost all rows stays where it is
         moved = np.where(
-            size_rk[..., None] > 0, sums_rkd / np.maximum(size_rk, 1)[..., None], centres_rkd[open_]
+            size_rk[..., None] > 0, sums_rkd / np.maximum(size_rk, 1)[..., None], centres_rkd[running]
         ).astype(np.float32)
-        shift_r = np.square(moved - centres_rkd[open_], dtype=np.float64).sum(axis=(1, 2))
-        centres_rkd[open_] = moved
-        open_ = open_[shift_r > enough_r[open_]]
-        if not len(open_):
+        shift_r = np.square(moved - centres_rkd[running], dtype=np.float64).sum(axis=(1, 2))
+        centres_rkd[running] = moved
+        running = running[shift_r > enough_r[running]]
+        if not len(running):
             break
     return centres_rkd.reshape(p, s, k, d), PairClusters(counts_r2k.reshape(p, s, 2, k), inertia_r.reshape(p, s))
 
 
 def _assign(groups: Groups, pair_r2: np.ndarray, centres_rkd: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give each row to its nearest centre in every run: sums of rows (r × k × d), counts (r × 2 × k) and inertia (r)."""
+    """Give each row to its nearest centre in every run.
+
+    Return sums of rows (r × k × d), counts (r × 2 × k) and inertia (r).
+    """
     r, k, d = centres_rkd.shape
     sums_rkd = np.zeros((r, k, d), np.float32)
     counts_r2k = np.zeros((r, 2, k), np.int64)
@@ -146,9 +154,9 @@ def adjusted_rand(counts: np.ndarray) -> np.ndarray:
     """
     pairs = lambda n: n * (n - 1) / 2.0  # noqa: E731
     counts = counts.astype(np.float64)
-    both = pairs(counts).sum(axis=(-2, -1))
+    together = pairs(counts).sum(axis=(-2, -1))
     rows = pairs(counts.sum(axis=-1)).sum(axis=-1)
     columns = pairs(counts.sum(axis=-2)).sum(axis=-1)
-    chance = rows * columns / pairs(counts.sum(axis=(-2, -1)))
-    span = (rows + columns) / 2 - chance
-    return np.divide(both - chance, span, where=span != 0, out=np.ones_like(chance))
+    expected = rows * columns / pairs(counts.sum(axis=(-2, -1)))
+    span = (rows + columns) / 2 - expected
+    return np.divide(together - expected, span, where=span != 0, out=np.ones_like(expected))

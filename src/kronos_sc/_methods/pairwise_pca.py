@@ -102,7 +102,7 @@ class PairComponents:
     settled: np.ndarray
 
     def coordinates(self, number: int) -> np.ndarray:
-        """Return coordinates of the rows of one pair (first group, then second; float32), around the mean of the pair."""
+        """Return coordinates of the rows of one pair (first group, then second; float32), around its mean."""
         a, b = self.pairs[number]
         counts = self.inner.counts
         u = self.u_pmc[number]
@@ -133,20 +133,23 @@ def pairwise_pca(
         return state.result()
     state.grow(_first_directions(groups, rng))
     for _ in range(rounds):
-        open_ = np.flatnonzero(~state.settled)
-        state.solve(open_)
-        residual_pcd = state.check(open_, tolerance)
-        open_ = np.flatnonzero(~state.settled)
-        room = _WIDEST - state.inner.width
+        unsettled = np.flatnonzero(~state.settled)
+        state.solve(unsettled)
+        residual_pcd = state.check(unsettled, tolerance)
+        unsettled = np.flatnonzero(~state.settled)
+        n_free = _WIDEST - state.inner.width
         # by half at a time: few rounds where many directions vary alike and no number would be enough
-        most = min(max(_START, state.inner.width // 2), room)
-        if not len(open_) or room <= 0 or not state.grow(_common(residual_pcd, most=most)):
+        most = min(max(_START, state.inner.width // 2), n_free)
+        if not len(unsettled) or n_free <= 0 or not state.grow(_common(residual_pcd, most=most)):
             break
     return state.result()
 
 
 def _first_directions(groups: Groups, rng: np.random.Generator) -> np.ndarray:
-    """Return directions (d × m) to start from: the means, and what two products with the covariance make of random directions."""
+    """Return directions (d × m) to start from.
+
+    The means, and what two products with the covariance make of random directions.
+    """
     sample = rng.standard_normal((groups.width, _START), dtype=np.float32)
     once = _orthonormal(_times_covariance(groups, sample))
     twice = _times_covariance(groups, once)
@@ -163,17 +166,17 @@ def _orthonormal(x_dm: np.ndarray, against: np.ndarray | None = None) -> np.ndar
     Nothing if they add nothing.
     """
     length = np.linalg.norm(x_dm, axis=0)
-    left = np.divide(x_dm, length, where=length > 0, out=np.zeros_like(x_dm))
+    rest = np.divide(x_dm, length, where=length > 0, out=np.zeros_like(x_dm))
     for _ in range(2):  # twice is enough (Kahan)
         if against is not None:
-            left = left - against @ (against.T @ left)
+            rest = rest - against @ (against.T @ rest)
         # eigenvectors of the products of columns: directions that are rounding only can be told and left out
-        value, vector = np.linalg.eigh(left.T @ left)
+        value, vector = np.linalg.eigh(rest.T @ rest)
         keep = value > 1e-5 * max(value[-1], 1e-3)
-        left = left @ (vector[:, keep] / np.sqrt(value[keep]))
+        rest = rest @ (vector[:, keep] / np.sqrt(value[keep]))
         if not keep.any():
             break
-    return left.astype(np.float32)
+    return rest.astype(np.float32)
 
 
 def _common(residual_pcd: np.ndarray, *, most: int) -> np.ndarray:
@@ -244,39 +247,44 @@ class _Subspace:
         Return what the others lack (p × c × d), weighted by how much they lack.
         """
         v_pcd = np.stack([(self.w_dm[:, : len(self.u[p])] @ self.u[p]).T for p in numbers])
+
+        # covariance · v − λ v, group by group: what it lacks of being an eigenvector on all features
         out_pcd = np.zeros_like(v_pcd)
-        for z, y, here in self._members(numbers):
-            u_mq = np.concatenate([self.u[numbers[i]] for i in here], axis=1)
-            out_pcd[here] += ((y @ u_mq).T @ z).reshape(len(here), self.c, -1)
+        for z, y, positions in self._members(numbers):
+            u_mq = np.concatenate([self.u[numbers[i]] for i in positions], axis=1)
+            out_pcd[positions] += ((y @ u_mq).T @ z).reshape(len(positions), self.c, -1)
         apart = self._apart(self.groups.mean_gd)[numbers]
         along = np.einsum("pcd,pd->pc", v_pcd, apart) * self.weight[numbers, None].astype(np.float32)
         out_pcd += along[..., None] * apart[:, None]
         out_pcd -= v_pcd * self.value[numbers, : self.c, None].astype(np.float32)
+
+        # an angle of the plane is a residual over the gap to the next eigenvalue
         lacking = np.linalg.norm(out_pcd.astype(np.float64), axis=(1, 2))
         first = self.value[numbers, 0]
         last = self.value[numbers, self.c - 1]
         following = self.value[numbers, self.c]
         allowed = tolerance * np.maximum(last - following, _NEAR * last) + _FLOOR * first
         self.settled[numbers] = lacking <= allowed
-        still = ~self.settled[numbers]
-        weight = np.where(allowed > 0, allowed, 1.0)[still].astype(np.float32)
-        return out_pcd[still] / weight[:, None, None]
+        unsettled = ~self.settled[numbers]
+        weight = np.where(allowed > 0, allowed, 1.0)[unsettled].astype(np.float32)
+        return out_pcd[unsettled] / weight[:, None, None]
 
     def _members(self, numbers: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Yield rows, rows in the subspace and positions in `numbers` of its pairs, for each group that has any."""
         for g, (z, y) in enumerate(zip(self.groups.z_nd, self.inner.z_nd, strict=True)):
-            here = np.flatnonzero((self.pairs[numbers] == g).any(axis=1))
-            if len(here):
-                yield z, y, here
+            positions = np.flatnonzero((self.pairs[numbers] == g).any(axis=1))
+            if len(positions):
+                yield z, y, positions
 
     def result(self) -> PairComponents:
         """Return what was found."""
         u_pmc = np.zeros((len(self.pairs), self.inner.width, self.c), np.float32)
         for p, u in enumerate(self.u):
             u_pmc[p, : len(u)] = u  # a pair that settled early lives in the first dimensions
-        found = np.maximum(self.value[:, : self.c], 0)
-        share = np.divide(found, self.total[:, None], where=self.total[:, None] > 0, out=np.full_like(found, np.nan))
-        variance = found / (self.groups.counts[self.pairs].sum(axis=1) - 1)[:, None]
+        variances = np.maximum(self.value[:, : self.c], 0)
+        total = self.total[:, None]
+        share = np.divide(variances, total, where=total > 0, out=np.full_like(variances, np.nan))
+        variance = variances / (self.groups.counts[self.pairs].sum(axis=1) - 1)[:, None]
         settled = self.settled | (self.w_dm is None)
         return PairComponents(self.pairs, self.inner, self.w_dm, u_pmc, variance, share, settled)
 

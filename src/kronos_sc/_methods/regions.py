@@ -1,6 +1,6 @@
-"""Scores of regions: a region's probability is the mean over its tokens.
+"""Scores of regions, with intervals from drawing groups of regions again.
 
-Intervals by drawing groups of regions again.
+A region's probability is the mean over its tokens.
 """
 
 # Shapes: r regions, k classes, g groups, d draws.
@@ -58,10 +58,8 @@ class Ranked:
     def area(self, weights: np.ndarray) -> np.ndarray:
         """Return the area under the ROC curve under each row of weights (d × r).
 
+        It is the weighted share of pairs of a positive and a negative that the score puts in order, ties counting half;
         NaN where positives or negatives weigh nothing.
-
-        The area is the weighted share of pairs of a positive and a negative that the score puts in order, ties counting
-        half.
         """
         w_pos = weights[:, self._pos].astype(float)
         below = np.zeros((len(weights), len(self._neg) + 1))  # weight of the first negatives, by their number
@@ -73,9 +71,10 @@ class Ranked:
 
 
 def drawn_weights(groups: np.ndarray, rng: np.random.Generator, draws: int = DRAWS) -> Iterator[np.ndarray]:
-    """Yield how often each region is in each draw (d × r, int64), some draws at a time so that they fit into `_AT_ONCE` numbers.
+    """Yield how often each region is in each draw (d × r, int64).
 
-    Whole groups are drawn with replacement, as many as there are.
+    Some draws at a time, so that they fit into `_AT_ONCE` numbers. Whole groups are drawn with replacement, as many as
+    there are.
     """
     _, member = np.unique(groups, return_inverse=True)
     size = int(member.max()) + 1
@@ -87,8 +86,11 @@ def drawn_weights(groups: np.ndarray, rng: np.random.Generator, draws: int = DRA
 
 def interval(values: np.ndarray) -> tuple[float, float]:
     """Return the 2.5th and 97.5th percentile of draws; NaN where no draw has a value."""
-    there = values[np.isfinite(values)]
-    return tuple(np.percentile(there, [2.5, 97.5]).tolist()) if len(there) else (np.nan, np.nan)
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return np.nan, np.nan
+    low, high = np.percentile(finite, [2.5, 97.5]).tolist()
+    return low, high
 
 
 def further_scores(true: np.ndarray, proba: np.ndarray, positive: int | None) -> dict[str, float]:
@@ -121,16 +123,16 @@ def scores(
     table = metrics.per_class(true, proba).rename(columns={"n_test": "n_regions"})
     n_groups = len(np.unique(groups))
     ranked = [Ranked(true == c, proba[:, c]) for c in table["class"]]
-    area = [float(one.area(np.ones((1, len(true))))[0]) for one in ranked]
+    area = [float(ranking.area(np.ones((1, len(true))))[0]) for ranking in ranked]
     draws = np.full((len(ranked), 1), np.nan)
     if n_groups >= FEWEST:
         draws = np.concatenate(
-            [[one.area(weights) for one in ranked] for weights in drawn_weights(groups, rng)], axis=1
+            [[ranking.area(weights) for ranking in ranked] for weights in drawn_weights(groups, rng)], axis=1
         )
     bounds = [interval(values) for values in draws]
     table = table.assign(auroc=area, auroc_low=[low for low, _ in bounds], auroc_high=[high for _, high in bounds])
     low, high = interval(np.mean(draws, axis=0))
-    kept = {name: row[name] for name in ("balanced_accuracy", "macro_f1", "macro_ap")}
-    added = {"auroc_ovo": row["auroc_ovo"]} | _of_class(table, positive)
+    means = {name: row[name] for name in ("balanced_accuracy", "macro_f1", "macro_ap")}
+    further = {"auroc_ovo": row["auroc_ovo"]} | _of_class(table, positive)
     curve = {"auroc": float(np.mean(area)), "auroc_low": low, "auroc_high": high}
-    return {"n_groups": n_groups} | kept | curve | added, table
+    return {"n_groups": n_groups} | means | curve | further, table

@@ -24,10 +24,10 @@ def precision_at(relevant: np.ndarray, k: int) -> np.ndarray:
 
 
 def average_precision_at(relevant: np.ndarray, n_relevant: np.ndarray, k: int) -> np.ndarray:
-    """Return AP@k (float64, one per query): Σᵢ P(i) · rel(i) / min(k, n_relevant), i = 1 … k, P(i) being the precision of the first i answers.
+    """Return AP@k (float64, one per query): Σᵢ P(i) · rel(i) / min(k, n_relevant), i = 1 … k.
 
-    `n_relevant` (one per query) is how many relevant references there are. 1 if all that could be relevant are, and
-    come first; NaN where nothing could be.
+    P(i) is the precision of the first i answers. `n_relevant` (one per query) is how many relevant references there
+    are. 1 if all that could be relevant are, and come first; NaN where nothing could be.
     """
     first = relevant[:, :k]
     precision = first.cumsum(axis=1) / np.arange(1, first.shape[1] + 1)

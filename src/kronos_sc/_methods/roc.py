@@ -31,9 +31,10 @@ def on_grid(false: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def split_curve(true: np.ndarray, proba: np.ndarray) -> np.ndarray | None:
-    """Return true positive rates on `GRID` for one test set: of the second of two classes, or the mean over classes, each against the rest.
+    """Return true positive rates on `GRID` for one test set.
 
-    None where the test set holds a single class. `true` (n, int), `proba` (n × classes).
+    They are those of the second of two classes, or the mean over classes, each against the rest. None where the test
+    set holds a single class. `true` (n, int), `proba` (n × classes).
     """
     present = np.unique(true)
     if len(present) < 2:
@@ -43,9 +44,14 @@ def split_curve(true: np.ndarray, proba: np.ndarray) -> np.ndarray | None:
 
 
 def mean_curve(curves: list[np.ndarray]) -> pd.DataFrame:
-    """Return the mean of curves on `GRID` and the 95 % interval of the mean: `false_positive_rate`, `true_positive_rate`, `low`, `high`."""
+    """Return the mean of curves on `GRID` and the 95 % interval of the mean.
+
+    Columns: `false_positive_rate`, `true_positive_rate`, `low`, `high`.
+    """
     stack = np.stack(curves)
     mean = stack.mean(axis=0)
-    half = half_width(stack.std(axis=0, ddof=1), len(stack)) if len(stack) > 1 else np.zeros_like(mean)
+    half = np.zeros_like(mean)
+    if len(stack) > 1:
+        half = half_width(stack.std(axis=0, ddof=1), len(stack))
     bounds = {"low": np.clip(mean - half, 0, 1), "high": np.clip(mean + half, 0, 1)}
     return pd.DataFrame({"false_positive_rate": GRID, "true_positive_rate": mean, **bounds})

@@ -26,13 +26,16 @@ class Scaler:
 
     def apply(self, x: np.ndarray) -> np.ndarray:
         """Return standardised rows (float32), a new array."""
-        out = np.subtract(x, self.mean, dtype=np.float32)
-        out /= self.scale
-        return out
+        standardised = np.subtract(x, self.mean, dtype=np.float32)
+        standardised /= self.scale
+        return standardised
 
 
 def fit_scaler(x: np.ndarray) -> Scaler:
-    """Fit on rows `x` (units × features), in float64 where it matters: the squared deviations are summed around the mean."""
+    """Fit on rows `x` (units × features), in float64 where it matters.
+
+    The squared deviations are summed around the mean.
+    """
     mean = x.mean(axis=0, dtype=np.float64)
     # one slab of rows at a time: no second copy of a large training set
     squares = np.zeros(x.shape[1])
@@ -53,10 +56,10 @@ def scaler_of_blocks(blocks: Iterable[np.ndarray]) -> Scaler:
     for block in blocks:
         if not len(block):
             continue
-        here = block.mean(axis=0, dtype=np.float64)
-        apart = here - mean
+        block_mean = block.mean(axis=0, dtype=np.float64)
+        apart = block_mean - mean
         total = count + len(block)
-        deviation = block - here
+        deviation = block - block_mean
         squares = squares + np.einsum("ij,ij->j", deviation, deviation) + apart**2 * count * len(block) / total
         mean = mean + apart * len(block) / total
         count = total

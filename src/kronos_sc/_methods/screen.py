@@ -36,7 +36,10 @@ def prepare(rows: np.ndarray, weight: np.ndarray, centre: np.ndarray, out: np.nd
 
 @compiled(fastmath={"reassoc", "nsz"})
 def bfloat16_shift(rows: np.ndarray, width: int) -> float:
-    """Return the largest share of its length by which rounding to bfloat16 moves a row, of its first `width` features (float32)."""
+    """Return the largest share of its length by which rounding to bfloat16 moves a row.
+
+    Of its first `width` features (float32).
+    """
     rounded = np.empty(width, np.uint32)
     back = rounded.view(np.float32)
     worst = 0.0
@@ -72,11 +75,11 @@ def squared_distance(a: np.ndarray, b: np.ndarray, wa: float, wb: float) -> floa
 
 @compiled()
 def _range(level: float, cell: np.ndarray, shift: int) -> tuple[int, int]:
-    """Return (base, span): a score of at least `level` has a bit pattern with `0 <= pattern - base <= span`, counted without sign.
+    """Return (base, span): a score of at least `level` has a bit pattern with `0 <= pattern - base <= span`.
 
-    Patterns of floats grow with the number from 0 up, and with its size from the sign bit on. `shift` is 16 for
-    bfloat16, the upper half of a float32. One step is spare on either side, for the rounding of `level` and of the
-    scores.
+    They are counted without sign. Patterns of floats grow with the number from 0 up, and with its size from the sign
+    bit on. `shift` is 16 for bfloat16, the upper half of a float32. One step is spare on either side, for the rounding
+    of `level` and of the scores.
     """
     cell[0] = level
     pattern = np.int64(cell.view(np.uint32)[0]) >> shift
@@ -111,12 +114,13 @@ def settle(
     distance: np.ndarray,
     index: np.ndarray,
 ) -> int:
-    """Pass over scores (queries × references; bit patterns of float32 or bfloat16, as uint32 or uint16) and update the lists of neighbours.
+    """Pass over scores and update the lists of neighbours.
 
-    A reference whose score rules it out is passed over, `CHUNK` at a time; any other is measured in float64 and takes
-    its place in `distance` (queries × k, squared) and `index`. `floor` (queries) is what the bound leaves of the
-    query's own squared length: a reference can be nearer than `d` only if its score reaches `(floor − d²) / 2 − level`.
-    `numbers` (int64) must increase from call to call. Returns how many were measured.
+    Scores (queries × references) are bit patterns of float32 or bfloat16, as uint32 or uint16. A reference whose score
+    rules it out is passed over, `CHUNK` at a time; any other is measured in float64 and takes its place in `distance`
+    (queries × k, squared) and `index`. `floor` (queries) is what the bound leaves of the query's own squared length: a
+    reference can be nearer than `d` only if its score reaches `(floor − d²) / 2 − level`. `numbers` (int64) must
+    increase from call to call. Returns how many were measured.
     """
     n, width = scores.shape
     last = distance.shape[1] - 1
@@ -132,6 +136,7 @@ def settle(
         most = kind(span)
         for start in range(0, width, CHUNK):
             part = scores[i, start : start + CHUNK]
+            # one pass that the processor vectorises says whether any of a chunk is worth a look
             least = kind(2 * (0x80000000 >> shift) - 1)
             for j in range(part.size):
                 least = min(least, kind(part[j] - base))
@@ -141,10 +146,10 @@ def settle(
                 if kind(part[j] - base) > most:
                     continue
                 measured += 1
-                at = start + j
-                value = squared_distance(queries[i], references[at], query_weight[i], reference_weight[at])
-                if value < distance[i, last] or (value == distance[i, last] and numbers[at] < index[i, last]):
-                    _insert(distance[i], index[i], value, numbers[at])
+                r = start + j
+                value = squared_distance(queries[i], references[r], query_weight[i], reference_weight[r])
+                if value < distance[i, last] or (value == distance[i, last] and numbers[r] < index[i, last]):
+                    _insert(distance[i], index[i], value, numbers[r])
                     low, span = _range((floor[i] - distance[i, last] * (1 + 1e-12)) / 2 - level[i], cell, shift)
                     base = kind(low)
                     most = kind(span)

@@ -33,9 +33,9 @@ def _distance_sums(x_cn, split, start, stop, out):
                 for j in range(size):
                     buffer[j] = 0
                 for c in range(dims):
-                    here = x_cn[c, i]
+                    x_ci = x_cn[c, i]
                     for j in range(size):
-                        gap = x_cn[c, first + j] - here
+                        gap = x_cn[c, first + j] - x_ci
                         buffer[j] += gap * gap
                 # 256 distances of one size add up in float32; the blocks in float64
                 part = np.float32(0)
@@ -46,11 +46,11 @@ def _distance_sums(x_cn, split, start, stop, out):
 
 
 def silhouettes(tasks: Iterable[tuple[np.ndarray, int]]) -> list[float]:
-    """Return the mean silhouette of each task: rows (n × few features, float32), of which the first `split` are one group.
+    """Return the mean silhouette of each task.
 
-    The definition of scikit-learn (Rousseeuw 1987), Euclidean: (b − a) / max(a, b) with a the mean distance to the
-    other rows of the own group and b that to the rows of the other; 0 for the only row of a group and where all
-    distances are 0.
+    A task is rows (n × few features, float32), and how many of them, the first `split`, are one group. The definition
+    of scikit-learn (Rousseeuw 1987), Euclidean: (b − a) / max(a, b) with a the mean distance to the other rows of the
+    own group and b that to the rows of the other; 0 for the only row of a group and where all distances are 0.
     """
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         pending = []

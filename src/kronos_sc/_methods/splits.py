@@ -31,10 +31,11 @@ class Split:
 
 
 def cross_validation(codes: np.ndarray, folds: np.ndarray, names: np.ndarray, order: np.ndarray) -> list[Split]:
-    """Return one split per fold: the fold is the test set, the others go 80/20, class by class, to training and validation.
+    """Return one split per fold.
 
-    `codes` are classes (−1 for units that do not take part), `folds` fold numbers (−1 for none), `order` a random order
-    of all units that decides who goes where.
+    The fold is the test set; the others go 80/20, class by class, to training and validation. `codes` are classes (−1
+    for units that do not take part), `folds` fold numbers (−1 for none), `order` a random order of all units that
+    decides who goes where.
     """
     return [_split(str(name), codes, (folds >= 0) & (folds != i), folds == i, order) for i, name in enumerate(names)]
 
@@ -44,15 +45,14 @@ def _split(name: str, codes: np.ndarray, others: np.ndarray, tested: np.ndarray,
     validation = []
     pool = np.flatnonzero(others & (codes >= 0))
     pool = pool[np.argsort(order[pool], kind="stable")]
-    kept = min(
-        1.0, MOST_VALIDATION / max(VALIDATION * len(pool), 1)
-    )  # every class keeps its share, and one unit at least
+    # every class keeps its share, and one unit at least
+    share_kept = min(1.0, MOST_VALIDATION / max(VALIDATION * len(pool), 1))
     for c in np.unique(codes[pool]):
         members = pool[codes[pool] == c]
-        held = max(1, round(VALIDATION * len(members))) if len(members) > 1 else 0
+        n_held = max(1, round(VALIDATION * len(members))) if len(members) > 1 else 0
         # the end of the order is held out, so that the first n of every class train whatever n is
-        train.append(members[: len(members) - held])
-        validation.append(members[len(members) - held :][: max(1, round(kept * held))])
+        train.append(members[: len(members) - n_held])
+        validation.append(members[len(members) - n_held :][: max(1, round(share_kept * n_held))])
     test = np.flatnonzero(tested & (codes >= 0))
     return Split(name, _joined(train), np.sort(_joined(validation)), test)
 

@@ -103,15 +103,21 @@ def principal(
         basis = np.hstack([basis, new])
         image = np.hstack([image, product])
         passes = passes + 1
+
+        # components within all directions so far; what the last product adds are the next
         variance, vectors, residual = _ritz(basis, image, n_components)
         new = _orthonormal(product, basis)
-        settled = not new.shape[1] or bool((residual <= np.maximum(tolerance * variance, _FLOOR * variance[0])).all())
+        exact = residual <= np.maximum(tolerance * variance, _FLOOR * variance[0])
+        settled = not new.shape[1] or bool(exact.all())
     return _components(scaler, vectors, variance, sums.total(scaler, scale=scale), settled=settled, passes=passes)
 
 
 @dataclass
 class _Sums:
-    """Sums over rows around a shift that lies near their mean (d, float64), and of products with what was asked for (d × b)."""
+    """Sums over rows around a shift that lies near their mean (d, float64).
+
+    `products` (d × b) are those with what was asked for.
+    """
 
     count: int
     shift: np.ndarray
@@ -135,8 +141,8 @@ class _Sums:
 
     def scaler(self, *, scale: bool) -> Scaler:
         """Return mean and standard deviation, or mean and 1."""
-        found = scaler_of_squares(self.shift + self.mean, self.scatter, self.count)
-        return found if scale else Scaler(found.mean, np.ones_like(found.scale))
+        fitted = scaler_of_squares(self.shift + self.mean, self.scatter, self.count)
+        return fitted if scale else Scaler(fitted.mean, np.ones_like(fitted.scale))
 
     def total(self, scaler: Scaler, *, scale: bool) -> float:
         """Return the variance of all features together, as scaled."""
@@ -185,7 +191,10 @@ def _direct(blocks: Blocks, width: int, n_components: int, *, scale: bool) -> Co
 
 
 def _ritz(basis: np.ndarray, image: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the `k` largest eigenvalues within a subspace, their vectors (d × k), and by how much the covariance moves these off their lines."""
+    """Return the `k` largest eigenvalues within a subspace, their vectors (d × k) and their residuals.
+
+    A residual is by how much the covariance moves a vector off its line.
+    """
     inner = basis.T @ image
     values, u_mm = np.linalg.eigh((inner + inner.T) / 2)
     values = np.maximum(values[::-1][:k], 0)
@@ -201,9 +210,9 @@ def _orthonormal(x_db: np.ndarray, basis: np.ndarray) -> np.ndarray:
     """
     for _ in range(2):  # once is not enough in floating point
         x_db = x_db - basis @ (basis.T @ x_db)
-    room = basis.shape[0] - basis.shape[1]
-    left, size, _ = np.linalg.svd(x_db, full_matrices=False)
-    return left[:, (size > 1e-7 * max(size[0], 1e-300)) & (np.arange(len(size)) < room)]
+    n_free = basis.shape[0] - basis.shape[1]
+    directions, size, _ = np.linalg.svd(x_db, full_matrices=False)
+    return directions[:, (size > 1e-7 * max(size[0], 1e-300)) & (np.arange(len(size)) < n_free)]
 
 
 def _components(
@@ -212,5 +221,7 @@ def _components(
     largest = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None], axis=0)
     vectors = np.ascontiguousarray(np.where(largest < 0, -vectors, vectors), np.float32)
     variance = np.maximum(variance, 0)
-    share = variance / total if total > 0 else np.full(len(variance), np.nan)
+    share = np.full(len(variance), np.nan)
+    if total > 0:
+        share = variance / total
     return Components(scaler, vectors, variance, share, settled, passes)
