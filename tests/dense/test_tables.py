@@ -60,7 +60,8 @@ def test_more_than_two_classes_have_the_auroc_of_pairs(three) -> None:
     assert [fold for fold, *_ in parts(three)] == ["0", "1", "all"]
     for _, true, proba, row in parts(three):
         ovo, ovr = (
-            metrics.roc_auc_score(true, proba, multi_class=how, labels=list(three.classes)) for how in ("ovo", "ovr")
+            metrics.roc_auc_score(true, proba, multi_class=kwargs, labels=list(three.classes))
+            for kwargs in ("ovo", "ovr")
         )
         assert row.auroc_ovo == pytest.approx(ovo)
         assert row.auroc == pytest.approx(ovr)
@@ -72,9 +73,9 @@ def test_more_than_two_classes_have_the_auroc_of_pairs(three) -> None:
 
 @pytest.mark.parametrize("positive", [None, "tumor", "healthy"])
 def test_of_two_classes_one_is_positive(tissue, two, positive) -> None:
-    how = {"class_key": "side", "model": "mean-marker", "patch_size": 64}
+    kwargs = {"class_key": "side", "model": "mean-marker", "patch_size": 64}
     probe = (
-        two if positive is None else dense_probe(tissue, "regions", options=replace(QUICK, positive=positive), **how)
+        two if positive is None else dense_probe(tissue, "regions", options=replace(QUICK, positive=positive), **kwargs)
     )
     label = positive or "tumor"  # the second of the alphabet
     assert probe.positive == label
@@ -90,13 +91,13 @@ def test_of_two_classes_one_is_positive(tissue, two, positive) -> None:
 
 
 def test_a_positive_class_that_is_none(tissue) -> None:
-    how = {"model": "mean-marker", "patch_size": 64}
+    kwargs = {"model": "mean-marker", "patch_size": 64}
     with pytest.raises(
         ValueError, match=r"positive='fat' names one of two .* have 3 .*'muscle'\)\. Leave positive out"
     ):
-        dense_probe(tissue, "regions", options=replace(QUICK, positive="fat"), **how)
+        dense_probe(tissue, "regions", options=replace(QUICK, positive="fat"), **kwargs)
     with pytest.raises(KeyError, match=r"no class 'Tumor'; there are: 'healthy', 'tumor'. Did you mean 'tumor'\?"):
-        dense_probe(tissue, "regions", class_key="side", options=replace(QUICK, positive="Tumor"), **how)
+        dense_probe(tissue, "regions", class_key="side", options=replace(QUICK, positive="Tumor"), **kwargs)
 
 
 def test_the_summary_is_mean_and_sd_over_folds(two, three) -> None:

@@ -13,7 +13,7 @@ from spatialdata.models import ShapesModel, TableModel
 from spatialdata.transformations import Scale
 
 import kronos_sc as ks
-from kronos_sc._dense.tokens import Tokens, drawn, labelled
+from kronos_sc._dense.tokens import Tokens, labelled_tokens, sample_tokens
 from kronos_sc._dense.windows import Tiling
 from kronos_sc.models._model import TokenGrid
 from kronos_sc.tl import DenseOptions, DenseProbe, dense_probe
@@ -40,8 +40,8 @@ def striped(make):
         image[:, y : y + 32, x : x + 32] += 20_000 * bright
         classes.append("bright" if bright else "dark")
 
-    def build(**how):
-        sdata = make(image=image, channels=TWO, table=False, **how)
+    def build(**kwargs):
+        sdata = make(image=image, channels=TWO, table=False, **kwargs)
         boxes(sdata, corners, classes, core=[f"core{i % 5}" for i in range(len(corners))])
         return sdata
 
@@ -78,7 +78,7 @@ def test_a_token_is_read_where_it_is_most_central() -> None:
 
 def test_tokens_whose_centre_lies_inside_carry_the_class(make, tiny) -> None:
     """A triangle, a circle, a box of which half lies beyond the image, and an outline that crosses itself."""
-    from kronos_sc._dense.regions import regions
+    from kronos_sc._dense.regions import read_regions
 
     sdata = make((96, 96), channels=TWO, table=False)
     shapes = [
@@ -89,8 +89,8 @@ def test_tokens_whose_centre_lies_inside_carry_the_class(make, tiny) -> None:
     sdata["drawn"] = ShapesModel.parse(geopandas.GeoDataFrame({"class": ["a", "b", "b"]}, geometry=shapes))
     circle = geopandas.GeoDataFrame({"class": ["a"], "radius": [17.0]}, geometry=[shapely.Point(72, 24)])
     sdata["round"] = ShapesModel.parse(circle)
-    found = regions(sdata, ["drawn", "round"], class_key="class", image_key=None, group_key=None)
-    tokens = labelled(found, [Tiling((96, 96), 32, tiny.token_grid(32), 16)])
+    found = read_regions(sdata, ["drawn", "round"], class_key="class", image_key=None, group_key=None)
+    tokens = labelled_tokens(found, [Tiling((96, 96), 32, tiny.token_grid(32), 16)])
     places = {
         (r, y, x) for r, y, x in zip(tokens.region.tolist(), tokens.row.tolist(), tokens.column.tolist(), strict=True)
     }
@@ -100,40 +100,40 @@ def test_tokens_whose_centre_lies_inside_carry_the_class(make, tiny) -> None:
 
 
 def test_tokens_of_two_classes_are_left_out_and_those_of_one_counted_once(make, tiny) -> None:
-    from kronos_sc._dense.regions import regions
+    from kronos_sc._dense.regions import read_regions
 
     sdata = make((64, 64), channels=TWO, table=False)
     boxes(sdata, [(0, 0), (0, 0), (0, 16), (32, 32)], ["a", "a", "b", "b"])
-    found = regions(sdata, "regions", class_key="class", image_key=None, group_key=None)
+    found = read_regions(sdata, "regions", class_key="class", image_key=None, group_key=None)
     with pytest.warns(UserWarning, match="2 tokens lie in regions of different classes"):
-        tokens = labelled(found, [Tiling((64, 64), 32, tiny.token_grid(32), 16)])
+        tokens = labelled_tokens(found, [Tiling((64, 64), 32, tiny.token_grid(32), 16)])
     assert np.bincount(tokens.region, minlength=4).tolist() == [2, 0, 2, 4]
 
 
 def test_tokens_are_drawn_evenly_over_regions() -> None:
     region = np.repeat([0, 1, 2, 3], [2, 50, 50, 7])
     tokens = Tokens(region, np.arange(109), np.arange(109))
-    some = drawn(tokens, np.array([0, 0, 0, 1]), 20, np.random.default_rng(0))
+    some = sample_tokens(tokens, np.array([0, 0, 0, 1]), 20, np.random.default_rng(0))
     assert np.bincount(some.region).tolist() == [2, 9, 9, 7]
     assert (np.diff(some.row) > 0).all()
-    fewest = drawn(tokens, np.array([0, 0, 0, 1]), 1, np.random.default_rng(0))
+    fewest = sample_tokens(tokens, np.array([0, 0, 0, 1]), 1, np.random.default_rng(0))
     assert np.bincount(fewest.region).tolist() == [1, 1, 1, 1]  # no region is lost to the evaluation
-    assert drawn(tokens, np.array([0, 0, 0, 1]), None, np.random.default_rng(0)) is tokens
+    assert sample_tokens(tokens, np.array([0, 0, 0, 1]), None, np.random.default_rng(0)) is tokens
 
 
 def test_features_are_those_of_the_window_that_holds_the_token(striped, tiny) -> None:
     """Against the network on the windows themselves, cut and scaled by hand, at each labelled token."""
     import torch
 
-    from kronos_sc._dense.regions import regions
+    from kronos_sc._dense.regions import read_regions
     from kronos_sc._dense.tokens import collect
     from kronos_sc._embedding.compute import InferenceConfig
     from kronos_sc._embedding.panel import complete, panel_for
 
     sdata = striped()
-    found = regions(sdata, "regions", class_key="class", image_key=None, group_key=None)
+    found = read_regions(sdata, "regions", class_key="class", image_key=None, group_key=None)
     tiling = Tiling((160, 192), 64, tiny.token_grid(64), 32)
-    tokens = labelled(found, [tiling]).subset(np.array([0, 17, 45, 88, 119]))
+    tokens = labelled_tokens(found, [tiling]).subset(np.array([0, 17, 45, 88, 119]))
     panel = complete(
         panel_for(found.images, tiny, None, require_nuclear=True), found.images, tiny, max_value=None, nan="error"
     ).frame
@@ -169,8 +169,8 @@ def test_scores_stand_beside_raw_intensities(striped, tiny) -> None:
 
 
 def test_the_same_seed_gives_the_same_probe(striped, tiny) -> None:
-    how = DenseOptions(n_trials=2, max_tokens=20, precision="float32", baseline=False)
-    one, two = (dense_probe(striped(), "regions", model=tiny, patch_size=64, options=how, rng=3) for _ in range(2))
+    kwargs = DenseOptions(n_trials=2, max_tokens=20, precision="float32", baseline=False)
+    one, two = (dense_probe(striped(), "regions", model=tiny, patch_size=64, options=kwargs, rng=3) for _ in range(2))
     assert_array_equal(one.coef, two.coef)
     pd.testing.assert_frame_equal(one.scores, two.scores)
     assert one.params["n_tokens"] == 40
@@ -200,7 +200,8 @@ def test_class_and_group_may_come_from_a_table_and_shapes_have_their_own_scale(s
 def test_several_images_are_folds_of_their_own(striped) -> None:
     sdata = striped()
     other = striped()
-    sdata["image_b"], sdata["regions_b"] = other["image"], other["regions"]
+    sdata["image_b"] = other["image"]
+    sdata["regions_b"] = other["regions"]
     probe = dense_probe(
         sdata, {"image": "regions", "image_b": "regions_b"}, model="mean-marker", patch_size=64, options=QUICK
     )
@@ -279,13 +280,13 @@ def test_errors_say_what_to_do(striped, tiny, change, error, message) -> None:
     sdata = striped()
     sdata["regions"]["one"] = "x"
     sdata["regions"]["rare"] = ["y"] + ["x"] * 29
-    how = {"shapes_key": "regions", "model": tiny, "patch_size": 64, "options": QUICK} | change
+    kwargs = {"shapes_key": "regions", "model": tiny, "patch_size": 64, "options": QUICK} | change
     with pytest.raises(error, match=message):
-        dense_probe(sdata, **how)
+        dense_probe(sdata, **kwargs)
 
 
 def test_options_are_checked() -> None:
-    for how, message in (
+    for kwargs, message in (
         ({"overlap": 1.0}, "overlap must be at least 0 and below 1"),
         ({"n_folds": 1}, "n_folds must be at least 2"),
         ({"max_tokens": 0}, "max_tokens must be a whole number"),
@@ -293,7 +294,7 @@ def test_options_are_checked() -> None:
         ({"nan": "skip"}, "nan='skip' is not a choice"),
     ):
         with pytest.raises(ValueError, match=message):
-            DenseOptions(**how)
+            DenseOptions(**kwargs)
 
 
 def test_regions_outside_the_image(striped) -> None:
@@ -333,7 +334,10 @@ def test_regions_that_are_all_smaller_than_a_token(striped, tiny) -> None:
 
 
 def _shrunk(sdata, which) -> None:
-    """Leave of some squares the 6 pixels around the middle of their first 32: a token of every half token lies there, and no other."""
+    """Leave of some squares the 6 pixels around the middle of their first 32.
+
+    A token of every half token lies there, and no other.
+    """
     frame = sdata["regions"]
     small = shapely.box(
         *(
@@ -388,14 +392,16 @@ def test_c_is_chosen_even_where_nothing_can_be_held_out(striped) -> None:
 
 
 def test_pixel_sizes_of_training_are_remembered(striped, tmp_path) -> None:
-    sdata, other = striped(), striped()
+    sdata = striped()
+    other = striped()
     assert dense_probe(sdata, "regions", model="mean-marker", patch_size=64, options=QUICK).mpp is None
     ks.io.set_pixel_size(sdata, 0.5)
     probe = dense_probe(sdata, "regions", model="mean-marker", patch_size=64, options=QUICK)
     probe.save(tmp_path / "probe.npz")
     assert DenseProbe.load(tmp_path / "probe.npz").mpp == probe.mpp == 0.5
     ks.io.set_pixel_size(other, 0.25)
-    sdata["image_b"], sdata["regions_b"] = other["image"], other["regions"]
+    sdata["image_b"] = other["image"]
+    sdata["regions_b"] = other["regions"]
     with pytest.warns(UserWarning, match=r"'image_b' has 0.25 µm per pixel, 'image' 0.5. Tokens are counted in pixels"):
         dense_probe(
             sdata, {"image": "regions", "image_b": "regions_b"}, model="mean-marker", patch_size=64, options=QUICK
@@ -421,10 +427,11 @@ def test_the_nuclear_stain_may_have_another_name_in_each_image(striped, make) ->
     sdata = striped()
     pixels = np.asarray(sdata["image"].data)
     other = make(image=pixels[::-1], channels=("CD8", "Hoechst"), table=False)
-    sdata["image_b"], sdata["regions_b"] = other["image"], ShapesModel.parse(sdata["regions"].copy())
+    sdata["image_b"] = other["image"]
+    sdata["regions_b"] = ShapesModel.parse(sdata["regions"].copy())
     pairs = {"image": "regions", "image_b": "regions_b"}
-    how = {"model": "mean-marker", "preset": "artifact", "patch_size": 64, "options": QUICK}
-    probe = dense_probe(sdata, pairs, **how)
+    kwargs = {"model": "mean-marker", "preset": "artifact", "patch_size": 64, "options": QUICK}
+    probe = dense_probe(sdata, pairs, **kwargs)
     assert probe.panel["channel"].tolist() == ["DAPI"]
     shown = probe.regions.groupby("image")["p_bright"].apply(list)
     assert_allclose(shown["image"], shown["image_b"], atol=1e-6)  # the same pixels, trained on each other
@@ -433,7 +440,7 @@ def test_the_nuclear_stain_may_have_another_name_in_each_image(striped, make) ->
         ValueError,
         match=r"'image_b' has no channel of 'DAPI', which is 'DAPI' in 'image'; its channels are 'CD8', 'CD3'",
     ):
-        dense_probe(sdata, pairs, **how)
+        dense_probe(sdata, pairs, **kwargs)
 
 
 @pytest.mark.parametrize(("device", "fitted"), [("cuda:1", "cuda:1"), ("mps", "cpu")])
@@ -444,14 +451,16 @@ def test_the_classifier_is_fitted_on_the_device_that_was_chosen(striped, monkeyp
     from kronos_sc._dense import fit as _dense_fit
     from kronos_sc.tl import _dense_probe
 
-    fit, collect, seen = _dense_fit.fit, _dense_probe.collect, set()
+    fit = _dense_fit.fit
+    collect = _dense_probe.collect
+    seen = set()
 
-    def noted(*given, device, **how):
+    def noted(*given, device, **kwargs):
         seen.add(device)
-        return fit(*given, device="cpu", **how)
+        return fit(*given, device="cpu", **kwargs)
 
-    def here(found, tokens, tilings, encoder, **how):
-        return collect(found, tokens, tilings, replace(encoder, device=torch.device("cpu")), **how)
+    def here(found, tokens, tilings, encoder, **kwargs):
+        return collect(found, tokens, tilings, replace(encoder, device=torch.device("cpu")), **kwargs)
 
     monkeypatch.setattr(_dense_probe.placement, "choose_device", lambda _: torch.device(device))
     monkeypatch.setattr(_dense_fit, "fit", noted)
@@ -477,15 +486,16 @@ def test_tokens_find_blur_that_intensities_do_not(tiny) -> None:
     """Truth of the simulator: out of focus, the mean hardly changes; tokens see what lies inside of them."""
     sdata = ks.datasets.tissue(shape=(384, 384), channels=["DAPI"], artifacts=["blur"], rng=4)
     truth = np.asarray(sdata["artifacts"])
-    corners, classes = [], []
+    corners = []
+    classes = []
     for y, x in ks.patches.grid(truth.shape, 32, 32).tolist():
         share = (truth[y : y + 32, x : x + 32] > 0).mean()
         if share in (0, 1):
             corners.append((y, x))
             classes.append("artifact" if share else "foreground")
     boxes(sdata, corners, classes)
-    how = DenseOptions(n_folds=2, C=1e-2, precision="float32")
-    probe = dense_probe(sdata, "regions", model="kronos-untrained", preset="artifact", patch_size=128, options=how)
+    kwargs = DenseOptions(n_folds=2, C=1e-2, precision="float32")
+    probe = dense_probe(sdata, "regions", model="kronos-untrained", preset="artifact", patch_size=128, options=kwargs)
     area = probe.scores[probe.scores["fold"] == "all"].set_index("representation")["auroc"]
     assert area["kronos-untrained"] > 0.95
     assert area["kronos-untrained"] > area["mean-marker"] + 0.15

@@ -32,8 +32,8 @@ def pixels() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def tissue(make, pixels):
-    def build(part=None, **how):
-        return make(image=pixels if part is None else pixels[part], channels=TWO, table=False, **how)
+    def build(part=None, **kwargs):
+        return make(image=pixels if part is None else pixels[part], channels=TWO, table=False, **kwargs)
 
     return build
 
@@ -50,8 +50,8 @@ def probe(tissue, tiny):
     return dense_probe(sdata, "boxes", model=tiny, patch_size=64, options=QUICK)
 
 
-def drawn(sdata, probe, tiny, **how) -> np.ndarray:
-    predict_map(sdata, probe, model=tiny, image_key="image", **FLOAT | how)
+def drawn(sdata, probe, tiny, **kwargs) -> np.ndarray:
+    predict_map(sdata, probe, model=tiny, image_key="image", **FLOAT | kwargs)
     return np.asarray(sdata["map"].data)
 
 
@@ -62,10 +62,13 @@ def test_two_windows_blend_by_distance_to_their_borders() -> None:
     """
     tiling = Tiling((64, 96), 64, TokenGrid(4, 16, 8.0), 32)
     blend = Blend(tiling, 2)
-    first, second = np.zeros((1, 16, 2), np.float32), np.zeros((1, 16, 2), np.float32)
-    first[..., 0], second[..., 1] = 1, 1
+    first = np.zeros((1, 16, 2), np.float32)
+    second = np.zeros((1, 16, 2), np.float32)
+    first[..., 0] = 1
+    second[..., 1] = 1
     blend.add(np.array([0, 0]), np.array([0, 2]), np.concatenate([first, second]).reshape(2, -1))
-    low, high = np.sin(np.pi / 8) ** 2, np.sin(3 * np.pi / 8) ** 2
+    low = np.sin(np.pi / 8) ** 2
+    high = np.sin(3 * np.pi / 8) ** 2
     want = [1, 1, high / (low + high), low / (low + high), 0, 0]
     found = blend.mean()
     assert found.shape == (2, 4, 6)
@@ -238,7 +241,7 @@ def test_a_model_that_no_name_leads_to_is_passed(tissue, probe, tiny, monkeypatc
     ):
         predict_map(tissue(), named)
     asked = []
-    monkeypatch.setattr(ks.models, "load", lambda name, **how: asked.append((name, how)) or tiny)
+    monkeypatch.setattr(ks.models, "load", lambda name, **kwargs: asked.append((name, kwargs)) or tiny)
     with pytest.raises(ValueError, match="is another model"):
         encoder_of(replace(named, model=named.model | {"source": "hf-hub:timm/vit_x", "fit": "resize"}), None)
     assert asked == [("timm:vit_x", {"fit": "resize"})]

@@ -25,9 +25,12 @@ class Blend:
     """
 
     def __init__(self, tiling: Tiling, n_classes: int) -> None:
-        self._tiling, self._weights = tiling, tiling.weights()
+        self._tiling = tiling
+        self._weights = tiling.weights()
         count = tiling.grid.count
-        rows, columns = (int(o[-1] - tiling.start) // tiling.grid.step + count for o in tiling.origins)
+        rows, columns = (int(along[-1] - tiling.start) // tiling.grid.step + count for along in tiling.origins)
+
+        # windows may reach beyond the image, so the sums are larger than the map that `mean` cuts out of them
         self._sum_krc = np.zeros((n_classes, rows, columns), np.float32)
         self._weight_rc = np.zeros((rows, columns), np.float32)
 

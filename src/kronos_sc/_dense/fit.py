@@ -12,6 +12,7 @@ import pandas as pd
 
 from kronos_sc._core.checks import listed
 from kronos_sc._core.log import info
+from kronos_sc._core.rng import integer
 from kronos_sc._methods import regions as by_region
 from kronos_sc._methods.choose_c import choose
 from kronos_sc._methods.logistic import Linear, Problem, balanced_weight
@@ -31,7 +32,7 @@ _SEEDS = 20  # shuffles tried until every fold can be trained
 
 
 @dataclass(frozen=True)
-class Fitted:
+class TokenClassifier:
     """A classifier of tokens, the scaling it was trained on, and its C."""
 
     scaler: Scaler
@@ -42,37 +43,45 @@ class Fitted:
         """Return probabilities (t × k, float64)."""
         return self.linear.proba(self.scaler.apply(x))
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return what a probe keeps of it, under the names that the probe gives them."""
+        return {
+            "coef": self.linear.coef,
+            "intercept": self.linear.intercept,
+            "mean": self.scaler.mean,
+            "scale": self.scaler.scale,
+        }
 
-def folds(regions: Regions, wanted: int, rng: np.random.Generator) -> np.ndarray:
+
+def folds(regions: Regions, n_folds: int, rng: np.random.Generator) -> np.ndarray:
     """Return the fold of each region (int64): groups stay together, every class is trained in every fold."""
     n_classes = len(regions.classes)
-    held = np.array([len(np.unique(regions.groups[regions.codes == c])) for c in range(n_classes)])
-    if (alone := held < 2).any():
-        rare = [name for name, few in zip(regions.classes, alone, strict=True) if few]
+    groups_per_class = np.array([len(np.unique(regions.groups[regions.codes == c])) for c in range(n_classes)])
+    if (groups_per_class < 2).any():
+        rare = [name for name, n_groups in zip(regions.classes, groups_per_class, strict=True) if n_groups < 2]
         sizes = np.bincount(regions.codes, minlength=n_classes)
         counts = ", ".join(f"{name!r}: {n}" for name, n in zip(regions.classes, sizes.tolist(), strict=True))
         msg = (
             f"Class {listed(rare)} lies in a single group of regions (regions: {counts}), so it cannot be both trained "
-            "and tested. "
-            "Label regions of it elsewhere (one in two images, cores or patients at least), merge classes, or name "
-            "smaller groups with group_key=."
+            "and tested. Label regions of it elsewhere (one in two images, cores or patients at least), merge classes, "
+            "or name smaller groups with group_key=."
         )
         raise ValueError(msg)
-    count = min(wanted, int(held.min()))
-    if count < wanted:
-        info(
-            f"{count} folds instead of {wanted}: {regions.classes[int(held.argmin())]!r} is in {count} groups of "
-            "regions"
-        )
+    count = min(n_folds, int(groups_per_class.min()))
+    if count < n_folds:
+        rarest = regions.classes[int(groups_per_class.argmin())]
+        info(f"{count} folds instead of {n_folds}: {rarest!r} is in {count} groups of regions")
+
+    # scikit-learn spreads classes as well as it can, which may leave a fold that nothing trains a class for
     for seed in rng.integers(2**31 - 1, size=_SEEDS).tolist():
-        found = deal_mixed(regions.groups, regions.codes, count, seed)[regions.groups]
-        if all(len(np.unique(regions.codes[found != fold])) == n_classes for fold in np.unique(found)):
-            return found
+        fold_of_region = deal_mixed(regions.groups, regions.codes, count, seed)[regions.groups]
+        trained = [regions.codes[fold_of_region != fold] for fold in np.unique(fold_of_region)]
+        if all(len(np.unique(codes)) == n_classes for codes in trained):
+            return fold_of_region
     msg = (
         f"No {count} folds of whole groups leave every class to train on ({len(np.unique(regions.groups))} groups, "
-        f"classes {listed(regions.classes)}). "
-        "Label the rare classes in more groups, name smaller ones with group_key=, or lower "
-        "options=DenseOptions(n_folds=...)."
+        f"classes {listed(regions.classes)}). Label the rare classes in more groups, name smaller ones with "
+        "group_key=, or lower options=DenseOptions(n_folds=...)."
     )
     raise ValueError(msg)
 
@@ -93,53 +102,64 @@ def fit(
     seed: int,
     device: str,
     tell: Callable[[], None],
-) -> Fitted:
+) -> TokenClassifier:
     """Return the classifier of tokens of some regions.
 
     C is chosen on held-out groups among them, then all of them train.
     """
-    codes, draw = regions.codes[region], np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
+    codes = regions.codes[region]
     scaler = fit_scaler(x_tf)
     z_tf = scaler.apply(x_tf)
-    start, C = None, float(np.ravel(search.C)[0]) if search.C is not None and np.size(search.C) == 1 else None
-    if C is None:
-        held = _held_out(region, regions, draw)
-        judging, trained = (
-            (held, ~held) if held.any() else (slice(None), slice(None))
-        )  # one token of each class: nothing can be held out
-        problem = _problem(z_tf[trained], codes[trained], len(regions.classes), device)
-        how: dict[str, Any] = {"C": search.C, "n_trials": search.n_trials, "low": search.low, "high": search.high}
-        found = choose(problem, z_tf[judging], codes[judging], rng=draw, tell=tell, **how)
-        start, C = found.linear, found.C
-    else:
+
+    start: Linear | None = None
+    if search.C is not None and np.size(search.C) == 1:
+        C = float(np.ravel(search.C)[0])
         tell()
+    else:
+        judging = _held_out(region, regions, rng)
+        trained = ~judging
+        if not judging.any():  # one token of each class: nothing can be held out
+            judging = trained = np.ones(len(region), bool)
+        problem = _problem(z_tf[trained], codes[trained], len(regions.classes), device)
+        kwargs: dict[str, Any] = {"C": search.C, "n_trials": search.n_trials, "low": search.low, "high": search.high}
+        choice = choose(problem, z_tf[judging], codes[judging], rng=rng, tell=tell, **kwargs)
+        C = choice.C
+        start = choice.linear
+
+    # the final fit starts where the search ended, and sees the held-out tokens too
     problem = _problem(z_tf, codes, len(regions.classes), device)
     with one_thread() if problem.size < _SMALL else nullcontext():
-        return Fitted(scaler, problem.fit(C, start=start), C)
+        return TokenClassifier(scaler, problem.fit(C, start=start), C)
 
 
 def _problem(x_tf: np.ndarray, codes: np.ndarray, n_classes: int, device: str) -> Problem:
     return Problem(x_tf, codes, n_classes, weight=balanced_weight(codes, n_classes), device=device)
 
 
-def _held_out(region: np.ndarray, regions: Regions, draw: np.random.Generator) -> np.ndarray:
-    """Return which tokens choose C (bool): those of some groups if that leaves every class on both sides, else a fifth of each class.
+def _held_out(region: np.ndarray, regions: Regions, rng: np.random.Generator) -> np.ndarray:
+    """Return which tokens choose C (bool).
 
-    A class of one token is trained alone; where every class has one only, nothing is held out.
+    Those of some groups if that leaves every class on both sides, else a fifth of each class. A class of one token is
+    trained alone; where every class has one only, nothing is held out.
     """
-    here = np.unique(region)
-    groups = np.unique(regions.groups[here], return_inverse=True)[1]
-    codes = regions.codes[here]
-    parts = min(_HELD_OUT, *(len(np.unique(groups[codes == c])) for c in np.unique(codes)))
-    if parts > 1:
-        part = deal_mixed(groups, codes, parts, int(draw.integers(2**31 - 1)))[groups]
+    present = np.unique(region)
+    groups = np.unique(regions.groups[present], return_inverse=True)[1]
+    codes = regions.codes[present]
+
+    # whole groups first: tokens of one group resemble each other, and would make any C look good
+    n_parts = min(_HELD_OUT, *(len(np.unique(groups[codes == c])) for c in np.unique(codes)))
+    if n_parts > 1:
+        part = deal_mixed(groups, codes, n_parts, integer(rng))[groups]
         if all(len(np.unique(codes[side])) == len(np.unique(codes)) for side in (part == 0, part != 0)):
-            return np.isin(region, here[part == 0])
-    held = np.zeros(len(region), bool)
+            return np.isin(region, present[part == 0])
+
+    held_out = np.zeros(len(region), bool)
     for c in np.unique(codes):
-        mine = np.flatnonzero(regions.codes[region] == c)
-        held[draw.permutation(mine)[: max(len(mine) // _HELD_OUT, int(len(mine) > 1))]] = True
-    return held
+        members = np.flatnonzero(regions.codes[region] == c)
+        count = max(len(members) // _HELD_OUT, int(len(members) > 1))
+        held_out[rng.permutation(members)[:count]] = True
+    return held_out
 
 
 def evaluate(
@@ -156,30 +176,37 @@ def evaluate(
     device: str,
     tell: Callable[[], None],
 ) -> dict[str, pd.DataFrame]:
-    """Return `scores`, `per_class` and `regions` of one representation: each fold is predicted by what the others trained.
+    """Return `scores`, `per_class` and `regions` of one representation.
 
-    Only the regions `scored` (flags) count for the scores, so that representations with tokens of different sizes are
-    compared on the same. `positive` is the class whose own scores stand beside the means, if there are two.
+    Each fold is predicted by what the others trained. Only the regions `scored` (flags) count for the scores, so that
+    representations with tokens of different sizes are compared on the same. `positive` is the class whose own scores
+    stand beside the means, if there are two.
     """
     proba = np.full((len(regions), len(regions.classes)), np.nan)
     seen = np.bincount(region, minlength=len(regions)) > 0  # a region may be smaller than a token of the baseline
-    rows, chance = [], np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
+
+    def score(which: np.ndarray) -> tuple[dict[str, Any], pd.DataFrame]:
+        return by_region.scores(regions.codes[which], proba[which], regions.groups[which], rng, positive=positive)
+
+    rows = []
     for number in np.unique(fold).tolist():
         tested = fold[region] == number
-        fitted = fit(
-            x_tf[~tested], region[~tested], regions, search=search, seed=seed + number, device=device, tell=tell
+        trained = ~tested
+        classifier = fit(
+            x_tf[trained], region[trained], regions, search=search, seed=seed + number, device=device, tell=tell
         )
-        means = by_region.region_means(fitted.proba(x_tf[tested]), region[tested], len(regions))
-        here = (fold == number) & seen
-        proba[here] = means[here]
-        mine = here & scored
-        row, _ = by_region.scores(regions.codes[mine], proba[mine], regions.groups[mine], chance, positive=positive)
-        rows.append(
-            {"fold": str(number), "n_regions": int(mine.sum()), "n_tokens": int((~tested).sum()), "C": fitted.C} | row
-        )
-    row, classes = by_region.scores(
-        regions.codes[scored], proba[scored], regions.groups[scored], chance, positive=positive
-    )
+        means = by_region.region_means(classifier.proba(x_tf[tested]), region[tested], len(regions))
+        in_fold = (fold == number) & seen
+        proba[in_fold] = means[in_fold]
+
+        counted = in_fold & scored
+        facts = {"fold": str(number), "n_regions": int(counted.sum())}
+        facts |= {"n_tokens": int(trained.sum()), "C": classifier.C}
+        rows.append(facts | score(counted)[0])
+
+    # once more over the regions of all folds, each predicted by the probe that did not see it
+    row, classes = score(scored)
     rows.append({"fold": "all", "n_regions": int(scored.sum()), "n_tokens": len(region), "C": np.nan} | row)
     classes["class"] = [regions.classes[c] for c in classes["class"]]
     frames = {

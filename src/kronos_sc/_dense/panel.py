@@ -19,17 +19,16 @@ if TYPE_CHECKING:
 
 
 def dense_panel(
-    found: Regions, encoder: Model, channels: Any, *, require_nuclear: bool, preset: str | None
+    regions: Regions, encoder: Model, channels: Any, *, require_nuclear: bool, preset: str | None
 ) -> tuple[Regions, Panel]:
     """Return the panel, and the regions whose images spell its channels so.
 
     The artifact preset reads the first nuclear stain alone.
     """
     if preset != "artifact":
-        return found, panel_for(
-            found.images, encoder, channels, require_nuclear=require_nuclear and encoder.needs_statistics
-        )
-    first = found.images[0]
+        require_nuclear = require_nuclear and encoder.needs_statistics
+        return regions, panel_for(regions.images, encoder, channels, require_nuclear=require_nuclear)
+    first = regions.images[0]
     panel = Panel.of(first.channels, encoder.vocabulary, channels).frame
     nuclear = panel.index[panel["role"] == "nuclear"]
     if not len(nuclear):
@@ -38,20 +37,22 @@ def dense_panel(
             f"are {listed(panel['channel'], most=60)}. Name yours with channels={{'channel': 'DAPI'}}."
         )
         raise ValueError(msg)
-    alone, stain = panel.copy(), panel.loc[nuclear[0]]
-    alone.loc[alone.index != nuclear[0], ["id", "how"]] = [-1, "dropped"]
-    found = replace(found, images=[_spelt(image, stain, first.name, encoder) for image in found.images])
-    return found, panel_for(found.images, encoder, alone, require_nuclear=True)
+
+    # all other channels are dropped from the panel, and every image spells the stain as the first one does
+    stain = panel.loc[nuclear[0]]
+    stain_panel = panel.copy()
+    stain_panel.loc[stain_panel.index != nuclear[0], ["id", "how"]] = [-1, "dropped"]
+    images = [_with_stain_named(image, stain, first.name, encoder) for image in regions.images]
+    return replace(regions, images=images), panel_for(images, encoder, stain_panel, require_nuclear=True)
 
 
-def _spelt(image: Raster, stain: pd.Series, first: str, encoder: Model) -> Raster:
+def _with_stain_named(image: Raster, stain: pd.Series, first: str, encoder: Model) -> Raster:
     """Return an image whose channel of a marker has the name that it has in the first image."""
     if stain["channel"] in image.channels:
         return image
-    there = markers.match(image.channels, encoder.vocabulary)
-    same = there.loc[
-        (there["id"] == stain["id"]) & (stain["how"] != "unseen"), "channel"
-    ]  # a free id is another marker elsewhere
+    matches = markers.match(image.channels, encoder.vocabulary)
+    known = stain["how"] != "unseen"  # a free id is another marker elsewhere
+    same = matches.loc[(matches["id"] == stain["id"]) & known, "channel"]
     if same.empty:
         msg = (
             f"Image {image.name!r} has no channel of {stain['marker']!r}, which is {stain['channel']!r} in {first!r}; "
@@ -59,4 +60,5 @@ def _spelt(image: Raster, stain: pd.Series, first: str, encoder: Model) -> Raste
             f"sdata.set_channel_names({image.name!r}, [...])."
         )
         raise ValueError(msg)
-    return replace(image, channels=tuple(stain["channel"] if name == same.iloc[0] else name for name in image.channels))
+    channels = [stain["channel"] if name == same.iloc[0] else name for name in image.channels]
+    return replace(image, channels=tuple(channels))

@@ -27,9 +27,10 @@ _PLAIN = ("classes", "model", "patch_size", "overlap", "preset", "C", "max_value
 class DenseProbe:
     """A linear classifier of token features, made by :func:`dense_probe` and drawn over images by :func:`predict_map`.
 
-    :func:`kronos_sc.pl.scores`, :func:`kronos_sc.pl.class_scores`, :func:`kronos_sc.pl.roc` and :func:`kronos_sc.pl.confusion` draw it as
-    they draw results of a table: `pl.scores(probe)`. :func:`kronos_sc.get.result` returns what they draw, fold by fold
-    and in the columns of :func:`linear_probe`: `scores`, `summary`, `per_class`, `confusion`, `roc`, `regions`.
+    :func:`kronos_sc.pl.scores`, :func:`kronos_sc.pl.class_scores`, :func:`kronos_sc.pl.roc` and
+    :func:`kronos_sc.pl.confusion` draw it as they draw results of a table: `pl.scores(probe)`.
+    :func:`kronos_sc.get.result` returns what they draw, fold by fold and in the columns of :func:`linear_probe`:
+    `scores`, `summary`, `per_class`, `confusion`, `roc`, `regions`.
 
     Parameters
     ----------
@@ -111,8 +112,8 @@ class DenseProbe:
 
         Plots and `get.result` read this.
         """
-        found = tables.tables(self.scores, self.regions, self.classes, self.positive)
-        return {"kind": "dense_probe", "params": freeze(self.params), "main": "scores"} | found
+        frames = tables.tables(self.scores, self.regions, self.classes, self.positive)
+        return {"kind": "dense_probe", "params": freeze(self.params), "main": "scores"} | frames
 
     @property
     def markers(self) -> list[str]:
@@ -132,12 +133,14 @@ class DenseProbe:
             name: json.loads(getattr(self, name).to_json(orient="split", double_precision=15)) for name in _FRAMES
         }
         text = json.dumps({"format": _FORMAT, "frames": frames} | plain, default=_as_json)
-        held = BytesIO()
-        np.savez_compressed(
-            held, meta=np.frombuffer(text.encode(), np.uint8), **{name: getattr(self, name) for name in _ARRAYS}
-        )
-        part = (target := Path(path)).with_name(f".{Path(path).name}.{os.getpid()}.part")
-        write_whole(part, held.getvalue())
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        buffer = BytesIO()
+        np.savez_compressed(buffer, meta=np.frombuffer(text.encode(), np.uint8), **arrays)
+
+        # beside its place first, so that a full disk or a crash leaves the old file as it is
+        target = Path(path)
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        write_whole(part, buffer.getvalue())
         try:
             part.replace(target)
         except OSError:
@@ -157,9 +160,9 @@ class DenseProbe:
         """
         fix = "Write one with probe.save(path), or train one with tl.dense_probe."
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in _ARRAYS}
-                meta = json.loads(stored["meta"].tobytes().decode())
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in _ARRAYS}
+                meta = json.loads(file["meta"].tobytes().decode())
         except FileNotFoundError:
             raise
         except (ValueError, KeyError, OSError, EOFError) as error:
@@ -171,20 +174,25 @@ class DenseProbe:
                 "probe again with tl.dense_probe."
             )
             raise ValueError(msg)
+
         frames = {
             name: pd.read_json(StringIO(json.dumps(meta["frames"][name])), orient="split", dtype=False)
             for name in _FRAMES
         }
         plain = {name: meta[name] for name in _PLAIN}
         probe = cls(**arrays, **frames, **plain | {"classes": tuple(plain["classes"])})
-        return replace(probe, scores=tables.completed(probe.scores, probe.regions, probe.classes, probe.positive))
+        return replace(
+            probe, scores=tables.with_later_scores(probe.scores, probe.regions, probe.classes, probe.positive)
+        )
 
     def record(self) -> dict[str, Any]:
         """Return what a map remembers of the probe, in a form that `uns` can hold."""
-        facts = {"model": self.model, "panel": self.panel, "classes": list(self.classes), "patch_size": self.patch_size}
         return freeze(
-            facts
-            | {
+            {
+                "model": self.model,
+                "panel": self.panel,
+                "classes": list(self.classes),
+                "patch_size": self.patch_size,
                 "overlap": self.overlap,
                 "preset": self.preset,
                 "C": self.C,
@@ -194,14 +202,18 @@ class DenseProbe:
         )
 
     def __repr__(self) -> str:
+        preset = f"; preset {self.preset!r}" if self.preset else ""
         lines = [
             f"DenseProbe of {len(self.classes)} classes ({listed(self.classes)}) on tokens of {self.model['name']!r}",
             f"    markers: {', '.join(self.markers)}; windows of {self.patch_size} pixels, overlap {self.overlap:g}"
-            + (f"; preset {self.preset!r}" if self.preset else ""),
+            f"{preset}",
         ]
         for row in self.scores[self.scores["fold"] == "all"].itertuples():
-            interval = f" [{row.auroc_low:.3f}, {row.auroc_high:.3f}]" if np.isfinite(row.auroc_low) else ""
-            few = "" if interval else ", too few for an interval"
+            interval = ""
+            few = ", too few for an interval"
+            if np.isfinite(row.auroc_low):
+                interval = f" [{row.auroc_low:.3f}, {row.auroc_high:.3f}]"
+                few = ""
             lines.append(
                 f"    {row.representation}: balanced accuracy {row.balanced_accuracy:.3f}, AUROC "
                 f"{row.auroc:.3f}{interval}, {row.n_regions} regions in {row.n_groups} groups{few}"

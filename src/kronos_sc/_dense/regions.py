@@ -67,7 +67,7 @@ class Regions:
         )
 
 
-def regions(
+def read_regions(
     sdata: SpatialData,
     shapes_key: Any,
     *,
@@ -81,11 +81,13 @@ def regions(
     parts = [_of_shapes(sdata, shapes, images[image], class_key, group_key) for image, shapes in pairs]
     frame = pd.concat(parts, ignore_index=True)
     classes = _classes([part["class"] for part in parts], class_key, listed(shapes for _, shapes in pairs))
-    order = list(images)
     if group_key is None and len(images) > 1:
         frame["group"] = frame["image"]
         info("folds keep the regions of an image together; name a column of cores or patients with group_key=")
+
+    # names become codes: of classes, of images, of groups
     codes = positions(frame["class"].astype(str), classes)
+    order = list(images)
     image = np.array([order.index(name) for name in frame["image"]])
     groups = pd.factorize(frame["group"])[0].astype(np.int64)
     names = frame[["image", "shapes", "region", "group"]]
@@ -123,14 +125,18 @@ def _of_shapes(
     shapes = sdata.shapes[shapes_key]
     classes = _column(sdata, shapes_key, class_key, argument="class_key")
     groups = None if group_key is None else _column(sdata, shapes_key, group_key, argument="group_key")
-    names = [f"{shapes_key}:{index}" for index in shapes.index]
     frame = pd.DataFrame({"image": image.name, "shapes": shapes_key, "region": [str(i) for i in shapes.index]})
-    frame["class"] = classes.to_numpy() if not isinstance(classes.dtype, pd.CategoricalDtype) else classes.array
-    frame["group"] = names if groups is None else groups.astype(str).to_numpy()
+    # categories keep their order, which becomes that of the classes
+    frame["class"] = classes.array if isinstance(classes.dtype, pd.CategoricalDtype) else classes.to_numpy()
+    if groups is None:
+        frame["group"] = [f"{shapes_key}:{index}" for index in shapes.index]
+    else:
+        frame["group"] = groups.astype(str).to_numpy()
     frame["outline"] = _outlines(shapes, image, shapes_key)
+
     unlabelled = frame["class"].isna()
-    if groups is not None and (lost := int((groups.isna().to_numpy() & ~unlabelled.to_numpy()).sum())):
-        warn(f"{lost} regions of {shapes_key!r} have no {group_key!r} and are left out.")
+    if groups is not None and (n_ungrouped := int((groups.isna().to_numpy() & ~unlabelled.to_numpy()).sum())):
+        warn(f"{n_ungrouped} regions of {shapes_key!r} have no {group_key!r} and are left out.")
         unlabelled |= groups.isna().to_numpy()
     if unlabelled.any():
         info(f"{int(unlabelled.sum())} of {len(frame)} shapes of {shapes_key!r} have no {class_key!r} and are left out")
@@ -141,24 +147,28 @@ def _column(sdata: SpatialData, shapes_key: str, name: str, *, argument: str) ->
     """Return a column of shapes, or of `obs` of a table that annotates them, one value per shape."""
     shapes = sdata.shapes[shapes_key]
     if name in shapes.columns and name != "geometry":
-        own = pd.Series(shapes[name].array, index=shapes.index)
-        return class_column(own, place=f"sdata.shapes[{shapes_key!r}][{name!r}]")
-    seen: list[str] = []
+        values = pd.Series(shapes[name].array, index=shapes.index)
+        return class_column(values, place=f"sdata.shapes[{shapes_key!r}][{name!r}]")
+
+    # no column of the shapes: the first table that annotates them and has one, row by row through its instances
+    table_columns: list[str] = []
     for key, table in sdata.tables.items():
-        if not table.uns.get(UNS_SPATIALDATA) or shapes_key not in (what := annotation(table, name=key)).regions:
+        if not table.uns.get(UNS_SPATIALDATA):
+            continue
+        link = annotation(table, name=key)
+        if shapes_key not in link.regions:
             continue
         if name in table.obs:
-            rows = what.rows(table, shapes_key)
+            rows = link.rows(table, shapes_key)
             values = class_column(table.obs[name], place=f"sdata.tables[{key!r}].obs[{name!r}]").iloc[rows]
-            return pd.Series(values.array, index=table.obs[what.instance_key].iloc[rows].to_numpy()).reindex(
-                shapes.index
-            )
-        seen += list(table.obs.columns)
+            instances = table.obs[link.instance_key].iloc[rows].to_numpy()
+            return pd.Series(values.array, index=instances).reindex(shapes.index)
+        table_columns += list(table.obs.columns)
     columns = [c for c in shapes.columns if c != "geometry"]
     msg = (
         f"Shapes {shapes_key!r} have no column {name!r}; they have: {listed(columns)}, and tables that annotate them: "
-        f"{listed(seen)}. "
-        f"Name the column with {argument}=, or add it: sdata.shapes[{shapes_key!r}][{name!r}] = [...]."
+        f"{listed(table_columns)}. Name the column with {argument}=, or add it: "
+        f"sdata.shapes[{shapes_key!r}][{name!r}] = [...]."
     )
     raise KeyError(msg)
 
@@ -171,11 +181,13 @@ def _outlines(shapes: Any, image: Raster, name: str) -> np.ndarray:
     import shapely
 
     affine = between(shapes, image.element, names=(name, image.name))
-    found = shapes.geometry.to_numpy()
+    geometry = shapes.geometry.to_numpy()
     if "radius" in shapes.columns:
-        found = shapely.buffer(found, shapes["radius"].to_numpy())
-    gain, shift = np.array(affine.scale[::-1]), np.array(affine.shift[::-1])
-    return shapely.make_valid(shapely.transform(found, lambda xy: xy * gain + shift))
+        geometry = shapely.buffer(geometry, shapes["radius"].to_numpy())
+    # the affine counts y first, geometries x first
+    scale = np.array(affine.scale[::-1])
+    shift = np.array(affine.shift[::-1])
+    return shapely.make_valid(shapely.transform(geometry, lambda xy: xy * scale + shift))
 
 
 def _on_image(frame: pd.DataFrame, image: Raster, shapes_key: str) -> pd.DataFrame:
@@ -185,23 +197,23 @@ def _on_image(frame: pd.DataFrame, image: Raster, shapes_key: str) -> pd.DataFra
     outside = ~shapely.intersects(frame["outline"].to_numpy(), shapely.box(0, 0, image.shape[1], image.shape[0]))
     if not outside.any():
         return frame
-    where = f"outside image {image.name!r} ({image.shape[0]} × {image.shape[1]} pixels)"
+    place = f"outside image {image.name!r} ({image.shape[0]} × {image.shape[1]} pixels)"
     fix = (
         "Check the transformations with spatialdata.transformations.get_transformation, or name the image with "
         "image_key=."
     )
-    lost = numbers(frame.loc[outside, "region"])
+    indices = numbers(frame.loc[outside, "region"])
     if outside.all():
-        msg = f"All {len(frame)} labelled regions of {shapes_key!r} lie {where}: {lost}. {fix}"
+        msg = f"All {len(frame)} labelled regions of {shapes_key!r} lie {place}: {indices}. {fix}"
         raise ValueError(msg)
     warn(
-        f"{int(outside.sum())} of {len(frame)} labelled regions of {shapes_key!r} lie {where} and are left out: "
-        f"{lost}. {fix}"
+        f"{int(outside.sum())} of {len(frame)} labelled regions of {shapes_key!r} lie {place} and are left out: "
+        f"{indices}. {fix}"
     )
     return frame[~outside]
 
 
-def _classes(parts: Sequence[pd.Series], class_key: str, where: str) -> tuple[str, ...]:
+def _classes(parts: Sequence[pd.Series], class_key: str, shapes: str) -> tuple[str, ...]:
     """Return the names of the classes, in the order of the categories; two at least."""
     names: list[str] = []
     for part in parts:
@@ -210,9 +222,9 @@ def _classes(parts: Sequence[pd.Series], class_key: str, where: str) -> tuple[st
         names = sorted(names)
     if len(names) < 2:
         msg = (
-            f"The labelled regions of {where} have {len(names)} classes in {class_key!r} ({listed(names)}); at least 2 "
-            "are needed. "
-            "Label regions of what is to be told apart, background included, or name another column with class_key=."
+            f"The labelled regions of {shapes} have {len(names)} classes in {class_key!r} ({listed(names)}); at least "
+            "2 are needed. Label regions of what is to be told apart, background included, or name another column "
+            "with class_key=."
         )
         raise ValueError(msg)
     return tuple(names)

@@ -1,4 +1,4 @@
-"""What the regions of a dense probe say about it: its scores in the tables that other classifiers leave in `uns`."""
+"""Scores of a dense probe on regions, in the tables that other classifiers leave in `uns`."""
 
 # Shapes: r regions, k classes.
 from __future__ import annotations
@@ -24,22 +24,22 @@ ADDED = ("auroc_ovo", "f1", "average_precision")
 """Those that files of earlier probes lack."""
 
 
-def positive_class(classes: tuple[str, ...], wanted: str | None) -> str | None:
-    """Return the positive one of two classes: as told, else the second. None for more classes, of which none is."""
-    if wanted is None:
+def positive_class(classes: tuple[str, ...], name: str | None) -> str | None:
+    """Return the positive one of two classes: as named, else the second. None for more classes, of which none is."""
+    if name is None:
         return classes[1] if len(classes) == 2 else None
     if len(classes) != 2:
         msg = (
-            f"positive={wanted!r} names one of two classes, and the regions have {len(classes)} ({listed(classes)}). "
+            f"positive={name!r} names one of two classes, and the regions have {len(classes)} ({listed(classes)}). "
             "Leave positive out: per_class holds F1 and average precision of each."
         )
         raise ValueError(msg)
-    return known(wanted, classes, what="class", fix="Name one of these with options=DenseOptions(positive=...).")
+    return known(name, classes, what="class", fix="Name one of these with options=DenseOptions(positive=...).")
 
 
 @dataclass(frozen=True)
-class Tested:
-    """Regions that count for the scores of one representation, as the probes that did not see them took them.
+class ScoredRegions:
+    """Regions that count for the scores of one representation, as predicted by the probes that did not see them.
 
     Parameters
     ----------
@@ -64,63 +64,82 @@ class Tested:
             yield name, self.fold == name
 
 
-def tested(regions: pd.DataFrame, classes: tuple[str, ...]) -> list[Tested]:
+def scored_regions(regions: pd.DataFrame, classes: tuple[str, ...]) -> list[ScoredRegions]:
     """Return the scored regions of a probe, representation by representation."""
-    number = {name: code for code, name in enumerate(classes)}
-    found = []
-    counted = regions[regions["scored"].astype(bool)] if "scored" in regions else regions
-    for label, rows in counted.groupby("representation", sort=False):
+    codes = {name: code for code, name in enumerate(classes)}
+    if "scored" in regions:  # files of earlier probes lack the column: all of their regions count
+        regions = regions[regions["scored"].astype(bool)]
+    parts = []
+    for label, rows in regions.groupby("representation", sort=False):
         proba = rows[[f"p_{name}" for name in classes]].to_numpy(float)
-        true = rows["true"].map(number).to_numpy(np.int64)
-        found.append(Tested(str(label), rows["fold"].astype(str).to_numpy(), true, proba))
-    return found
+        true = rows["true"].map(codes).to_numpy(np.int64)
+        parts.append(ScoredRegions(str(label), rows["fold"].astype(str).to_numpy(), true, proba))
+    return parts
 
 
-def completed(
+def with_later_scores(
     scores: pd.DataFrame, regions: pd.DataFrame, classes: tuple[str, ...], positive: str | None
 ) -> pd.DataFrame:
     """Return scores with the columns that an earlier version did not write, computed from the regions."""
     if not set(ADDED) - set(scores.columns):
         return scores
     code = None if positive is None else classes.index(positive)
-    found = {}
-    for one in tested(regions, classes):
-        every = np.ones(len(one.true), bool)
-        for fold, rows in (*one.folds(), ("all", every)):
-            found[one.label, fold] = by_region.further_scores(one.true[rows], one.proba[rows], code)
-    rows = [found.get((row.representation, str(row.fold)), dict.fromkeys(ADDED, np.nan)) for row in scores.itertuples()]
-    return scores.assign(**{name: [row[name] for row in rows] for name in ADDED})
+    computed = {}
+    for scored in scored_regions(regions, classes):
+        every = np.ones(len(scored.true), bool)
+        for fold, rows in (*scored.folds(), ("all", every)):
+            computed[scored.label, fold] = by_region.further_scores(scored.true[rows], scored.proba[rows], code)
+
+    missing = dict.fromkeys(ADDED, np.nan)
+    added = [computed.get((row.representation, str(row.fold)), missing) for row in scores.itertuples()]
+    return scores.assign(**{name: [row[name] for row in added] for name in ADDED})
 
 
 def summary(scores: pd.DataFrame) -> pd.DataFrame:
     """Return mean, sd, number and 95 % interval of each score over the folds; scores that no fold has are left out."""
     folds = scores[scores["fold"].astype(str) != "all"]
-    there = [name for name in SCORES if folds[name].notna().any()]
-    return results.summary(folds, by="representation", metrics=there)
+    metrics = [name for name in SCORES if folds[name].notna().any()]
+    return results.summary(folds, by="representation", metrics=metrics)
 
 
 def tables(
     scores: pd.DataFrame, regions: pd.DataFrame, classes: tuple[str, ...], positive: str | None
 ) -> dict[str, pd.DataFrame]:
-    """Return `scores`, `summary`, `per_class`, `confusion`, `roc` and `regions`, in the columns of :func:`kronos_sc.tl.linear_probe`."""
+    """Return all tables in the columns of :func:`kronos_sc.tl.linear_probe`.
+
+    These are `scores`, `summary`, `per_class`, `confusion`, `roc` and `regions`.
+    """
     names = np.array(classes, object)
-    per_class, confusion, curves = [], [], []
-    for one in tested(regions, classes):
-        confusion.append(probe.confusion(one.true, one.proba, names, one.label))
-        for fold, rows in one.folds():
-            labels = {"representation": one.label, "fold": fold}
-            per_class.append(probe.evaluate(one.true[rows], one.proba[rows], names, labels)[1])
-        if drawn := _curves(one, classes, positive):
-            curves.append(mean_curve(drawn).assign(representation=one.label))
-    out = {"scores": scores[scores["fold"].astype(str) != "all"], "summary": summary(scores)}
-    out |= {"per_class": pd.concat(per_class), "confusion": pd.concat(confusion), "regions": regions}
-    return out | ({"roc": pd.concat(curves)} if curves else {})
+    per_class = []
+    confusion = []
+    curves = []
+    for scored in scored_regions(regions, classes):
+        confusion.append(probe.confusion(scored.true, scored.proba, names, scored.label))
+        for fold, rows in scored.folds():
+            labels = {"representation": scored.label, "fold": fold}
+            per_class.append(probe.evaluate(scored.true[rows], scored.proba[rows], names, labels)[1])
+        if fold_curves := _curves(scored, classes, positive):
+            curves.append(mean_curve(fold_curves).assign(representation=scored.label))
+
+    frames = {
+        "scores": scores[scores["fold"].astype(str) != "all"],
+        "summary": summary(scores),
+        "per_class": pd.concat(per_class),
+        "confusion": pd.concat(confusion),
+        "regions": regions,
+    }
+    if curves:
+        frames["roc"] = pd.concat(curves)
+    return frames
 
 
-def _curves(one: Tested, classes: tuple[str, ...], positive: str | None) -> list[np.ndarray]:
+def _curves(scored: ScoredRegions, classes: tuple[str, ...], positive: str | None) -> list[np.ndarray]:
     """Return one ROC curve per fold that tests two classes: of the positive class, or the mean over classes."""
-    # of two classes the curve is that of the second column
-    order = slice(None) if positive is None or positive == classes[-1] else slice(None, None, -1)
-    true = one.true if order == slice(None) else 1 - one.true
-    every = [split_curve(true[rows], one.proba[rows][:, order]) for _, rows in one.folds()]
-    return [curve for curve in every if curve is not None]
+    true = scored.true
+    proba = scored.proba
+    if positive is not None and positive != classes[-1]:
+        # of two classes the curve is that of the second column, so the positive one goes there
+        true = 1 - true
+        proba = proba[:, ::-1]
+    curves = [split_curve(true[rows], proba[rows]) for _, rows in scored.folds()]
+    return [curve for curve in curves if curve is not None]  # a fold of one class has none

@@ -13,8 +13,8 @@ from kronos_sc._core.checks import numbers
 from kronos_sc._core.intensity import max_value as full_scale
 from kronos_sc._core.progress import bar
 from kronos_sc._core.warn import warn
-from kronos_sc._embedding.compute import InferenceConfig, embedded
-from kronos_sc._embedding.jobs import Job
+from kronos_sc._embedding.compute import InferenceConfig, embed_blocks
+from kronos_sc._embedding.jobs import RegionJob
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,7 @@ class Tokens:
         return Tokens(self.region[keep], self.row[keep], self.column[keep])
 
 
-def labelled(regions: Regions, tilings: Sequence[Tiling]) -> Tokens:
+def labelled_tokens(regions: Regions, tilings: Sequence[Tiling]) -> Tokens:
     """Return the tokens whose centres lie inside a region, each in one region.
 
     Those that two classes claim are left out.
@@ -59,18 +59,20 @@ def labelled(regions: Regions, tilings: Sequence[Tiling]) -> Tokens:
     region, row, column = np.concatenate([np.empty((3, 0), np.int64), *parts], axis=1)
     if not len(region):
         return Tokens(region, row, column)
+
+    # a token that several regions hold belongs to the first of them, unless their classes contradict each other
     place = np.stack([regions.image[region], row, column])
     _, first, inverse = np.unique(place, axis=1, return_index=True, return_inverse=True)
     first_region = region[first][inverse.ravel()]
     differ = regions.codes[region] != regions.codes[first_region]
-    claimed = np.zeros(len(first), bool)
-    np.logical_or.at(claimed, inverse.ravel(), differ)
-    if claimed.any():
+    contested = np.zeros(len(first), bool)
+    np.logical_or.at(contested, inverse.ravel(), differ)
+    if contested.any():
         warn(
-            f"{int(claimed.sum())} tokens lie in regions of different classes and are left out. Do regions overlap "
+            f"{int(contested.sum())} tokens lie in regions of different classes and are left out. Do regions overlap "
             "that should not?"
         )
-    keep = first[~claimed]
+    keep = first[~contested]
     return Tokens(region, row, column).subset(np.sort(keep))
 
 
@@ -79,7 +81,10 @@ def _inside(outline: object, tiling: Tiling) -> tuple[np.ndarray, np.ndarray]:
     import shapely
 
     low_x, low_y, high_x, high_y = shapely.bounds(outline)
-    ys, xs = tiling.centres(0), tiling.centres(1)
+    ys = tiling.centres(0)
+    xs = tiling.centres(1)
+
+    # only tokens in the box around the outline are asked for exactly
     rows = np.flatnonzero((ys >= max(low_y, 0)) & (ys <= min(high_y, tiling.shape[0])))
     columns = np.flatnonzero((xs >= max(low_x, 0)) & (xs <= min(high_x, tiling.shape[1])))
     row, column = (grid.ravel() for grid in np.meshgrid(rows, columns, indexing="ij"))
@@ -88,22 +93,27 @@ def _inside(outline: object, tiling: Tiling) -> tuple[np.ndarray, np.ndarray]:
     return row[within], column[within]
 
 
-def drawn(tokens: Tokens, codes: np.ndarray, most: int | None, rng: np.random.Generator) -> Tokens:
-    """Return at most `most` tokens per class (`codes` by region), as evenly over its regions as their sizes allow.
+def sample_tokens(tokens: Tokens, codes: np.ndarray, most: int | None, rng: np.random.Generator) -> Tokens:
+    """Draw at most `most` tokens per class (`codes` by region), as evenly over its regions as their sizes allow.
 
     One of each at least.
     """
     if most is None:
         return tokens
+
+    # a random rank of each token within its region
     order = np.lexsort((rng.random(len(tokens.region)), tokens.region))
     sizes = np.bincount(tokens.region, minlength=len(codes))
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+
     chosen = []
     for c in np.unique(codes):
-        mine = np.flatnonzero(codes[tokens.region] == c)
+        members = np.flatnonzero(codes[tokens.region] == c)
+        n_regions = int((rank[members] == 0).sum())
         # the first token of every region, then the second of every region, …
-        chosen.append(mine[np.lexsort((rng.random(len(mine)), rank[mine]))][: max(most, int((rank[mine] == 0).sum()))])
+        by_rank = members[np.lexsort((rng.random(len(members)), rank[members]))]
+        chosen.append(by_rank[: max(most, n_regions)])
     return tokens.subset(np.sort(np.concatenate(chosen)))
 
 
@@ -133,56 +143,57 @@ def without_tokens(regions: Regions, tokens: Tokens, step: int) -> np.ndarray:
 
 
 def collect(
-    regions: Regions, tokens: Tokens, tilings: Sequence[Tiling], encoder: InferenceConfig, *, max_value: float | None
+    regions: Regions, tokens: Tokens, tilings: Sequence[Tiling], config: InferenceConfig, *, max_value: float | None
 ) -> np.ndarray:
     """Return the features of the tokens (t × f, float32); only windows that hold one are read.
 
     Parameters
     ----------
     regions, tokens
-        What is wanted.
+        Which tokens, and the regions that they lie in.
     tilings
         Windows, one per image.
-    encoder
-        Gives the kind `"token"`.
+    config
+        Of a model that gives the kind `"token"`.
     max_value
         Raw value that becomes 1, if given.
     """
-    width = encoder.model.width("token", len(encoder.used))
-    out = np.empty((len(tokens.region), width), np.float32)
+    width = config.model.width("token", len(config.used))
+    features_tf = np.empty((len(tokens.region), width), np.float32)
     jobs = []
     for number, (image, tiling) in enumerate(zip(regions.images, tilings, strict=True)):
-        mine = np.flatnonzero(regions.image[tokens.region] == number)
-        if len(mine):
-            jobs.append((mine, *_planned(image, tiling, tokens.subset(mine), encoder, width, max_value)))
-    with bar(total=sum(len(job.units) for _, job, _, _ in jobs), description="tokens", unit="window") as shown:
-        for mine, job, window, place in jobs:
-            for block in embedded(job, encoder):
-                at = np.full(len(job.units), -1)
-                at[block.rows] = np.arange(len(block.rows))
-                here = np.flatnonzero(at[window] >= 0)
-                features = block.features["token"].reshape(len(block.rows), -1, width)
-                out[mine[here]] = features[at[window[here]], place[here]]
-                shown.update(len(block.rows))
-    return out
+        of_image = np.flatnonzero(regions.image[tokens.region] == number)
+        if len(of_image):
+            jobs.append((of_image, *_plan_image(image, tiling, tokens.subset(of_image), config, width, max_value)))
+
+    with bar(total=sum(len(job.units) for _, job, _, _ in jobs), description="tokens", unit="window") as progress:
+        for of_image, job, window, place in jobs:
+            for block in embed_blocks(job, config):
+                # blocks hold windows in their own order: first the window's place in the block, then the token's in it
+                position = np.full(len(job.units), -1)
+                position[block.rows] = np.arange(len(block.rows))
+                in_block = np.flatnonzero(position[window] >= 0)
+                block_features = block.features["token"].reshape(len(block.rows), -1, width)
+                features_tf[of_image[in_block]] = block_features[position[window[in_block]], place[in_block]]
+                progress.update(len(block.rows))
+    return features_tf
 
 
-def _planned(
-    image: Raster, tiling: Tiling, tokens: Tokens, encoder: InferenceConfig, width: int, max_value: float | None
-) -> tuple[Job, np.ndarray, np.ndarray]:
+def _plan_image(
+    image: Raster, tiling: Tiling, tokens: Tokens, config: InferenceConfig, width: int, max_value: float | None
+) -> tuple[RegionJob, np.ndarray, np.ndarray]:
     """Return the job of one image, the unit of each token, and its place among the tokens of that window."""
-    rows, columns = tiling.home(0)[tokens.row], tiling.home(1)[tokens.column]
+    rows = tiling.home(0)[tokens.row]
+    columns = tiling.home(1)[tokens.column]
     picked, window = np.unique(rows * len(tiling.origins[1]) + columns, return_inverse=True)
     units = tiling.units(image.name, picked)
     top, left = tiling.first_token(units)
     count = tiling.grid.count
     place = (tokens.row - top[window]) * count + (tokens.column - left[window])
     most = max(1, _MOST_BYTES // (4 * width * count**2))
-    return (
-        token_job(image, list(encoder.used["channel"]), units, max_value=max_value, nan=encoder.nan, most=most),
-        window,
-        place,
-    )
+    channels = list(config.used["channel"])
+    job = token_job(image, channels, units, max_value=max_value, nan=config.nan, most=most)
+    return job, window, place
 
 
 def token_job(
@@ -193,11 +204,11 @@ def token_job(
     max_value: float | None,
     nan: str,
     most: int | None = None,
-) -> Job:
+) -> RegionJob:
     """Return the job that reads windows of an image for their tokens, as its blocks are numbered within it."""
-    how = {} if most is None else {"most": most}
-    plan = patches.plan(image, [image.channels.index(name) for name in channels], units, **how)
+    kwargs = {} if most is None else {"most": most}
+    plan = patches.plan(image, [image.channels.index(name) for name in channels], units, **kwargs)
     if nan == "error":
         patches.require_stored(plan)
     scale = full_scale(image.data.dtype, max_value, image=image.name)
-    return Job(units, plan, units.size, None, scale, max_value, tuple(range(len(plan.blocks))))
+    return RegionJob(units, plan, units.size, None, scale, max_value, tuple(range(len(plan.blocks))))

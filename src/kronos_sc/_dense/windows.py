@@ -79,8 +79,9 @@ class Tiling:
     def units(self, region: str, pick: np.ndarray | None = None) -> patches.Units:
         """Return all windows, row by row, or some of them (positions), as units without masks."""
         ys, xs = self.origins
-        every = np.arange(len(ys) * len(xs)) if pick is None else pick
-        return patches.Units(region, np.arange(len(every)), ys[every // len(xs)], xs[every % len(xs)], self.size)
+        if pick is None:
+            pick = np.arange(len(ys) * len(xs))
+        return patches.Units(region, np.arange(len(pick)), ys[pick // len(xs)], xs[pick % len(xs)], self.size)
 
     def first_token(self, units: patches.Units) -> tuple[np.ndarray, np.ndarray]:
         """Return row and column on the map of the first token of each unit (int64)."""
@@ -94,11 +95,14 @@ class Tiling:
         """Return, for each token along an axis, the window in which it lies most central (position along that axis)."""
         first = (self.origins[axis] - self.start) // self.grid.step
         token = np.arange(self.map_shape[axis])
-        off = np.abs(token[:, None] - first - (self.grid.count - 1) / 2)  # in its own windows this is the smallest
-        return off.argmin(axis=1)
+        off_centre = np.abs(token[:, None] - first - (self.grid.count - 1) / 2)  # smallest in windows that hold it
+        return off_centre.argmin(axis=1)
 
     def weights(self) -> np.ndarray:
-        """Return what a token counts by its place in the window (count × count, float32): a raised cosine, positive everywhere."""
+        """Return what a token counts by its place in the window (count × count, float32).
+
+        A raised cosine, positive everywhere.
+        """
         along = np.sin(np.pi * (np.arange(self.grid.count) + 0.5) / self.grid.count) ** 2
         return np.outer(along, along).astype(np.float32)
 
@@ -115,24 +119,24 @@ def pixel_size_of(images: Sequence[patches.Raster]) -> float | None:
     sizes = {image.name: size for image in images if (size := patches.pixel_size(image)) is not None}
     if not sizes:
         return None
-    small, large = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
+    small = min(sizes, key=sizes.__getitem__)
+    large = max(sizes, key=sizes.__getitem__)
     if sizes[large] > SAME_SIZE * sizes[small]:
         warn(
             f"Images of different pixel sizes train one probe: {small!r} has {sizes[small]:g} µm per pixel, {large!r} "
-            f"{sizes[large]:g}. "
-            "Tokens are counted in pixels and show different lengths: train on images of one size, or resample them "
-            "first."
+            f"{sizes[large]:g}. Tokens are counted in pixels and show different lengths: train on images of one size, "
+            "or resample them first."
         )
     return float(np.median(list(sizes.values())))
 
 
-def window_size(wanted: int | None, model: Model, default: int) -> int:
+def window_size(patch_size: int | None, model: Model, default: int) -> int:
     """Return the edge of the windows: as told, if the model takes it, or the default rounded to what it takes."""
-    if wanted is None:
+    if patch_size is None:
         multiple = model.card.patch_multiple
         return max(1, default // multiple) * multiple
-    check_patch(wanted, model)
-    return wanted
+    check_patch(patch_size, model)
+    return patch_size
 
 
 def tiling(image: patches.Raster, model: Model, size: int, overlap: float) -> Tiling:
@@ -147,5 +151,7 @@ def tiling(image: patches.Raster, model: Model, size: int, overlap: float) -> Ti
             f"pixels. {fix}"
         )
         raise ValueError(msg)
-    stride = min(max(1, round(size * (1 - overlap) / grid.step)), grid.count) * grid.step
+    # in whole tokens, at least one, and never so many that tokens between windows are lost
+    steps = min(max(1, round(size * (1 - overlap) / grid.step)), grid.count)
+    stride = steps * grid.step
     return Tiling(image.shape, size, grid, stride)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from kronos_sc import models
-from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import listed, one_of
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.resolve import require_spatialdata
+from kronos_sc._core.rng import integer, seed, start
 from kronos_sc._core.warn import warn
 from kronos_sc._dense import fit
 from kronos_sc._dense.options import PRESETS, WINDOW, DenseOptions
 from kronos_sc._dense.panel import dense_panel
 from kronos_sc._dense.probe import DenseProbe
-from kronos_sc._dense.regions import Regions, regions
+from kronos_sc._dense.regions import Regions, read_regions
 from kronos_sc._dense.tables import positive_class
-from kronos_sc._dense.tokens import Tokens, collect, drawn, labelled, without_tokens
+from kronos_sc._dense.tokens import Tokens, collect, labelled_tokens, sample_tokens, without_tokens
 from kronos_sc._dense.windows import Tiling, pixel_size_of, tiling, window_size
 from kronos_sc._embedding.compute import InferenceConfig
 from kronos_sc._embedding.panel import complete
@@ -132,157 +132,185 @@ def dense_probe(
     require_spatialdata(sdata)
     if preset is not None:
         one_of(preset, PRESETS, name="preset")
-    options, began = _checked(options), time.perf_counter()
-    where, draw = placement.choose_device(device), chance.start(rng)
-    found = regions(sdata, shapes_key, class_key=class_key, image_key=image_key, group_key=group_key)
-    positive = positive_class(found.classes, options.positive)
+    options = _checked_options(options)
+    device = placement.choose_device(device)
+    generator = start(rng)
+    began = time.perf_counter()
+
+    # which regions, which channels of their images, and which tokens lie in them
+    regions = read_regions(sdata, shapes_key, class_key=class_key, image_key=image_key, group_key=group_key)
+    positive = positive_class(regions.classes, options.positive)
     encoder = models.load(model)
-    found, panel = dense_panel(found, encoder, channels, require_nuclear=options.require_nuclear, preset=preset)
+    regions, panel = dense_panel(regions, encoder, channels, require_nuclear=options.require_nuclear, preset=preset)
     size = window_size(patch_size, encoder, WINDOW)
-    tilings = [tiling(image, encoder, size, options.overlap) for image in found.images]
-    tokens = labelled(found, tilings)
-    if (empty := without_tokens(found, tokens, tilings[0].grid.step)).any():
-        found = found.subset(~empty)
-        tokens = labelled(found, tilings)
-    fold = fit.folds(found, options.n_folds, draw)
-    tokens = drawn(tokens, found.codes, options.max_tokens, draw)
-    squares, scored = _baseline(found, fold, encoder, options, draw)
-    mpp = pixel_size_of(found.images)
-    _announce(found, tokens, panel, encoder)
-    panel = complete(panel, found.images, encoder, max_value=options.max_value, nan=options.nan)
+    tilings = [tiling(image, encoder, size, options.overlap) for image in regions.images]
+    regions, tokens = _regions_with_tokens(regions, tilings)
+
+    # what is drawn at random comes before the network runs, and in this order: a seed stands for it
+    fold = fit.folds(regions, options.n_folds, generator)
+    tokens = sample_tokens(tokens, regions.codes, options.max_tokens, generator)
+    squares, scored = _baseline_tokens(regions, fold, encoder, options, generator)
+    mpp = pixel_size_of(regions.images)
+    _announce(regions, tokens, panel, encoder)
+
+    panel = complete(panel, regions.images, encoder, max_value=options.max_value, nan=options.nan)
     used = panel.used.reset_index(drop=True)
-    at = InferenceConfig(encoder, used, ("token",), options.nan, None, where, _number_format(encoder, options, where))
-    sets = [(encoder.card.name, tokens, collect(found, tokens, tilings, at, max_value=options.max_value))]
+    dtype = _number_format(encoder, options, device)
+    config = InferenceConfig(encoder, used, ("token",), options.nan, None, device, dtype)
+    sets = [(encoder.card.name, tokens, collect(regions, tokens, tilings, config, max_value=options.max_value))]
     if squares is not None:
-        sets.append((BASELINE, squares, _raw(found, squares, used, options, where)))
-    frames, final = _judged(found, fold, scored, sets, options, draw, placement.fit_device(where), positive)
-    params = {
-        "class_key": class_key,
-        "group_key": group_key or "",
-        "rng": chance.seed(rng),
-        "n_folds": int(fold.max()) + 1,
-        "max_tokens": options.max_tokens,
-        "n_tokens": len(tokens.region),
-        "precision": str(at.dtype).removeprefix("torch."),
-        "positive": positive or "",
-        "n_trials": options.n_trials if options.C is None else 0,
-    }
+        sets.append((BASELINE, squares, _baseline_features(regions, squares, used, options, device)))
+    frames, final = _evaluate_and_fit(
+        regions, fold, scored, sets, options, generator, placement.fit_device(device), positive
+    )
+
+    params = {"class_key": class_key, "group_key": group_key or "", "rng": seed(rng)}
     probe = DenseProbe(
-        found.classes,
-        final.linear.coef,
-        final.linear.intercept,
-        final.scaler.mean,
-        final.scaler.scale,
-        used[[*PANEL_COLUMNS, "role"]],
-        dict(encoder.facts),
-        size,
-        options.overlap,
-        preset or "",
-        final.C,
-        options.max_value,
+        classes=regions.classes,
+        **final.arrays(),
+        panel=used[[*PANEL_COLUMNS, "role"]],
+        model=dict(encoder.facts),
+        patch_size=size,
+        overlap=options.overlap,
+        preset=preset or "",
+        C=final.C,
+        max_value=options.max_value,
         **frames,
-        params=params,
+        params=params | _fit_params(options, fold, tokens, dtype, positive),
         mpp=mpp,
     )
+    seconds = time.perf_counter() - began
     info(
-        f"dense probe in {time.perf_counter() - began:.1f} s: {_in_words(probe.scores)} (see probe.scores); draw it "
-        "with tl.predict_map"
+        f"dense probe in {seconds:.1f} s: {_summary_text(probe.scores)} (see probe.scores); draw it with tl.predict_map"
     )
     return probe
 
 
+def _fit_params(
+    options: DenseOptions, fold: np.ndarray, tokens: Tokens, dtype: torch.dtype, positive: str | None
+) -> dict[str, Any]:
+    """Return what a probe remembers of its training beside the columns and the seed."""
+    return {
+        "n_folds": int(fold.max()) + 1,
+        "max_tokens": options.max_tokens,
+        "n_tokens": len(tokens.region),
+        "precision": str(dtype).removeprefix("torch."),
+        "positive": positive or "",
+        "n_trials": options.n_trials if options.C is None else 0,
+    }
+
+
+def _regions_with_tokens(regions: Regions, tilings: list[Tiling]) -> tuple[Regions, Tokens]:
+    """Return the regions that hold a token, and their tokens; others are left out with a warning."""
+    tokens = labelled_tokens(regions, tilings)
+    empty = without_tokens(regions, tokens, tilings[0].grid.step)
+    if not empty.any():
+        return regions, tokens
+    regions = regions.subset(~empty)
+    return regions, labelled_tokens(regions, tilings)
+
+
 def _number_format(encoder: models.Model, options: DenseOptions, device: torch.device) -> torch.dtype:
+    """Return the number format that the network runs in; mean intensities have no network."""
     return placement.choose_dtype(options.precision if encoder.net is not None else "float32", device)
 
 
-def _announce(found: Regions, tokens: Tokens, panel: Panel, encoder: models.Model) -> None:
-    counts = np.bincount(found.codes, minlength=len(found.classes)).tolist()
-    each = np.bincount(found.codes[tokens.region], minlength=len(found.classes)).tolist()
+def _announce(regions: Regions, tokens: Tokens, panel: Panel, encoder: models.Model) -> None:
+    """Log what is about to be computed."""
+    n_regions = np.bincount(regions.codes, minlength=len(regions.classes)).tolist()
+    n_tokens = np.bincount(regions.codes[tokens.region], minlength=len(regions.classes)).tolist()
     parts = ", ".join(
-        f"{name}: {r} regions, {t:,} tokens" for name, r, t in zip(found.classes, counts, each, strict=True)
+        f"{name}: {r} regions, {t:,} tokens" for name, r, t in zip(regions.classes, n_regions, n_tokens, strict=True)
     )
     info(f"dense probe of {encoder.card.label!r} on {', '.join(panel.markers)}: {parts}")
 
 
-def _checked(options: DenseOptions | None) -> DenseOptions:
+def _checked_options(options: DenseOptions | None) -> DenseOptions:
     """Return the options of a call, the usual ones if there are none; a TypeError for anything else."""
     if options is None:
         return DenseOptions()
     if not isinstance(options, DenseOptions):
         msg = (
             f"options must be a tl.DenseOptions, got {type(options).__name__} {options!r}; it takes "
-            f"{listed(DenseOptions.__dataclass_fields__)}. "
-            "Write options=tl.DenseOptions(C=1.0), say."
+            f"{listed(DenseOptions.__dataclass_fields__)}. Write options=tl.DenseOptions(C=1.0), say."
         )
         raise TypeError(msg)
     return options
 
 
-def _squares(found: Regions) -> list[Tiling]:
+def _baseline_tilings(regions: Regions) -> list[Tiling]:
     """Return the squares of the baseline on each image."""
     grid = models.load(BASELINE).token_grid(WINDOW)
-    return [Tiling(image.shape, WINDOW, grid, WINDOW) for image in found.images]
+    return [Tiling(image.shape, WINDOW, grid, WINDOW) for image in regions.images]
 
 
-def _baseline(
-    found: Regions, fold: np.ndarray, encoder: models.Model, options: DenseOptions, draw: np.random.Generator
+def _baseline_tokens(
+    regions: Regions, fold: np.ndarray, encoder: models.Model, options: DenseOptions, rng: np.random.Generator
 ) -> tuple[Tokens | None, np.ndarray]:
-    """Return the tokens of the baseline, if it can be compared, and which regions count for the scores (flags): those that both see."""
-    every = np.ones(len(found), bool)
+    """Return the tokens of the baseline, if it can be compared, and which regions count for the scores (flags).
+
+    Those count that both see.
+    """
+    all_regions = np.ones(len(regions), bool)
     if not options.baseline or encoder.card.name == BASELINE:
-        return None, every
-    squares = _squares(found)
-    tokens = labelled(found, squares)
-    seen = np.bincount(tokens.region, minlength=len(found)) > 0
-    some = (
-        f"{int(seen.sum())} of {len(found)} labelled regions hold the centre of a square of {squares[0].grid.step} "
+        return None, all_regions
+    tilings = _baseline_tilings(regions)
+    tokens = labelled_tokens(regions, tilings)
+    seen = np.bincount(tokens.region, minlength=len(regions)) > 0
+    coverage = (
+        f"{int(seen.sum())} of {len(regions)} labelled regions hold the centre of a square of {tilings[0].grid.step} "
         "pixels"
     )
-    if not fit.comparable(found, fold, seen):
+    if not fit.comparable(regions, fold, seen):
         warn(
-            f"Raw intensities are left out: {some}, too few to train and test them in every fold. Label larger regions "
-            "to have them beside the tokens, or leave them out with options=tl.DenseOptions(baseline=False)."
+            f"Raw intensities are left out: {coverage}, too few to train and test them in every fold. Label larger "
+            "regions to have them beside the tokens, or leave them out with options=tl.DenseOptions(baseline=False)."
         )
-        return None, every
+        return None, all_regions
     if not seen.all():
         info(
-            f"{some}: the scores of all representations count these alone; the others train, and are in probe.regions "
-            "(scored is False)"
+            f"{coverage}: the scores of all representations count these alone; the others train, and are in "
+            "probe.regions (scored is False)"
         )
-    return drawn(tokens, found.codes, options.max_tokens, draw), seen
+    return sample_tokens(tokens, regions.codes, options.max_tokens, rng), seen
 
 
-def _raw(found: Regions, tokens: Tokens, used: pd.DataFrame, options: DenseOptions, device: torch.device) -> np.ndarray:
+def _baseline_features(
+    regions: Regions, tokens: Tokens, used: pd.DataFrame, options: DenseOptions, device: torch.device
+) -> np.ndarray:
     """Return the features of the baseline, mean intensities of small squares in the same regions."""
-    how = options.nan, None, device, placement.choose_dtype("float32", device)
-    encoder = InferenceConfig(models.load(BASELINE), used.assign(mean=0.0, std=1.0), ("token",), *how)
-    return collect(found, tokens, _squares(found), encoder, max_value=options.max_value)
+    raw = used.assign(mean=0.0, std=1.0)  # intensities as they are: the classifier standardises them itself
+    dtype = placement.choose_dtype("float32", device)
+    config = InferenceConfig(models.load(BASELINE), raw, ("token",), options.nan, None, device, dtype)
+    return collect(regions, tokens, _baseline_tilings(regions), config, max_value=options.max_value)
 
 
-def _judged(
-    found: Regions,
+def _evaluate_and_fit(
+    regions: Regions,
     fold: np.ndarray,
     scored: np.ndarray,
     sets: list[tuple[str, Tokens, np.ndarray]],
     options: DenseOptions,
-    draw: np.random.Generator,
+    rng: np.random.Generator,
     device: str,
     positive: str | None,
-) -> tuple[dict[str, pd.DataFrame], fit.Fitted]:
+) -> tuple[dict[str, pd.DataFrame], fit.TokenClassifier]:
     """Return frames over all representations, and the classifier of the first, fitted on all regions."""
-    search, seed = options.search(), chance.integer(draw)
+    search = options.search()
+    code = None if positive is None else regions.classes.index(positive)
     runs = len(np.unique(fold)) * len(sets) + 1
     parts = []
-    with bar(total=runs * search.fits, description="dense probe", unit="fit") as shown:
-        how = {"search": search, "seed": seed, "device": device, "tell": shown.update}
-        code = None if positive is None else found.classes.index(positive)
+    with bar(total=runs * search.fits, description="dense probe", unit="fit") as progress:
+        # one seed for all: representations are split and searched alike
+        kwargs = {"search": search, "seed": integer(rng), "device": device, "tell": progress.update}
         for label, tokens, features in sets:
-            parts.append(fit.evaluate(label, features, tokens.region, found, fold, scored, positive=code, **how))
-        final = fit.fit(sets[0][2], sets[0][1].region, found, **how)
+            parts.append(fit.evaluate(label, features, tokens.region, regions, fold, scored, positive=code, **kwargs))
+        _, tokens, features = sets[0]
+        final = fit.fit(features, tokens.region, regions, **kwargs)
     return {name: pd.concat([part[name] for part in parts], ignore_index=True) for name in parts[0]}, final
 
 
-def _in_words(scores: pd.DataFrame) -> str:
+def _summary_text(scores: pd.DataFrame) -> str:
     rows = scores[scores["fold"] == "all"]
     return ", ".join(
         f"{row.representation} balanced accuracy {row.balanced_accuracy:.3f}, AUROC {row.auroc:.3f}"

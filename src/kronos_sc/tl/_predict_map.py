@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,11 +15,11 @@ from kronos_sc._core.progress import bar
 from kronos_sc._core.record import freeze
 from kronos_sc._core.resolve import require_spatialdata
 from kronos_sc._dense.blend import Blend
-from kronos_sc._dense.elements import MapKeys, elements, put
+from kronos_sc._dense.elements import MapKeys, add_elements, build_elements
 from kronos_sc._dense.source import encoder_of, panel_of, warn_of_size
 from kronos_sc._dense.tokens import token_job
 from kronos_sc._dense.windows import Tiling, tiling
-from kronos_sc._embedding.compute import InferenceConfig, embedded
+from kronos_sc._embedding.compute import InferenceConfig, embed_blocks
 from kronos_sc._embedding.signal import warn_if_dim
 from kronos_sc.models.inference import placement
 from kronos_sc.models.views.dense import TokenClasses
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from kronos_sc._dense.probe import DenseProbe
-    from kronos_sc._embedding.jobs import Job
+    from kronos_sc._embedding.jobs import RegionJob
 
 
 def predict_map(
@@ -49,12 +49,12 @@ def predict_map(
     key_added: str = "map",
     overwrite: bool = False,
 ) -> None:
-    """Draw a dense probe over a whole image: probabilities and classes at the resolution of tokens :cite:p:`Shaban2025`.
+    """Draw a dense probe over a whole image :cite:p:`Shaban2025`.
 
-    Overlapping windows are read block by block; what they say about a token is averaged, the middle of a window
-    counting more than its border (a raised cosine). Probabilities are made on the device, so a map takes memory for a
-    few numbers per token, whatever the size of the image. The map has one pixel per token and lies where the image lies
-    in every coordinate system.
+    The map has probabilities and classes at the resolution of tokens. Overlapping windows are read block by block; what
+    they say about a token is averaged, the middle of a window counting more than its border (a raised cosine).
+    Probabilities are made on the device, so a map takes memory for a few numbers per token, whatever the size of the
+    image. The map has one pixel per token and lies where the image lies in every coordinate system.
 
     Nothing of the SpatialData changes before all of it succeeded, and nothing is written to disk:
     `sdata.write_element(["map", "map_class", "map_table"])` does that, with `"map_regions"` where there are outlines.
@@ -129,7 +129,8 @@ def predict_map(
     one_of(nan, ("error", "zero"), name="nan")
     one_of(precision, placement.PRECISIONS, name="precision")
     encoder = encoder_of(probe, model)
-    opening, closing = (_radius(probe, value, name) for value, name in ((opening, "opening"), (closing, "closing")))
+    opening = _radius(probe, opening, "opening")
+    closing = _radius(probe, closing, "closing")
     image = patches.raster(sdata, image_key)
     keys = MapKeys(EmbedKeys(key_added).name)
     keys.require_free(sdata, polygons=polygons, overwrite=overwrite)
@@ -137,31 +138,44 @@ def predict_map(
     warn_of_size(probe, image)
     tiles = tiling(image, encoder, probe.patch_size, probe.overlap)
     job = token_job(image, list(panel["channel"]), tiles.units(image.name), max_value=probe.max_value, nan=nan)
-    at = placement.choose_device(device)
-    number_format = placement.choose_dtype(precision if encoder.net is not None else "float32", at)
+    device = placement.choose_device(device)
+    dtype = placement.choose_dtype(precision if encoder.net is not None else "float32", device)
     view = TokenClasses(encoder, probe.coef, probe.intercept, probe.mean, probe.scale)
     info(
         f"map of {image.name!r}: {tiles.map_shape[0]} × {tiles.map_shape[1]} tokens, {len(job.units):,} windows with "
         f"{encoder.card.label!r}"
     )
+
     began = time.perf_counter()
-    proba_krc = _drawn(
-        job, tiles, InferenceConfig(view, panel, ("token",), nan, None, at, number_format), len(probe.classes)
-    )
-    codes_rc = _classes(proba_krc, opening, closing)
-    ran = {
-        "precision": str(number_format).removeprefix("torch."),
-        "device": at.type,
-        "seconds": round(time.perf_counter() - began, 3),
+    config = InferenceConfig(view, panel, ("token",), nan, None, device, dtype)
+    proba_krc = _probabilities(job, tiles, config, len(probe.classes))
+    codes_rc = _class_map(proba_krc, opening, closing)
+    seconds = round(time.perf_counter() - began, 3)
+
+    # all elements exist before the first one is added: a failure leaves the SpatialData as it was
+    params = {
+        "panel": panel.drop(columns="role"),
+        "image": image.name,
+        "opening": opening,
+        "closing": closing,
+        "nan": nan,
+        "polygons": polygons,
+        "precision": str(dtype).removeprefix("torch."),
+        "device": device.type,
+        "seconds": seconds,
     }
-    given = {"image": image.name, "opening": opening, "closing": closing, "nan": nan, "polygons": polygons} | ran
-    params = freeze(probe.record() | {"panel": panel.drop(columns="role")} | given)
-    put(
-        sdata,
+    by_kind = build_elements(
         keys,
-        elements(keys, image, tiles, proba_krc, codes_rc, classes=probe.classes, params=params, polygons=polygons),
+        image,
+        tiles,
+        proba_krc,
+        codes_rc,
+        classes=probe.classes,
+        params=freeze(probe.record() | params),
+        polygons=polygons,
     )
-    _report(keys, proba_krc, codes_rc, probe.classes, polygons=polygons, seconds=ran["seconds"])
+    add_elements(sdata, keys, by_kind)
+    _report(keys, proba_krc, codes_rc, probe.classes, polygons=polygons, seconds=seconds)
 
 
 def _radius(probe: DenseProbe, value: int | None, name: str) -> int:
@@ -177,20 +191,21 @@ def _radius(probe: DenseProbe, value: int | None, name: str) -> int:
     return int(value)
 
 
-def _drawn(job: Job, tiles: Tiling, encoder: InferenceConfig, n_classes: int) -> np.ndarray:
+def _probabilities(job: RegionJob, tiles: Tiling, config: InferenceConfig, n_classes: int) -> np.ndarray:
     """Return the blended probabilities (k, r, c)."""
-    blend, rows, columns = Blend(tiles, n_classes), *tiles.first_token(job.units)
+    blend = Blend(tiles, n_classes)
+    rows, columns = tiles.first_token(job.units)
     brightest = 0.0
-    with bar(total=len(job.units), description="map", unit="window") as shown:
-        for block in embedded(job, encoder):
+    with bar(total=len(job.units), description="map", unit="window") as progress:
+        for block in embed_blocks(job, config):
             blend.add(rows[block.rows], columns[block.rows], block.features["token"])
             brightest = max(brightest, block.brightest)
-            shown.update(len(block.rows))
+            progress.update(len(block.rows))
     warn_if_dim(job, brightest)
     return blend.mean()
 
 
-def _classes(proba_krc: np.ndarray, opening: int, closing: int) -> np.ndarray:
+def _class_map(proba_krc: np.ndarray, opening: int, closing: int) -> np.ndarray:
     """Return the class of each token (1 to k), smoothed if asked for."""
     codes_rc = proba_krc.argmax(axis=0) + 1
     if not opening and not closing:
@@ -209,10 +224,11 @@ def _report(
     polygons: bool,
     seconds: float,
 ) -> None:
+    """Log what was added, and how much of the map each class takes."""
     shares = np.bincount(codes_rc.ravel(), minlength=len(classes) + 1)[1:] / max(codes_rc.size, 1)
-    words: list[Any] = [f"{name} {share:.0%}" for name, share in zip(classes, shares.tolist(), strict=True)]
+    parts = [f"{name} {share:.0%}" for name, share in zip(classes, shares.tolist(), strict=True)]
     more = f" and shapes[{keys.shapes!r}]" if polygons else ""
     info(
         f"added images[{keys.name!r}], labels[{keys.labels!r}], tables[{keys.table!r}]{more} in {seconds:.1f} s: "
-        f"{', '.join(words)}"
+        f"{', '.join(parts)}"
     )
