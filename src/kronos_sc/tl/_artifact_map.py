@@ -34,9 +34,9 @@ def artifact_map(
 ) -> None:
     """Find artifacts from the nuclear stain alone: artifact, background or foreground per token :cite:p:`Shaban2025`.
 
-    :func:`predict_map` for a probe of the preset `"artifact"` (paper, Artifact detection). Its class map can be a mask: cells on it are
-    left out by `tl.embed(sdata, exclude={"artifact_map_class": ["artifact"]})`, and likewise in `pp.tile` and
-    `pp.marker_stats`.
+    :func:`predict_map` for a probe of the preset `"artifact"` (paper, Artifact detection). Its class map can be a mask:
+    cells on it are left out by `tl.embed(sdata, exclude={"artifact_map_class": ["artifact"]})`, and likewise in
+    `pp.tile` and `pp.marker_stats`.
 
     Parameters
     ----------
@@ -45,36 +45,36 @@ def artifact_map(
     probe
         Trained with `dense_probe(..., preset="artifact")`.
     image_key
-        Which image; the only one if left out.
+        As in :func:`predict_map`.
     model
-        The encoder that the probe was trained with, where it cannot be loaded by its name.
+        As in :func:`predict_map`.
     opening, closing
-        Radius in tokens by which the class map is opened and closed; 1 if left out.
+        As in :func:`predict_map`: 1 if left out.
     polygons
-        Add the outlines of connected regions as shapes.
+        As in :func:`predict_map`.
     nan
-        `"error"`, or `"zero"` to take pixels without a value (NaN, infinite, chunk not stored) as zero.
+        As in :func:`predict_map`.
     precision
-        `"float32"`, `"bfloat16"`, or `"auto"` for the faster one that the hardware offers.
+        As in :func:`predict_map`.
     device
-        Where the network runs; the fastest there is if left out.
+        As in :func:`predict_map`.
     key_added
         Name that all elements are derived from.
     overwrite
-        Replace elements of these names; outlines of an earlier map go, too.
+        As in :func:`predict_map`.
 
     Returns
     -------
-    `None`. Sets the elements of :func:`predict_map`:
+    `None`. Sets the elements of :func:`predict_map`, under these names:
 
     `images['artifact_map' | key_added]`
-        Probabilities (c = classes, y, x), float32, one pixel per token.
+        Probabilities of the classes.
     `labels['artifact_map_class' | key_added + '_class']`
         The most probable class; 0 is none.
     `tables['artifact_map_table' | key_added + '_table']`
         Names the classes, with area and share.
     `shapes['artifact_map_regions' | key_added + '_regions']`
-        With `polygons=True`: outlines, clipped to the image, with their `class`.
+        With `polygons=True`: outlines with their `class`.
 
     Raises
     ------
@@ -89,21 +89,13 @@ def artifact_map(
     >>> boxes = shapely.box([0, 64, 0, 64], [0, 0, 64, 64], [64, 128, 64, 128], [64, 64, 128, 128])
     >>> frame = geopandas.GeoDataFrame({"class": ["artifact", "foreground"] * 2}, geometry=boxes)
     >>> sdata["boxes"] = spatialdata.models.ShapesModel.parse(frame)
-    >>> options = ks.tl.DenseOptions(C=1.0)
-    >>> probe = ks.tl.dense_probe(sdata, "boxes", model="mean-marker", preset="artifact", patch_size=64, options=options)
+    >>> settings = {"model": "mean-marker", "preset": "artifact", "patch_size": 64}
+    >>> probe = ks.tl.dense_probe(sdata, "boxes", **settings, options=ks.tl.DenseOptions(C=1.0))
     >>> ks.tl.artifact_map(sdata, probe)
     >>> sdata["artifact_map"].coords["c"].values.tolist()
     ['artifact', 'foreground']
     """
-    require_probe(probe)
-    if probe.preset != "artifact":
-        of = f"of the preset {probe.preset!r}" if probe.preset else "without a preset"
-        msg = (
-            f"An artifact map is drawn with a probe of the nuclear stain alone, got one {of} on "
-            f"{', '.join(probe.markers)}. "
-            "Train it with tl.dense_probe(..., preset='artifact'), or draw this one with tl.predict_map."
-        )
-        raise ValueError(msg)
+    _require_artifact_probe(probe)
     predict_map(
         sdata,
         probe,
@@ -118,3 +110,17 @@ def artifact_map(
         key_added=key_added,
         overwrite=overwrite,
     )
+
+
+def _require_artifact_probe(probe: DenseProbe) -> None:
+    """Raise a ValueError for a probe of another preset."""
+    require_probe(probe)
+    if probe.preset == "artifact":
+        return
+    kind = f"of the preset {probe.preset!r}" if probe.preset else "without a preset"
+    msg = (
+        f"An artifact map is drawn with a probe of the nuclear stain alone, got one {kind} on "
+        f"{', '.join(probe.markers)}. Train it with tl.dense_probe(..., preset='artifact'), or draw this one with "
+        "tl.predict_map."
+    )
+    raise ValueError(msg)
