@@ -11,7 +11,8 @@ from kronos_sc.datasets import tissue
 @pytest.fixture(scope="module", autouse=True)
 def _quiet():
     before = settings.progress, settings.verbosity
-    settings.progress, settings.verbosity = False, 1
+    settings.progress = False
+    settings.verbosity = 1
     yield
     settings.progress, settings.verbosity = before
 

@@ -18,7 +18,9 @@ def pair():
 def test_artifacts_are_where_the_mask_says(pair):
     clean, damaged = pair
     assert "artifacts" not in clean
-    mask, before, after = np.asarray(damaged["artifacts"]), np.asarray(clean["image"]), np.asarray(damaged["image"])
+    mask = np.asarray(damaged["artifacts"])
+    before = np.asarray(clean["image"])
+    after = np.asarray(damaged["image"])
     assert set(np.unique(mask)) == {0, *CODES.values()}
     assert np.array_equal(clean["cells"], damaged["cells"])
     assert np.array_equal(before[:, mask == 0], after[:, mask == 0])
@@ -32,7 +34,8 @@ def test_each_artifact_does_what_it_is_called(pair):
     mask = np.asarray(damaged["artifacts"])
     before, after = (np.asarray(sdata["image"].sel(c="DAPI")).astype(float) for sdata in (clean, damaged))
     assert (np.asarray(damaged["image"])[:, mask == CODES["saturation"]] == 65535).all()
-    blurred, folded = mask == CODES["blur"], mask == CODES["fold"]
+    blurred = mask == CODES["blur"]
+    folded = mask == CODES["fold"]
     assert after[blurred].std() < 0.7 * before[blurred].std()
     assert after[blurred].mean() == pytest.approx(before[blurred].mean(), rel=0.1)
     assert after[folded].mean() > 1.5 * before[folded].mean()
@@ -40,7 +43,8 @@ def test_each_artifact_does_what_it_is_called(pair):
 
 def test_rows_say_which_cells_are_hit(pair):
     clean, damaged = pair
-    table, mask = damaged["table"], np.asarray(damaged["artifacts"])
+    table = damaged["table"]
+    mask = np.asarray(damaged["artifacts"])
     x, y = table.obsm["spatial"].astype(int).T
     assert np.array_equal(table.obs["artifact"].cat.codes, mask[y, x])
     assert (clean["table"].obs["artifact"] == "none").all()

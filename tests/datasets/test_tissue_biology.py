@@ -37,7 +37,8 @@ def test_markers_are_on_the_cells_that_carry_them(one, channel, positive, negati
 
 
 def test_each_location_is_brightest_where_it_should_be(one):
-    labels, image = np.asarray(one["cells"]), one["image"]
+    labels = np.asarray(one["cells"])
+    image = one["image"]
     edge = border(labels, 1)
     middle = (labels > 0) & ~border(labels, 5)
     b_cell = np.concatenate([[False], one["table"].obs["cell_type"] == "B cell"])[labels]
@@ -48,7 +49,8 @@ def test_each_location_is_brightest_where_it_should_be(one):
 
 
 def test_nuclear_markers_overlap_dapi_and_cytoplasm_avoids_it(one):
-    labels, image = np.asarray(one["cells"]), one["image"]
+    labels = np.asarray(one["cells"])
+    image = one["image"]
     tumour = np.concatenate([[False], one["table"].obs["cell_type"] == "Tumor"])[labels]
     dapi, keratin, ki67 = (
         np.asarray(image.sel(c=name))[tumour].astype(float) for name in ("DAPI", "CYTOKERATIN", "KI-67")

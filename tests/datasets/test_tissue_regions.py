@@ -11,8 +11,8 @@ CLASSES = ["nest", "stroma", "follicle", "vessel"]
 @pytest.fixture(scope="module")
 def pair():
     """The same tissue without and with the compartments of its pixels."""
-    how = {"shape": (300, 340), "channels": ["DAPI", "CD8"], "rng": 4, "artifacts": ["blur"]}
-    return tissue(**how), tissue(**how, regions=True)
+    kwargs = {"shape": (300, 340), "channels": ["DAPI", "CD8"], "rng": 4, "artifacts": ["blur"]}
+    return tissue(**kwargs), tissue(**kwargs, regions=True)
 
 
 def test_nothing_else_changes(pair):
@@ -27,7 +27,8 @@ def test_nothing_else_changes(pair):
 def test_cells_lie_in_the_compartment_that_their_row_names(pair):
     """Cells are placed by the same rules; those at a border may be drawn a little way across it."""
     told = pair[1]
-    codes, table = np.asarray(told["regions"]), told["table"]
+    codes = np.asarray(told["regions"])
+    table = told["table"]
     assert codes.dtype == np.uint8
     assert set(np.unique(codes)) <= {1, 2, 3, 4}
     x, y = table.obsm["spatial"].astype(int).T

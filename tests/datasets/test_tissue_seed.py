@@ -28,7 +28,7 @@ def test_bytes_are_those_of_the_day_this_was_written():
 
 
 def test_processor_does_not_matter():
-    """With all of numpy's vector instructions off, mathematical functions differ in the last bit, and the pixels do not."""
+    """Without numpy's vector instructions, mathematical functions differ in the last bit, and the pixels do not."""
     umath = pytest.importorskip("numpy._core._multiarray_umath")
     script = (
         "import sys; from hashlib import sha256; import numpy as np; from kronos_sc.datasets import tissue\n"
@@ -50,7 +50,9 @@ def test_processor_does_not_matter():
 
 
 def test_same_seed_same_study_other_seed_another():
-    first, again, other = tissue(**SMALL), tissue(**SMALL), tissue(**{**SMALL, "rng": 8})
+    first = tissue(**SMALL)
+    again = tissue(**SMALL)
+    other = tissue(**{**SMALL, "rng": 8})
     assert np.array_equal(first["image"], again["image"])
     assert first["table"].obs.equals(again["table"].obs)
     assert np.array_equal(first["table"].X, again["table"].X)
@@ -66,7 +68,8 @@ def test_generator_moves_on():
 
 
 def test_fewer_channels_change_neither_cells_nor_the_others():
-    every, few = tissue(**SMALL), tissue(**{**SMALL, "channels": ["CD68", "DAPI"]})
+    every = tissue(**SMALL)
+    few = tissue(**{**SMALL, "channels": ["CD68", "DAPI"]})
     assert np.array_equal(every["cells"], few["cells"])
     for name in ("CD68", "DAPI"):
         assert np.array_equal(every["image"].sel(c=name), few["image"].sel(c=name))
@@ -75,7 +78,8 @@ def test_fewer_channels_change_neither_cells_nor_the_others():
 
 
 def test_more_images_leave_the_first_as_it_was():
-    alone, two = tissue(**SMALL), tissue(**SMALL, n_images=2)
+    alone = tissue(**SMALL)
+    two = tissue(**SMALL, n_images=2)
     assert np.array_equal(alone["image"], two["image_0"])
     assert not np.array_equal(two["image_0"], two["image_1"])
 

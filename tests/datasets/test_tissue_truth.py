@@ -14,7 +14,8 @@ from kronos_sc.datasets._sim.phenotypes import CELL_TYPES, REGIONS
 
 
 def test_every_label_has_one_row_and_pixels(one):
-    labels, table = np.asarray(one["cells"]), one["table"]
+    labels = np.asarray(one["cells"])
+    table = one["table"]
     assert np.array_equal(np.unique(labels[labels > 0]), table.obs["cell_id"])
     assert np.array_equal(np.bincount(labels.ravel())[1:], table.obs["area"])
     assert (table.obs["area"] * 0.25 >= 6).all()  # µm²
@@ -26,7 +27,9 @@ def test_every_cell_is_in_one_piece(one):
 
 
 def test_table_agrees_with_the_written_pixels(one):
-    labels, pixels, table = np.asarray(one["cells"]), np.asarray(one["image"]), one["table"]
+    labels = np.asarray(one["cells"])
+    pixels = np.asarray(one["image"])
+    table = one["table"]
     numbers = table.obs["cell_id"]
     means = np.stack([ndimage.mean(channel, labels, numbers) for channel in pixels], axis=1) / 65535
     np.testing.assert_allclose(table.X, means, rtol=1e-6)
@@ -38,7 +41,8 @@ def test_table_agrees_with_the_written_pixels(one):
 
 
 def test_shape_of_what_comes_back(one):
-    image, table = one["image"], one["table"]
+    image = one["image"]
+    table = one["table"]
     assert image.dims == ("c", "y", "x")
     assert image.dtype == np.uint16
     assert tuple(image.coords["c"].values) == DEFAULT_PANEL == tuple(table.var_names)
@@ -89,7 +93,8 @@ def test_round_trip_through_zarr(study, tmp_path):
 
 
 def test_scanpy_and_squidpy_take_the_table(one):
-    sc, sq = pytest.importorskip("scanpy"), pytest.importorskip("squidpy")
+    sc = pytest.importorskip("scanpy")
+    sq = pytest.importorskip("squidpy")
     table = one["table"].copy()
     sc.pp.pca(table, n_comps=5)
     assert table.obsm["X_pca"].shape == (table.n_obs, 5)

@@ -19,7 +19,8 @@ from kronos_sc.datasets._sim.study import design
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
-LEAST_PIXELS, LEAST_MICRONS = 64, 32
+LEAST_PIXELS = 64
+LEAST_MICRONS = 32
 MPP_RANGE = (0.2, 2.0)
 
 
@@ -38,12 +39,12 @@ def tissue(
     regions: bool = False,
     rng: int | np.random.Generator | None = 0,
 ) -> SpatialData:
-    """Simulate multiplexed images of a tumour with lymphoid follicles, vessels and stroma, and return them with the truth.
+    """Simulate multiplexed images of a tumour and return them with the truth.
 
-    For tests, tutorials and benchmarks that need to know the right answer. Cells have a nucleus, a membrane and
-    cytoplasm, a type whose markers sit where they belong, and continuous states; light passes through point spread,
-    spill-over into neighbours, autofluorescence, uneven illumination, shot and read noise. 1,000 × 1,000 pixels × 20
-    channels take about two seconds.
+    The tissue has tumour nests, lymphoid follicles, vessels and stroma. For tests, tutorials and benchmarks that need
+    to know the right answer. Cells have a nucleus, a membrane and cytoplasm, a type whose markers sit where they
+    belong, and continuous states; light passes through point spread, spill-over into neighbours, autofluorescence,
+    uneven illumination, shot and read noise. 1,000 × 1,000 pixels × 20 channels take about two seconds.
 
     The same arguments give the same bytes. Each channel has its own random stream, found by its name: asking for fewer
     channels changes neither the cells nor the remaining channels.
@@ -128,8 +129,11 @@ def tissue(
     checks.one_of(bit_depth, (8, 16), name="bit_depth")
     group_effect = _checked_effect(group_effect, name="group_effect")
     n_images = checks.positive_integer(n_images, name="n_images")
-    n_donors, n_batches = _at_most(n_donors, n_images, name="n_donors"), _at_most(n_batches, n_images, name="n_batches")
-    started, streams = perf_counter(), Streams.start(rng)
+    n_donors = _at_most(n_donors, n_images, name="n_donors")
+    n_batches = _at_most(n_batches, n_images, name="n_batches")
+
+    started = perf_counter()
+    streams = Streams.start(rng)
     samples = design(streams, n_images=n_images, n_donors=n_donors, n_batches=n_batches, group_effect=group_effect)
     images = [
         simulate(streams, number, settings, sample)
@@ -191,8 +195,7 @@ def _checked_channels(channels: Sequence[str] | None) -> tuple[str, ...]:
         hint = f" Did you mean {close[0]!r}?" if close else ""
         msg = (
             f"The simulator does not know {checks.listed(unknown)}; it knows: "
-            f"{checks.listed(MARKERS, most=len(MARKERS))}.{hint} "
-            "Leave channels out for a panel of 20."
+            f"{checks.listed(MARKERS, most=len(MARKERS))}.{hint} Leave channels out for a panel of 20."
         )
         raise ValueError(msg)
     twice = checks.repeated(channels)

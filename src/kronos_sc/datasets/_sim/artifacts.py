@@ -29,22 +29,26 @@ def _band(rng: np.random.Generator, shape: tuple[int, int], width: float) -> np.
 
 
 def artifact_mask(
-    streams: Streams, name: str | int, shape: tuple[int, int], mpp: float, wanted: tuple[str, ...]
+    streams: Streams, name: str | int, shape: tuple[int, int], mpp: float, kinds: tuple[str, ...]
 ) -> np.ndarray:
     """Return the codes of :data:`ARTIFACTS` per pixel, uint8.
 
     Where two meet, debris lies on folds and folds on blur.
     """
-    mask, side = np.zeros(shape, dtype=np.uint8), min(shape)
+    mask = np.zeros(shape, dtype=np.uint8)
+    side = min(shape)
+    # the generator is asked for in any case: artifacts do not change what the others look like
     for kind in ("blur", "fold", "saturation"):
         rng = streams.get("artifact", kind, name)
-        if kind not in wanted:
+        if kind not in kinds:
             continue
         if kind == "fold":
-            where = _band(rng, shape, min(22 / mpp, 0.15 * side))
+            area = _band(rng, shape, min(22 / mpp, 0.15 * side))
+        elif kind == "blur":
+            area = _blob(rng, shape, 0.2 * side)
         else:
-            where = _blob(rng, shape, 0.2 * side if kind == "blur" else min(16 / mpp, 0.12 * side))
-        mask[where] = ARTIFACTS[kind]
+            area = _blob(rng, shape, min(16 / mpp, 0.12 * side))
+        mask[area] = ARTIFACTS[kind]
     return mask
 
 
@@ -53,7 +57,7 @@ def damage(signal: np.ndarray, mask: np.ndarray, mpp: float) -> np.ndarray:
     if not mask.any():
         return signal
     damaged = signal.copy()
-    blurred, folded, leftover_dirs = (mask == ARTIFACTS[kind] for kind in ("blur", "fold", "saturation"))
+    blurred, folded, debris = (mask == ARTIFACTS[kind] for kind in ("blur", "fold", "saturation"))
     if blurred.any():
         damaged[blurred] = ndimage.gaussian_filter(signal, BLUR / mpp, truncate=3.0)[blurred]
     if folded.any():
@@ -61,5 +65,5 @@ def damage(signal: np.ndarray, mask: np.ndarray, mpp: float) -> np.ndarray:
         shift = round(18 / mpp)
         layers = ndimage.gaussian_filter(signal + np.roll(signal, (shift, shift), axis=(0, 1)), 0.8 / mpp, truncate=3.0)
         damaged[folded] = layers[folded]
-    damaged[leftover_dirs] = 4  # far above the range whatever the noise
+    damaged[debris] = 4  # far above the range whatever the noise
     return damaged

@@ -31,8 +31,7 @@ def _transformations(mpp: float) -> dict[str, Any]:
 
 def _image(pixels: np.ndarray, settings: TissueSettings) -> Any:
     """Return an image element, one channel to a chunk, so that a reader of few channels reads few bytes."""
-    chunks = (1, CHUNK, CHUNK)
-    lazy = da.from_array(pixels, chunks=chunks)
+    lazy = da.from_array(pixels, chunks=(1, CHUNK, CHUNK))
     return Image2DModel.parse(
         lazy, dims=("c", "y", "x"), c_coords=list(settings.channels), transformations=_transformations(settings.mpp)
     )
@@ -70,7 +69,10 @@ def _table(images: list[Simulated], elements: list[str], settings: TissueSetting
 
 
 def _region_table(images: list[Simulated], elements: list[str]) -> AnnData:
-    """Return what each code of the compartments means, a row per code and image, as `tl.predict_map` names the classes of a map."""
+    """Return what each code of the compartments means, a row per code and image.
+
+    In the columns in which `tl.predict_map` names the classes of a map.
+    """
     pixels = np.stack([np.bincount(image.regions.ravel(), minlength=len(REGIONS) + 1)[1:] for image in images])
     obs = pd.DataFrame(
         {
@@ -118,33 +120,24 @@ def assemble(
     """Put images, labels, masks of artifacts and compartments, and the tables together."""
     suffixes = [""] if len(images) == 1 else [f"_{number}" for number in range(len(images))]
     table = _table(images, [f"cells{suffix}" for suffix in suffixes], settings)
+
+    # gain and background of each channel in each batch, as the pixels were made with
+    batches = table.obs["batch"].cat.categories
     lots = [
-        [
-            stain(streams, channel, batch, batch_effect=settings.batch_effect)
-            for batch in table.obs["batch"].cat.categories
-        ]
+        [stain(streams, channel, batch, batch_effect=settings.batch_effect) for batch in batches]
         for channel in settings.channels
     ]
     table.varm["gain"] = np.array([[lot.gain for lot in row] for row in lots])
     table.varm["background"] = np.array([[lot.background for lot in row] for row in lots])
     table.uns["tissue"] = _record(settings, samples, group_effect=group_effect, seed=seed)
-    labels = {
-        f"cells{suffix}": _labels(image.labels, settings.mpp) for suffix, image in zip(suffixes, images, strict=True)
-    }
-    if settings.artifacts:
-        labels |= {
-            f"artifacts{suffix}": _labels(image.artifacts, settings.mpp)
-            for suffix, image in zip(suffixes, images, strict=True)
-        }
+
+    named = list(zip(suffixes, images, strict=True))
+    pixels = {f"image{suffix}": _image(image.pixels, settings) for suffix, image in named}
+    labels = {f"cells{suffix}": _labels(image.labels, settings.mpp) for suffix, image in named}
     tables = {"table": table}
+    if settings.artifacts:
+        labels |= {f"artifacts{suffix}": _labels(image.artifacts, settings.mpp) for suffix, image in named}
     if settings.regions:
-        elements = [f"regions{suffix}" for suffix in suffixes]
-        labels |= {name: _labels(image.regions, settings.mpp) for name, image in zip(elements, images, strict=True)}
-        tables["regions_table"] = _region_table(images, elements)
-    return SpatialData(
-        images={
-            f"image{suffix}": _image(image.pixels, settings) for suffix, image in zip(suffixes, images, strict=True)
-        },
-        labels=labels,
-        tables=tables,
-    )
+        labels |= {f"regions{suffix}": _labels(image.regions, settings.mpp) for suffix, image in named}
+        tables["regions_table"] = _region_table(images, [f"regions{suffix}" for suffix in suffixes])
+    return SpatialData(images=pixels, labels=labels, tables=tables)

@@ -39,9 +39,11 @@ def _fibres(rng: np.random.Generator, canvas: Canvas, layout: Layout) -> np.ndar
     """Return wavy bundles along the level lines of the flow, outside nests and follicles."""
     phase = canvas.spread(layout.flow) * 15 + 2.2 * smooth_noise(rng, canvas.full, 9 / canvas.mpp)
     phase = canvas.crop(phase + np.float32(0.8) * smooth_noise(rng, canvas.full, 2 / canvas.mpp))
+    # each level of the phase is one strand, of its own brightness
     bundle = rng.random(1024, dtype=np.float32) ** 2
     low = np.floor(phase).astype(np.int64)
-    first, second = bundle[low % 1024], bundle[(low + 1) % 1024]
+    first = bundle[low % 1024]
+    second = bundle[(low + 1) % 1024]
     strands = first + (second - first) * (phase - low.astype(np.float32))
     outside = np.clip(canvas.crop(canvas.spread(-layout.depth)) / 4, 0, 1)
     outside *= np.clip(canvas.crop(canvas.spread(layout.follicle)) * 8 - 8, 0, 1)
@@ -55,12 +57,13 @@ def _mesh(rng: np.random.Generator, canvas: Canvas, layout: Layout) -> np.ndarra
     return ridge * np.clip(canvas.crop(canvas.spread(np.float32(0.72) - layout.follicle)) * 5, 0, 1)
 
 
-def part(streams: Streams, name: str | int, canvas: Canvas, layout: Layout, drawn: dict[str, np.ndarray]) -> Parts:
+def part(streams: Streams, name: str | int, canvas: Canvas, layout: Layout, shapes: dict[str, np.ndarray]) -> Parts:
     """Give every location its texture: chromatin, patchy membranes, granules, fibres."""
     rng = streams.get("textures", name)
     coarse, fine = (smooth_noise(rng, canvas.shape, max(width / canvas.mpp, 0.7)) for width in (1.1, 0.6))
-    body = (drawn["labels"] > 0).astype(np.float32)
-    nucleus, membrane = drawn["nucleus"], drawn["membrane"]
+    body = (shapes["labels"] > 0).astype(np.float32)
+    nucleus = shapes["nucleus"]
+    membrane = shapes["membrane"]
     plasm = body - nucleus
     patchy = np.maximum(1 + np.float32(0.2) * coarse, 0)
     location = {
@@ -69,10 +72,12 @@ def part(streams: Streams, name: str | int, canvas: Canvas, layout: Layout, draw
         "cytoplasm": plasm * patchy + np.float32(0.12) * nucleus,
         "granules": plasm * np.maximum(np.float32(0.35) + np.float32(0.6) * fine, 0) + np.float32(0.05) * nucleus,
     }
-    fibres = _fibres(rng, canvas, layout) * (1 - np.float32(0.6) * body) * ~drawn["lumen"]
-    clumps = np.clip(smooth_noise(rng, canvas.shape, 2.2 / canvas.mpp), 0, 1) * drawn["lumen"]
+
+    # outside the cells: fibres between them, clumps in the lumens, and a glow that is uneven everywhere
+    fibres = _fibres(rng, canvas, layout) * (1 - np.float32(0.6) * body) * ~shapes["lumen"]
+    clumps = np.clip(smooth_noise(rng, canvas.shape, 2.2 / canvas.mpp), 0, 1) * shapes["lumen"]
     uneven = np.float32(0.15) * np.clip(1 + np.float32(0.4) * smooth_noise(rng, canvas.shape, 40 / canvas.mpp), 0, 2)
-    glow = np.float32(0.45) * fibres + np.float32(0.2) * plasm + np.float32(0.5) * clumps + uneven * (~drawn["lumen"])
+    glow = np.float32(0.45) * fibres + np.float32(0.2) * plasm + np.float32(0.5) * clumps + uneven * (~shapes["lumen"])
     return Parts(location, {"fibres": fibres, "mesh": _mesh(rng, canvas, layout)}, glow)
 
 

@@ -36,7 +36,8 @@ def spread_light(light: np.ndarray, mpp: float) -> np.ndarray:
 
 def shading(rng: np.random.Generator, shape: tuple[int, int], mpp: float) -> np.ndarray:
     """Return the illumination, darker towards the corners of each field of view, as a float32 factor."""
-    side, depth = TILE / mpp, rng.uniform(0.02, 0.1)
+    side = TILE / mpp
+    depth = rng.uniform(0.02, 0.1)
     axes = []
     for length in shape:
         place = ((np.arange(length) + rng.uniform(0, side)) % side) / side - 0.5 + rng.uniform(-0.1, 0.1)

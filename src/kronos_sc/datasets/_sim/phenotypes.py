@@ -73,6 +73,9 @@ def attribute(name: str) -> np.ndarray:
 
 
 def abundance() -> np.ndarray:
-    """Return relative abundances, float64, regions × cell types, with zeros for vessels, whose cells are placed one by one."""
+    """Return relative abundances, float64, regions × cell types.
+
+    Zeros for vessels, whose cells are placed one by one.
+    """
     sampled = [attribute(region).astype(np.float64) for region in REGIONS[:3]]
     return np.stack([*sampled, np.zeros(len(CELL_TYPES))])

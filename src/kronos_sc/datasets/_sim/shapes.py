@@ -52,11 +52,14 @@ class Canvas:
 
 def _metric(long: np.ndarray, short: np.ndarray, angle: np.ndarray) -> np.ndarray:
     """Return the float32 coefficients (yy, yx, xx; 3 × cells) of each ellipse's squared distance."""
-    cos, sin = np.cos(angle), np.sin(angle)
-    near, far = 1 / short.astype(np.float64) ** 2, 1 / long.astype(np.float64) ** 2
-    return np.stack([sin**2 * far + cos**2 * near, 2 * sin * cos * (far - near), cos**2 * far + sin**2 * near]).astype(
-        np.float32
-    )
+    cos = np.cos(angle)
+    sin = np.sin(angle)
+    across = 1 / short.astype(np.float64) ** 2
+    along = 1 / long.astype(np.float64) ** 2
+    yy = sin**2 * along + cos**2 * across
+    yx = 2 * sin * cos * (along - across)
+    xx = cos**2 * along + sin**2 * across
+    return np.stack([yy, yx, xx]).astype(np.float32)
 
 
 def _paint(canvas: Canvas, cells: Cells, warp: np.ndarray) -> np.ndarray:
@@ -74,17 +77,20 @@ def _paint(canvas: Canvas, cells: Cells, warp: np.ndarray) -> np.ndarray:
     start = (np.floor(centre[0]).astype(np.int64) + rim) * width + np.floor(centre[1]).astype(np.int64) + rim
     # `place` holds where each pixel looks from: its centre, shifted a little to make outlines uneven.
     place = np.pad(warp, ((0, 0), (rim, rim), (rim, rim))).reshape(2, -1)
-    best, labels = np.ones(place.shape[1], dtype=np.float32), np.zeros(place.shape[1], dtype=np.int32)
+    best = np.ones(place.shape[1], dtype=np.float32)
+    labels = np.zeros(place.shape[1], dtype=np.int32)
+    # in three groups by size, so that small cells are not asked about offsets that only large ones reach
     for low, high in ((0, rim // 2), (rim // 2, 3 * rim // 4), (3 * rim // 4, rim)):
         rows = np.flatnonzero((reach > low) & (reach <= high))
         dy, dx = np.mgrid[-high : high + 1, -high : high + 1].reshape(2, -1)
         for offset in (dy * width + dx)[dy**2 + dx**2 <= high**2]:
-            at = start[rows] + offset
-            y, x = place[0, at] - centre[0, rows], place[1, at] - centre[1, rows]
+            pixel = start[rows] + offset
+            y = place[0, pixel] - centre[0, rows]
+            x = place[1, pixel] - centre[1, rows]
             distance = metric[0, rows] * y * y + metric[1, rows] * y * x + metric[2, rows] * x * x
-            closer = distance < best[at]
-            best[at[closer]] = distance[closer]
-            labels[at[closer]] = rows[closer] + 1
+            closer = distance < best[pixel]
+            best[pixel[closer]] = distance[closer]
+            labels[pixel[closer]] = rows[closer] + 1
     return labels.reshape(-1, width)[rim:-rim, rim:-rim]
 
 
@@ -140,8 +146,9 @@ def _nuclei(canvas: Canvas, cells: Cells, labels: np.ndarray, warp: np.ndarray) 
     metric = _metric(long * fit, short * fit, cells.angle)
     centre = np.stack([y, x]).astype(np.float32)
     owner = np.maximum(labels - 1, 0)
-    down, across = warp[0] - centre[0][owner], warp[1] - centre[1][owner]
-    distance = metric[0][owner] * down * down + metric[1][owner] * down * across + metric[2][owner] * across * across
+    y = warp[0] - centre[0][owner]
+    x = warp[1] - centre[1][owner]
+    distance = metric[0][owner] * y * y + metric[1][owner] * y * x + metric[2][owner] * x * x
     soft = np.clip((np.float32(1.25) - distance) * np.float32(2), 0, 1)
     return soft * (labels > 0)
 
@@ -153,7 +160,10 @@ def border(labels: np.ndarray, thickness: int) -> np.ndarray:
 
 
 def draw(streams: Streams, name: str | int, canvas: Canvas, layout: Layout, cells: Cells) -> dict[str, np.ndarray]:
-    """Return the image-sized arrays `labels` (int32, rows of `cells` + 1), `nucleus`, `membrane` (float32) and `lumen` (bool)."""
+    """Return image-sized arrays by name.
+
+    `labels` (int32, rows of `cells` + 1), `nucleus`, `membrane` (float32) and `lumen` (bool).
+    """
     rng = streams.get("outlines", name)
     centre = np.meshgrid(*(np.arange(side, dtype=np.float32) + np.float32(0.5) for side in canvas.full), indexing="ij")
     bend = np.float32(0.55 / canvas.mpp)
@@ -164,6 +174,8 @@ def draw(streams: Streams, name: str | int, canvas: Canvas, layout: Layout, cell
     labels = _one_piece(labels)
     nucleus = canvas.crop(_nuclei(canvas, cells, labels, warp))
     labels = _one_piece(canvas.crop(labels))  # the border may have cut a bent cell in two
+
+    # slivers at the border are no cells; what is left of them is cleared from every array
     small = np.bincount(labels.ravel(), minlength=len(cells.y) + 1) * canvas.mpp**2 < LEAST_AREA
     labels[small[labels]] = 0
     edge = border(labels, max(1, round(MEMBRANE / canvas.mpp)))

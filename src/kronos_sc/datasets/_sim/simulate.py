@@ -37,7 +37,10 @@ class TissueSettings:
 
 @dataclass(frozen=True)
 class Simulated:
-    """One image: `pixels` (channels, y, x), `labels` (1 … n), `artifacts` and `regions` (codes), and a row per cell in the order of the labels."""
+    """One image: `pixels` (channels, y, x), `labels` (1 … n), `artifacts` and `regions` (codes).
+
+    `obs`, `centres`, `observed` and `truth` have a row per cell in the order of the labels.
+    """
 
     pixels: np.ndarray
     labels: np.ndarray
@@ -86,9 +89,8 @@ def _render(
     mask: np.ndarray,
 ) -> np.ndarray:
     """Return the pixels, one channel at a time, so that only one is held in float."""
-    pixels = np.empty(
-        (len(settings.channels), *settings.shape), dtype=np.uint8 if settings.bit_depth == 8 else np.uint16
-    )
+    dtype = np.uint8 if settings.bit_depth == 8 else np.uint16
+    pixels = np.empty((len(settings.channels), *settings.shape), dtype=dtype)
     for row, channel in enumerate(settings.channels):
         light = spread_light(emit(MARKERS[channel], truth[:, row], labels, parts), settings.mpp)
         shade = shading(streams.get("shading", name, channel), settings.shape, settings.mpp)
@@ -113,15 +115,18 @@ def simulate(streams: Streams, name: int, settings: TissueSettings, sample: Samp
     canvas = Canvas(settings.shape, settings.mpp)
     layout = lay_out(streams, name, canvas.size, nest_fraction=sample.nest_fraction)
     cells = populate(streams, name, layout, canvas.size, shift=sample.shift, lift=sample.lift)
-    drawn = draw(streams, name, canvas, layout, cells)
-    parts = part(streams, name, canvas, layout, drawn)
+    shapes = draw(streams, name, canvas, layout, cells)
+    parts = part(streams, name, canvas, layout, shapes)
+
     # Levels are drawn before cells without pixels are dropped: a cell's level does not depend on which neighbours were
     # cut off.
     level = np.stack(
         [levels(streams.get("level", name, channel), MARKERS[channel], cells) for channel in settings.channels], axis=1
     )
-    labels, rows = _renumber(drawn["labels"])
-    cells, truth = cells[rows], level[rows]
+    labels, rows = _renumber(shapes["labels"])
+    cells = cells[rows]
+    truth = level[rows]
+
     mask = artifact_mask(streams, name, settings.shape, settings.mpp, settings.artifacts)
     pixels = _render(streams, name, settings, sample, labels, parts, truth, mask)
     area, y, x = centroids(labels, len(rows))

@@ -18,7 +18,10 @@ GAIN_SPREAD = 0.3  # of log gain between batches
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of the study: whose it is, which batch, and what its tissue is made of (see :func:`.cells.populate`)."""
+    """One image of the study: whose it is, which batch, and what its tissue is made of.
+
+    For `shift` and `lift` see :func:`.cells.populate`.
+    """
 
     donor: str
     group: str
@@ -35,15 +38,15 @@ def design(streams: Streams, *, n_images: int, n_donors: int, n_batches: int, gr
     that a batch holds both groups wherever the numbers allow it.
     """
     round_of_groups = min(n_donors, len(GROUPS))
-    if (
-        n_images < round_of_groups * n_batches
-    ):  # too few images for that: then every batch gets one, whoever it comes from
+    if n_images < round_of_groups * n_batches:
+        # too few images for that: then every batch gets one, whoever it comes from
         round_of_groups = 1
     samples = []
     for image in range(n_images):
         donor = image % n_donors
         rng = streams.get("donor", donor)
-        fraction, shift = float(rng.uniform(0.38, 0.52)), rng.normal(0, DONOR_SPREAD, len(CELL_TYPES))
+        fraction = float(rng.uniform(0.38, 0.52))
+        shift = rng.normal(0, DONOR_SPREAD, len(CELL_TYPES))
         in_b = donor % len(GROUPS)
         samples.append(
             Sample(
@@ -60,7 +63,8 @@ def design(streams: Streams, *, n_images: int, n_donors: int, n_batches: int, gr
 
 def stain(streams: Streams, channel: str, batch: str, *, batch_effect: float) -> Staining:
     """Return gain, background and autofluorescence of one channel in one batch."""
-    dye, lot = streams.get("dye", channel), streams.get("lot", channel, batch)
+    dye = streams.get("dye", channel)
+    lot = streams.get("lot", channel, batch)
     brightness = MARKERS[channel].brightness * np.exp(dye.normal(0, 0.08))
     gain = brightness * np.exp(lot.normal(0, GAIN_SPREAD) * batch_effect)
     background = dye.uniform(0.03, 0.07) * np.exp(lot.normal(0, GAIN_SPREAD) * batch_effect)
