@@ -57,7 +57,8 @@ def test_features_on_disk_stay_there(done):
         table.obsm["X_kronos"] = da.from_array(done["table"].obsm["X_kronos"], chunks=chunks).map_blocks(
             look, meta=np.empty((0, 0), np.float32)
         )
-        lazy, plain = ks.get.embedding(table), ks.get.embedding(done)
+        lazy = ks.get.embedding(table)
+        plain = ks.get.embedding(done)
         some = ks.get.embedding(table, markers=["CD3", "CD8"])
         assert not read
         assert isinstance(lazy.data, da.Array)

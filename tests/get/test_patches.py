@@ -23,7 +23,8 @@ def test_equals_a_plain_loop(make):
     sdata = make()
     names, y, x = inside(sdata)
     patches = ks.get.patches(sdata, names, patch_size=32)
-    image, labels = np.asarray(sdata["image"].data), np.asarray(sdata["cells"].data)
+    image = np.asarray(sdata["image"].data)
+    labels = np.asarray(sdata["cells"].data)
     assert patches.dims == ("unit", "c", "y", "x")
     assert patches.dtype == np.uint16
     assert list(patches.c.values) == list(sdata["image"].c.values)
@@ -108,7 +109,8 @@ def test_border_is_zero(make):
     patches = ks.get.patches(sdata, sdata["table"].obs_names)
     assert patches.shape[1:] == (1, 64, 64)
     for patch in patches:
-        rows, columns = np.arange(64) + int(patch.top), np.arange(64) + int(patch.left)
+        rows = np.arange(64) + int(patch.top)
+        columns = np.arange(64) + int(patch.left)
         np.testing.assert_array_equal(
             patch[0] == 9, ((rows >= 0) & (rows < 40))[:, None] & ((columns >= 0) & (columns < 50))
         )

@@ -16,8 +16,8 @@ from kronos_sc.pp._class_pixels import Lookup, class_pixels
 def typed(make):
     """Return a function that makes noise, round cells of three types (some without one) and boxes."""
 
-    def build(size=32, stride=16, **how):
-        sdata = make(**how)
+    def build(size=32, stride=16, **kwargs):
+        sdata = make(**kwargs)
         cells = sdata["table"]
         rng = np.random.default_rng(5)
         types = rng.choice(["T", "B", "tumour"], cells.n_obs).astype(object)
@@ -48,7 +48,8 @@ def expected(sdata, types):
 
 def check(sdata, counts, table="patches_table"):
     table = sdata[table]
-    own, size = counts[:, :3], counts[:, 3]
+    own = counts[:, :3]
+    size = counts[:, 3]
     names = np.array(["tumour", "B", "T"], object)
     most = own.max(axis=1)
     assert table.obs["majority"].cat.categories.tolist() == names.tolist()
@@ -62,7 +63,11 @@ def check(sdata, counts, table="patches_table"):
 
 def test_by_hand(make):
     labels = np.zeros((64, 96), np.int32)
-    labels[:16, :16], labels[:16, 16:24], labels[40, 40], labels[0, 64:96], labels[1, 64:96] = 7, 9, 11, 7, 9
+    labels[:16, :16] = 7
+    labels[:16, 16:24] = 9
+    labels[40, 40] = 11
+    labels[0, 64:96] = 7
+    labels[1, 64:96] = 9
     sdata = make(image=np.zeros((1, 64, 96), np.uint8), channels=("DAPI",), labels=labels)
     sdata["table"].obs["cell_type"] = pd.Categorical(["B", "T", None], categories=["T", "B"])
     ks.pp.tile(sdata, size=32)
@@ -166,7 +171,8 @@ def test_rows_of_the_table_in_another_order(typed):
 
 
 def test_huge_ids(typed):
-    sdata, plain = typed(), typed()
+    sdata = typed()
+    plain = typed()
     ks.pp.majority_labels(plain, "cell_type")
     ids = np.unique(sdata["cells"].to_numpy())
     rng = np.random.default_rng(0)
@@ -252,7 +258,8 @@ def test_lazy_labels_come_in_pieces(typed, monkeypatch):
     """No piece handed to the counting is larger than a stored chunk."""
     from kronos_sc.pp import _majority_labels as module
 
-    sdata, seen = typed(label_chunks=(40, 50)), []
+    sdata = typed(label_chunks=(40, 50))
+    seen = []
 
     def spy(strips, *args, **kwargs):
         def watched():
@@ -327,7 +334,7 @@ def second_table(sdata):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "how", "error", "message"),
+    ("spoil", "kwargs", "error", "message"),
     [
         (None, {"target": "type"}, KeyError, "no column in obs 'type'.*Did you mean 'cell_type'"),
         (None, {"shapes_key": "patch"}, KeyError, "no shapes 'patch'; .*Did you mean 'patches'.* pp.tile"),
@@ -376,11 +383,11 @@ def second_table(sdata):
         ),
     ],
 )
-def test_errors(typed, state, unchanged, spoil, how, error, message):
+def test_errors(typed, state, unchanged, spoil, kwargs, error, message):
     sdata = typed()
     if spoil:
         spoil(sdata)
     before = state(sdata)
     with pytest.raises(error, match=message):
-        ks.pp.majority_labels(sdata, **({"target": "cell_type"} | how))
+        ks.pp.majority_labels(sdata, **({"target": "cell_type"} | kwargs))
     unchanged(before, state(sdata))

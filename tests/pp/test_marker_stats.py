@@ -53,10 +53,8 @@ def test_bright_images_with_little_contrast():
 
 
 def test_several_images_count_by_their_pixels(make):
-    one, two = (
-        make((150, 190), channels=("DAPI", "CD3")),
-        make((40, 50), channels=("CD3", "DAPI", "CD8"), seed=1, dtype="uint8"),
-    )
+    one = make((150, 190), channels=("DAPI", "CD3"))
+    two = make((40, 50), channels=("CD3", "DAPI", "CD8"), seed=1, dtype="uint8")
     stats = ks.pp.marker_stats([one, two])
     for name, images in (("DAPI", 2), ("CD3", 2), ("CD8", 1)):
         pixels = [
@@ -77,7 +75,8 @@ def test_several_images_count_by_their_pixels(make):
 
 def test_channels_scale_and_values_that_are_missing(make):
     image = np.random.default_rng(0).random((2, 60, 70)).astype(np.float32) * 400
-    image[1, 5, 5], image[1, 6, 6] = np.nan, np.inf
+    image[1, 5, 5] = np.nan
+    image[1, 6, 6] = np.inf
     sdata = make(image=image, channels=("DAPI", "CD3"))
     stats = ks.pp.marker_stats(sdata, channels="DAPI", max_value=400)
     assert stats.loc["DAPI", "mean"] == pytest.approx(image[0].mean(dtype=np.float64) / 400)

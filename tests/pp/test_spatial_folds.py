@@ -100,7 +100,9 @@ def test_blocks_against_a_double_loop(scattered, guard):
     adata = scattered[:700].copy()
     ks.pp.spatial_folds(adata, block_size=size, library_key="image", guard=guard, rng=3)
     plain = ks.pp.spatial_folds(adata, block_size=size, library_key="image", rng=3, copy=True)
-    xy, image, folds = adata.obsm["spatial"], adata.obs["image"].to_numpy(), fold(plain)
+    xy = adata.obsm["spatial"]
+    image = adata.obs["image"].to_numpy()
+    folds = fold(plain)
     low = {i: xy[image == i].min(axis=0) for i in ("a", "b")}
     owner = {}
     for p, i, f in zip(xy, image, folds, strict=True):
@@ -146,8 +148,8 @@ def test_a_value_per_group_is_spread_over_all_folds(scattered):
     assert values["n_units"].tolist() == expected.tolist()
 
 
-@pytest.mark.parametrize("how", [{"groupby": "donor", "n_folds": 3}, {"block_size": 150}])
-def test_values_of_units_are_spread_by_scikit_learn(how):
+@pytest.mark.parametrize("kwargs", [{"groupby": "donor", "n_folds": 3}, {"block_size": 150}])
+def test_values_of_units_are_spread_by_scikit_learn(kwargs):
     """Every type lives in a corner of its own, so that quadrants would each lack some.
 
     Dealt, every fold has a fair share.
@@ -157,7 +159,7 @@ def test_values_of_units_are_spread_by_scikit_learn(how):
     types = np.where(xy[:, 0] < 450, "left", "right")
     types[rng.random(4000) < 0.1] = "anywhere"
     adata = table(xy, cell_type=types, donor=(xy[:, 0] // 75).astype(int))
-    ks.pp.spatial_folds(adata, stratify="cell_type", **how)
+    ks.pp.spatial_folds(adata, stratify="cell_type", **kwargs)
     share = pd.crosstab(adata.obs["fold"], adata.obs["cell_type"], normalize="columns")
     assert share.to_numpy().min() > 0.5 / len(share)
 
@@ -174,14 +176,14 @@ def test_missing_groups_are_left_out_and_missing_values_still_fill_folds(scatter
 def test_permuted_units_keep_their_folds(scattered):
     order = np.random.default_rng(2).permutation(scattered.n_obs)
     other = scattered[order].copy()
-    for how in (
+    for kwargs in (
         {"guard": 20},
         {"block_size": 90, "guard": 20},
         {"groupby": "donor"},
         {"groupby": "donor", "stratify": "response"},
     ):
-        ks.pp.spatial_folds(scattered, **how)
-        ks.pp.spatial_folds(other, **how)
+        ks.pp.spatial_folds(scattered, **kwargs)
+        ks.pp.spatial_folds(other, **kwargs)
         np.testing.assert_array_equal(fold(scattered)[order], fold(other))
 
 
@@ -216,7 +218,7 @@ def test_a_value_that_a_fold_lacks_is_a_warning(scattered):
 
 
 @pytest.mark.parametrize(
-    ("how", "error", "message"),
+    ("kwargs", "error", "message"),
     [
         ({"n_folds": 1}, ValueError, "n_folds=1 leaves nothing to train on"),
         ({"n_folds": 0}, ValueError, "n_folds must be a whole number"),
@@ -242,9 +244,9 @@ def test_a_value_that_a_fold_lacks_is_a_warning(scattered):
         ({"library_key": "imag"}, KeyError, "Did you mean 'image'"),
     ],
 )
-def test_errors(scattered, how, error, message):
+def test_errors(scattered, kwargs, error, message):
     with pytest.raises(error, match=message):
-        ks.pp.spatial_folds(scattered, **how)
+        ks.pp.spatial_folds(scattered, **kwargs)
     assert "fold" not in scattered.obs
     assert not scattered.uns
 

@@ -67,7 +67,8 @@ def test_tissue_filter_keeps_the_half_with_tissue():
     image[:, :, 256:] = np.random.default_rng(0).integers(0, 30, (2, 512, 256))  # glass
     sdata.images["image"] = Image2DModel.parse(image, dims=("c", "y", "x"), c_coords=["DAPI", "CD8"])
     ks.pp.tile(sdata, size=64, tissue_channel="DAPI")
-    obs, x = sdata["patches_table"].obs, np.array(corners(sdata))[:, 1]
+    obs = sdata["patches_table"].obs
+    x = np.array(corners(sdata))[:, 1]
     assert x.max() < 256
     assert len(x) >= 28  # of 32
     assert obs["tissue"].between(0.25, 1).all()
@@ -91,7 +92,7 @@ def test_share_of_tissue_by_hand(make):
 def test_errors(make, state, unchanged):
     sdata = make()
     before = state(sdata)
-    for how, message in (
+    for kwargs, message in (
         (
             {"size": 200},
             r"Image 'image' \(150 × 190 pixels\) is smaller than one box of 200 pixels\. Choose a smaller size",
@@ -110,7 +111,7 @@ def test_errors(make, state, unchanged):
         ),
     ):
         with pytest.raises(ValueError, match=message):
-            ks.pp.tile(sdata, **how)
+            ks.pp.tile(sdata, **kwargs)
     with pytest.raises(KeyError, match=r"There is no channel 'dapi'; there are: 'DAPI', .*Did you mean 'DAPI'"):
         ks.pp.tile(sdata, size=32, tissue_channel="dapi")
     with pytest.raises(TypeError, match="Expected a SpatialData, got AnnData"):

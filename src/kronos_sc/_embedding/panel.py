@@ -43,14 +43,14 @@ def panel_for(images: list[Raster], model: Model, channels: Any, *, require_nucl
             )
     panel.check(require_nuclear=require_nuclear, require_statistics=False)
     if not isinstance(channels, pd.DataFrame):  # such a panel was looked at
-        _tell(panel)
+        _report_left_out(panel)
     return panel
 
 
-def _tell(panel: Panel) -> None:
+def _report_left_out(panel: Panel) -> None:
     """Say which channels are left out although their names mean something; the others are named by the verb itself."""
-    if told := stains_left_out(panel.frame):
-        info(told)
+    if message := stains_left_out(panel.frame):
+        info(message)
     for message in (names_left_out(panel.frame), lost(panel.frame)):
         if message:
             warn(message)
@@ -78,7 +78,7 @@ def complete(
     if len(lacking):
         images = list({image.name: image for image in images}.values())
         left_out = [(excluded or {}).get(image.name) for image in images]
-        stats = raster_stats(images, list(lacking), max_value=max_value, nan=nan, out=left_out)
+        stats = raster_stats(images, list(lacking), max_value=max_value, nan=nan, excluded=left_out)
         panel = panel.with_statistics(stats, replace=False)
     panel.check(require_nuclear=False)
     return panel

@@ -78,13 +78,16 @@ def embedding(
     slot = EmbedKeys(key).obsm("marker", alone=True)
     known(slot, list(table.obsm), what="entry of obsm", fix="Embed with features='marker'.")
     values = table.obsm[slot]
-    values = values if is_lazy(values) else np.asarray(values)
+    if not is_lazy(values):
+        values = np.asarray(values)
     if values.shape[1] % len(names) or "marker" not in list(record(table, key=key)["params"]["features"]):
         msg = (
             f"obsm[{slot!r}] holds one vector per unit, not one per marker ({values.shape[1]} features, {len(names)} "
             "markers). Read it from obsm directly."
         )
         raise ValueError(msg)
+
+    # features have names where the model gives them, the same ones for every marker
     coords = {"unit": table.obs_names.to_numpy(), "marker": names}
     frame = feature_frame(table, Representation(slot, values))
     if has_named_features(frame):
@@ -100,10 +103,11 @@ def embedding(
 
 
 def _by_marker(values: Any, n_markers: int) -> Any:
-    """Return features (units × markers × features) from the blocks side by side, without reading those of a dask array."""
+    """Return features (units × markers × features) from the blocks side by side; nothing of a dask array is read."""
     shape = (values.shape[0], n_markers, values.shape[1] // n_markers)
     if not is_lazy(values):
         return values.reshape(shape)
+    # a chunk must hold all markers of its units, or it could not be reshaped by itself
     whole = values.rechunk({1: -1})
     return whole.map_blocks(
         lambda block: block.reshape(len(block), *shape[1:]),

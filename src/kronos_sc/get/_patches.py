@@ -72,6 +72,8 @@ def patches(
     rows = _rows(target, ids)
     _require_readable(target, rows)
     names = tuple(channels) if channels is not None else next(iter(target.images.values())).channels
+
+    # region by region; the first one says how large windows are and of which dtype
     pixels = masks = None
     corners = np.zeros((2, len(rows)), np.int64)
     for region, image in target.images.items():
@@ -80,14 +82,10 @@ def patches(
         units = room.units(
             sdata, target.table, target.annotation, region, image, size=patch_size, spatial_key=spatial_key
         )
-        wanted, at = _chosen(units.rows, rows)
-        units = units.subset(wanted)
-        positions = [
-            image.channels.index(
-                known(c, image.channels, what="channel", fix="Name channels as the image spells them.")
-            )
-            for c in names
-        ]
+        chosen, slots = _chosen(units.rows, rows)
+        units = units.subset(chosen)
+        fix = "Name channels as the image spells them."
+        positions = [image.channels.index(known(c, image.channels, what="channel", fix=fix)) for c in names]
         if pixels is None:
             pixels = np.zeros((len(rows), len(names), units.size, units.size), image.data.dtype)
             masks = np.zeros((len(rows), units.size, units.size), bool)
@@ -102,9 +100,9 @@ def patches(
             room.require_stored(plan)
         with closing(room.read(plan, nan=nan)) as blocks:
             for block in blocks:
-                pixels[at[block.units]] = room.crop(block)
-                masks[at[block.units]] = room.crop_masks(block)
-        corners[:, at] = units.y, units.x
+                pixels[slots[block.units]] = room.crop(block)
+                masks[slots[block.units]] = room.crop_masks(block)
+        corners[:, slots] = units.y, units.x
     coordinates = {
         "unit": target.table.obs_names.to_numpy()[rows],
         "c": list(names),
@@ -126,24 +124,21 @@ def _rows(target: room.EmbedTarget, ids: Sequence[str]) -> np.ndarray:
         msg = f"Table {target.key!r} has repeated obs_names. Make them unique with table.obs_names_make_unique()."
         raise ValueError(msg)
     rows = names.get_indexer([str(i) for i in ids])
-    if (rows < 0).any():
-        msg = (
-            f"Table {target.key!r} has no units {listed(i for i, row in zip(ids, rows, strict=True) if row < 0)}; its "
-            f"names look like {listed(names[:3])}."
-        )
+    if unknown := [name for name, row in zip(ids, rows, strict=True) if row < 0]:
+        msg = f"Table {target.key!r} has no units {listed(unknown)}; its names look like {listed(names[:3])}."
         raise KeyError(msg)
     return rows
 
 
 def _require_readable(target: room.EmbedTarget, rows: np.ndarray) -> None:
     """Raise a KeyError for units of regions that are not read."""
-    region = target.table.obs[target.annotation.region_key].astype(str).to_numpy()[rows]
-    if strangers := [
-        name for name, where in zip(target.table.obs_names[rows], region, strict=True) if where not in target.images
-    ]:
+    regions = target.table.obs[target.annotation.region_key].astype(str).to_numpy()[rows]
+    names = target.table.obs_names[rows]
+    unread = [name for name, region in zip(names, regions, strict=True) if region not in target.images]
+    if unread:
         msg = (
-            f"The units {listed(strangers)} belong to other regions than {listed(target.images)}. "
-            "Name theirs with labels_key= or shapes_key=, or leave both out to read all regions."
+            f"The units {listed(unread)} belong to other regions than {listed(target.images)}. Name theirs with "
+            "labels_key= or shapes_key=, or leave both out to read all regions."
         )
         raise KeyError(msg)
 
@@ -151,5 +146,6 @@ def _require_readable(target: room.EmbedTarget, rows: np.ndarray) -> None:
 def _chosen(region_rows: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return positions among a region's units, and where each goes in the answer."""
     position = {int(row): i for i, row in enumerate(region_rows)}
-    at = np.asarray([i for i, row in enumerate(rows) if int(row) in position], np.int64)
-    return np.asarray([position[int(rows[i])] for i in at], np.int64), at
+    slots = np.asarray([i for i, row in enumerate(rows) if int(row) in position], np.int64)
+    chosen = np.asarray([position[int(rows[i])] for i in slots], np.int64)
+    return chosen, slots

@@ -43,8 +43,8 @@ class Lookup:
         # labels come in runs along the rows: one search per run, not per pixel
         starts = np.r_[0, np.flatnonzero(flat[1:] != flat[:-1]) + 1]
         values = flat[starts].astype(self.ids.dtype)
-        at = np.minimum(np.searchsorted(self.ids, values), len(self.ids) - 1)
-        codes = np.where(self.ids[at] == values, self.codes[at], 0).astype(np.uint16)
+        position = np.minimum(np.searchsorted(self.ids, values), len(self.ids) - 1)
+        codes = np.where(self.ids[position] == values, self.codes[position], 0).astype(np.uint16)
         return np.repeat(codes, np.diff(np.r_[starts, len(flat)])).reshape(labels.shape)
 
 
@@ -58,12 +58,11 @@ def class_pixels(
     """
     step = _grid_step(boxes)
     extent = boxes[:, 2:].max(axis=0) - boxes[:, :2].min(axis=0)
-    on_grid = np.prod(extent // step) <= _TILES_PER_BOX * len(boxes)
-    counts = (
-        _by_tiles(strips, lookup, boxes, n_codes, step)
-        if on_grid
-        else _one_by_one(strips, lookup, boxes, n_codes, shape)
-    )
+    if np.prod(extent // step) <= _TILES_PER_BOX * len(boxes):
+        counts = _by_tiles(strips, lookup, boxes, n_codes, step)
+    else:
+        counts = _one_by_one(strips, lookup, boxes, n_codes, shape)
+    # whatever has no class is background, pixels beyond the labels included
     counts[:, 0] = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) - counts[:, 1:].sum(axis=1)
     return counts
 
@@ -75,40 +74,48 @@ def _grid_step(boxes: np.ndarray) -> np.ndarray:
 
 
 def _by_tiles(strips: Strips, lookup: Lookup, boxes: np.ndarray, n_codes: int, step: np.ndarray) -> np.ndarray:
-    low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+    """Count the tiles of the grid once, and add up those of each box."""
+    low = boxes[:, :2].min(axis=0)
+    high = boxes[:, 2:].max(axis=0)
     rows, columns = (high - low) // step
     # sums over all tiles above and to the left; they may pass 2**32, and their differences are right all the same
     sums = np.zeros((rows + 1, columns + 1, n_codes), np.uint32)
     for y0, x0, labels in strips:
-        (top, left), (bottom, right) = (
-            np.maximum((y0, x0), low),
-            np.minimum((y0 + labels.shape[0], x0 + labels.shape[1]), high),
-        )
+        # the part of the strip that boxes cover
+        top, left = np.maximum((y0, x0), low)
+        bottom, right = np.minimum((y0 + labels.shape[0], x0 + labels.shape[1]), high)
         if top >= bottom or left >= right:
             continue
         codes = lookup(labels[top - y0 : bottom - y0, left - x0 : right - x0])
-        first, last = (left - low[1]) // step[1], (right - 1 - low[1]) // step[1] + 1
+
+        # tile column and code make one number per pixel: a single histogram counts a whole row of tiles
+        first = (left - low[1]) // step[1]
+        last = (right - 1 - low[1]) // step[1] + 1
         base = ((np.arange(left, right) - low[1]) // step[1] - first) * n_codes
         for row in range((top - low[0]) // step[0], (bottom - 1 - low[0]) // step[0] + 1):
             start, stop = (np.clip(low[0] + (row + i) * step[0], top, bottom) - top for i in (0, 1))
-            found = np.bincount((base + codes[start:stop]).ravel(), minlength=(last - first) * n_codes)
-            sums[row + 1, first + 1 : last + 1] += found.reshape(last - first, n_codes).astype(np.uint32)
+            counts = np.bincount((base + codes[start:stop]).ravel(), minlength=(last - first) * n_codes)
+            sums[row + 1, first + 1 : last + 1] += counts.reshape(last - first, n_codes).astype(np.uint32)
     for axis in (0, 1):
         np.cumsum(sums, axis=axis, out=sums)
+
+    # four corners of the summed table give any box
     top, left, bottom, right = ((boxes - np.tile(low, 2)) // np.tile(step, 2)).T
     return (sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]).astype(np.int64)
 
 
 def _one_by_one(strips: Strips, lookup: Lookup, boxes: np.ndarray, n_codes: int, shape: tuple[int, int]) -> np.ndarray:
+    """Write down the codes of the whole image, and count each box in it."""
     image = LabelImage(shape, np.uint16)
     for y0, x0, labels in strips:
         image.add(y0, x0, lookup(labels))
     counts = np.zeros((len(boxes), n_codes), np.int64)
     inside = np.clip(boxes, 0, np.tile(shape, 2))
-    for some in _bands(inside):
-        low, high = inside[some, :2].min(axis=0), inside[some, 2:].max(axis=0)
+    for band in _bands(inside):
+        low = inside[band, :2].min(axis=0)
+        high = inside[band, 2:].max(axis=0)
         codes = image.read(low[0], high[0], low[1], high[1])
-        for box in some:
+        for box in band:
             top, left, bottom, right = inside[box] - np.tile(low, 2)
             counts[box] = np.bincount(codes[top:bottom, left:right].ravel(), minlength=n_codes)
     return counts

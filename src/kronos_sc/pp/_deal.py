@@ -18,32 +18,35 @@ def deal(counts: np.ndarray, n_folds: int, rng: np.random.Generator, *, largest_
     order = rng.permutation(len(counts))
     if largest_first:
         order = order[np.argsort(-counts[order], kind="stable")]
-    fold, held = np.empty(len(counts), np.int64), np.zeros(n_folds, np.int64)
+    fold = np.empty(len(counts), np.int64)
+    n_units = np.zeros(n_folds, np.int64)
     for group in order:
-        fold[group] = held.argmin()
-        held[fold[group]] += counts[group]
+        fold[group] = n_units.argmin()
+        n_units[fold[group]] += counts[group]
     return fold
 
 
 def deal_by_value(counts: np.ndarray, values: np.ndarray, n_folds: int, rng: np.random.Generator) -> np.ndarray:
-    """Deal groups that have one value each (`values`, int), so that folds differ by at most one in their groups of any value.
+    """Deal groups that have one value each (`values`, int): folds differ by at most one in their groups of any value.
 
     Groups of a value go out largest first, in rounds that give each fold one; within a round the largest goes to the
     fold with the fewest units. A last round that is not full goes to the folds with the fewest groups, then the fewest
     units.
     """
     fold = np.empty(len(counts), np.int64)
-    held, owned = np.zeros(n_folds, np.int64), np.zeros(n_folds, np.int64)
+    n_units = np.zeros(n_folds, np.int64)
+    n_groups = np.zeros(n_folds, np.int64)
     for value in np.unique(values):
         members = rng.permutation(np.flatnonzero(values == value))
         members = members[np.argsort(-counts[members], kind="stable")]
         for start in range(0, len(members), n_folds):
-            some = members[start : start + n_folds]
-            to = np.lexsort((held, owned))[: len(some)]
-            to = to[np.argsort(held[to], kind="stable")]
-            fold[some] = to
-            held[to] += counts[some]
-            owned[to] += 1
+            # one group for each fold; the last round, if not full, for those with the fewest groups, then units
+            in_round = members[start : start + n_folds]
+            receivers = np.lexsort((n_units, n_groups))[: len(in_round)]
+            receivers = receivers[np.argsort(n_units[receivers], kind="stable")]
+            fold[in_round] = receivers
+            n_units[receivers] += counts[in_round]
+            n_groups[receivers] += 1
     return fold
 
 

@@ -12,8 +12,14 @@ if TYPE_CHECKING:
 
 
 def image_key(adata: AnnData, name: str | None) -> str | None:
-    """Return the column of `obs` that names images: as told, or the element that each row annotates where there are several."""
-    if name is None and (region := region_column(adata)) is not None and adata.obs[region].nunique() > 1:
-        info(f"images are told apart by obs[{region!r}]")
-        return region
-    return name
+    """Return the column of `obs` that names images.
+
+    As told, or the element that each row annotates where there are several.
+    """
+    if name is not None:
+        return name
+    region = region_column(adata)
+    if region is None or adata.obs[region].nunique() <= 1:
+        return None
+    info(f"images are told apart by obs[{region!r}]")
+    return region

@@ -45,8 +45,8 @@ def label_table(sdata: SpatialData, *, labels_key: str | None = None, key_added:
         fix="Segment the image first, or read a mask with io.read_tiff(mask=...).",
     )
     require_free(sdata, {key_added: "tables"})
-    found = measure(label_raster(sdata, name)[0], name=name)
-    if found.empty:
+    cells = measure(label_raster(sdata, name)[0], name=name)
+    if cells.empty:
         msg = (
             f"Labels {name!r} hold no cell: every pixel is 0 (background). Choose other labels with labels_key=, or "
             "segment the image again."
@@ -54,12 +54,12 @@ def label_table(sdata: SpatialData, *, labels_key: str | None = None, key_added:
         raise ValueError(msg)
     obs = pd.DataFrame(
         {
-            "region": pd.Categorical([name] * len(found)),
-            "cell_id": found["label"].to_numpy(),
-            "area": found["area"].to_numpy(),
+            "region": pd.Categorical([name] * len(cells)),
+            "cell_id": cells["label"].to_numpy(),
+            "area": cells["area"].to_numpy(),
         },
-        index=found["label"].astype(str).to_numpy(),
+        index=cells["label"].astype(str).to_numpy(),
     )
-    table = AnnData(obs=obs, obsm={"spatial": np.ascontiguousarray(found[["x", "y"]].to_numpy())})
+    table = AnnData(obs=obs, obsm={"spatial": np.ascontiguousarray(cells[["x", "y"]].to_numpy())})
     sdata.tables[key_added] = TableModel.parse(table, region=name, region_key="region", instance_key="cell_id")
-    info(f"added {len(found):,} cells of labels {name!r} to tables[{key_added!r}]")
+    info(f"added {len(cells):,} cells of labels {name!r} to tables[{key_added!r}]")

@@ -111,7 +111,8 @@ def majority_labels(
     )
     table_key = _annotating(sdata, table_key, list(sdata.labels), what="labels", argument="table_key")
     labels_key = _labels_of(sdata, table_key, labels_key, shapes_key)
-    cells, table = sdata.tables[table_key], sdata.tables[patches_table]
+    cells = sdata.tables[table_key]
+    table = sdata.tables[patches_table]
     free_key(table, key_added)
     classes = as_target(cells, target, least=1)
     if background == "vote" and _BACKGROUND in classes.classes:
@@ -130,8 +131,8 @@ def majority_labels(
     if not pixels[:, 1:].any():
         msg = (
             f"No box of {shapes_key!r} holds a pixel of a cell with a class. Cells of table {table_key!r} have ids "
-            f"{listed(lookup.ids[:3])}; "
-            f"check that they are the values of labels {labels_key!r}, and that boxes and labels lie on each other."
+            f"{listed(lookup.ids[:3])}; check that they are the values of labels {labels_key!r}, and that boxes and "
+            "labels lie on each other."
         )
         raise ValueError(msg)
     params = {
@@ -173,16 +174,17 @@ def _labels_of(sdata: SpatialData, table_key: str, labels_key: str | None, shape
 
 def _lookup(cells: AnnData, classes: ClassColumn, table_key: str, labels_key: str) -> Lookup:
     """Return the classes of the labels of one element."""
-    what = annotation(cells, name=table_key)
-    rows = what.rows(cells, labels_key)
+    link = annotation(cells, name=table_key)
+    rows = link.rows(cells, labels_key)
     rows = rows[classes.codes[rows] >= 0]
-    ids = whole_ids(cells.obs[what.instance_key].iloc[rows], what=f"obs[{what.instance_key!r}] of table {table_key!r}")
+    instances = cells.obs[link.instance_key].iloc[rows]
+    ids = whole_ids(instances, what=f"obs[{link.instance_key!r}] of table {table_key!r}")
     order = np.argsort(ids, kind="stable")
-    if (again := np.flatnonzero(np.diff(ids[order]) == 0)).size:
+    repeated = ids[order][np.flatnonzero(np.diff(ids[order]) == 0)]
+    if repeated.size:
         msg = (
-            f"Several rows of table {table_key!r} name the same label of {labels_key!r}: {listed(ids[order][again])}. "
-            "Each row must be one cell: keep the first of each with "
-            f"table[~table.obs[{what.instance_key!r}].duplicated()]."
+            f"Several rows of table {table_key!r} name the same label of {labels_key!r}: {listed(repeated)}. Each row "
+            f"must be one cell: keep the first of each with table[~table.obs[{link.instance_key!r}].duplicated()]."
         )
         raise ValueError(msg)
     positive = order[ids[order] > 0]  # 0 is background, whatever the table says of it
@@ -192,21 +194,25 @@ def _lookup(cells: AnnData, classes: ClassColumn, table_key: str, labels_key: st
 def _boxes(
     sdata: SpatialData, table: AnnData, shapes_key: str, labels: Any, *, names: tuple[str, str], table_name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows of the table that are boxes, and their edges (top, left, bottom, right) in pixels of the labels."""
-    shapes, what = sdata.shapes[shapes_key], annotation(table, name=table_name)
-    rows = what.rows(table, shapes_key)
-    where = (
-        shapes.index.get_indexer(table.obs[what.instance_key].to_numpy()[rows])
-        if shapes.index.is_unique
-        else np.array([-1])
-    )
-    if rows.size == 0 or (where < 0).any():
+    """Return the rows of the table that are boxes, and their edges in pixels of the labels.
+
+    Edges are top, left, bottom and right.
+    """
+    shapes = sdata.shapes[shapes_key]
+    link = annotation(table, name=table_name)
+    rows = link.rows(table, shapes_key)
+    positions = np.array([-1])
+    if shapes.index.is_unique:
+        positions = shapes.index.get_indexer(table.obs[link.instance_key].to_numpy()[rows])
+    if rows.size == 0 or (positions < 0).any():
         msg = (
-            f"Rows of table {table_name!r} and shapes {shapes_key!r} do not match by obs[{what.instance_key!r}]. "
+            f"Rows of table {table_name!r} and shapes {shapes_key!r} do not match by obs[{link.instance_key!r}]. "
             "Make both with pp.tile(sdata, size=..., overwrite=True), or number the rows by the index of the shapes."
         )
         raise ValueError(msg)
-    geometry = shapes.geometry.iloc[where]
+
+    # a box fills its bounds; NaN of broken geometries must not pass, hence the negation
+    geometry = shapes.geometry.iloc[positions]
     bounds = geometry.bounds.to_numpy()  # minx, miny, maxx, maxy
     area = (bounds[:, 2] - bounds[:, 0]) * (bounds[:, 3] - bounds[:, 1])
     odd = ~(np.abs(geometry.area.to_numpy() - area) <= 1e-6 * area) | ~(area > 0)
@@ -217,6 +223,7 @@ def _boxes(
             "boxes with pp.tile(sdata, size=...)."
         )
         raise ValueError(msg)
+
     affine = between(shapes, labels, names=names)
     top, left = affine.apply(bounds[:, 1], bounds[:, 0])
     bottom, right = affine.apply(bounds[:, 3], bounds[:, 2])
@@ -235,30 +242,33 @@ def _write(
     table: AnnData, rows: np.ndarray, pixels: np.ndarray, classes: ClassColumn, key: str, params: dict[str, Any]
 ) -> None:
     """Turn counts into labels, ratios and compositions, and write them."""
-    own, every = pixels[:, 1:], np.maximum(pixels.sum(axis=1), 1)
-    labelled = own.sum(axis=1)
+    of_class = pixels[:, 1:]
+    labelled = of_class.sum(axis=1)
+    total = np.maximum(pixels.sum(axis=1), 1)
     names = list(classes.classes)
-    votes = own
+    votes = of_class
     if params["background"] == "vote":
-        votes, names = np.column_stack([own, pixels[:, 0]]), [*names, _BACKGROUND]
-    winner, most = votes.argmax(axis=1), votes.max(axis=1)
-    prefix = "" if key == "majority" else f"{key}_"
+        votes = np.column_stack([of_class, pixels[:, 0]])
+        names = [*names, _BACKGROUND]
+    winner = votes.argmax(axis=1)
+    most = votes.max(axis=1)
 
     def column(values: np.ndarray, width: tuple[int, ...] = ()) -> np.ndarray:
-        out = np.full((table.n_obs, *width), np.nan, np.float32)
-        out[rows] = values
-        return out
+        full = np.full((table.n_obs, *width), np.nan, np.float32)
+        full[rows] = values
+        return full
 
+    # the default's further slots have no prefix
+    prefix = "" if key == "majority" else f"{key}_"
     codes = np.full(table.n_obs, -1, np.int64)
     codes[rows] = np.where(most > 0, winner, -1)
-    composition = np.where(labelled[:, None] > 0, own / np.maximum(labelled, 1)[:, None], np.nan)
+    composition = np.where(labelled[:, None] > 0, of_class / np.maximum(labelled, 1)[:, None], np.nan)
     table.obs[key] = pd.Categorical.from_codes(codes, categories=names)
-    table.obs[f"{key}_ratio"] = column(np.where(most > 0, most / every, np.nan))
-    table.obs[f"{prefix}background_ratio"] = column(pixels[:, 0] / every)
+    table.obs[f"{key}_ratio"] = column(np.where(most > 0, most / total, np.nan))
+    table.obs[f"{prefix}background_ratio"] = column(pixels[:, 0] / total)
     table.obsm[f"{prefix}composition"] = pd.DataFrame(
-        column(composition, (own.shape[1],)), index=table.obs_names, columns=storable(classes.classes)
+        column(composition, (of_class.shape[1],)), index=table.obs_names, columns=storable(classes.classes)
     )
-    counted = pd.DataFrame(
-        {"class": names, "n_boxes": np.bincount(codes[codes >= 0], minlength=len(names)), "n_pixels": votes.sum(axis=0)}
-    )
-    results.store(table, key, kind="majority_labels", params=params, tables={"classes": counted})
+    n_boxes = np.bincount(codes[codes >= 0], minlength=len(names))
+    counts = pd.DataFrame({"class": names, "n_boxes": n_boxes, "n_pixels": votes.sum(axis=0)})
+    results.store(table, key, kind="majority_labels", params=params, tables={"classes": counts})

@@ -63,13 +63,14 @@ def marker_stats(
     (int64).
     """
     one_of(nan, ("error", "zero"), name="nan")
-    every = list(sdata) if isinstance(sdata, Sequence) else [sdata]
-    by_data = [_images(one, image_key) for one in every]
-    left_out = [exclusions(one, exclude, images) for one, images in zip(every, by_data, strict=True)]
-    out = [found.get(image.name) for found, images in zip(left_out, by_data, strict=True) for image in images]
-    return raster_stats(
-        [image for images in by_data for image in images], channels, max_value=max_value, nan=nan, out=out
-    )
+    data = list(sdata) if isinstance(sdata, Sequence) else [sdata]
+    by_data = [_images(part, image_key) for part in data]
+    excluded: list[Exclusion | None] = []
+    for part, images in zip(data, by_data, strict=True):
+        by_image = exclusions(part, exclude, images)
+        excluded += [by_image.get(image.name) for image in images]
+    rasters = [image for images in by_data for image in images]
+    return raster_stats(rasters, channels, max_value=max_value, nan=nan, excluded=excluded)
 
 
 def raster_stats(
@@ -78,64 +79,70 @@ def raster_stats(
     *,
     max_value: float | None,
     nan: str,
-    out: Sequence[Exclusion | None] | None = None,
+    excluded: Sequence[Exclusion | None] | None = None,
 ) -> pd.DataFrame:
-    """Measure channels over images given as rasters, without the pixels that are `out`; see :func:`marker_stats`."""
+    """Measure channels over rasters, without the pixels that are `excluded`; see :func:`marker_stats`."""
     every = list(dict.fromkeys(name for image in images for name in image.channels))
     if channels is not None and (unknown := unlisted(channels, every)):
         msg = f"No image has the channels {listed(unknown)}; there are: {listed(every, most=60)}."
         raise KeyError(msg)
-    wanted = every if channels is None else list(selected(channels, every))
-    moments = {name: Moments() for name in wanted}
-    for image, excluded in zip(images, out or [None] * len(images), strict=True):
-        _measure(image, moments, max_value, nan, excluded)
-    if lost := [name for name, found in moments.items() if not found.count]:
+    names = every if channels is None else list(selected(channels, every))
+    moments = {name: Moments() for name in names}
+    for image, exclusion in zip(images, excluded or [None] * len(images), strict=True):
+        _measure(image, moments, max_value, nan, exclusion)
+    if unmeasured := [name for name, channel in moments.items() if not channel.count]:
         msg = (
-            f"Every pixel of channels {listed(lost)} is excluded, so there is nothing to measure. Exclude fewer "
+            f"Every pixel of channels {listed(unmeasured)} is excluded, so there is nothing to measure. Exclude fewer "
             "classes, or check the labels."
         )
         raise ValueError(msg)
-    rows = {
-        name: (m.mean, m.std, m.count, sum(name in image.channels for image in images)) for name, m in moments.items()
-    }
+    rows = {}
+    for name, channel in moments.items():
+        n_images = sum(name in image.channels for image in images)
+        rows[name] = (channel.mean, channel.std, channel.count, n_images)
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "std", "pixels", "images"])
     return frame.rename_axis("channel")
 
 
 def _images(sdata: SpatialData, image_key: str | Sequence[str] | None) -> list[Raster]:
+    """Return the named images of one SpatialData, all of them without a name."""
     require_spatialdata(sdata)
-    keys = (
-        list(tissue_images(sdata))
-        if image_key is None
-        else [image_key]
-        if isinstance(image_key, str)
-        else list(image_key)
-    )
+    if image_key is None:
+        image_key = list(tissue_images(sdata))
+    keys = [image_key] if isinstance(image_key, str) else list(image_key)
     if not keys:
         raster(sdata)  # raises: there is no image
     return [raster(sdata, key) for key in keys]
 
 
 def _measure(
-    image: Raster, moments: dict[str, Moments], max_value: float | None, nan: str, out: Exclusion | None
+    image: Raster, moments: dict[str, Moments], max_value: float | None, nan: str, exclusion: Exclusion | None
 ) -> None:
     """Add one image, chunk by chunk; each chunk is decoded once."""
     scale = full_scale(image.data.dtype, max_value, image=image.name)
     positions = [i for i, name in enumerate(image.channels) if name in moments]
     local = {i: Moments() for i in positions}
-    with bar(
-        total=int(np.prod(image.data.numblocks)), description=f"statistics of {image.name}", unit="chunk"
-    ) as shown:
+    n_chunks = int(np.prod(image.data.numblocks))
+    with bar(total=n_chunks, description=f"statistics of {image.name}", unit="chunk") as progress:
         for (first, y, x), pixels in _chunks(image, set(positions)):
-            keep = None if out is None else ~out.mask(y, y + pixels.shape[1], x, x + pixels.shape[2])
+            keep = _kept(exclusion, y, y + pixels.shape[1], x, x + pixels.shape[2])
             for offset, plane in enumerate(pixels):
-                if first + offset in local:
-                    finite = _finite(plane if keep is None else plane[keep], nan, image, image.channels[first + offset])
-                    check_range(finite, given=max_value, image=image.name)
-                    local[first + offset].add(finite)
-            shown.update()
-    for position, found in local.items():
-        moments[image.channels[position]].merge(found, scale=scale)
+                position = first + offset
+                if position not in local:
+                    continue
+                counted = plane if keep is None else plane[keep]
+                finite = _finite(counted, nan, image, image.channels[position])
+                check_range(finite, given=max_value, image=image.name)
+                local[position].add(finite)
+            progress.update()
+    # raw values until here: images of other number formats have other scales
+    for position, channel in local.items():
+        moments[image.channels[position]].merge(channel, scale=scale)
+
+
+def _kept(exclusion: Exclusion | None, top: int, bottom: int, left: int, right: int) -> np.ndarray | None:
+    """Return the pixels of a chunk that count (flags); None for all."""
+    return None if exclusion is None else ~exclusion.mask(top, bottom, left, right)
 
 
 def _chunks(image: Raster, positions: set[int]) -> Iterator[tuple[tuple[int, int, int], np.ndarray]]:
@@ -146,9 +153,9 @@ def _chunks(image: Raster, positions: set[int]) -> Iterator[tuple[tuple[int, int
             try:
                 pixels = np.asarray(image.data.blocks[c, y, x].compute(scheduler="synchronous"))
             except Exception as error:
-                where = f"channel {image.channels[starts[c]]!r}, chunk at row {tops[y]}, column {lefts[x]}"
+                place = f"channel {image.channels[starts[c]]!r}, chunk at row {tops[y]}, column {lefts[x]}"
                 msg = (
-                    f"Image {image.name!r} could not be decoded at {where}: {type(error).__name__}: {error}. Restore "
+                    f"Image {image.name!r} could not be decoded at {place}: {type(error).__name__}: {error}. Restore "
                     "that chunk, or write the image again."
                 )
                 raise OSError(msg) from error

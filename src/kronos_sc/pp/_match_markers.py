@@ -75,14 +75,16 @@ def match_markers(
     3        Blank         dropped
     """
     names = _names(sdata, image_key)
-    known = markers.paper_vocabulary() if vocabulary is None else getattr(vocabulary, "vocabulary", vocabulary)
-    if not isinstance(known, markers.Vocabulary):
+    known_markers = getattr(vocabulary, "vocabulary", vocabulary)  # a loaded model has one
+    if vocabulary is None:
+        known_markers = markers.paper_vocabulary()
+    if not isinstance(known_markers, markers.Vocabulary):
         msg = (
             f"vocabulary must be a loaded model or a Vocabulary, got {vocabulary!r}. Load a model by name with "
             f"models.load({vocabulary!r})."
         )
         raise TypeError(msg)
-    panel = Panel.of(names, known, channels)
+    panel = Panel.of(names, known_markers, channels)
     if stats is not None:
         panel = panel.with_statistics(stats, replace=True)
     return panel.frame

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from kronos_sc._core import results
-from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import positive_integer
 from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
+from kronos_sc._core.rng import seed, start
 from kronos_sc._core.target import target as as_target
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ def nested_subsets(
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Put the units of each class in a random order, so that small training sets are parts of larger ones :cite:p:`Shaban2025`.
+    """Put the units of each class in a random order :cite:p:`Shaban2025`.
 
-    Scores for 100, 200 and 500 training cells per class compare better if the 100 are among the 200: then it is the
-    number that differs, not the luck of the draw. The first n of a class in this order, whatever pool they are taken
-    from (the training folds, one image), are such nested subsets, the same ones in every analysis and for every
-    representation.
+    Small training sets are then parts of larger ones. Scores for 100, 200 and 500 training cells per class compare
+    better if the 100 are among the 200: then it is the number that differs, not the luck of the draw. The first n of a
+    class in this order, whatever pool they are taken from (the training folds, one image), are such nested subsets, the
+    same ones in every analysis and for every representation.
 
     Parameters
     ----------
@@ -78,22 +78,22 @@ def nested_subsets(
     """
     key = free_key(adata, key_added or f"{target}_order", target)
     classes = as_target(adata, target)
-    wanted = sorted({positive_integer(size, name="each of sizes") for size in sizes})
-    order = _ranks(classes.codes, len(classes.classes), chance.start(rng))
+    sizes = sorted({positive_integer(size, name="each of sizes") for size in sizes})
+    order = _ranks(classes.codes, len(classes.classes), start(rng))
     subsets = pd.DataFrame(
         [
             (name, size, min(size, int(n)))
             for name, n in zip(classes.classes, classes.counts, strict=True)
-            for size in wanted
+            for size in sizes
         ],
         columns=["class", "size", "n_units"],
     )
-    out = adata.copy() if copy else adata
-    out.obs[key] = order
-    params = {"target": target, "sizes": wanted, "rng": chance.seed(rng)}
-    results.store(out, key, kind="nested_subsets", params=params, tables={"subsets": subsets})
+    table = adata.copy() if copy else adata
+    table.obs[key] = order
+    params = {"target": target, "sizes": sizes, "rng": seed(rng)}
+    results.store(table, key, kind="nested_subsets", params=params, tables={"subsets": subsets})
     info(f"added obs[{key!r}]: an order within each of {len(classes.classes)} classes of {target!r}{_smaller(subsets)}")
-    return out if copy else None
+    return table if copy else None
 
 
 def _ranks(codes: np.ndarray, n_classes: int, rng: np.random.Generator) -> np.ndarray:
@@ -111,9 +111,8 @@ def _ranks(codes: np.ndarray, n_classes: int, rng: np.random.Generator) -> np.nd
 def _smaller(subsets: pd.DataFrame) -> str:
     """Say which sizes some classes cannot give."""
     short = subsets.loc[subsets["n_units"] < subsets["size"]]
-    said = [
-        f"{', '.join(f'{name} ({n:,})' for name, n in zip(part['class'], part['n_units'], strict=True))} fewer than "
-        f"{size:,}"
-        for size, part in short.groupby("size")
-    ]
-    return f"; {'; '.join(said)}" if said else ""
+    text = ""
+    for size, part in short.groupby("size"):
+        classes = ", ".join(f"{name} ({n:,})" for name, n in zip(part["class"], part["n_units"], strict=True))
+        text += f"; {classes} fewer than {size:,}"
+    return text

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 
 from kronos_sc._core import results
-from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import known, listed, positive_integer, positive_number
 from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
+from kronos_sc._core.rng import integer, seed, start
 from kronos_sc._core.target import classes_of, column
 from kronos_sc._core.warn import warn
 from kronos_sc.pp._deal import deal, deal_by_value, deal_mixed
-from kronos_sc.pp._groups import Groups, blocks, named, parts
+from kronos_sc.pp._groups import FoldGroups, column_groups, image_parts, square_blocks
 from kronos_sc.pp._images import image_key
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ def spatial_folds(
     Cells drawn at random for testing have their neighbours, their donor and often their own pixels in the training set,
     and scores look better than they are. There are three ways to keep them apart:
 
-    - `groupby=None`: each image is cut into `n_folds` equal parts; 4 are the quadrants of the paper's Hodgkin protocol, 2 are halves along the
-      longer edge, 6 are 2 × 3, a prime number gives strips. Part i of every image is fold i.
-    - `block_size=500`: each image is cut into squares of that many pixels, dealt to folds at random and evenly. For tissue so uneven that a
-      quadrant lacks a class.
-    - `groupby="donor"`: whole groups (donors, cores, images) go to folds, evenly in numbers of units. The honest choice if results are to
-      hold for the next donor.
+    - `groupby=None`: each image is cut into `n_folds` equal parts; 4 are the quadrants of the paper's Hodgkin protocol,
+      2 are halves along the longer edge, 6 are 2 × 3, a prime number gives strips. Part i of every image is fold i.
+    - `block_size=500`: each image is cut into squares of that many pixels, dealt to folds at random and evenly. For
+      tissue so uneven that a quadrant lacks a class.
+    - `groupby="donor"`: whole groups (donors, cores, images) go to folds, evenly in numbers of units. The honest choice
+      if results are to hold for the next donor.
 
     Parameters
     ----------
@@ -108,57 +108,62 @@ def spatial_folds(
     ['0', '1', '2', '3']
     """
     free_key(adata, key_added, groupby, stratify, library_key)
-    n_folds = _checked(
+    n_folds = _checked_folds(
         n_folds, groupby=groupby, stratify=stratify, library_key=library_key, block_size=block_size, guard=guard
     )
     values = None if stratify is None else classes_of(column(adata, stratify, argument="stratify"), name=stratify)
-    library_key = image_key(adata, library_key) if groupby is None else None
-    groups = (
-        _named(adata, groupby) if groupby is not None else _cut(adata, spatial_key, library_key, n_folds, block_size)
-    )
-    if groups.what != "part" and len(groups.names) < n_folds:
+    if groupby is None:
+        library_key = image_key(adata, library_key)
+        groups = _cut(adata, spatial_key, library_key, n_folds, block_size)
+    else:
+        library_key = None
+        groups = _named(adata, groupby)
+    if groups.kind != "part" and len(groups.names) < n_folds:
         msg = (
-            f"{len(groups.names)} {groups.what}s ({listed(groups.names)}) cannot fill {n_folds} folds. Lower n_folds, "
+            f"{len(groups.names)} {groups.kind}s ({listed(groups.names)}) cannot fill {n_folds} folds. Lower n_folds, "
             "or group more finely."
         )
         raise ValueError(msg)
-    fold_of_group = _dealt(groups, n_folds, None if values is None else values.codes, chance.start(rng))
-    guarded = groups.near(fold_of_group, guard) if guard > 0 else np.zeros(adata.n_obs, bool)
+
+    # groups go to folds as they are; then each border between folds loses its band
+    fold_of_group = _fold_of_groups(groups, n_folds, None if values is None else values.codes, start(rng))
+    guarded = groups.near_border(fold_of_group, guard) if guard > 0 else np.zeros(adata.n_obs, bool)
     fold = np.where(guarded, -1, groups.spread(fold_of_group))
     _require_full(fold, guarded, n_folds, guard)
 
-    lost = int((groups.of_unit < 0).sum())
+    n_guard = int(guarded.sum())
+    n_left_out = int((groups.of_unit < 0).sum())
     params = {
         "n_folds": n_folds,
         "groupby": groupby,
         "stratify": stratify,
         "library_key": library_key,
         "block_size": block_size,
-    }
-    params |= {
         "guard": float(guard),
         "spatial_key": spatial_key,
-        "rng": chance.seed(rng),
-        "n_guard": int(guarded.sum()),
-        "n_left_out": lost,
+        "rng": seed(rng),
+        "n_guard": n_guard,
+        "n_left_out": n_left_out,
     }
     tables = _tables(fold, fold_of_group, groups, n_folds)
     if values is not None:
         tables["values"] = _values_table(fold, values, n_folds)
         _warn_of_lacking(tables["values"], stratify)
-    out = adata.copy() if copy else adata
-    out.obs[key_added] = pd.Categorical.from_codes(fold, categories=[str(i) for i in range(n_folds)])
-    results.store(out, key_added, kind="spatial_folds", params=params, tables=tables)
+
+    table = adata.copy() if copy else adata
+    table.obs[key_added] = pd.Categorical.from_codes(fold, categories=[str(i) for i in range(n_folds)])
+    results.store(table, key_added, kind="spatial_folds", params=params, tables=tables)
     sizes = ", ".join(f"{n:,}" for n in tables["folds"]["n_units"])
-    rest = (
-        f"; {params['n_guard']:,} in guard bands and {lost:,} without a group are in none" if lost or guard > 0 else ""
-    )
-    rest += "; windows at the borders reach into the next fold (guard=0)" if groupby is None and guard == 0 else ""
-    info(f"added obs[{key_added!r}]: {n_folds} folds of {sizes} units{rest}")
-    return out if copy else None
+    notes = ""
+    if n_left_out or guard > 0:
+        notes += f"; {n_guard:,} in guard bands and {n_left_out:,} without a group are in none"
+    if groupby is None and guard == 0:
+        notes += "; windows at the borders reach into the next fold (guard=0)"
+    info(f"added obs[{key_added!r}]: {n_folds} folds of {sizes} units{notes}")
+    return table if copy else None
 
 
-def _checked(
+def _checked_folds(
     n_folds: int,
     *,
     groupby: str | None,
@@ -174,9 +179,9 @@ def _checked(
         raise ValueError(msg)
     cutting = {"library_key": library_key, "block_size": block_size, "guard": guard or None}
     if groupby is not None and any(value is not None for value in cutting.values()):
-        given = listed(name for name, value in cutting.items() if value is not None)
+        unused = listed(name for name, value in cutting.items() if value is not None)
         msg = (
-            f"groupby={groupby!r} keeps whole groups together and cuts no image, so {given} does not apply. Give one "
+            f"groupby={groupby!r} keeps whole groups together and cuts no image, so {unused} does not apply. Give one "
             "or the other."
         )
         raise ValueError(msg)
@@ -200,12 +205,36 @@ def _checked(
     return n_folds
 
 
-def _named(adata: AnnData, groupby: str) -> Groups:
-    found = classes_of(column(adata, groupby, argument="groupby"), name=groupby)
-    return named(found.codes, found.classes)
+def _named(adata: AnnData, groupby: str) -> FoldGroups:
+    """Return the values of a column as groups."""
+    values = classes_of(column(adata, groupby, argument="groupby"), name=groupby)
+    return column_groups(values.codes, values.classes)
 
 
-def _cut(adata: AnnData, spatial_key: str, library_key: str | None, n_folds: int, block_size: float | None) -> Groups:
+def _cut(
+    adata: AnnData, spatial_key: str, library_key: str | None, n_folds: int, block_size: float | None
+) -> FoldGroups:
+    """Return parts or blocks of each image as groups."""
+    xy = _coordinates(adata, spatial_key)
+    images = np.zeros(len(xy), np.int64)
+    names = [""]
+    if library_key is not None:
+        values = classes_of(column(adata, library_key, argument="library_key"), name=library_key)
+        images = values.codes
+        names = list(values.classes)
+    if unnamed := int((images < 0).sum()):
+        msg = (
+            f"{unnamed:,} units have no image in obs[{library_key!r}], so nobody knows where they lie. Name it, or "
+            "drop them."
+        )
+        raise ValueError(msg)
+    if block_size is None:
+        return image_parts(xy, images, n_folds, names=names)
+    return square_blocks(xy, images, block_size, names=names)
+
+
+def _coordinates(adata: AnnData, spatial_key: str) -> np.ndarray:
+    """Return x and y of each unit in pixels, all of them numbers."""
     known(
         spatial_key,
         list(adata.obsm),
@@ -226,34 +255,24 @@ def _cut(adata: AnnData, spatial_key: str, library_key: str | None, n_folds: int
             "groupby=."
         )
         raise ValueError(msg)
-    images, names = np.zeros(len(xy), np.int64), [""]
-    if library_key is not None:
-        found = classes_of(column(adata, library_key, argument="library_key"), name=library_key)
-        images, names = found.codes, list(found.classes)
-    if unnamed := int((images < 0).sum()):
-        msg = (
-            f"{unnamed:,} units have no image in obs[{library_key!r}], so nobody knows where they lie. Name it, or "
-            "drop them."
-        )
-        raise ValueError(msg)
-    return (
-        parts(xy, images, n_folds, names=names) if block_size is None else blocks(xy, images, block_size, names=names)
-    )
+    return xy
 
 
-def _dealt(groups: Groups, n_folds: int, values: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+def _fold_of_groups(
+    groups: FoldGroups, n_folds: int, values: np.ndarray | None, rng: np.random.Generator
+) -> np.ndarray:
     """Return the fold of each group."""
-    if groups.what == "part":
+    if groups.kind == "part":
         return np.arange(len(groups.names)) % n_folds
     if values is None:
-        return deal(groups.counts, n_folds, rng, largest_first=groups.what == "group")
-    has = groups.of_unit >= 0
-    # units without a value count as one value more: they fill folds, too
-    of_unit, values = groups.of_unit[has], values[has] + 1
+        return deal(groups.counts, n_folds, rng, largest_first=groups.kind == "group")
+    in_group = groups.of_unit >= 0
+    of_unit = groups.of_unit[in_group]
+    values = values[in_group] + 1  # units without a value count as one value more: they fill folds, too
     pairs = np.unique(np.column_stack([of_unit, values]), axis=0)
     if len(pairs) == len(groups.names):
         return deal_by_value(groups.counts, pairs[:, 1], n_folds, rng)
-    return deal_mixed(of_unit, values, n_folds, chance.integer(rng))
+    return deal_mixed(of_unit, values, n_folds, integer(rng))
 
 
 def _require_full(fold: np.ndarray, guarded: np.ndarray, n_folds: int, guard: float) -> None:
@@ -273,23 +292,24 @@ def _require_full(fold: np.ndarray, guarded: np.ndarray, n_folds: int, guard: fl
         raise ValueError(msg)
 
 
-def _tables(fold: np.ndarray, fold_of_group: np.ndarray, groups: Groups, n_folds: int) -> dict[str, pd.DataFrame]:
+def _tables(fold: np.ndarray, fold_of_group: np.ndarray, groups: FoldGroups, n_folds: int) -> dict[str, pd.DataFrame]:
     """Return what is in each fold, and where each group went; units in guard bands do not count."""
-    kept = np.bincount(groups.of_unit[fold >= 0], minlength=len(groups.names))
-    held = np.bincount(fold[fold >= 0], minlength=n_folds)
+    per_group = np.bincount(groups.of_unit[fold >= 0], minlength=len(groups.names))
+    per_fold = np.bincount(fold[fold >= 0], minlength=n_folds)
     names = [str(i) for i in range(n_folds)]
-    used = kept > 0
+    used = per_group > 0
     return {
         "folds": pd.DataFrame(
-            {"fold": names, "n_units": held, "n_groups": np.bincount(fold_of_group[used], minlength=n_folds)}
+            {"fold": names, "n_units": per_fold, "n_groups": np.bincount(fold_of_group[used], minlength=n_folds)}
         ),
-        "groups": pd.DataFrame({"group": groups.names, "fold": fold_of_group.astype(str), "n_units": kept}),
+        "groups": pd.DataFrame({"group": groups.names, "fold": fold_of_group.astype(str), "n_units": per_group}),
     }
 
 
 def _values_table(fold: np.ndarray, values: ClassColumn, n_folds: int) -> pd.DataFrame:
     """Return numbers of units per fold and value."""
-    counted, n = (fold >= 0) & values.labelled, len(values.classes)
+    counted = (fold >= 0) & values.labelled
+    n = len(values.classes)
     table = np.bincount(fold[counted] * n + values.codes[counted], minlength=n_folds * n)
     return pd.DataFrame(
         {

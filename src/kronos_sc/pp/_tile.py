@@ -92,7 +92,8 @@ def tile(
     """
     require_spatialdata(sdata)
     image = raster(sdata, image_key)
-    size, step = positive_integer(size, name="size"), _stride(size, overlap, stride)
+    size = positive_integer(size, name="size")
+    step = _stride(size, overlap, stride)
     require_free(sdata, {key_added: "shapes", _table_name(key_added): "tables"}, overwrite=overwrite)
     excluded_codes(sdata, exclude)
     if not 0 <= max_excluded <= 1:
@@ -105,6 +106,8 @@ def tile(
             "pixels. Choose a smaller size."
         )
         raise ValueError(msg)
+
+    # boxes are dropped first for want of tissue, then for excluded pixels
     shares: dict[str, np.ndarray] = {}
     if tissue_channel is not None:
         known(tissue_channel, image.channels, what="channel", fix="Name the channel as the image spells it.")
@@ -116,11 +119,17 @@ def tile(
                 "another tissue_channel."
             )
             raise ValueError(msg)
-        origins, shares["tissue"] = origins[keep], share[keep]
+        origins = origins[keep]
+        shares["tissue"] = share[keep]
     if exclude is not None:
         keep, share = _few_excluded(sdata, exclude, image, origins, size, most=max_excluded)
-        origins, shares = origins[keep], {name: each[keep] for name, each in shares.items()} | {"excluded": share[keep]}
-    shapes, table = _boxes(origins, size, image), _table(origins, size, step, key_added, shares)
+        origins = origins[keep]
+        shares = {name: values[keep] for name, values in shares.items()}
+        shares["excluded"] = share[keep]
+
+    # both exist before the first is added
+    shapes = _boxes(origins, size, image)
+    table = _table(origins, size, step, key_added, shares)
     sdata.shapes[key_added] = shapes
     sdata.tables[_table_name(key_added)] = table
     info(f"added {len(table):,} boxes of {size} px to shapes[{key_added!r}] and tables[{_table_name(key_added)!r}]")
@@ -131,6 +140,7 @@ def _table_name(name: str) -> str:
 
 
 def _stride(size: int, overlap: float, stride: int | None) -> int:
+    """Return pixels from one box to the next."""
     if stride is not None:
         return positive_integer(stride, name="stride")
     if not 0 <= overlap < 1:
@@ -143,6 +153,7 @@ def _stride(size: int, overlap: float, stride: int | None) -> int:
 
 
 def _boxes(origins: np.ndarray, size: int, image: Raster) -> GeoDataFrame:
+    """Return the boxes as shapes, with the transformations of the image."""
     import geopandas
     import shapely
     from spatialdata.models import ShapesModel
@@ -154,6 +165,7 @@ def _boxes(origins: np.ndarray, size: int, image: Raster) -> GeoDataFrame:
 
 
 def _table(origins: np.ndarray, size: int, step: int, region: str, shares: dict[str, np.ndarray]) -> AnnData:
+    """Return the table that annotates the boxes."""
     from anndata import AnnData
     from spatialdata.models import TableModel
 
@@ -177,8 +189,10 @@ def _few_excluded(
     sdata: SpatialData, exclude: Any, image: Raster, origins: np.ndarray, size: int, *, most: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return which boxes have few enough excluded pixels, and the share of them in each."""
-    found = exclusion(sdata, exclude, image)
-    share = np.zeros(len(origins)) if found is None else found.share(np.hstack([origins, origins + size]))
+    excluded = exclusion(sdata, exclude, image)
+    share = np.zeros(len(origins))
+    if excluded is not None:
+        share = excluded.share(np.hstack([origins, origins + size]))
     keep = share <= most
     if not keep.any():
         msg = (
@@ -197,11 +211,13 @@ def _tissue_share(image: Raster, channel: str, origins: np.ndarray, size: int) -
 
     plane = image.data[image.channels.index(channel)]
     factor = min(_COARSE, *plane.shape)
-    coarse = np.asarray(
-        da.coarsen(np.mean, plane, {0: factor, 1: factor}, trim_excess=True).compute(scheduler="threads"), np.float64
-    )
+    coarsened = da.coarsen(np.mean, plane, {0: factor, 1: factor}, trim_excess=True)
+    coarse = np.asarray(coarsened.compute(scheduler="threads"), np.float64)
     smooth = gaussian(np.log1p(coarse), sigma=2)
-    tissue = smooth > threshold_otsu(smooth) if np.ptp(smooth) > 0 else np.zeros(smooth.shape, bool)
+    tissue = np.zeros(smooth.shape, bool)
+    if np.ptp(smooth) > 0:  # a plane of one value has no threshold
+        tissue = smooth > threshold_otsu(smooth)
+
     # summed-area table: the share of any box in four look-ups
     total = np.pad(tissue.cumsum(0, dtype=np.int64).cumsum(1), ((1, 0), (1, 0)))
     low = origins // factor
