@@ -65,5 +65,5 @@ def embedding(monkeypatch):
     from kronos_sc import tl
 
     calls = []
-    monkeypatch.setattr(tl, "embed", lambda *args, **how: calls.append(how))
+    monkeypatch.setattr(tl, "embed", lambda *args, **kwargs: calls.append(kwargs))
     return calls

@@ -19,7 +19,10 @@ class Page(HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.sources, self.alts, self.open, self.text = [], [], [], []
+        self.sources = []
+        self.alts = []
+        self.open = []
+        self.text = []
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
@@ -38,7 +41,8 @@ class Page(HTMLParser):
 def shown(checkpoint, tmp_path_factory):
     from kronos_sc._cli import app
 
-    out, before = tmp_path_factory.mktemp("demo") / "page", dict(mpl.rcParams)
+    out = tmp_path_factory.mktemp("demo") / "page"
+    before = dict(mpl.rcParams)
     done = CliRunner().invoke(app, ["demo", "--out", str(out), "--model", str(checkpoint), "--size", "144"])
     assert done.exit_code == 0, done.exception
     assert dict(mpl.rcParams) == before

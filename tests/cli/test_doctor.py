@@ -56,7 +56,7 @@ def test_cache_is_looked_at_without_network(call, monkeypatch):
 
     import huggingface_hub
 
-    def refuse(*args, **how):
+    def refuse(*args, **kwargs):
         raise AssertionError("no network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)

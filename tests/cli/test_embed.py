@@ -47,7 +47,8 @@ def test_embedding_twice_replaces(store, call):
 
 @pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
 def test_output_leaves_the_store_alone(store, call, contents, tmp_path, suffix):
-    before, path = contents(store), tmp_path / f"cells{suffix}"
+    before = contents(store)
+    path = tmp_path / f"cells{suffix}"
     for arguments in ((), ("--overwrite",)):
         assert call("embed", store, "--model", "mean-marker", "--output", path, *arguments).exit_code == 0
     assert contents(store) == before
@@ -166,7 +167,8 @@ def test_features_of_a_store_go_into_the_table_when_asked(store, call):
 
 
 def test_features_of_a_store_go_into_a_file(store, call, contents, tmp_path):
-    before, path = contents(store), tmp_path / "cells.h5ad"
+    before = contents(store)
+    path = tmp_path / "cells.h5ad"
     done = call("embed", store, "--model", "mean-marker", "--store", tmp_path / "features.zarr", "--output", path)
     assert done.exit_code == 0, done.stderr
     assert contents(store) == before

@@ -16,9 +16,9 @@ EMBED = inspect.signature(tl.embed)
 @pytest.fixture
 def taken(monkeypatch):
     """What `tl.embed` was called with."""
-    how = {}
-    monkeypatch.setattr(tl, "embed", lambda sdata, **given: how.update(given))
-    return how
+    kwargs = {}
+    monkeypatch.setattr(tl, "embed", lambda sdata, **given: kwargs.update(given))
+    return kwargs
 
 
 @pytest.fixture
@@ -56,7 +56,8 @@ def test_options_arrive(call, cells, taken, arguments, name, value):
 def test_the_level_arrives(call, make, taken, tmp_path):
     from spatialdata.models import Image2DModel
 
-    path, sdata = tmp_path / "levels.zarr", make()
+    path = tmp_path / "levels.zarr"
+    sdata = make()
     name = next(iter(sdata.images))
     image = sdata[name]
     del sdata.images[name]

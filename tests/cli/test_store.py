@@ -14,8 +14,8 @@ def read_only(monkeypatch):
     plain = os.access
     locked = []
 
-    def access(path, mode, **how):
-        return plain(path, mode, **how) and not (mode & os.W_OK and any(str(path) == str(other) for other in locked))
+    def access(path, mode, **kwargs):
+        return plain(path, mode, **kwargs) and not (mode & os.W_OK and any(str(path) == str(other) for other in locked))
 
     monkeypatch.setattr(os, "access", access)
     return locked.append
@@ -66,10 +66,10 @@ def _recorded(value=1.0):
     }
 
 
-def _give(table, key, **how):
+def _give(table, key, **kwargs):
     table.obsm[f"X_{key}"] = np.zeros((table.n_obs, 2), np.float32)
     table.obs[f"{key}_edge"] = False
-    table.uns[key] = _recorded(**how)
+    table.uns[key] = _recorded(**kwargs)
 
 
 def test_only_new_embeddings_are_written(store):
@@ -90,7 +90,7 @@ def test_only_new_embeddings_are_written(store):
 def test_a_failure_at_the_end_keeps_the_old_table(store, call, contents, monkeypatch):
     from kronos_sc._store import table as _table_store
 
-    def gone(*paths, **how):
+    def gone(*paths, **kwargs):
         raise OSError("the disk is gone")
 
     before = contents(store)

@@ -50,12 +50,14 @@ def draw(result: Result, folder: Path) -> dict[str, Figure]:
     """Draw everything, and keep the light version of each as PNG."""
     from kronos_sc import pl
 
-    sdata, table = result.sdata, result.table
+    sdata = result.sdata
+    table = result.table
     figures: dict[str, Figure] = {}
 
     def add(name: str, alt: str, size: tuple[float, float], plot: Callable[[Axes], object]) -> None:
         figures[name] = _figure(name, alt, size, plot, folder)
 
+    # those that stand beside each other on the page have one size
     beside = (5.7, 4.2)
     add(
         "tissue",
@@ -105,8 +107,10 @@ def _figure(name: str, alt: str, size: tuple[float, float], plot: Callable[[Axes
             canvas = FigureCanvasAgg(figure)
             ax = figure.add_subplot(facecolor="none")
             plot(ax)
-            for each in (*figure.axes, *(child for axes in figure.axes for child in axes.child_axes)):
-                each.patch.set_alpha(0)
+            # the page's own background shows through, light or dark
+            insets = [inset for axes in figure.axes for inset in axes.child_axes]
+            for axes in (*figure.axes, *insets):
+                axes.patch.set_alpha(0)
             canvas.draw()
             picture = Image.fromarray(np.array(canvas.buffer_rgba()))
         if theme == "light":

@@ -62,14 +62,13 @@ def _banner(result: Result) -> str:
 
 
 def _tiles(result: Result, *, markers: int, seconds: float) -> str:
+    """Return the numbers at the top of the page, each with a note."""
     embed = result.seconds["embed"]
+    slot = f"X_{result.key}"
     tiles = {
         "cells": (f"{result.table.n_obs:,}", f"{result.shape[0]} × {result.shape[1]} pixels"),
         "markers": (str(markers), "matched by name"),
-        "features per cell": (
-            f"{result.table.obsm[f'X_{result.key}'].shape[1]:,}",
-            "obsm[" + repr(f"X_{result.key}") + "]",
-        ),
+        "features per cell": (f"{result.table.obsm[slot].shape[1]:,}", f"obsm[{slot!r}]"),
         "embedding": (f"{embed:.1f} s", f"{result.table.n_obs / embed:,.0f} cells per second"),
         "whole demo": (f"{seconds:.0f} s", "model loading to this page"),
     }
@@ -83,24 +82,29 @@ def _scores(result: Result) -> str:
     """Return one bar per representation; the number stands beside it as it is."""
     rows = []
     for name, score in result.ari.items():
-        who = result.card.name if name == "embedding" else "mean-marker"
-        state = "" if result.card.trained is not False or name != "embedding" else " <em>untrained</em>"
+        model = "mean-marker"
+        state = ""
+        if name == "embedding":
+            model = result.card.name
+            state = " <em>untrained</em>" if result.card.trained is False else ""
         rows.append(
-            f'<div class="score"><span>{escape(name)}<small>{escape(who)}{state}</small></span>'
+            f'<div class="score"><span>{escape(name)}<small>{escape(model)}{state}</small></span>'
             f'<span class="bar"><i style="width:{max(0.0, score) * 100:.1f}%"></i></span><b>{score:.3f}</b></div>'
         )
     return "".join(rows)
 
 
 def _facts(result: Result, record: dict) -> str:
-    card, model = result.card, record["model"]
+    """Return what is known of the model as rows of a table, without those that have no value."""
+    card = result.card
+    blocks = record["model"].get("blocks_run", ())
     facts = {
         "model": f"{card.name} – {card.title}",
         "weights": card.state,
         "licence": card.licence,
         "source": card.source,
         "architecture": card.architecture.partition(";")[0],
-        "blocks run": ", ".join(str(block) for block in model.get("blocks_run", ())) or "–",
+        "blocks run": ", ".join(str(block) for block in blocks) or "–",
         "precision": f"{record['precision']} on {record['device']}",
         "notes": card.notes,
     }
@@ -108,4 +112,5 @@ def _facts(result: Result, record: dict) -> str:
 
 
 def _rows(values: dict[str, str]) -> str:
+    """Return a name and a value per row."""
     return "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in values.items())

@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from kronos_sc.models import Card, Model
 
 PANEL = (
-    "DAPI", "CD3", "CD4", "CD8", "FOXP3", "CD20", "CD21", "CD68", "CD163", "CD11C", "CD31", "A-SMA", "COLLAGEN", "CYTOKERATIN",
+    "DAPI", "CD3", "CD4", "CD8", "FOXP3", "CD20", "CD21",
+    "CD68", "CD163", "CD11C", "CD31", "A-SMA", "COLLAGEN", "CYTOKERATIN",
 )  # fmt: skip
 SHOWN = ("DAPI", "CD3", "CYTOKERATIN", "CD20", "COLLAGEN", "CD31")
-MODEL, BASELINE = "embedding", "mean marker"
+MODEL = "embedding"
+BASELINE = "mean marker"
 _COMPONENTS = 30
-_WINDOW, _TRIED = 64, 4  # pixels of a cell's window; windows that are encoded to find out how long all of them take
+_WINDOW = 64  # pixels of a cell's window
+_TRIED = 4  # windows that are encoded to find out how long all of them take
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,9 @@ def run(model: Model, *, size: int, seed: int, say: Callable[[str], object]) -> 
 
     def lap(step: str) -> None:
         nonlocal clock
-        seconds[step], clock = time.perf_counter() - clock, time.perf_counter()
+        now = time.perf_counter()
+        seconds[step] = now - clock
+        clock = now
 
     sdata = datasets.tissue(shape=(size, size), channels=PANEL, rng=seed)
     lap("simulate the tissue")
@@ -81,6 +86,8 @@ def run(model: Model, *, size: int, seed: int, say: Callable[[str], object]) -> 
     lap("embed")
     tl.embed(sdata, model="mean-marker")
     lap("mean marker")
+
+    # as many clusters as there are types, of the embedding and of what it is compared with
     table = sdata.tables["table"]
     types = table.obs["cell_type"].astype("category").cat.remove_unused_categories()
     table.obs["cell_type"] = types
@@ -122,10 +129,8 @@ def _expected(model: Model, cells: int) -> str:
             start = time.perf_counter()
             model.encode(pixels.to(model.input_format), ids, inside, ("marker",))["marker"].cpu()
             took = time.perf_counter() - start
-    return (
-        f": about {max(1, round(took / _TRIED * cells))} s in {str(model.input_format).removeprefix('torch.')} on "
-        f"{device.type}"
-    )
+    expected = max(1, round(took / _TRIED * cells))
+    return f": about {expected} s in {str(model.input_format).removeprefix('torch.')} on {device.type}"
 
 
 def components(features: np.ndarray, seed: int) -> np.ndarray:
@@ -152,16 +157,18 @@ def rand_index(truth: np.ndarray, labels: np.ndarray) -> float:
 
 
 def named_after(labels: np.ndarray, types: pd.Series) -> pd.Categorical:
-    """Return clusters numbered in the order of the types that they share most cells with, one to one, so that colours can be compared."""
+    """Return clusters numbered in the order of the types that they share most cells with, one to one.
+
+    The same number then means the same colour, and pictures can be compared.
+    """
     from scipy.optimize import linear_sum_assignment
 
-    table = pd.crosstab(labels, types.to_numpy())
-    rows, columns = linear_sum_assignment(-table.to_numpy())
-    order = {table.index[row]: int(column) for row, column in zip(rows, columns, strict=True)}
-    names = [f"c{i + 1}" for i in range(len(types.cat.categories))]
+    shared = pd.crosstab(labels, types.to_numpy())
+    rows, columns = linear_sum_assignment(-shared.to_numpy())
+    type_of_cluster = dict(zip(shared.index[rows], shared.columns[columns], strict=True))
     position = {str(name): i for i, name in enumerate(types.cat.categories)}
-    place = {label: position[str(table.columns[column])] for label, column in order.items()}
-    return pd.Categorical([names[place[label]] for label in labels], categories=names)
+    names = [f"c{i + 1}" for i in range(len(types.cat.categories))]
+    return pd.Categorical([names[position[str(type_of_cluster[label])]] for label in labels], categories=names)
 
 
 def tsne(reduced: np.ndarray, seed: int) -> np.ndarray:

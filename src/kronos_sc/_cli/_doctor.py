@@ -76,21 +76,24 @@ def _devices() -> Iterator[str]:
     def auto(device: torch.device) -> str:
         return str(choose_dtype("auto", device)).removeprefix("torch.")
 
-    chosen = choose_device(None)
-    yield f"cpu      {_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; precision 'auto' is {auto(torch.device('cpu'))}"
-    fast = [
-        str(dtype).removeprefix("torch.") for dtype in (torch.float32, torch.bfloat16) if instructions.is_fast(dtype)
-    ]
+    cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    yield f"cpu      {_processor()}, {cores}; precision 'auto' is {auto(torch.device('cpu'))}"
+    formats = (torch.float32, torch.bfloat16)
+    fast = [str(dtype).removeprefix("torch.") for dtype in formats if instructions.is_fast(dtype)]
     limited = " (fewer than the processor has: the environment limits oneDNN)" if instructions.limited() else ""
     yield f"{'':<9}instructions {instructions.name()}{limited}; fast in {' and '.join(fast)}"
+
     for index in range(torch.cuda.device_count()):
-        facts = torch.cuda.get_device_properties(index)
-        yield f"cuda:{index}   {facts.name}, {facts.total_memory / 2**30:.0f} GiB; precision 'auto' is {auto(torch.device('cuda', index))}"
+        properties = torch.cuda.get_device_properties(index)
+        memory = f"{properties.total_memory / 2**30:.0f} GiB"
+        precision = auto(torch.device("cuda", index))
+        yield f"cuda:{index}   {properties.name}, {memory}; precision 'auto' is {precision}"
     if torch.backends.mps.is_available():
         yield f"mps      Apple GPU; precision 'auto' is {auto(torch.device('mps'))}"
     if not torch.cuda.is_available():
-        yield f"cuda     none{'' if torch.version.cuda else ' (this torch was built without CUDA)'}"
-    yield f"device   {chosen.type} is taken unless you choose another"
+        built = "" if torch.version.cuda else " (this torch was built without CUDA)"
+        yield f"cuda     none{built}"
+    yield f"device   {choose_device(None).type} is taken unless you choose another"
 
 
 def _processor() -> str:
@@ -112,7 +115,8 @@ def _models() -> Iterator[str]:
     for name in models.list_models():
         card = models.card(name)
         yield f"{name:<17}{card.title}"
-        yield f"{'':<17}{card.state}; licence {card.licence}{'; gated' if card.gated else ''}; {_cached(card)}"
+        gated = "; gated" if card.gated else ""
+        yield f"{'':<17}{card.state}; licence {card.licence}{gated}; {_cached(card)}"
     yield f"{'hub':<17}logged in: {'yes' if _logged_in() else 'no'} (log in with `hf auth login`)"
 
 
@@ -122,21 +126,22 @@ def _cached(card: Card) -> str:
 
     if not card.source.startswith(_HUB):
         return "needs no download"
-    found = try_to_load_from_cache(card.source.removeprefix(_HUB), "config.json")
-    return "downloaded" if isinstance(found, str) else "not downloaded yet"
+    path = try_to_load_from_cache(card.source.removeprefix(_HUB), "config.json")
+    return "downloaded" if isinstance(path, str) else "not downloaded yet"
 
 
 def _checkpoint(name: str) -> Iterator[str]:
     """Yield the card of a model, with the diagnostic of its weights if they are on this machine."""
     from kronos_sc import models
 
-    facts = _hub_card(name) if name.startswith(_HUB) else models.card(name)
+    on_hub = name.startswith(_HUB)
+    card = _hub_card(name) if on_hub else models.card(name)
     # of registered models only the official one is known to lie on the hub in a layout that can be examined
-    if not name.startswith(_HUB) and facts != models.card("kronos"):
-        yield from str(facts).splitlines()
+    if not on_hub and card != models.card("kronos"):
+        yield from str(card).splitlines()
         return
-    examined = _examined(facts)
-    yield from str(examined or facts).splitlines()
+    examined = _examined(card)
+    yield from str(examined or card).splitlines()
     yield f"{'cache':<13}{'downloaded' if examined else 'not downloaded'}"
 
 
@@ -150,25 +155,24 @@ def _hub_card(name: str) -> Card:
     return models.Card(name, name.removeprefix(_HUB), "see the repository", source=name)
 
 
-def _examined(facts: Card) -> Card | None:
+def _examined(card: Card) -> Card | None:
     """Return the card with the diagnostic of the weights in the local cache; None where they are not all there."""
     from kronos_sc import models
     from kronos_sc.models import _hub
 
     try:
-        folder = _hub.fetch(facts.source.removeprefix(_HUB), local_only=True)
-        found = models.card(folder)
+        folder = _hub.fetch(card.source.removeprefix(_HUB), local_only=True)
+        local = models.card(folder)
     except (ConnectionError, FileNotFoundError):
         return None
     # a folder of models.save brings a card of its own, any other is called after the folder
-    return (
-        replace(facts, diagnostic=found.diagnostic)
-        if found.name == folder.name
-        else replace(found, source=facts.source)
-    )
+    if local.name == folder.name:
+        return replace(card, diagnostic=local.diagnostic)
+    return replace(local, source=card.source)
 
 
 def _logged_in() -> bool:
+    """Return whether this machine has a token of the hub; it is not shown."""
     from huggingface_hub import get_token
 
     return get_token() is not None

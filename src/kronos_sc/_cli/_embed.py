@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
-_DATA, _MODEL, _RUN, _WRITE = "Data", "Model", "Run", "What is written"
+
+# headings of the help
+_DATA = "Data"
+_MODEL = "Model"
+_RUN = "Run"
+_WRITE = "What is written"
 
 
 def embed(
@@ -127,24 +132,24 @@ def embed(
     _require_places(store, beside=beside, into_table=into_table, output=output)
     _require_used(restart=restart and store is None and not beside, overwrite=overwrite and output is None)
     corrections = parse_map(mapping or [])
-    file = None if output is None else OutputFile.checked(output, store=data, overwrite=overwrite)
+    file = OutputFile.checked(output, store=data, overwrite=overwrite) if output is not None else None
     by_default = not into_table and output is None and store is None and not beside
     if into_table or by_default:
         require_writable(data)
     sdata = read(data)
     from kronos_sc import models, patches, tl
 
-    where = {"image_key": image, "labels_key": labels, "shapes_key": shapes}
-    target = patches.target(sdata, **where, table=table, scale=scale)
+    element_keys = {"image_key": image, "labels_key": labels, "shapes_key": shapes}
+    target = patches.target(sdata, **element_keys, table=table, scale=scale)
     before = dict(target.table.uns)
-    there = next(iter(target.images.values())).channels  # the panel of a call is that of its first image
+    available = next(iter(target.images.values())).channels  # the panel of a call is that of its first image
     tl.embed(
         sdata,
         model=model if blocks is None else models.load(model, blocks=blocks),
-        **where,
+        **element_keys,
         table_key=target.key,
         spatial_key=spatial_key,
-        channels=chosen_channels(there, channels, corrections),
+        channels=chosen_channels(available, channels, corrections),
         features=[kind.strip() for kind in features.split(",")],
         patch_size=patch_size,
         mask_fill=None if mask_fill == "none" else mask_fill,
@@ -227,8 +232,11 @@ def parse_map(items: Sequence[str]) -> dict[str, str | None]:
     return corrections
 
 
-def chosen_channels(there: Sequence[str], channels: str | None, corrections: dict[str, str | None]) -> Any:
-    """Return what `tl.embed` takes: a panel from a file, a list, or corrections, with every channel left out that was not listed."""
+def chosen_channels(available: Sequence[str], channels: str | None, corrections: dict[str, str | None]) -> Any:
+    """Return what `tl.embed` takes: a panel from a file, a list, or corrections.
+
+    Corrections leave out every channel that was not listed.
+    """
     if channels is None:
         return corrections or None
     if channels.endswith(".csv"):
@@ -243,13 +251,16 @@ def chosen_channels(there: Sequence[str], channels: str | None, corrections: dic
     from kronos_sc.markers._selection import selected, unlisted
 
     listed = [name.strip() for name in channels.split(",") if name.strip()]
-    for name in unlisted(listed, there):
-        known(name, there, what="channel", fix="Name channels as the image spells them.")
-    chosen = selected(listed, there)
+    for name in unlisted(listed, available):
+        known(name, available, what="channel", fix="Name channels as the image spells them.")
+    chosen = selected(listed, available)
     if not corrections:
         return listed
-    said = {name: marker for name, marker in chosen.items() if marker}
-    return {name: None for name in there if name not in chosen} | said | corrections
+
+    # a list and corrections become one mapping; what --map says of a channel comes last
+    dropped = {name: None for name in available if name not in chosen}
+    renamed = {name: marker for name, marker in chosen.items() if marker}
+    return dropped | renamed | corrections
 
 
 def _panel(path: Path) -> pd.DataFrame:

@@ -37,7 +37,7 @@ def reported(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _warn(text: Warning | str, *where: object) -> None:
+def _warn(text: Warning | str, *location: object) -> None:
     """Print a warning without the line of code that it points at: there is none of the user's."""
     typer.echo(f"warning: {in_options(str(text))}", err=True)
 

@@ -54,7 +54,8 @@ class OutputFile:
         from anndata.io import write_elem
 
         work = Path(tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=self.path.parent))
-        new, replaced = work / self.path.name, work / "replaced"
+        new = work / self.path.name
+        replaced = work / "replaced"
         try:
             table = sdata.tables[key]
             if self.path.suffix == ".h5ad":
@@ -73,18 +74,19 @@ class OutputFile:
 
 def _require_apart(path: Path, store: Path) -> None:
     """Raise a ValueError if the output is the input store, lies inside it or contains it, by whatever name."""
-    here, there = path.resolve(), store.resolve()
-    if path.exists() and here.samefile(there):
-        what = "is the input store itself"
-    elif _inside(here, there):
-        what = f"lies inside the input store {store}"
-    elif path.exists() and _inside(there, here):
-        what = f"contains the input store {store}"
+    target = path.resolve()
+    source = store.resolve()
+    if path.exists() and target.samefile(source):
+        problem = "is the input store itself"
+    elif _inside(target, source):
+        problem = f"lies inside the input store {store}"
+    elif path.exists() and _inside(source, target):
+        problem = f"contains the input store {store}"
     else:
         return
-    beside = there.with_name(f"{there.stem}_table.h5ad")
+    beside = source.with_name(f"{source.stem}_table.h5ad")
     msg = (
-        f"--output {path} {what}, which is only read when there is an --output. "
+        f"--output {path} {problem}, which is only read when there is an --output. "
         f"Leave --output out to write the table into the store, or write it beside the store with --output {beside}."
     )
     raise ValueError(msg)
@@ -104,19 +106,21 @@ def _require_replaceable(path: Path, *, overwrite: bool) -> None:
         return
     from kronos_sc._store.root_metadata import metadata
 
+    # a folder says what it is in its root attributes, of Zarr 3 or 2
     attributes = metadata(path / "zarr.json").get("attributes") or metadata(path / ".zattrs")
     if path.suffix == ".zarr" and path.is_dir() and attributes.get("encoding-type") == "anndata":
         return
-    what = (
-        "a SpatialData store"
-        if "spatialdata_attrs" in attributes
-        else "a folder of another kind"
-        if path.is_dir()
-        else "a file"
-    )
-    wanted = "a file" if path.suffix == ".h5ad" else "an AnnData store (encoding-type 'anndata' in its root attributes)"
+    if "spatialdata_attrs" in attributes:
+        kind = "a SpatialData store"
+    elif path.is_dir():
+        kind = "a folder of another kind"
+    else:
+        kind = "a file"
+    required = "an AnnData store (encoding-type 'anndata' in its root attributes)"
+    if path.suffix == ".h5ad":
+        required = "a file"
     msg = (
-        f"{path} is {what}; --overwrite replaces a {path.suffix} only if it is {wanted}. Choose another --output, or "
+        f"{path} is {kind}; --overwrite replaces a {path.suffix} only if it is {required}. Choose another --output, or "
         "move what is there away first."
     )
     raise FileExistsError(msg)

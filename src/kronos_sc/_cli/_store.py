@@ -24,7 +24,7 @@ def read(store: Path) -> SpatialData:
 
 
 def require_writable(store: Path) -> None:
-    """Raise an error while nothing has been computed yet, unless an embedding can be written into a table of the store."""
+    """Raise an error unless an embedding can be written into a table of the store; nothing has been computed yet."""
     from kronos_sc._store.table import require_writable as require
 
     require(store, instead="Write the table to a file with --output table.h5ad, keep the features apart with --beside")

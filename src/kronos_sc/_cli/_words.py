@@ -10,13 +10,13 @@ _OPTIONS = {
     **{name: f"--{name.replace('_', '-')}" for name in _SAME + _DASHED},
     **{f"{name}_key": f"--{name}" for name in ("image", "labels", "shapes", "table")},
 }
-# what is not an option and its value; the first that fits
+# what is not an option and its value, reworded in this order
 _PHRASES = (
     (r"tl\.embed\(\.\.\., overwrite=True\)|overwrite=True", "--restart"),
     (r"store=True", "--beside"),
     (r"require_nuclear=False", "--no-nuclear"),
-    (r"channels=\{((?:'[^'{}]*': (?:None|'[^'{}]*')(?:, )?)+)\}", lambda found: _maps(found[1])),
-    (r"channels=\[('[^'\[\]]*'(?:, '[^'\[\]]*')*)\]", lambda found: _list(found[1])),
+    (r"channels=\{((?:'[^'{}]*': (?:None|'[^'{}]*')(?:, )?)+)\}", lambda match: _maps(match[1])),
+    (r"channels=\[('[^'\[\]]*'(?:, '[^'\[\]]*')*)\]", lambda match: _list(match[1])),
     (r"channels=\[\.\.\.\]", "--channels"),
     (r"is not a choice; \w+ can be", "is not a choice; it can be"),
     (r"\bmake the (same )?call( of tl\.embed)?\b", r"give the \1command"),
@@ -45,6 +45,7 @@ def _list(items: str) -> str:
 
 
 def _reworded(text: str) -> str:
+    """Return text that is no Python with options for arguments."""
     for pattern, words in _PHRASES:
         text = re.sub(pattern, words, text)
-    return _ARGUMENT.sub(lambda found: " ".join(filter(None, (_OPTIONS[found[1]], found[2]))), text)
+    return _ARGUMENT.sub(lambda match: " ".join(filter(None, (_OPTIONS[match[1]], match[2]))), text)
