@@ -31,9 +31,19 @@ def plain(sdata, tiny):
     return ks.tl.attention(sdata, model=tiny, precision="float32", inplace=False)
 
 
-def attention(sdata, tiny, **how):
-    table = ks.tl.attention(sdata, model=tiny, inplace=False, **({"precision": "float32"} | how))
-    return table.obsm[how.get("key_added", KEY)]
+def attention(sdata, tiny, **kwargs):
+    table = ks.tl.attention(sdata, model=tiny, inplace=False, **({"precision": "float32"} | kwargs))
+    return table.obsm[kwargs.get("key_added", KEY)]
+
+
+def class_rows(net, pixels, ids):
+    """Return what the class token attends to in the last block that runs (b, h, t), by a matrix made in full."""
+    x, _ = net.embed(pixels, ids)
+    for index in net.running[:-1]:
+        x = net.block(index)(x)
+    last = net.block(net.running[-1])
+    q, k, _ = last.attn.split(last.norm1(x))
+    return torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, -1)[:, :, 0]
 
 
 def test_equals_the_network_asked_unit_by_unit(sdata, tiny, plain):
@@ -43,7 +53,7 @@ def test_equals_the_network_asked_unit_by_unit(sdata, tiny, plain):
     record = ks.tl.embed(sdata, model=tiny, inplace=False).uns["kronos"]["panel"]
     x = (windows.to_numpy() / 65535 - record["mean"][:, None, None]) / record["std"][:, None, None]
     x = np.where(windows.coords["mask"].to_numpy()[:, None], x, 0).astype(np.float32)
-    rows = tiny.net.cls_attention(torch.from_numpy(x), torch.as_tensor(record["id"])[None].expand(2, -1))
+    rows = class_rows(tiny.net, torch.from_numpy(x), torch.as_tensor(record["id"])[None].expand(2, -1))
     want = rows[:, 0, 5:].unflatten(1, (5, 16)).sum(2)
     assert_allclose(plain.obsm[KEY].loc[names], want, atol=1e-5)
     assert list(panel["marker"]) == list(plain.obsm[KEY].columns) == ["DAPI", "CD3", "CD8", "CD20", "CYTOKERATIN"]
@@ -209,7 +219,7 @@ def test_groups_without_attention_are_named(sdata, tiny):
 
 
 @pytest.mark.parametrize(
-    ("how", "error", "message"),
+    ("kwargs", "error", "message"),
     [
         ({"patchsize": 32}, TypeError, "Did you mean 'patch_size'"),
         ({"ids": ["none"]}, KeyError, "No units 'none' are read in 'cells' on 'image'"),
@@ -221,10 +231,10 @@ def test_groups_without_attention_are_named(sdata, tiny):
         ({"image_key": "no"}, KeyError, "There is no image 'no'"),
     ],
 )
-def test_errors(sdata, tiny, how, error, message, state, unchanged):
+def test_errors(sdata, tiny, kwargs, error, message, state, unchanged):
     before = state(sdata)
     with pytest.raises(error, match=message):
-        ks.tl.attention(sdata, **({"model": tiny} | how))
+        ks.tl.attention(sdata, **({"model": tiny} | kwargs))
     unchanged(before, state(sdata))
 
 
@@ -244,18 +254,18 @@ def test_an_embedding_is_not_overwritten(sdata, tiny):
 
 
 @pytest.mark.parametrize(
-    ("how", "error", "message"),
+    ("kwargs", "error", "message"),
     [
         ({"groupby": "no"}, KeyError, "There is no column in obs 'no'"),
         ({"groupby": "kind", "key": "spatial"}, KeyError, "There is no result in uns 'spatial'"),
         ({"groupby": "one"}, ValueError, "at least 2 are needed"),
     ],
 )
-def test_errors_of_the_summary(plain, how, error, message):
+def test_errors_of_the_summary(plain, kwargs, error, message):
     table = plain.copy()
     table.obs["one"] = "x"
     with pytest.raises(error, match=message):
-        ks.tl.attention_summary(table, **how)
+        ks.tl.attention_summary(table, **kwargs)
 
 
 def test_the_view_is_the_model_to_everyone_else(tiny):

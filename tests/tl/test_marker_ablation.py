@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 import kronos_sc as ks
 from kronos_sc._analysis import ablation as _ablation_probe
-from kronos_sc._analysis.ablation import Judged
+from kronos_sc._analysis.ablation import AblationProbe
 from kronos_sc._methods.logistic import softmax
 from kronos_sc.models.views.ablation import FoldClassifier
 
@@ -31,16 +31,16 @@ def sdata(make):
     return made
 
 
-def ablation(sdata, model, **how):
-    return ks.tl.marker_ablation(sdata, model=model, inplace=False, **how)
+def ablation(sdata, model, **kwargs):
+    return ks.tl.marker_ablation(sdata, model=model, inplace=False, **kwargs)
 
 
 @pytest.mark.parametrize("features", ["marker", "cls"])
 def test_equals_embedding_the_smaller_panel(sdata, tiny, features):
     table = ablation(sdata, tiny, features=features, markers=["CD8"], n_units=None)
-    how = {"model": tiny, "features": features, "precision": "float32", "inplace": False}
-    full = ks.tl.embed(sdata, **how).obsm["X_kronos"]
-    part = ks.tl.embed(sdata, channels=[c for c in CHANNELS if c != "CD8"], **how).obsm["X_kronos"]
+    kwargs = {"model": tiny, "features": features, "precision": "float32", "inplace": False}
+    full = ks.tl.embed(sdata, **kwargs).obsm["X_kronos"]
+    part = ks.tl.embed(sdata, channels=[c for c in CHANNELS if c != "CD8"], **kwargs).obsm["X_kronos"]
     shared = full if features == "cls" else np.delete(full.reshape(-1, 5, 48), 2, axis=1).reshape(len(full), -1)
     cosine = 1 - (shared * part).sum(1, dtype=float) / np.linalg.norm(shared, axis=1) / np.linalg.norm(part, axis=1)
     assert_allclose(table.obsm[KEY]["CD8"], cosine, atol=1e-5)
@@ -77,7 +77,7 @@ def test_the_classifier_is_fitted_where_the_network_runs(sdata, monkeypatch):
     seen = []
     fit = _ablation_probe.cross_validate
     monkeypatch.setattr(
-        _ablation_probe, "cross_validate", lambda *a, **how: seen.append(how["device"]) or fit(*a, **how)
+        _ablation_probe, "cross_validate", lambda *a, **kwargs: seen.append(kwargs["device"]) or fit(*a, **kwargs)
     )
     ablation(sdata, "mean-marker", target="kind", n_units=20, markers=["CD8"], device="cpu")
     assert seen == ["cpu"]
@@ -87,18 +87,18 @@ def test_the_classifier_is_fitted_where_the_network_runs(sdata, monkeypatch):
 
 def test_decisions_by_hand():
     """Two units in two folds, two classes, one dropped marker; scores of the other fold must not count."""
-    judge = FoldClassifier(np.zeros((2, 2, 4)), np.zeros((2, 2)), np.zeros((2, 4)))
-    judged = Judged(judge, np.array([0, 1]), np.array([0, 0]))
+    classifier = FoldClassifier(np.zeros((2, 2, 4)), np.zeros((2, 2)), np.zeros((2, 4)))
+    probe = AblationProbe(classifier, np.array([0, 1]), np.array([0, 0]))
     nine = [9.0, -9.0]
     scores = np.array([[[[2.0, 0.0], nine], [[0.0, 1.0], nine]], [[nine, [0.0, 0.0]], [nine, [3.0, 0.0]]]]).reshape(
         2, -1
     )
-    found = judged.decided(scores)
+    changes = probe.compare(scores)
     p = [softmax(np.array([s]))[0, 0] for s in ([2.0, 0.0], [0.0, 1.0], [0.0, 0.0], [3.0, 0.0])]
-    assert found["changed"].tolist() == [[1.0], [0.0]]
-    assert_allclose(found["p_fall"], [[p[0] - p[1]], [p[2] - p[3]]])
-    assert_allclose(found["p_true"], [[p[0]], [p[2]]])
-    assert judged.width(1) == 8
+    assert changes["changed"].tolist() == [[1.0], [0.0]]
+    assert_allclose(changes["p_fall"], [[p[0] - p[1]], [p[2] - p[3]]])
+    assert_allclose(changes["p_true"], [[p[0]], [p[2]]])
+    assert probe.width(1) == 8
 
 
 def test_batches_do_not_matter_and_draws_follow_the_seed(sdata, tiny):
@@ -130,7 +130,7 @@ def test_it_survives_a_file(sdata, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("how", "error", "message"),
+    ("kwargs", "error", "message"),
     [
         ({"markers": ["CD99"]}, KeyError, "There is no marker in the panel 'CD99'"),
         ({"markers": []}, ValueError, "markers is empty"),
@@ -148,11 +148,11 @@ def test_it_survives_a_file(sdata, tmp_path):
         ({"patchsize": 0}, TypeError, "Did you mean 'patch_size'"),
     ],
 )
-def test_errors(sdata, tiny, how, error, message, state, unchanged):
+def test_errors(sdata, tiny, kwargs, error, message, state, unchanged):
     folds = sdata["table"].obs["fold"]
     sdata["table"].obs["apart"] = np.where(np.arange(len(folds)) < 4, "x", "")  # those have no fold in "some"
     sdata["table"].obs["some"] = np.where(np.arange(len(folds)) < 4, "", folds)
     before = state(sdata)
     with pytest.raises(error, match=message):
-        ks.tl.marker_ablation(sdata, **({"model": tiny} | how))
+        ks.tl.marker_ablation(sdata, **({"model": tiny} | kwargs))
     unchanged(before, state(sdata))

@@ -1,4 +1,4 @@
-"""A classifier of drawn units, and what it decides where a marker is missing."""
+"""A classifier of drawn units, and what it predicts where a marker is missing."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ from kronos_sc.models.views.ablation import AblationView, FoldClassifier
 
 if TYPE_CHECKING:
     from kronos_sc import models
+    from kronos_sc._core.target import ClassColumn
     from kronos_sc._embedding.readout import Readout
+    from kronos_sc._methods.splits import Split
 
 _GRID = (1e-4, 1e-2, 1.0)  # of C; the best on validation units counts
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Classifiers, and the units they judge.
+class AblationProbe:
+    """Classifiers, and the units that they predict.
 
     Parameters
     ----------
-    judge
+    classifier
         One per fold, as the view takes them.
     folds
         Fold of each unit (n).
@@ -38,20 +40,26 @@ class Judged:
         Class of each unit (n).
     """
 
-    judge: FoldClassifier
+    classifier: FoldClassifier
     folds: np.ndarray
     truth: np.ndarray
 
     def width(self, dropped: int) -> int:
         """Return the number of scores per unit."""
-        return (1 + dropped) * self.judge.intercept.size
+        return (1 + dropped) * self.classifier.intercept.size
 
-    def decided(self, scores: np.ndarray) -> dict[str, np.ndarray]:
-        """Return by unit and marker whether the class changes, what the true class had, and how much its probability falls (n × k)."""
-        n, (folds, classes) = len(scores), self.judge.intercept.shape
-        own = scores.reshape(n, -1, folds, classes)[np.arange(n), :, self.folds]
+    def compare(self, scores: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what changes without each marker, by unit and marker (n × k).
+
+        Whether the predicted class changes, what probability the true class had, and how much that falls.
+        """
+        units = np.arange(len(scores))
+        folds, classes = self.classifier.intercept.shape
+        # of the classifiers of all folds only the one that did not see the unit counts
+        own = scores.reshape(len(scores), -1, folds, classes)[units, :, self.folds]
         proba = softmax(own.reshape(-1, classes)).reshape(own.shape)
-        best, true = proba.argmax(2), proba[np.arange(n), :, self.truth]
+        best = proba.argmax(2)
+        true = proba[units, :, self.truth]
         with_all = np.broadcast_to(true[:, :1], true[:, 1:].shape)
         return {
             "changed": (best[:, 1:] != best[:, :1]).astype(np.float64),
@@ -61,35 +69,47 @@ class Judged:
 
 
 def fit_probe(
-    run: Readout, encoder: models.Model, features: str, names: tuple[str, str], draw: np.random.Generator
-) -> Judged:
+    run: Readout, encoder: models.Model, features: str, names: tuple[str, str], rng: np.random.Generator
+) -> AblationProbe:
     """Encode the units with all markers, and train one classifier per fold on the others."""
     sample = run.table[run.rows]
-    wanted, folds = target_of(sample, names[0]), folds_of(sample, names[1])
-    splits = cross_validation(wanted.codes, folds.codes, folds.classes, draw.permutation(len(run.rows)))
+    target = target_of(sample, names[0])
+    folds = folds_of(sample, names[1])
+    splits = cross_validation(target.codes, folds.codes, folds.classes, rng.permutation(len(run.rows)))
     for split in splits:
-        trained, tested = (np.unique(wanted.codes[rows]) for rows in (split.train, split.test))
-        if len(trained) < 2 or not np.isin(tested, trained).all():
-            lacking = [wanted.classes[code] for code in np.setdiff1d(tested, trained)]
-            msg = (
-                f"Of the {len(run.rows):,} units drawn, those outside fold {split.name!r} hold {len(trained)} classes "
-                f"of {names[0]!r}{' and lack ' + listed(lacking) if lacking else ''}, so what the fold needs cannot be "
-                "learnt. Draw more with n_units=, set rare classes to missing, or make other folds with "
-                "pp.spatial_folds."
-            )
-            raise ValueError(msg)
-    full = run.compute(AblationView(encoder, (), features), {features: encoder.width(features, len(run.used))})[
-        features
-    ]
-    plan = CVPlan(wanted, folds.codes, splits, [rep := Representation("X", full)], np.ones(len(full), bool))
-    seeds = draw.integers(2**63, size=len(splits))
-    where = fit_device(run.device)
+        _require_learnable(split, target, names[0])
+
+    view = AblationView(encoder, (), features)
+    x = run.compute(view, {features: encoder.width(features, len(run.used))})[features]
+    rep = Representation("X", x)
+    plan = CVPlan(target, folds.codes, splits, [rep], np.ones(len(x), bool))
+    seeds = rng.integers(2**63, size=len(splits))
+    device = fit_device(run.device)
     fitted, _ = cross_validate(
-        plan, rep, sizes=[None], search=Search(_GRID, 1), seeds=seeds, device=where, tell=lambda: None
+        plan, rep, sizes=[None], search=Search(_GRID, 1), seeds=seeds, device=device, tell=lambda: None
     )
     probes = [fold[0] for fold in fitted]
-    coef = np.stack([probe.linear.coef / probe.scaler.scale for probe in probes])
-    judge = FoldClassifier(
-        coef, np.stack([probe.linear.intercept for probe in probes]), np.stack([probe.scaler.mean for probe in probes])
+
+    # weights of raw features: the view has no scaler, and takes a dropped marker at its mean in training
+    classifier = FoldClassifier(
+        coef=np.stack([probe.linear.coef / probe.scaler.scale for probe in probes]),
+        intercept=np.stack([probe.linear.intercept for probe in probes]),
+        mean=np.stack([probe.scaler.mean for probe in probes]),
     )
-    return Judged(judge, folds.codes, wanted.codes)
+    return AblationProbe(classifier, folds.codes, target.codes)
+
+
+def _require_learnable(split: Split, target: ClassColumn, name: str) -> None:
+    """Raise a ValueError unless a fold's training units hold two classes, and all of those that it tests."""
+    trained = np.unique(target.codes[split.train])
+    tested = np.unique(target.codes[split.test])
+    if len(trained) >= 2 and np.isin(tested, trained).all():
+        return
+    missing = [target.classes[code] for code in np.setdiff1d(tested, trained)]
+    lacking = f" and lack {listed(missing)}" if missing else ""
+    msg = (
+        f"Of the {len(target.codes):,} units drawn, those outside fold {split.name!r} hold {len(trained)} classes of "
+        f"{name!r}{lacking}, so what the fold needs cannot be learnt. Draw more with n_units=, set rare classes to "
+        "missing, or make other folds with pp.spatial_folds."
+    )
+    raise ValueError(msg)

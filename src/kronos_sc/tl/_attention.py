@@ -46,12 +46,12 @@ def attention(
     inplace: bool = True,
     **reading: Unpack[ReadKeywords],
 ) -> AnnData | None:
-    """Measure how much the class token attends to each marker (paper, Online Methods, "Model interpretability" :cite:p:`Shaban2025`).
+    """Measure how much the class token attends to each marker :cite:p:`Shaban2025`.
 
-    As in the paper by default: the attention of the class token in the last block that runs, first head, summed over
-    the tokens of each marker, and its z-score. What is left to 1 goes to the class token itself and to the registers.
-    The row is computed from the class token's query alone, without an attention matrix, and takes less time than
-    :func:`kronos_sc.tl.embed` (0.7 of it where four blocks run).
+    As in the paper by default (Online Methods, "Model interpretability"): the attention of the class token in the last
+    block that runs, first head, summed over the tokens of each marker, and its z-score. What is left to 1 goes to the
+    class token itself and to the registers. The row is computed from the class token's query alone, without an
+    attention matrix, and takes less time than :func:`kronos_sc.tl.embed` (0.7 of it where four blocks run).
 
     Attention says where information could flow from, not what a decision rests on; for that see
     :func:`kronos_sc.tl.marker_ablation`.
@@ -151,20 +151,18 @@ def attention(
         f"attention ({method}) of {len(run.rows):,} units ({run.target}) to {len(run.used)} markers with "
         f"{encoder.card.label!r}"
     )
-    start = time.perf_counter()
-    found = run.compute(view, widths)
-    seconds = time.perf_counter() - start
-    kept = (
-        {
-            "units": run.table.obs_names[run.rows].to_numpy(),
-            "maps": found["attention_map"].reshape(-1, len(run.used), grid, grid),
-        }
-        if maps
-        else {}
-    )
+
+    began = time.perf_counter()
+    values = run.compute(view, widths)
+    seconds = time.perf_counter() - began
+
+    entries: dict[str, Any] = {"record": run.record(encoder, seconds=seconds)}
+    if maps:
+        entries["units"] = run.table.obs_names[run.rows].to_numpy()
+        entries["maps"] = values["attention_map"].reshape(-1, len(run.used), grid, grid)
     params = _params(view, ids=ids, maps=maps)
     table = run.table if inplace else run.table.copy()
-    _write(table, key, run, found["attention"], params, record=run.record(encoder, seconds=seconds), **kept)
+    _write(table, key, run, values["attention"], params, **entries)
     info(f"added obsm[{key!r}], obsm['{key}_z'] and uns[{key!r}] to table {run.target.key!r} ({seconds:.1f} s)")
     return None if inplace else table
 
@@ -173,12 +171,11 @@ def _warn_if_fewer(table: AnnData, key: str, count: int) -> None:
     """Warn where a result of more units is about to be replaced."""
     if key not in results.names(table) or key not in table.obsm:
         return
-    there = int(np.isfinite(np.asarray(table.obsm[key], np.float32)).all(1).sum())
-    if count < there:
+    old_count = int(np.isfinite(np.asarray(table.obsm[key], np.float32)).all(1).sum())
+    if count < old_count:
         warn(
-            f"obsm[{key!r}] has the attention of {there:,} units, and is replaced by that of {count:,}; other rows "
-            "become NaN. "
-            "Name key_added= (such as 'attention_maps') to keep both."
+            f"obsm[{key!r}] has the attention of {old_count:,} units, and is replaced by that of {count:,}; other rows "
+            "become NaN. Name key_added= (such as 'attention_maps') to keep both."
         )
 
 
@@ -192,9 +189,12 @@ def _params(view: AttentionView, *, ids: Sequence[str] | None, maps: bool) -> di
         "layer": view.layer,
         "block": int(rows.running[view.layer]),
         "inside": view.inside,
+        "maps": maps,
+        "all_units": ids is None,
     }
-    params |= {"maps": maps, "all_units": ids is None}
-    return params | ({} if view.direction is None else {"direction": view.direction.numpy()})
+    if view.direction is not None:
+        params["direction"] = view.direction.numpy()
+    return params
 
 
 def _grid(run: readout.Readout, view: AttentionView) -> int:
@@ -207,7 +207,8 @@ def _grid(run: readout.Readout, view: AttentionView) -> int:
         )
         raise ValueError(msg)
     count = view.token_grid(sizes[0]).count
-    if (size := 4 * len(run.rows) * len(run.used) * count**2) > _MOST_MAPS:
+    size = 4 * len(run.rows) * len(run.used) * count**2  # bytes of float32
+    if size > _MOST_MAPS:
         msg = (
             f"Maps of {len(run.rows):,} units × {len(run.used)} markers × {count} × {count} tokens take "
             f"{size / 2**30:.1f} GiB, and {_MOST_MAPS / 2**30:g} GiB may go into uns. Name the units to draw with "
@@ -223,12 +224,13 @@ def _write(
     """Write all slots."""
     used = run.used
     columns = storable(used["marker"])
-    for name, part in ((key, values), (f"{key}_z", standardised(values))):
+    for name, computed in ((key, values), (f"{key}_z", standardised(values))):
         full = np.full((table.n_obs, len(used)), np.nan, np.float32)
-        full[run.rows] = part
+        full[run.rows] = computed
         table.obsm[name] = pd.DataFrame(full, index=table.obs_names, columns=columns)
     markers = pd.DataFrame(
         {"marker": used["marker"].to_numpy(), "channel": used["channel"].to_numpy(), "n": len(values)}
     )
-    markers["mean"], markers["sd"] = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64)
+    markers["mean"] = values.mean(0, dtype=np.float64)
+    markers["sd"] = values.std(0, dtype=np.float64)
     results.store(table, key, kind="attention", params=params, tables={"markers": markers}, **arrays)

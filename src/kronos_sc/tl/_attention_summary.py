@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from kronos_sc._core import results
-from kronos_sc._core import rng as chance
-from kronos_sc._core.balanced import drawn, standardised
+from kronos_sc._core.balanced import sample_per_class, standardised
 from kronos_sc._core.checks import known, positive_integer
 from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
+from kronos_sc._core.rng import seed, start
 from kronos_sc._core.target import require_anndata, target
 from kronos_sc._core.warn import warn
 
@@ -86,43 +86,52 @@ def attention_summary(
     raw = np.asarray(adata.obsm[key], np.float32)
     groups = target(adata, groupby, argument="groupby", least=1).keep(np.isfinite(raw).all(1))
     counts = groups.counts
-    if (counts > 0).sum() < 2:
+    n_groups = int((counts > 0).sum())
+    if n_groups < 2:
         msg = (
-            f"{int((counts > 0).sum())} groups of obs[{groupby!r}] have attention in {key!r}; at least 2 are needed. "
+            f"{n_groups} groups of obs[{groupby!r}] have attention in {key!r}; at least 2 are needed. "
             "Name another column with groupby=."
         )
         raise ValueError(msg)
-    if lost := [str(group) for group, count in zip(groups.classes, counts, strict=True) if not count]:
+    if missing := [str(group) for group, count in zip(groups.classes, counts, strict=True) if not count]:
         warn(
-            f"No unit of {', '.join(lost)} has attention in {key!r}; they are not in the summary. Compute them with "
+            f"No unit of {', '.join(missing)} has attention in {key!r}; they are not in the summary. Compute them with "
             "tl.attention(ids=...)."
         )
-    rows = drawn(groups.codes, most, chance.start(rng))
+
+    # z-scores are taken over the units drawn, so that a common type does not decide what is usual
+    rows = sample_per_class(groups.codes, most, start(rng))
     summary = _summary(raw[rows], groups.classes[groups.codes[rows]], list(groups.classes), list(markers))
     table = adata.copy() if copy else adata
-    params = {"attention": key, "groupby": groupby, "n_per_group": most, "rng": chance.seed(rng)}
+    params = {"attention": key, "groupby": groupby, "n_per_group": most, "rng": seed(rng)}
     results.store(table, name, kind="attention_summary", params=params, tables={"summary": summary})
-    info(
-        f"added uns[{name!r}]: attention of {len(rows):,} units in {int((counts > 0).sum())} groups to {len(markers)} "
-        "markers"
-    )
+    info(f"added uns[{name!r}]: attention of {len(rows):,} units in {n_groups} groups to {len(markers)} markers")
     return table if copy else None
 
 
 def _summary(raw: np.ndarray, groups: np.ndarray, names: list[str], markers: list[str]) -> pd.DataFrame:
     """Return one row per group and marker."""
-    z, parts = standardised(raw), []
+    z = standardised(raw)
+    parts = []
     for name in names:
-        own = groups == name
-        if not own.any():
+        members = groups == name
+        count = int(members.sum())
+        if not count:
             continue
-        low, median, high = np.quantile(z[own], (0.25, 0.5, 0.75), axis=0)
-        sd = z[own].std(0, ddof=1) if own.sum() > 1 else np.full(len(markers), np.nan)
-        part = {
-            "group": [name] * len(markers),
-            "marker": markers,
-            "n": [int(own.sum())] * len(markers),
-            "median": median,
-        }
-        parts.append(part | {"mean": z[own].mean(0), "sd": sd, "q25": low, "q75": high, "attention": raw[own].mean(0)})
+        low, median, high = np.quantile(z[members], (0.25, 0.5, 0.75), axis=0)
+        # the standard deviation of a single unit is not known
+        sd = z[members].std(0, ddof=1) if count > 1 else np.full(len(markers), np.nan)
+        parts.append(
+            {
+                "group": [name] * len(markers),
+                "marker": markers,
+                "n": [count] * len(markers),
+                "median": median,
+                "mean": z[members].mean(0),
+                "sd": sd,
+                "q25": low,
+                "q75": high,
+                "attention": raw[members].mean(0),
+            }
+        )
     return pd.DataFrame({column: np.concatenate([part[column] for part in parts]) for column in parts[0]})

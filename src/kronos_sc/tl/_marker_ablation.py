@@ -12,13 +12,13 @@ from kronos_sc import models
 from kronos_sc._analysis import ablation
 from kronos_sc._analysis.cv_plan import folds_of
 from kronos_sc._core import results
-from kronos_sc._core import rng as chance
-from kronos_sc._core.balanced import drawn
+from kronos_sc._core.balanced import sample_per_class
 from kronos_sc._core.checks import known, one_of, positive_integer
 from kronos_sc._core.free_key import free_key
 from kronos_sc._core.keys import EmbedKeys, storable
 from kronos_sc._core.log import info
 from kronos_sc._core.resolve import require_spatialdata
+from kronos_sc._core.rng import seed, start
 from kronos_sc._core.target import ClassColumn
 from kronos_sc._core.target import target as target_of
 from kronos_sc._embedding import readout
@@ -49,11 +49,11 @@ def marker_ablation(
     inplace: bool = True,
     **reading: Unpack[ReadKeywords],
 ) -> AnnData | None:
-    """Measure what dropping a marker from the panel changes: the features of the others, and what a classifier makes of them.
+    """Measure what dropping a marker from the panel changes.
 
-    Units are drawn and encoded with all markers and then without each: its tokens are not in the sequence, as if it had
-    not been stained. A model whose markers do not see each other (mean marker expression, DINOv2) changes nothing in
-    the others.
+    Two things are measured: the features of the other markers, and what a classifier makes of them. Units are drawn and
+    encoded with all markers and then without each: its tokens are not in the sequence, as if it had not been stained. A
+    model whose markers do not see each other (mean marker expression, DINOv2) changes nothing in the others.
 
     With `target`, a logistic regression learns the classes of the drawn units from the features of all markers, fold by
     fold, and judges the units of the fold it did not see: with all markers, and without each, its features then taken
@@ -130,46 +130,57 @@ def marker_ablation(
     run = readout.prepare(sdata, AblationView(encoder, (), features), options, (features,))
     key = free_key(run.table, EmbedKeys(key_added or f"{encoder.key}_ablation").name, groupby, target)
     dropped = _positions(run.used, markers)
-    draw = chance.start(rng)
+    generator = start(rng)
     groups = _groups(run, groupby or target, target, fold_key)
-    run = run.of(drawn(groups.codes, most, draw))
-    again = len(dropped) + 1 + (target is not None)
+    run = run.of(sample_per_class(groups.codes, most, generator))
+    n_passes = len(dropped) + 1 + (target is not None)
     info(
-        f"ablation of {len(dropped)} markers: {len(run.rows):,} units ({run.target}), each encoded {again} times by "
+        f"ablation of {len(dropped)} markers: {len(run.rows):,} units ({run.target}), each encoded {n_passes} times by "
         f"{encoder.card.label!r}"
     )
-    start = time.perf_counter()
-    judged = None if target is None else ablation.fit_probe(run, encoder, features, (target, fold_key), draw)
-    view = AblationView(encoder, dropped, features, judged and judged.judge)
-    widths = {"cosine": len(dropped), "relative": len(dropped)} | (
-        {} if judged is None else {"score": judged.width(len(dropped))}
-    )
-    found = run.compute(view, widths)
-    if judged is not None:
-        found |= judged.decided(found.pop("score"))
+
+    began = time.perf_counter()
+    probe = None
+    if target is not None:
+        probe = ablation.fit_probe(run, encoder, features, (target, fold_key), generator)
+    changes = _changes(run, encoder, dropped, features, probe)
+    seconds = time.perf_counter() - began
+
     table = run.table if inplace else run.table.copy()
+    names = list(run.used["marker"].iloc[dropped])
     params = {
         "groupby": groupby,
         "target": target,
         "fold_key": fold_key if target else "",
         "features": features,
         "n_units": most,
+        "rng": seed(rng),
     }
-    record = run.record(encoder, seconds=(seconds := time.perf_counter() - start))
-    names = list(run.used["marker"].iloc[dropped])
-    _write(table, key, run.rows, names, found)
-    change = _change(groups, run.rows, names, found, grouped=bool(groupby or target))
-    results.store(
-        table,
-        key,
-        kind="marker_ablation",
-        params=params | {"rng": chance.seed(rng)},
-        tables={"change": change},
-        record=record,
-    )
-    added = ", ".join(f"obsm[{name!r}]" for name in (key, f"{key}_p")[: 1 + (target is not None)])
+    _write(table, key, run.rows, names, changes)
+    change = _change(groups, run.rows, names, changes, grouped=bool(groupby or target))
+    record = run.record(encoder, seconds=seconds)
+    results.store(table, key, kind="marker_ablation", params=params, tables={"change": change}, record=record)
+    slots = [key] if target is None else [key, f"{key}_p"]
+    added = ", ".join(f"obsm[{name!r}]" for name in slots)
     info(f"added {added} and uns[{key!r}] to table {run.target.key!r} ({seconds:.1f} s)")
     return None if inplace else table
+
+
+def _changes(
+    run: readout.Readout,
+    encoder: models.Model,
+    dropped: list[int],
+    features: str,
+    probe: ablation.AblationProbe | None,
+) -> dict[str, np.ndarray]:
+    """Return what changes without each marker, by kind: units × markers."""
+    widths = {"cosine": len(dropped), "relative": len(dropped)}
+    if probe is None:
+        return run.compute(AblationView(encoder, dropped, features), widths)
+    # the scores of all folds' classifiers are read off in the same pass as the features
+    view = AblationView(encoder, dropped, features, probe.classifier)
+    changes = run.compute(view, widths | {"score": probe.width(len(dropped))})
+    return changes | probe.compare(changes.pop("score"))
 
 
 def _positions(used: pd.DataFrame, markers: Sequence[str] | None) -> list[int]:
@@ -182,24 +193,21 @@ def _positions(used: pd.DataFrame, markers: Sequence[str] | None) -> list[int]:
         raise ValueError(msg)
     if markers is None:
         return list(range(len(used)))
-    wanted = [markers] if isinstance(markers, str) else list(dict.fromkeys(markers))
-    by_name = dict(zip(used["channel"], range(len(used)), strict=True)) | dict(
-        zip(used["marker"], range(len(used)), strict=True)
-    )
-    if not wanted:
+    names = [markers] if isinstance(markers, str) else list(dict.fromkeys(markers))
+    if not names:
         msg = f"markers is empty; the panel has: {', '.join(used['marker'])}. Name some, or leave markers out for all."
         raise ValueError(msg)
-    return [
-        by_name[
-            known(name, by_name, what="marker in the panel", fix="Name markers of the panel, or leave markers out.")
-        ]
-        for name in wanted
-    ]
+    # a name is that of a marker first, then that of a channel
+    by_name = {name: position for position, name in enumerate(used["channel"])}
+    by_name |= {name: position for position, name in enumerate(used["marker"])}
+    fix = "Name markers of the panel, or leave markers out."
+    return [by_name[known(name, by_name, what="marker in the panel", fix=fix)] for name in names]
 
 
 def _groups(run: readout.Readout, name: str | None, target: str | None, fold_key: str) -> ClassColumn:
     """Return the group of every row that can be drawn (-1 for others)."""
     table = run.table
+    # with a classifier, only units that it can train on or test can be drawn
     usable = np.zeros(table.n_obs, bool)
     usable[run.rows] = True
     if target is not None:
@@ -209,40 +217,39 @@ def _groups(run: readout.Readout, name: str | None, target: str | None, fold_key
     if name is None:
         return ClassColumn("", np.where(usable, 0, -1), np.array(["all"], object))
     least = {"least": 1, "argument": "groupby"} if name != target else {}
-    found = target_of(table, name, **least).keep(usable)
-    if not found.labelled.any():
+    groups = target_of(table, name, **least).keep(usable)
+    if not groups.labelled.any():
         fold = f" and a {fold_key!r}" if target is not None else ""
         msg = (
             f"No unit that is read has a {name!r}{fold}, so none can be drawn. Look at obs[{name!r}], or name another "
             "column."
         )
         raise ValueError(msg)
-    return found
+    return groups
 
 
-def _write(table: AnnData, key: str, rows: np.ndarray, names: list[str], found: dict[str, np.ndarray]) -> None:
+def _write(table: AnnData, key: str, rows: np.ndarray, names: list[str], changes: dict[str, np.ndarray]) -> None:
     """Write the frames of `obsm`; what an earlier call left and this one does not make goes."""
     table.obsm.pop(f"{key}_p", None)
     for slot, kind in ((key, "cosine"), (f"{key}_p", "p_fall")):
-        if kind in found:
+        if kind in changes:
             full = np.full((table.n_obs, len(names)), np.nan, np.float32)
-            full[rows] = found[kind]
+            full[rows] = changes[kind]
             table.obsm[slot] = pd.DataFrame(full, index=table.obs_names, columns=storable(names))
 
 
 def _change(
-    groups: ClassColumn, rows: np.ndarray, names: list[str], found: dict[str, Any], *, grouped: bool
+    groups: ClassColumn, rows: np.ndarray, names: list[str], changes: dict[str, Any], *, grouped: bool
 ) -> pd.DataFrame:
     """Return means per group and marker, those of all units first."""
     codes = groups.codes[rows]
     parts = [("all", np.ones(len(rows), bool))]
-    parts += [(str(name), codes == code) for code, name in enumerate(groups.classes)] if grouped else []
-    kinds = [kind for kind in ("cosine", "relative", "changed", "p_true", "p_fall") if kind in found]
-    frames = [
-        pd.DataFrame(
-            {"group": name, "marker": names, "n": int(own.sum())} | {kind: found[kind][own].mean(0) for kind in kinds}
-        )
-        for name, own in parts
-        if own.any()
-    ]
+    if grouped:
+        parts += [(str(name), codes == code) for code, name in enumerate(groups.classes)]
+    kinds = [kind for kind in ("cosine", "relative", "changed", "p_true", "p_fall") if kind in changes]
+    frames = []
+    for name, members in parts:
+        if members.any():
+            means = {kind: changes[kind][members].mean(0) for kind in kinds}
+            frames.append(pd.DataFrame({"group": name, "marker": names, "n": int(members.sum())} | means))
     return pd.concat(frames, ignore_index=True)
