@@ -19,35 +19,40 @@ HEAD = """# Settings of a training run
 
 <!-- Written by docs/make_settings.py from kronos_pretrain/config/schema.py; change it there. -->
 
-A run is described by one TOML file, a section per heading below, and changed on the command line by `section.key=value`:
+A run is described by one TOML file, a section per heading below, and changed on the command line by \
+`section.key=value`:
 
 ```bash
 python -m kronos_pretrain debug run.folder=runs/try optim.batch=16 "data.markers=[3, 5]"
 ```
 
-A name stands for a file that comes with the package (`vits16`, `vits16_cell`, `vitti16_cpu`, `debug`), a path for your own.
+A name stands for a file that comes with the package (`vits16`, `vits16_cell`, `vitti16_cpu`, `debug`), a path for \
+your own.
 What a file does not write has the default, which is that of the paper, or DINOv2's where the paper is silent.
-An unknown key is refused with the nearest one, a value outside its range with the range, and settings that contradict each other
+An unknown key is refused with the nearest one, a value outside its range with the range, and settings that \
+contradict each other
 all at once, before anything is read.
 
-Settings marked ↻ may differ when a run is resumed. The others decide what is computed: a change is refused, naming the key, unless
+Settings marked ↻ may differ when a run is resumed. The others decide what is computed: a change is refused, naming \
+the key, unless
 `--override` is given.
 """
 
 
 def settings() -> dict[str, object]:
     """Return the default of every setting by its key."""
-    found: dict[str, object] = {}
+    defaults: dict[str, object] = {}
 
     def walk(section: object, prefix: str) -> None:
         for field in fields(section):
             value = getattr(section, field.name)
-            walk(value, f"{prefix}{field.name}.") if is_dataclass(value) else found.__setitem__(
-                prefix + field.name, value
-            )
+            if is_dataclass(value):
+                walk(value, f"{prefix}{field.name}.")
+            else:
+                defaults[prefix + field.name] = value
 
     walk(Config(), "")
-    return found
+    return defaults
 
 
 def render() -> str:
@@ -86,14 +91,20 @@ def _rows(section: object, name: str, keys: list[str], text: str) -> list[str]:
     named = "<br>".join(f"`{name}.{key}`{' ↻' if free[key] else ''}" for key in keys)
     defaults = "<br>".join(_value(getattr(section, key)) for key in keys)
     ranges = [_allowed(f"{name}.{key}", getattr(section, key)) for key in keys]
-    allowed = ranges[0] if len(set(ranges)) == 1 else "<br>".join(ranges)
+    if len(set(ranges)) == 1:  # one range for all is written once
+        ranges = ranges[:1]
+    allowed = "<br>".join(ranges)
     return [f"| {named} | {defaults} | {allowed} | {_markdown(text)} |\n"]
 
 
 def _value(value: object) -> str:
     if isinstance(value, tuple):
         return f"`[{', '.join(f'{item:.4g}' for item in value)}]`"
-    return f"`{str(value).lower() if isinstance(value, bool) else repr(value) if not isinstance(value, str) else chr(34) + value + chr(34)}`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, str):
+        return f'`"{value}"`'
+    return f"`{value!r}`"
 
 
 def _allowed(key: str, default: object) -> str:
@@ -101,8 +112,10 @@ def _allowed(key: str, default: object) -> str:
         return ", ".join(f"`{choice}`" for choice in CHOICES[key])
     if isinstance(default, bool):
         return "`true`, `false`"
+    if key not in RANGES:
+        return "text"
     pair = "both " if isinstance(default, tuple) else ""
-    return f"{pair}{RANGES[key]}".replace(f"{2**63:g}", "2⁶³") if key in RANGES else "text"
+    return f"{pair}{RANGES[key]}".replace(f"{2**63:g}", "2⁶³")
 
 
 def _markdown(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Reading messages as advice: what a user would copy out of them, and what the cases of other tests provoke them with."""
+"""Reading messages as advice: what a user would copy out of them, and what provokes them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from .elements import embed
 
 TESTS = Path(__file__).parents[1]
 
@@ -26,21 +28,23 @@ def message_of(call, kind=Exception) -> str:
     return str(caught.value.args[0])
 
 
+# where a sentence goes on behind code that it quotes
+_GOES_ON = re.compile(
+    r""", |\. | or | and | for [a-z]+\b(?! in)|; (?:else|or|pass)\b| first\b| to\b| \((?!['"])|\)|\.?$"""
+)
+
+
 def code(message: str, start: str) -> str:
     """Return the code of a message that begins with `start`; it ends where the sentence goes on."""
     assert start in message, f"{start!r} is not in: {message}"
     rest = message[message.index(start) :]
     depth = 0
-    for place, letter in enumerate(rest):
+    for position, letter in enumerate(rest):
         depth += (letter in "([{") - (letter in ")]}")
-        if depth < 0 or (
-            depth == 0
-            and re.match(
-                r""", |\. | or | and | for [a-z]+\b(?! in)|; (?:else|or|pass)\b| first\b| to\b| \((?!['"])|\)|\.?$""",
-                rest[place + 1 :],
-            )
-        ):
-            return rest[:place] if depth < 0 else rest[: place + 1]
+        if depth < 0:  # the code stands in brackets of the sentence
+            return rest[:position]
+        if depth == 0 and _GOES_ON.match(rest[position + 1 :]):
+            return rest[: position + 1]
     return rest
 
 
@@ -66,16 +70,20 @@ _ANOTHER = re.compile(r"(?:such as|Choose another name,|pass) '(?P<new>\w+)'")
 
 
 def corrected(message: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments as a message corrects them: the name it means, a choice it lists, a number it allows, or one less."""
-    if found := _CHOICE.search(message):
-        return arguments | {found["name"]: ast.literal_eval(found["first"])}
-    if found := _REPLACED.search(message):
+    """Return the arguments as a message corrects them.
+
+    That is the name it means, a choice it lists, a number it allows, or one argument less.
+    """
+    if match := _CHOICE.search(message):
+        return arguments | {match["name"]: ast.literal_eval(match["first"])}
+    if match := _REPLACED.search(message):
         meant = re.search(r"Did you mean '([^']*)'", message)
-        return {k: _replaced(v, found["bad"], meant[1] if meant else found["first"]) for k, v in arguments.items()}
-    if found := _NUMBER.search(message):
-        return arguments | {found["name"]: 1}
-    if "key_added" in arguments and (found := _ANOTHER.search(message)):
-        return arguments | {"key_added": found["new"]}
+        good = meant[1] if meant else match["first"]
+        return {key: _replaced(value, match["bad"], good) for key, value in arguments.items()}
+    if match := _NUMBER.search(message):
+        return arguments | {match["name"]: 1}
+    if "key_added" in arguments and (match := _ANOTHER.search(message)):
+        return arguments | {"key_added": match["new"]}
     for name in re.findall(r"\b[Ll]eave (\w+) out", message):
         if name in arguments:
             return {key: value for key, value in arguments.items() if key != name}
@@ -86,9 +94,9 @@ def _replaced(value: Any, bad: str, good: str) -> Any:
     if isinstance(value, str):
         return good if value == bad else value
     if isinstance(value, list | tuple):
-        return type(value)(_replaced(each, bad, good) for each in value)
+        return type(value)(_replaced(item, bad, good) for item in value)
     if isinstance(value, dict):
-        return {_replaced(key, bad, good): each for key, each in value.items()}
+        return {_replaced(key, bad, good): item for key, item in value.items()}
     return value
 
 
@@ -105,3 +113,15 @@ def bad() -> dict[str, Any]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return {build.__name__: build for build, *_ in module.CASES}
+
+
+@pytest.fixture
+def fails(make, bad, advice):
+    """Build a case, and return its SpatialData, its arguments and what tl.embed says of them."""
+
+    def build(name, **more):
+        sdata, how = bad[name](make)
+        how = how | more
+        return sdata, how, advice.of(lambda: embed(sdata, **how))
+
+    return build

@@ -1,4 +1,7 @@
-"""Every row of docs/reference/bad-input.md that answers with an error or a warning is followed by a test, or listed here with the reason."""
+"""Every row of docs/reference/bad-input.md that answers with an error or a warning is followed by a test.
+
+Or it is listed here, with the reason.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +82,8 @@ NOT_FOLLOWED: dict[str, tuple[str, ...]] = {
         "a worker that dies",
         "Zarr 2; a table with symbolic links",
     ),
-    "asks for a line of the manifest and a corpus built again, which tests/pretrain/corpus_build does for other lines": (
+    # tests/pretrain/corpus_build does so for other lines
+    "asks for a line of the manifest and a corpus built again": (
         "a truncated shard, a flipped byte, a missing shard",
         "a Zarr array of another layout (chunks, codecs, fill value, version)",
         "a folder without `corpus.json`, another format, an incomplete record",
@@ -112,7 +116,10 @@ NOT_FOLLOWED: dict[str, tuple[str, ...]] = {
         "float16 gradients that overflow",
     ),
 }
-"""Reason → rows, by their first cell. A new row: mark a test that does what the message says with `@pytest.mark.row("first cell")`, or add it."""
+"""Reason → rows, by their first cell.
+
+A new row: mark a test that does what the message says with `@pytest.mark.row("first cell")`, or add it.
+"""
 
 
 def rows() -> list[str]:
@@ -123,7 +130,7 @@ def rows() -> list[str]:
 
 def followed() -> set[str]:
     """First cells that marks of tests name, in decorators and in the tables that these spread."""
-    found: set[str] = set()
+    cells: set[str] = set()
     for path in (ROOT / "tests").rglob("test_*.py"):
         text = path.read_text()
         if "pytest.mark.row(" not in text:
@@ -131,15 +138,16 @@ def followed() -> set[str]:
         tree = ast.parse(text)
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.row":
+                # a mark names cells itself, or spreads a table of the same file whose rows begin with them
                 tables = {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
-                found |= {leaf.value for leaf in ast.walk(node) if isinstance(leaf, ast.Constant)}
-                found |= {
+                cells |= {leaf.value for leaf in ast.walk(node) if isinstance(leaf, ast.Constant)}
+                cells |= {
                     row.elts[0].value
                     for table in tree.body
                     if isinstance(table, ast.Assign) and ast.unparse(table.targets[0]) in tables
                     for row in table.value.elts
                 }
-    return found
+    return cells
 
 
 def test_every_row_is_followed_or_listed():

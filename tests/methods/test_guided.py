@@ -95,7 +95,10 @@ def test_problems_do_not_know_of_each_other() -> None:
 
 
 def test_repeated_and_empty_features_do_no_harm() -> None:
-    """A singular matrix of inner products, and one of zeros: then only the intercept is left, and it is 0 for equal classes."""
+    """A singular matrix of inner products, and one of zeros.
+
+    Then only the intercept is left, and it is 0 for equal classes.
+    """
     same = guided.solve(np.ones((1, 6, 6), np.float32), np.array([[0, 0, 1, 1, 2, 2]]), n_classes=3)
     none = guided.solve(np.zeros((1, 6, 6), np.float32), np.array([[0, 0, 1, 1, 2, 2]]), n_classes=3)
     for fits in (same, none):

@@ -82,7 +82,7 @@ def test_test_bags_do_not_reach_each_other(witnesses):
 
 
 def test_bags_held_back_choose_the_epoch(witnesses):
-    """With steps so large that most epochs make it worse, more epochs often end with the weights that fewer ended with."""
+    """Steps are so large that most epochs make it worse: more epochs often end with the weights of fewer."""
 
     def after(epochs, validation):
         how = Training(epochs, 0.3, 0.0, validation, 40, "cpu")

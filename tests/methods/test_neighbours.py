@@ -85,7 +85,7 @@ def test_bfloat16_needs_no_instructions_for_it(has, rng, monkeypatch):
 
 @pytest.mark.parametrize("spread", [0.3, 0.05, 0.003])
 def test_bfloat16_loses_no_neighbour_of_many(spread, rng):
-    """Enough references for the scores to be counted from a level that moves, at several distances relative to the lengths."""
+    """Enough references for scores to be counted from a level that moves, at several distances for their lengths."""
     centres = 3 + rng.normal(size=(5, 48))
     rows = (centres[rng.integers(0, 5, 9200)] + spread * rng.normal(size=(9200, 48))).astype(np.float32)
     expected = top_k(rows[:9000], rows[9000:], 6, precision="float32")

@@ -201,7 +201,10 @@ def test_errors_of_maps(mapped, how, error, message):
 
 def test_a_result_without_maps(cells, sdata):
     data = SpatialData(images=dict(sdata.images), labels=dict(sdata.labels), tables={"table": cells})
-    call = r"tl.attention\(sdata, ids=\[...\], maps=True, key_added='attention_maps'\).*pl.attention_map\(sdata, key='attention_maps'\)"
+    call = (
+        r"tl.attention\(sdata, ids=\[...\], maps=True, key_added='attention_maps'\)"
+        r".*pl.attention_map\(sdata, key='attention_maps'\)"
+    )
     with pytest.raises(ValueError, match=rf"results with maps: none.*{call}"):
         ks.pl.attention_map(data)
     cells.uns["attention_maps"] = cells.uns[KEY] | {"maps": np.zeros((1, 7, 2, 2))}

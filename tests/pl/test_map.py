@@ -19,7 +19,10 @@ COLORS = ["#ff0000", "#00ff00"]
 
 @pytest.fixture
 def mapped(sdata):
-    """The tissue (160 × 192 pixels of 0.5 µm) with a map as `tl.predict_map` writes it: 10 × 12 tokens of 16 pixels, shifted by 8."""
+    """The tissue (160 × 192 pixels of 0.5 µm) with a map as `tl.predict_map` writes it.
+
+    The map has 10 × 12 tokens of 16 pixels, shifted by 8.
+    """
     rng = np.random.default_rng(0)
     proba = rng.dirichlet([1, 1], (10, 12)).transpose(2, 0, 1).astype(np.float32)
     codes = (proba.argmax(0) + 1).astype(np.uint8)

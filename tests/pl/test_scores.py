@@ -137,7 +137,8 @@ class TestScores:
                 "few",
                 {},
                 ValueError,
-                r"several values of 'shots' \(100, 500, 1000\). Choose with at={'shots': 1000}, or .* pl.curve\(adata, 'few'\)",
+                r"several values of 'shots' \(100, 500, 1000\). "
+                r"Choose with at={'shots': 1000}, or .* pl.curve\(adata, 'few'\)",
             ),
             ("few", {"at": {"shots": 300}}, ValueError, "'shots' has: 100, 500, 1000"),
             ("few", {"at": {"shot": 100}}, KeyError, "Did you mean 'shots'"),

@@ -45,7 +45,7 @@ def of_shapes(geometry, *, columns=None, **obs):
 
 @pytest.fixture
 def grid(sdata):
-    """Boxes of 32 pixels, five rows and six columns, each of one of two clusters: a block of 2 × 2 in the middle is "1"."""
+    """Boxes of 32 pixels, five rows and six columns, of two clusters: a block of 2 × 2 in the middle is "1"."""
     pp.tile(sdata, size=32)
     obs = sdata["patches_table"].obs
     obs["cluster"] = pd.Categorical(np.where(obs["row"].isin([1, 2]) & obs["column"].isin([2, 3]), "1", "0"))
