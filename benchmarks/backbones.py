@@ -1,7 +1,7 @@
-"""Throughput of every encoder on cells of 18 markers × 64 pixels, as a ratio to `kronos-untrained`, in pairs within one run.
+"""Throughput of every encoder on cells of 18 markers × 64 pixels, as a ratio to `kronos-untrained`.
 
-Weights are random except where there are none: speed does not depend on them. `--model` adds others by name (`timm:…`,
-a folder).
+Both are timed in pairs within one run. Weights are random except where there are none: speed does not depend on them.
+`--model` adds others by name (`timm:…`, a folder).
 """
 
 import argparse
@@ -13,11 +13,12 @@ import torch
 from kronos_sc import models
 from kronos_sc.models import Model
 from kronos_sc.models.encoders.backbones import BACKBONES
+from kronos_sc.models.encoders.ca_mae import CaMae
 from kronos_sc.models.encoders.resize import Fit
 from kronos_sc.models.encoders.vision import VisionModel
 from kronos_sc.models.inference import instructions
 from kronos_sc.models.inference.runner import auto_batch
-from kronos_sc.models.nets.ca_mae import CaMae, ChannelViT
+from kronos_sc.models.nets.ca_mae import ChannelViT
 from kronos_sc.models.nets.plain_vit import PlainViT
 
 MARKERS = 18
@@ -33,7 +34,7 @@ def small(net: torch.nn.Module) -> torch.nn.Module:
     return net
 
 
-def made(name: str) -> tuple[Model, str]:
+def load_model(name: str) -> tuple[Model, str]:
     """Return a model and what its weights are."""
     if name == "ca-mae":
         with torch.device("meta"):
@@ -49,7 +50,11 @@ def made(name: str) -> tuple[Model, str]:
     if name == "kronos":  # the same network with the blocks that the released package runs
         return models.load("kronos-untrained", blocks="official"), "random"
     model = models.load(name, blocks="all" if name == "kronos-untrained" else None)
-    return model, "random" if model.card.trained is False else "none" if model.net is None else "trained"
+    if model.card.trained is False:
+        return model, "random"
+    if model.net is None:
+        return model, "none"
+    return model, "trained"
 
 
 def round_of(model: Model, x: torch.Tensor, masks: torch.Tensor, kind: str, seconds: float) -> float:
@@ -100,23 +105,29 @@ def main() -> None:
     )
     reference = models.load("kronos-untrained", blocks="all").at(torch.device("cpu"), dtype)
     with torch.inference_mode(), instructions.products(dtype, torch.device("cpu")):
-        beside = inputs(reference, dtype)
-        round_of(reference, *beside, "marker", 0)
+        reference_inputs = inputs(reference, dtype)
+        round_of(reference, *reference_inputs, "marker", 0)
         for name in ["kronos-untrained", *names, *options.model]:
-            model, weights = made(name)
-            model = model.at(torch.device("cpu"), dtype) if model.net is not None else model
+            model, weights = load_model(name)
+            if model.net is not None:
+                model = model.at(torch.device("cpu"), dtype)
             x = inputs(model, dtype)
             kind = model.card.features[0]
             round_of(model, *x, kind, 0)
             pairs = [
-                (round_of(model, *x, kind, options.seconds), round_of(reference, *beside, "marker", options.seconds))
+                (
+                    round_of(model, *x, kind, options.seconds),
+                    round_of(reference, *reference_inputs, "marker", options.seconds),
+                )
                 for _ in range(options.rounds)
             ]
-            parameters = 0 if model.net is None else sum(value.numel() for value in model.net.parameters()) / 1e6
+            parameters = "none"
+            tokens = ""
+            if model.net is not None:
+                parameters = f"{sum(value.numel() for value in model.net.parameters()) / 1e6:.1f} M"
+                tokens = model.tokens(SIZE, MARKERS)
             print(
-                f"| `{name}`{' (official blocks)' * (name == 'kronos')} | {weights} | "
-                f"{f'{parameters:.1f} M' if parameters else 'none'} | "
-                f"{model.tokens(SIZE, MARKERS) if model.net is not None else ''} | "
+                f"| `{name}`{' (official blocks)' * (name == 'kronos')} | {weights} | {parameters} | {tokens} | "
                 f"{statistics.median(p[0] for p in pairs):,.3g} | "
                 f"{statistics.median(p[0] / p[1] for p in pairs):.3g} |",
                 flush=True,

@@ -1,6 +1,7 @@
-"""All pairs of conditions by `tl.batch_silhouette`, against the plain loop of scikit-learn over pairs (PCA, silhouette, k-means).
+"""All pairs of conditions by `tl.batch_silhouette`, against the plain loop of scikit-learn over pairs.
 
-The loop runs on a few pairs and is scaled to all of them; silhouettes are compared with those on exact components.
+For each pair PCA, silhouette and k-means. The loop runs on a few pairs and is scaled to all of them; silhouettes are
+compared with those on exact components.
 """
 
 import argparse
@@ -28,9 +29,9 @@ def simulate(conditions: int, units: int, features: int, rng: np.random.Generato
     for g in range(conditions):
         factors = rng.standard_normal((units, FACTORS), dtype=np.float32) * scale * rng.uniform(0.8, 1.2, FACTORS)
         factors[:, :3] += 0.3 * rng.standard_normal(3)
-        here = x[g * units : (g + 1) * units]
-        here[:] = factors @ loading + 0.1 * rng.standard_normal(features, dtype=np.float32)
-        here += 0.5 * rng.standard_normal(here.shape, dtype=np.float32)
+        condition_rows = x[g * units : (g + 1) * units]
+        condition_rows[:] = factors @ loading + 0.1 * rng.standard_normal(features, dtype=np.float32)
+        condition_rows += 0.5 * rng.standard_normal(condition_rows.shape, dtype=np.float32)
     names = np.repeat([f"c{g:02d}" for g in range(conditions)], units)
     obs = pd.DataFrame({"condition": names}, index=np.arange(len(x)).astype(str))
     return AnnData(obs=obs, obsm={"X_kronos": x})
@@ -71,10 +72,10 @@ def main() -> None:
     kronos_sc.tl.batch_silhouette(table, "condition", use_rep="X_kronos")
     ours = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    found = kronos_sc.get.result(table, "condition_silhouette").set_index(["batch_a", "batch_b"])
+    scores = kronos_sc.get.result(table, "condition_silhouette").set_index(["batch_a", "batch_b"])
     size = table.obsm["X_kronos"].nbytes / 2**30
     print(
-        f"{len(found)} pairs, {options.conditions} × {options.units} units × {options.features} features ({size:.2f} "
+        f"{len(scores)} pairs, {options.conditions} × {options.units} units × {options.features} features ({size:.2f} "
         "GiB):",
         flush=True,
     )
@@ -94,10 +95,10 @@ def main() -> None:
             start = time.perf_counter()
             silhouette, ari = plain(x, label, n_init)
             seconds[n_init] += time.perf_counter() - start
-        apart.append(abs(found.loc[(a, b), "silhouette"] - silhouette))
-        ari_apart.append(abs(found.loc[(a, b), "ari"] - ari))
+        apart.append(abs(scores.loc[(a, b), "silhouette"] - silhouette))
+        ari_apart.append(abs(scores.loc[(a, b), "ari"] - ari))
         if number < options.exact:
-            exact_apart.append(abs(found.loc[(a, b), "silhouette"] - exact(x, label)))
+            exact_apart.append(abs(scores.loc[(a, b), "silhouette"] - exact(x, label)))
     for n_init, spent in seconds.items():
         scaled = spent / len(chosen) * len(pairs)
         print(

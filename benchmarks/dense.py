@@ -39,8 +39,10 @@ tl.predict_map(sdata, probe, nan="zero", precision="float32", polygons=True)
 seconds = time.perf_counter() - start
 rows, columns = sdata["map_class"].shape
 height, width = sdata["image"].shape[1:]
-print(f"map of {rows} x {columns} tokens with {model}, overlap {overlap:g}: {seconds:.0f} s, {height * width / 1e6 / seconds:.1f} Mpx/s")
-print(f"imports {imports:.2f} GiB, after training {trained:.2f} GiB, peak {peak():.2f} GiB, above imports {peak() - imports:.2f} GiB")
+speed = height * width / 1e6 / seconds
+print(f"map of {rows} x {columns} tokens with {model}, overlap {overlap:g}: {seconds:.0f} s, {speed:.1f} Mpx/s")
+print(f"imports {imports:.2f} GiB, after training {trained:.2f} GiB, peak {peak():.2f} GiB", end=", ")
+print(f"above imports {peak() - imports:.2f} GiB")
 start = time.perf_counter()
 sdata.write_element(["map", "map_class", "map_table", "map_regions"])
 print(f"elements written in {time.perf_counter() - start:.1f} s; peak {peak() - imports:.2f} GiB above imports")
@@ -79,11 +81,11 @@ def artifacts(options: argparse.Namespace) -> None:
     blocks = "all" if options.model == "kronos-untrained" else None
     model = models.load(options.model, weights=options.weights, blocks=blocks)
     kronos_sc.settings.progress = False
-    how = tl.DenseOptions(precision="float32", max_tokens=options.tokens)
+    dense_options = tl.DenseOptions(precision="float32", max_tokens=options.tokens)
     for kinds in (KINDS, *((kind,) for kind in KINDS)):
         sdata, pairs = labelled(options.images, options.shape, options.box, kinds, options.seed)
         start = time.perf_counter()
-        probe = tl.dense_probe(sdata, pairs, model=model, preset="artifact", options=how, rng=options.seed)
+        probe = tl.dense_probe(sdata, pairs, model=model, preset="artifact", options=dense_options, rng=options.seed)
         print(
             f"\n{' and '.join(kinds)}: {probe.regions.groupby('true').size().div(2).astype(int).to_dict()}, "
             f"{time.perf_counter() - start:.0f} s"
@@ -130,7 +132,10 @@ def main() -> None:
     parser.add_argument("--chunk", type=int, default=1024)
     parser.add_argument("--overlap", type=float, default=0.5)
     options = parser.parse_args()
-    (large if options.side else artifacts)(options)
+    if options.side:
+        large(options)
+    else:
+        artifacts(options)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""The paper's human-guided benchmark (20 images × 4 numbers of shots × 100 repeats) against a loop over scikit-learn."""
+"""The paper's human-guided benchmark against a loop over scikit-learn.
+
+It has 20 images × 4 numbers of shots × 100 repeats.
+"""
 
 import time
 
@@ -19,7 +22,10 @@ LOOPED = 3
 
 
 def image(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return features and classes of one image: classes in a space of 60 dimensions that the features mix, unequal in size."""
+    """Return features and classes of one image.
+
+    Classes, unequal in size, lie in a space of 60 dimensions that the features mix.
+    """
     rng = np.random.default_rng(seed)
     share = 0.04 + 0.64 * rng.dirichlet(np.full(CLASSES, 3.0))
     y = rng.choice(CLASSES, CELLS, p=share / share.sum())
@@ -28,17 +34,20 @@ def image(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.tanh(hidden @ mix) + 0.5 * rng.normal(size=(CELLS, FEATURES)).astype(np.float32), y
 
 
-def loop(x: np.ndarray, y: np.ndarray, repeats: int, **how: float) -> np.ndarray:
-    """Return balanced accuracy (repeats × shots) of one scikit-learn model at a time, on the draws that the benchmark makes."""
-    drawn = draw(y, max(SHOTS), repeats, np.random.default_rng(0))
-    out = np.empty((repeats, len(SHOTS)))
+def loop(x: np.ndarray, y: np.ndarray, repeats: int, **kwargs: float) -> np.ndarray:
+    """Return balanced accuracy (repeats × shots) of one scikit-learn model at a time.
+
+    On the draws that the benchmark makes.
+    """
+    rows_drawn = draw(y, max(SHOTS), repeats, np.random.default_rng(0))
+    accuracy = np.empty((repeats, len(SHOTS)))
     for r in range(repeats):
-        test = np.setdiff1d(np.arange(len(y)), drawn[r])
+        test = np.setdiff1d(np.arange(len(y)), rows_drawn[r])
         for i, shot in enumerate(SHOTS):
-            rows = drawn[r, :shot].ravel()
-            model = LogisticRegression(C=1.0, **how).fit(x[rows], y[rows])
-            out[r, i] = recall_score(y[test], model.predict(x[test]), average="macro")
-    return out
+            rows = rows_drawn[r, :shot].ravel()
+            model = LogisticRegression(C=1.0, **kwargs).fit(x[rows], y[rows])
+            accuracy[r, i] = recall_score(y[test], model.predict(x[test]), average="macro")
+    return accuracy
 
 
 def main() -> None:
@@ -57,10 +66,9 @@ def main() -> None:
         seconds += time.perf_counter() - start
     print(
         f"{IMAGES} images × {len(SHOTS)} shots × {REPEATS} repeats ({CELLS} cells × {FEATURES} features, {CLASSES} "
-        f"classes): kronos_sc {seconds:.0f} s; "
-        f"scikit-learn {reference:.0f} s, extrapolated from {LOOPED} repeats on one image; ratio "
-        f"{reference / seconds:.0f}; "
-        f"balanced accuracy apart by at most {np.abs(ours - exact).max():.4f} from scikit-learn run to tol=1e-8"
+        f"classes): kronos_sc {seconds:.0f} s; scikit-learn {reference:.0f} s, extrapolated from {LOOPED} repeats on "
+        f"one image; ratio {reference / seconds:.0f}; balanced accuracy apart by at most "
+        f"{np.abs(ours - exact).max():.4f} from scikit-learn run to tol=1e-8"
     )
 
 

@@ -37,21 +37,21 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--clusters", type=int, default=16)
     parser.add_argument("--lazy", action="store_true")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     ks.settings.verbosity = 1
-    x = groups(asked.rows)
+    x = groups(options.rows)
     with TemporaryDirectory() as folder:
         values = x
-        if asked.lazy:
+        if options.lazy:
             values = zarr.create_array(f"{folder}/x.zarr", shape=x.shape, chunks=(8192, WIDTH), dtype="f4")
             values[:] = x
-        cells = AnnData(obs={"group": np.arange(asked.rows)}, obsm={"X_kronos": values})
+        cells = AnnData(obs={"group": np.arange(options.rows)}, obsm={"X_kronos": values})
         began = perf_counter()
-        ks.tl.cluster(cells, n_clusters=asked.clusters, method="minibatch")
+        ks.tl.cluster(cells, n_clusters=options.clusters, method="minibatch")
         ours = perf_counter() - began
     inertia = ks.get.result(cells, "kronos_cluster", table="fits")["inertia"].item()
     began = perf_counter()
-    plain = MiniBatchKMeans(asked.clusters, random_state=0, n_init="auto").fit(x)
+    plain = MiniBatchKMeans(options.clusters, random_state=0, n_init="auto").fit(x)
     theirs = perf_counter() - began
     print(f"tl.cluster        {ours:7.1f} s   inertia {inertia:.5g}")
     print(f"MiniBatchKMeans   {theirs:7.1f} s   inertia {plain.inertia_:.5g}")

@@ -1,4 +1,7 @@
-"""Three-marker samples per second from disk: our loader with 0, 1, 2 workers, zarr-python on the same store, a memory-mapped .npy."""
+"""Three-marker samples per second from disk.
+
+Our loader with 0, 1, 2 workers, zarr-python on the same store, a memory-mapped .npy.
+"""
 
 import argparse
 import json
@@ -25,7 +28,10 @@ MARKERS = ("DAPI", "CD3", "CD4", "CD8", "CD20", "CD68", "CD31", "KI-67")
 
 
 def plane(side: int, rng: np.random.Generator) -> np.ndarray:
-    """Return 16-bit content that compresses like a stained plane: smooth signal, about half of the area dark, and shot noise."""
+    """Return 16-bit content that compresses like a stained plane.
+
+    Smooth signal, about half of the area dark, and shot noise.
+    """
     from scipy.ndimage import gaussian_filter
 
     signal = gaussian_filter(rng.standard_normal((side, side), dtype=np.float32), 4)
@@ -60,14 +66,14 @@ def write(folder: Path, *, images: int, side: int, kind: str) -> Path:
             }
             zarr.create_array(home / "pixels.zarr", fill_value=0, zarr_format=3, **layout)[:] = pixels
         np.save(home / "origins.npy", origins)
-        about = {
+        image_record = {
             "name": str(number),
             "subset": f"subset {number % 2}",
             "folder": f"images/{number:04}",
             "pixels": f"pixels.{kind}",
         }
         rows.append(
-            about
+            image_record
             | {"shape": [side, side], "dtype": "uint16", "scale": 65535.0, "markers": markers, "origins": len(origins)}
         )
     record = {
@@ -100,14 +106,14 @@ def theirs(folder: Path, *, seconds: float) -> float:
 
     corpus = Corpus.open(folder)
     sampler = Sampler(corpus, Data(), seed=0)
-    arrays = [zarr.open_array(each, mode="r") for each in sorted(folder.glob("images/*/pixels.zarr"))]
+    arrays = [zarr.open_array(path, mode="r") for path in sorted(folder.glob("images/*/pixels.zarr"))]
     count = 0
     started = time.perf_counter()
     while time.perf_counter() - started < seconds:
-        where = sampler.draw(0, count)
-        inside = slice(where.row, where.row + PATCH), slice(where.column, where.column + PATCH)
+        drawn = sampler.draw(0, count)
+        inside = slice(drawn.row, drawn.row + PATCH), slice(drawn.column, drawn.column + PATCH)
         np.stack(
-            [arrays[where.image][(int(plane), *inside)] for plane in where.planes[0]]
+            [arrays[drawn.image][(int(plane), *inside)] for plane in drawn.planes[0]]
         )  # three times faster than .oindex
         count += 1
     return count / (time.perf_counter() - started)

@@ -1,9 +1,12 @@
-"""A plain per-cell pipeline, as a careful user would write it without this package: one file per cell, then a loop over batches.
+"""A plain per-cell pipeline, as a careful user would write it without this package.
 
-1. Cut: for each cell, slice the lazy image and labels of the store around its centroid, write one `.npy` of the pixels of that cell alone.
-2. Embed: a `DataLoader` over the files (no workers, the cores belong to the network), scale and z-score in float64, float32 forward
-   with attention written out (softmax of queries times keys, times values), ordinary `Conv2d`, `Linear` and `GELU`; 16
-   cells per batch.
+One file per cell, then a loop over batches:
+
+1. Cut: for each cell, slice the lazy image and labels of the store around its centroid, write one `.npy` of the pixels
+   of that cell alone.
+2. Embed: a `DataLoader` over the files (no workers, the cores belong to the network), scale and z-score in float64,
+   float32 forward with attention written out (softmax of queries times keys, times values), ordinary `Conv2d`, `Linear`
+   and `GELU`; 16 cells per batch.
 
 Same weights, same windows, same masks: the features must agree.
 """

@@ -1,4 +1,7 @@
-"""How much does label-free training on simulated tissue improve frozen features? Probes before and after, for several seeds."""
+"""How much does label-free training on simulated tissue improve frozen features?
+
+Probes before and after, for several seeds.
+"""
 
 import argparse
 import statistics
@@ -30,34 +33,38 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     settings.progress = False
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in PROBES}
+    pairs_of: dict[str, list[tuple[float, float]]] = {name: [] for name in PROBES}
     print(
         f"vitti16_cpu, {options.steps} steps of 64 samples, {options.cells} simulated cells of other images; balanced "
         "accuracy before → after"
     )
     for seed in range(options.seeds):
         with tempfile.TemporaryDirectory() as folder:
-            words = [f"run.folder={Path(folder) / 'run'}", f"run.seed={seed}", f"run.epoch_steps={options.steps // 20}"]
-            words += [
+            overrides = [
+                f"run.folder={Path(folder) / 'run'}",
+                f"run.seed={seed}",
+                f"run.epoch_steps={options.steps // 20}",
                 "watch.every=10",
                 f"watch.evaluate_every={options.steps}",
                 f"watch.simulated_cells={options.cells}",
+                "watch.pictures=0",
+                "watch.tensorboard=false",
+                f"checkpoints.every={options.steps}",
             ]
-            words += ["watch.pictures=0", "watch.tensorboard=false", f"checkpoints.every={options.steps}"]
             started = time.perf_counter()
-            log = read(train(load("vitti16_cpu", words)))
+            log = read(train(load("vitti16_cpu", overrides)))
             seconds = time.perf_counter() - started
         if log["step"][-1] != options.steps:
             raise SystemExit(f"stopped at step {log['step'][-1]:.0f} of {options.steps}")
         for name, key in PROBES.items():
             values = [value for value in log[key].tolist() if value == value]  # NaN in lines that hold no evaluation
-            found[name].append((values[0], values[-1]))
+            pairs_of[name].append((values[0], values[-1]))
         speed = statistics.median(value for value in log["speed/images_per_s"].tolist() if value == value)
         print(
             f"seed {seed} ({seconds:.0f} s, {speed:.0f} samples/s): "
-            + "; ".join(f"{n} {p[-1][0]:.3f} → {p[-1][1]:.3f}" for n, p in found.items())
+            + "; ".join(f"{n} {p[-1][0]:.3f} → {p[-1][1]:.3f}" for n, p in pairs_of.items())
         )
-    for name, pairs in found.items():
+    for name, pairs in pairs_of.items():
         before, after = ([pair[i] for pair in pairs] for i in (0, 1))
         print(
             f"{name:<26}{statistics.mean(before):.3f} → {statistics.mean(after):.3f}   least gain "

@@ -1,4 +1,7 @@
-"""One fold of the linear probe (scaling, 25 fits, the choice of C, prediction), against the same protocol in scikit-learn and Optuna."""
+"""One fold of the linear probe, against the same protocol in scikit-learn and Optuna.
+
+It is scaling, 25 fits, the choice of C, and prediction.
+"""
 
 import argparse
 import time
@@ -29,19 +32,19 @@ def simulate(classes: int, units: int, features: int, rng: np.random.Generator) 
 
 def plain(x: np.ndarray, y: np.ndarray, split: Split, trials: int) -> np.ndarray:
     scaler = StandardScaler().fit(x[split.train])
-    train, held, test = (scaler.transform(x[rows]) for rows in (split.train, split.validation, split.test))
+    train, validation, test = (scaler.transform(x[rows]) for rows in (split.train, split.validation, split.test))
     models = {}
 
-    def judge(trial: optuna.Trial) -> float:
+    def evaluate(trial: optuna.Trial) -> float:
         C = trial.suggest_float("C", 1e-10, 1e5, log=True)
         models[trial.number] = LogisticRegression(C=C, class_weight="balanced", max_iter=1000).fit(
             train, y[split.train]
         )
-        return f1_score(y[split.validation], models[trial.number].predict(held), average="macro")
+        return f1_score(y[split.validation], models[trial.number].predict(validation), average="macro")
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
-    study.optimize(judge, n_trials=trials)
+    study.optimize(evaluate, n_trials=trials)
     print(f"  scikit-learn: C {study.best_params['C']:.3g}, validation macro F1 {study.best_value:.4f}")
     return models[study.best_trial.number].predict(test)
 
@@ -52,16 +55,18 @@ def main() -> None:
     parser.add_argument("--per-class", type=int, default=1000)
     parser.add_argument("--features", type=int, default=6912)
     parser.add_argument("--trials", type=int, default=25)
-    given = parser.parse_args()
+    options = parser.parse_args()
     rng = np.random.default_rng(0)
-    train, held, test = (given.classes * n for n in (given.per_class, given.per_class // 4, given.per_class // 2))
-    x, y = simulate(given.classes, train + held + test, given.features, rng)
+    train, validation, test = (
+        options.classes * n for n in (options.per_class, options.per_class // 4, options.per_class // 2)
+    )
+    x, y = simulate(options.classes, train + validation + test, options.features, rng)
     rows = np.arange(len(y))
-    split = Split("0", rows[:train], rows[train : train + held], rows[train + held :])
-    wanted = ClassColumn("class", y, np.arange(given.classes).astype(str))
+    split = Split("0", rows[:train], rows[train : train + validation], rows[train + validation :])
+    column = ClassColumn("class", y, np.arange(options.classes).astype(str))
     start = time.perf_counter()
-    search = _probe.Search(None, given.trials)
-    (probe,) = _probe.train(Representation("X", x), wanted, split, sizes=[None], search=search, seed=0)
+    search = _probe.Search(None, options.trials)
+    (probe,) = _probe.train(Representation("X", x), column, split, sizes=[None], search=search, seed=0)
     ours = probe.proba(x[split.test]).argmax(1)
     seconds = time.perf_counter() - start
     print(
@@ -71,12 +76,12 @@ def main() -> None:
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        theirs = plain(x, y, split, given.trials)
+        theirs = plain(x, y, split, options.trials)
     reference = time.perf_counter() - start
     scores = [f1_score(y[split.test], predicted, average="macro") for predicted in (ours, theirs)]
     print(
-        f"{given.classes} classes × {given.per_class} × {given.features} features, {given.trials} trials: kronos_sc "
-        f"{seconds:.0f} s, scikit-learn + Optuna {reference:.0f} s, ratio {reference / seconds:.1f}; test macro F1 "
+        f"{options.classes} classes × {options.per_class} × {options.features} features, {options.trials} trials: "
+        f"kronos_sc {seconds:.0f} s, scikit-learn + Optuna {reference:.0f} s, ratio {reference / seconds:.1f}; test macro F1 "
         f"{scores[0]:.4f} and {scores[1]:.4f}"
     )
 

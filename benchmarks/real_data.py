@@ -1,7 +1,5 @@
 """Probe, k-NN, retrieval and clusters on two real CODEX images: every encoder at hand beside mean marker.
 
-Printed as they are.
-
 Takes the folder of real images (`KRONOS_SC_TEST_DATA`). `--dinov2` adds DINOv2 ViT-S/14 from a local file of weights,
 `--model` any other encoder by name or folder; the network with random weights is there in any case, as the floor that
 training has to leave behind. `mean_spread` is computed here, apart from the package: it has to agree with the first two
@@ -71,9 +69,9 @@ def add_plus(sdata: SpatialData, channels: dict | None) -> None:
     values = np.asarray(obsm["X_mean_marker_plus"])
     obsm["X_mean_marker_plus_shape"] = np.hstack([values, shape])
     scale = float(np.atleast_1d(ks.get.record(sdata["table"], key="mean_marker_plus")["params"]["max_value"])[0])
-    apart = obsm["X_mean_spread"].reshape(len(values), -1, 2) / scale - values.reshape(len(values), -1, 7)[..., :2]
-    if np.abs(apart).max() > 1e-5:
-        msg = f"mean and spread of the package and of scipy.ndimage differ by {np.abs(apart).max():.1e}"
+    difference = obsm["X_mean_spread"].reshape(len(values), -1, 2) / scale - values.reshape(len(values), -1, 7)[..., :2]
+    if np.abs(difference).max() > 1e-5:
+        msg = f"mean and spread of the package and of scipy.ndimage differ by {np.abs(difference).max():.1e}"
         raise RuntimeError(msg)
 
 
@@ -82,14 +80,14 @@ def encoders(options: argparse.Namespace) -> dict[str, ks.models.Model]:
 
     KRONOS and its kin with the blocks of the released package.
     """
-    found = {"kronos-untrained": ks.models.load("kronos-untrained", blocks="all")}
+    models = {"kronos-untrained": ks.models.load("kronos-untrained", blocks="all")}
     if options.dinov2:
-        found["dinov2-s14"] = ks.models.load("dinov2-s14", weights=options.dinov2)
-    found |= {Path(name).name: ks.models.load(name) for name in options.model}
-    kin = ks.models.KronosModel
+        models["dinov2-s14"] = ks.models.load("dinov2-s14", weights=options.dinov2)
+    models |= {Path(name).name: ks.models.load(name) for name in options.model}
+    kronos_model = ks.models.KronosModel
     return {
-        name: ks.models.load(model, blocks="official") if isinstance(model, kin) else model
-        for name, model in found.items()
+        name: ks.models.load(model, blocks="official") if isinstance(model, kronos_model) else model
+        for name, model in models.items()
     }
 
 
@@ -101,14 +99,14 @@ def compare(table: AnnData, target: str) -> pd.DataFrame:
     ks.tl.knn_probe(table, target, use_rep=reps, k=20)
     ks.tl.retrieval_scores(table, target, use_rep=reps)
     ks.tl.ari(table, target, use_rep=reps, fold_key="fold")
-    wanted = {
+    metrics_of = {
         f"{target}_probe": ["balanced_accuracy", "macro_f1", "macro_ap"],
         f"{target}_knn": ["balanced_accuracy"],
         f"{target}_retrieval": ["accuracy@1", "accuracy@5"],
         f"{target}_ari": ["ari"],
     }
     columns = {}
-    for key, metrics in wanted.items():
+    for key, metrics in metrics_of.items():
         scores = ks.get.result(table, key)
         for metric in metrics:
             groups = scores.groupby("representation", sort=False)[metric]
@@ -126,24 +124,22 @@ def main() -> None:
     models = encoders(options)
     ks.settings.progress = False
     ks.settings.verbosity = 1
-    for name, how in SETS.items():
+    for name, image_set in SETS.items():
         if options.only not in (None, name):
             continue
-        sdata = read(Path(os.environ["KRONOS_SC_TEST_DATA"]) / name, how["files"], how["target"])
+        sdata = read(Path(os.environ["KRONOS_SC_TEST_DATA"]) / name, image_set["files"], image_set["target"])
         table = sdata["table"]
-        ks.tl.embed(sdata, model="mean-marker", channels=how["channels"])
+        ks.tl.embed(sdata, model="mean-marker", channels=image_set["channels"])
         add_spread(sdata)
-        add_plus(sdata, how["channels"])
+        add_plus(sdata, image_set["channels"])
         for row, model in models.items():
             start = time.perf_counter()
             key = "".join(c if c.isalnum() or c in "-._" else "_" for c in row)
-            ks.tl.embed(sdata, model=model, channels=how["channels"], key_added=key)
+            ks.tl.embed(sdata, model=model, channels=image_set["channels"], key_added=key)
             print(f"{row}: {table.n_obs / (time.perf_counter() - start):.3g} cells/s", flush=True)
-        print(
-            f"\n{name}: {table.n_obs:,} cells, {table.obs[how['target']].nunique()} classes, four quadrants, guard "
-            "band 16 px"
-        )
-        print(compare(table, how["target"]).to_string(), flush=True)
+        n_classes = table.obs[image_set["target"]].nunique()
+        print(f"\n{name}: {table.n_obs:,} cells, {n_classes} classes, four quadrants, guard band 16 px")
+        print(compare(table, image_set["target"]).to_string(), flush=True)
 
 
 if __name__ == "__main__":

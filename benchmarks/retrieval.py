@@ -57,9 +57,8 @@ def child(options: argparse.Namespace) -> None:
 
     kronos_sc.settings.progress = False
     references, queries = simulate(options.references, options.queries, options.width, options.spread)
-    search(
-        options.child, references[:2000], queries[:64], options.k, options.metric
-    )  # libraries loaded, loops compiled
+    # libraries loaded, loops compiled
+    search(options.child, references[:2000], queries[:64], options.k, options.metric)
     if options.child == "ours":
         from kronos_sc._methods.neighbours import top_k
 
@@ -89,21 +88,21 @@ def agreement(folder: Path, method: str, options: argparse.Namespace) -> str:
         return "the same answers"
     references, queries = simulate(options.references, options.queries, options.width, options.spread)
     differ = np.flatnonzero((ours != theirs).any(axis=1))
-    some = differ[:: -(-len(differ) // 2000)]
+    shown = differ[:: -(-len(differ) // 2000)]
 
     def distances(index: np.ndarray) -> np.ndarray:
         rows = references[index].astype(float)
-        query = queries[some, None].astype(float)
+        query = queries[shown, None].astype(float)
         if options.metric == "cosine":
             rows, query = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (rows, query))
         return np.sort(np.linalg.norm(rows - query, axis=-1), axis=1)
 
-    own = distances(ours[some])
-    other = distances(theirs[some])
-    further = (other > own * (1 + 1e-12)).any(axis=1)
-    nearer = (other < own * (1 - 1e-12)).any(axis=1)
+    our_distances = distances(ours[shown])
+    their_distances = distances(theirs[shown])
+    further = (their_distances > our_distances * (1 + 1e-12)).any(axis=1)
+    nearer = (their_distances < our_distances * (1 - 1e-12)).any(axis=1)
     return (
-        f"{(ours == theirs).mean():.4%} the same answers; of {len(some)} queries that differ, theirs are further in "
+        f"{(ours == theirs).mean():.4%} the same answers; of {len(shown)} queries that differ, theirs are further in "
         f"{further.sum()}, nearer in {nearer.sum()}, the same in another order in the rest"
     )
 
@@ -131,23 +130,24 @@ def main() -> None:
     except ImportError:
         print("faiss is not installed: pip install faiss-cpu")
     else:
-        methods += ["faiss"] if options.metric == "euclidean" else []
+        if options.metric == "euclidean":
+            methods.append("faiss")
     print(
         f"{options.queries:,} queries × {options.references:,} references × {options.width} features, k = {options.k}, "
         f"{options.metric}"
     )
     with tempfile.TemporaryDirectory() as folder:
-        found = {}
+        measured = {}
         for method in methods:
-            found[method] = min(
+            measured[method] = min(
                 (measure(method, options, folder) for _ in range(options.repeat)), key=lambda run: run["seconds"]
             )
             print(
-                f"{NAMES[method]:<20}{found[method]['seconds']:8.2f} s   peak memory beyond the inputs "
-                f"{found[method]['megabytes']:7.0f} MB"
+                f"{NAMES[method]:<20}{measured[method]['seconds']:8.2f} s   peak memory beyond the inputs "
+                f"{measured[method]['megabytes']:7.0f} MB"
             )
         for method in methods[1:]:
-            ratio = found[method]["seconds"] / found["ours"]["seconds"]
+            ratio = measured[method]["seconds"] / measured["ours"]["seconds"]
             print(f"{NAMES[method]:<20}{ratio:8.2f} × our time   {agreement(Path(folder), method, options)}")
 
 

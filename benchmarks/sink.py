@@ -1,4 +1,7 @@
-"""MB/s of writing features into a store and of reading them back in table order, against np.save and np.load of the same bytes."""
+"""MB/s of writing features into a store and of reading them back in table order.
+
+Against np.save and np.load of the same bytes.
+"""
 
 import argparse
 import os
@@ -48,14 +51,14 @@ def new_store(path: Path, blocks: int, width: int, dtype: str, order: np.ndarray
     path.mkdir(parents=True)
     rows = order.reshape(blocks, CAPACITY).astype(np.int64)
     names = np.arange(order.size).astype(str)
-    described = {
+    attributes = {
         "key": "kronos",
         "kinds": {"marker": width},
         "dtype": dtype,
         "edge": np.zeros(order.size, bool),
         "identity": {},
     }
-    return _store.EmbeddingStore.create(path, _store.Spec(**described, rows=rows, names=names))
+    return _store.EmbeddingStore.create(path, _store.Spec(**attributes, rows=rows, names=names))
 
 
 def write(store: _store.EmbeddingStore, blocks: list[np.ndarray], *, threads: int) -> None:
@@ -73,12 +76,10 @@ def write(store: _store.EmbeddingStore, blocks: list[np.ndarray], *, threads: in
 def read(store: _store.EmbeddingStore, *, parts: int, whole: bool = True) -> float:
     """Read so many chunks of the dask array one after the other, evenly spread; return the MB they hold."""
     lazy = store.features("marker")
-    some = (
-        range(lazy.numblocks[0])
-        if whole
-        else np.unique(np.linspace(0, lazy.numblocks[0] - 1, parts).astype(int)).tolist()
-    )
-    return sum(lazy.blocks[part].compute(scheduler="synchronous").nbytes for part in some) / 1e6
+    parts_read = range(lazy.numblocks[0])
+    if not whole:
+        parts_read = np.unique(np.linspace(0, lazy.numblocks[0] - 1, parts).astype(int)).tolist()
+    return sum(lazy.blocks[part].compute(scheduler="synchronous").nbytes for part in parts_read) / 1e6
 
 
 def rate(megabytes: float, work: Callable[[], object], *, repeats: int) -> tuple[float, float]:
@@ -110,7 +111,7 @@ def main() -> None:
     count = max(1, options.rows // CAPACITY)
     blocks = [block(number, width, options.dtype) for number in range(count)]
     size = sum(values.nbytes for values in blocks) / 1e6
-    again = {"repeats": options.repeats}
+    timing = {"repeats": options.repeats}
     orders = {
         "table in stored order": np.arange(count * CAPACITY),
         "table shuffled": np.random.default_rng(0).permutation(count * CAPACITY),
@@ -123,7 +124,7 @@ def main() -> None:
         home = Path(temporary)
         floors = {}
         for name, sync in (("np.save", False), ("np.save and fsync", True)):
-            floors[name] = rate(size, lambda sync=sync: floor_write(home, blocks, sync=sync), **again)[0]
+            floors[name] = rate(size, lambda sync=sync: floor_write(home, blocks, sync=sync), **timing)[0]
             print(f"write, {name}: {floors[name]:,.0f} MB/s")
         for threads in (1, 2):
 
@@ -135,7 +136,7 @@ def main() -> None:
                     threads=threads,
                 )
 
-            wall, cpu = rate(size, fresh, **again)
+            wall, cpu = rate(size, fresh, **timing)
             share = wall / floors["np.save and fsync"]
             print(
                 f"write, store, {threads} thread(s): {wall:,.0f} MB/s ({share:.2f} × np.save and fsync; {cpu:,.0f} MB "
@@ -143,19 +144,19 @@ def main() -> None:
             )
         stored = sum(f.stat().st_size for f in (home / "written").rglob("*") if f.is_file()) / 1e6
         print(f"on disk: {stored:,.0f} MB, {stored / size:.3f} of the bytes")
-        floor = rate(size, lambda: floor_read(home, count), **again)[0]
+        floor = rate(size, lambda: floor_read(home, count), **timing)[0]
         print(f"read, np.load: {floor:,.0f} MB/s")
         whole = _store.EmbeddingStore(home / "written")
-        print(f"read, all checksums (what a resumed run does first): {rate(size, whole.intact, **again)[0]:,.0f} MB/s")
+        print(f"read, all checksums (what a resumed run does first): {rate(size, whole.intact, **timing)[0]:,.0f} MB/s")
         del whole
         for name, order in orders.items():
             path = home / name.replace(" ", "-")
             store = new_store(path, count, width, options.dtype, order)
             write(store, blocks, threads=2)
-            most = {"parts": options.parts, "whole": name != "table shuffled"}
-            megabytes = read(store, **most)
-            found = rate(megabytes, lambda store=store, most=most: read(store, **most), **again)[0]
-            print(f"read, {name}, through the dask array: {found:,.0f} MB/s ({found / floor:.2f} × np.load)")
+            limits = {"parts": options.parts, "whole": name != "table shuffled"}
+            megabytes = read(store, **limits)
+            read_rate = rate(megabytes, lambda store=store, limits=limits: read(store, **limits), **timing)[0]
+            print(f"read, {name}, through the dask array: {read_rate:,.0f} MB/s ({read_rate / floor:.2f} × np.load)")
             shutil.rmtree(path)
     print(
         f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB, of which the blocks are "

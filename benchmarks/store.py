@@ -28,16 +28,18 @@ def tissue_store(folder: Path, *, cells: int) -> sd.SpatialData:
     rows = np.random.default_rng(0).permutation(sdata.tables["table"].n_obs)[:cells]
     sdata.tables["table"] = sdata.tables["table"][rows].copy()
     labels = np.asarray(sdata.labels["cells"].data)
-    kept = np.where(
-        np.isin(labels, sdata.tables["table"].obs["cell_id"]), labels, 0
-    )  # spatialdata insists on a row for every label
+    # spatialdata insists on a row for every label
+    kept = np.where(np.isin(labels, sdata.tables["table"].obs["cell_id"]), labels, 0)
     sdata.labels["cells"] = Labels2DModel.parse(da.from_array(kept, chunks=512), dims=("y", "x"))
     sdata.write(folder / "tissue.zarr")
     return sd.read_zarr(folder / "tissue.zarr")
 
 
 def large_store(path: Path, *, side: int, channels: int, cells: int, chunk: int = 1024, every: int = 2) -> None:
-    """Write a large, mostly empty image: a textured patch of tissue in every second chunk along each axis, square cells inside."""
+    """Write a large, mostly empty image.
+
+    A textured patch of tissue in every second chunk along each axis, square cells inside.
+    """
     rng = np.random.default_rng(0)
     texture = rng.integers(200, 40_000, (chunk, chunk), dtype=np.uint16)
 
@@ -53,16 +55,16 @@ def large_store(path: Path, *, side: int, channels: int, cells: int, chunk: int 
     per_axis = -(-side // chunk)
     homes = [(i, j) for i in range(0, per_axis, every) for j in range(0, per_axis, every)]
     home = np.asarray(homes)[rng.integers(0, len(homes), cells)]
-    room = np.minimum((home + 1) * chunk, side) - home * chunk
-    corner = home * chunk + (rng.random((cells, 2)) * (room - 12)).astype(int)
+    free = np.minimum((home + 1) * chunk, side) - home * chunk
+    corner = home * chunk + (rng.random((cells, 2)) * (free - 12)).astype(int)
 
     def labels(block_info=None):
         (y0, y1), (x0, x1) = block_info[None]["array-location"]
-        out = np.zeros((y1 - y0, x1 - x0), np.uint32)
+        labels_of_chunk = np.zeros((y1 - y0, x1 - x0), np.uint32)
         for n in np.flatnonzero(((corner >= [y0, x0]) & (corner < [y1, x1])).all(1)):
             y, x = corner[n] - [y0, x0]
-            out[y : y + 10, x : x + 10] = n + 1
-        return out
+            labels_of_chunk[y : y + 10, x : x + 10] = n + 1
+        return labels_of_chunk
 
     plane = da.map_blocks(labels, chunks=image.chunks[1:], dtype=np.uint32)
     ids = _present(plane)
@@ -81,12 +83,12 @@ def large_store(path: Path, *, side: int, channels: int, cells: int, chunk: int 
 
 
 def _present(plane: da.Array) -> np.ndarray:
-    found = [
+    present = [
         np.unique(np.asarray(plane.blocks[i, j].compute(scheduler="synchronous")))
         for i in range(plane.numblocks[0])
         for j in range(plane.numblocks[1])
     ]
-    return np.unique(np.concatenate(found))
+    return np.unique(np.concatenate(present))
 
 
 def _names(channels: int) -> list[str]:

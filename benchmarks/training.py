@@ -1,4 +1,7 @@
-"""Time of a training step of vits16 with small crops, beside a plain reference step of the same mathematics: naive attention, crop by crop."""
+"""Time of a training step of vits16 with small crops, beside a plain reference step of the same mathematics.
+
+The reference has naive attention and goes crop by crop.
+"""
 
 # Shapes: b samples, n crops, m markers, p positions, t tokens, d width, k prototypes.
 import argparse
@@ -64,7 +67,7 @@ class Reference:
     def losses(self, batch, temperature: float) -> dict[str, torch.Tensor]:
         """Return the loss terms of a batch and remember the teacher's scores."""
         loss = self.config.loss
-        before = 1 + self.config.model.registers
+        n_prefix = 1 + self.config.model.registers
         large, small, hidden, drop = batch
         b = len(large.pixels) // GLOBAL_VIEWS
         markers = large.marker_ids.shape[1]
@@ -73,19 +76,20 @@ class Reference:
         def runs(group: int, views: int, number: int) -> list[list[float]] | None:
             if drop is None:
                 return None
-            every = [
+            local_numbers = [
                 [drop.kept(i, branch, group, views) for branch in range(BRANCHES)]
                 for i in range(self.config.model.depth)
             ]
             return [
-                [1.0 if k is None else k.scale * bool((k.rows == number).any()) for k in branches] for branches in every
+                [1.0 if k is None else k.scale * bool((k.rows == number).any()) for k in branches]
+                for branches in local_numbers
             ]
 
         with torch.no_grad():
             rows = [self.encode(self.teacher, large.pixels[n], large.marker_ids[n]) for n in range(2 * b)]
             self.teacher_dino = self.teacher.dino_head(torch.stack([x[0] for x in rows]))
             self.teacher_ibot = self.teacher.dino_head(
-                torch.cat([x[before:][seen] for x, seen in zip(rows, tokens_seen, strict=True)])
+                torch.cat([x[n_prefix:][seen] for x, seen in zip(rows, tokens_seen, strict=True)])
             )
         targets = torch.softmax((self.teacher_dino - self.centers["dino"]) / temperature, -1)
         token_targets = torch.softmax((self.teacher_ibot - self.centers["ibot"]) / temperature, -1)
@@ -101,12 +105,12 @@ class Reference:
                 runs=runs(0, GLOBAL_VIEWS, n),
             )
             cls.append(x[0])
-            tokens.append(x[before:][tokens_seen[n]])
+            tokens.append(x[n_prefix:][tokens_seen[n]])
         if small is not None:
-            every = range(len(small.pixels))
+            local_numbers = range(len(small.pixels))
             local = [
                 self.encode(self.student, small.pixels[n], small.marker_ids[n], runs=runs(1, small.views, n))[0]
-                for n in every
+                for n in local_numbers
             ]
         scores = F.log_softmax(self.student.dino_head(torch.stack(cls + local)) / loss.student_temperature, -1)
         pairs = {"dino_global": 0.0, "dino_local": 0.0}
@@ -118,17 +122,18 @@ class Reference:
                 pairs["dino_local"] = (
                     pairs["dino_local"] - share * (targets[view * b + n % b] * scores[2 * b + n]).sum()
                 )
-        each = -(
+        per_token = -(
             token_targets * F.log_softmax(self.student.dino_head(torch.cat(tokens)) / loss.student_temperature, -1)
         ).sum(-1)
-        ibot = sum(part.mean() / (2 * b) for part in each.split([len(t) for t in tokens]) if len(part))
-        spread = 0.0
+        # the mean over the hidden tokens of a crop, then over crops: few tokens weigh as much as many
+        ibot = sum(part.mean() / (2 * b) for part in per_token.split([len(t) for t in tokens]) if len(part))
+        koleo = 0.0
         for view in torch.stack(cls).chunk(GLOBAL_VIEWS):
             unit = F.normalize(view, dim=1, eps=1e-8)
             distance = (unit[:, None] - unit[None] + 1e-8).square().sum(-1) + 10 * torch.eye(b)
             nearest = distance.detach().argmin(1)
-            spread = spread - torch.log(F.pairwise_distance(unit, unit[nearest], eps=1e-8) + 1e-8).mean()
-        terms = {**pairs, "ibot": ibot, "koleo": spread}
+            koleo = koleo - torch.log(F.pairwise_distance(unit, unit[nearest], eps=1e-8) + 1e-8).mean()
+        terms = {**pairs, "ibot": ibot, "koleo": koleo}
         weights = {"dino_global": loss.dino, "dino_local": loss.dino, "ibot": loss.ibot, "koleo": loss.koleo}
         return terms | {"total": sum(weights[name] * value for name, value in terms.items())}
 
@@ -144,8 +149,10 @@ class Reference:
         self.optimizer.step()
         self.optimizer.zero_grad()
         with torch.no_grad():
-            for mine, theirs in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
-                mine.copy_(values.momentum * mine + (1 - values.momentum) * theirs)
+            for teacher_weight, student_weight in zip(
+                self.teacher.parameters(), self.student.parameters(), strict=True
+            ):
+                teacher_weight.copy_(values.momentum * teacher_weight + (1 - values.momentum) * student_weight)
             keep = self.config.loss.center_momentum
             for name, scores in (("dino", self.teacher_dino), ("ibot", self.teacher_ibot)):
                 self.centers[name] = keep * self.centers[name] + (1 - keep) * scores.mean(0)
