@@ -41,16 +41,16 @@ class Page(HTMLParser):
 def shown(checkpoint, tmp_path_factory):
     from kronos_sc._cli import app
 
-    out = tmp_path_factory.mktemp("demo") / "page"
+    folder = tmp_path_factory.mktemp("demo") / "page"
     before = dict(mpl.rcParams)
-    done = CliRunner().invoke(app, ["demo", "--out", str(out), "--model", str(checkpoint), "--size", "144"])
+    done = CliRunner().invoke(app, ["demo", "--out", str(folder), "--model", str(checkpoint), "--size", "144"])
     assert done.exit_code == 0, done.exception
     assert dict(mpl.rcParams) == before
     page = Page()
-    html = (out / "index.html").read_text(encoding="utf-8")
+    html = (folder / "index.html").read_text(encoding="utf-8")
     page.feed(html)
     page.close()
-    return out, done.stdout, page, html
+    return folder, done.stdout, page, html
 
 
 def test_the_page_is_whole_and_needs_nothing_else(shown):
@@ -81,19 +81,21 @@ def test_untrained_weights_cannot_be_overlooked(shown):
 
 
 def test_numbers_on_the_page_are_those_printed(shown):
-    out, stdout, page, _ = shown
+    folder, stdout, page, _ = shown
     scores = re.findall(r"ARI of clusters and true cell types, .*: (-?\d\.\d{3})", stdout)
     assert len(scores) == 2
     assert [text for text in page.text if text in scores] == scores or scores[0] == scores[1]
-    assert str(out / "index.html") in stdout
+    assert str(folder / "index.html") in stdout
 
 
 def test_cells_and_time_are_said_before_the_long_step(shown):
     _, stdout, page, _ = shown
-    found = re.search(r"(\d+) cells × 14 markers go through '[^']+': about \d+ s in (float32|bfloat16) on \w+", stdout)
-    assert found
-    assert found[1] in page.text  # the tile of the page
-    assert stdout.index(found[0]) < stdout.index("ARI of clusters")
+    announcement = re.search(
+        r"(\d+) cells × 14 markers go through '[^']+': about \d+ s in (float32|bfloat16) on \w+", stdout
+    )
+    assert announcement
+    assert announcement[1] in page.text  # the tile of the page
+    assert stdout.index(announcement[0]) < stdout.index("ARI of clusters")
 
 
 def test_no_figure_of_pyplot_is_left(shown):

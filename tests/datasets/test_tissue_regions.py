@@ -16,19 +16,19 @@ def pair():
 
 
 def test_nothing_else_changes(pair):
-    plain, told = pair
+    plain, with_regions = pair
     assert "regions" not in plain
     assert list(plain.tables) == ["table"]
     for name in ("image", "cells", "artifacts"):
-        assert np.array_equal(plain[name], told[name])
-    assert plain["table"].obs.equals(told["table"].obs)
+        assert np.array_equal(plain[name], with_regions[name])
+    assert plain["table"].obs.equals(with_regions["table"].obs)
 
 
 def test_cells_lie_in_the_compartment_that_their_row_names(pair):
     """Cells are placed by the same rules; those at a border may be drawn a little way across it."""
-    told = pair[1]
-    codes = np.asarray(told["regions"])
-    table = told["table"]
+    with_regions = pair[1]
+    codes = np.asarray(with_regions["regions"])
+    table = with_regions["table"]
     assert codes.dtype == np.uint8
     assert set(np.unique(codes)) <= {1, 2, 3, 4}
     x, y = table.obsm["spatial"].astype(int).T
@@ -39,13 +39,13 @@ def test_cells_lie_in_the_compartment_that_their_row_names(pair):
 
 
 def test_the_table_names_the_codes(pair):
-    told = pair[1]
-    obs = told["regions_table"].obs
+    with_regions = pair[1]
+    obs = with_regions["regions_table"].obs
     assert obs["label"].tolist() == [1, 2, 3, 4]
     assert obs["class"].tolist() == CLASSES
-    assert obs["area"].tolist() == np.bincount(np.asarray(told["regions"]).ravel(), minlength=5)[1:].tolist()
+    assert obs["area"].tolist() == np.bincount(np.asarray(with_regions["regions"]).ravel(), minlength=5)[1:].tolist()
     assert obs["share"].sum() == pytest.approx(1)
-    assert len(told["regions_table"].uns["class_colors"]) == 4
+    assert len(with_regions["regions_table"].uns["class_colors"]) == 4
 
 
 def test_several_images_and_the_way_to_disk(tmp_path):

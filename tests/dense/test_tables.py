@@ -52,8 +52,8 @@ def parts(probe: DenseProbe):
     """Fold, true classes, probabilities and the row of scores, fold by fold and over all."""
     regions = probe.regions
     for row in probe.scores.itertuples():
-        mine = regions if row.fold == "all" else regions[regions["fold"] == row.fold]
-        yield row.fold, mine["true"].to_numpy(str), mine[[f"p_{name}" for name in probe.classes]].to_numpy(), row
+        of_fold = regions if row.fold == "all" else regions[regions["fold"] == row.fold]
+        yield row.fold, of_fold["true"].to_numpy(str), of_fold[[f"p_{name}" for name in probe.classes]].to_numpy(), row
 
 
 def test_more_than_two_classes_have_the_auroc_of_pairs(three) -> None:
@@ -102,12 +102,12 @@ def test_a_positive_class_that_is_none(tissue) -> None:
 
 def test_the_summary_is_mean_and_sd_over_folds(two, three) -> None:
     for probe in (two, three):
-        found = probe.summary.set_index(["representation", "metric"])
+        summary = probe.summary.set_index(["representation", "metric"])
         folds = probe.scores[probe.scores["fold"] != "all"]
         for metric in ("balanced_accuracy", "macro_ap", "auroc", "auroc_ovo"):
             values = folds[metric].to_numpy()
             assert_allclose(
-                found.loc[("mean-marker", metric), ["mean", "sd", "n"]].to_numpy(float),
+                summary.loc[("mean-marker", metric), ["mean", "sd", "n"]].to_numpy(float),
                 [values.mean(), values.std(ddof=1), 2],
             )
     assert {"f1", "average_precision"} <= set(two.summary["metric"])
@@ -129,8 +129,8 @@ def test_tables_have_the_columns_of_other_classifiers(three) -> None:
     assert (table.to_numpy() == metrics.confusion_matrix(regions["true"], regions["predicted"])).all()
     per_class = ks.get.result(three, table="per_class").set_index(["fold", "class"])
     first = regions[regions["fold"] == "0"]
-    want = metrics.recall_score(first["true"], first["predicted"], average=None)
-    assert_allclose(per_class.loc["0", "recall"], want)
+    expected = metrics.recall_score(first["true"], first["predicted"], average=None)
+    assert_allclose(per_class.loc["0", "recall"], expected)
     assert set(ks.get.result(three)["fold"]) == {"0", "1"}  # the pooled row is in probe.scores
 
 

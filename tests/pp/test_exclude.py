@@ -55,11 +55,11 @@ def test_excluded_pixels_do_not_count(sdata, make, dtype):
     pixels = np.array(sdata["image"]).astype(float) / 65535 if dtype == "float32" else np.array(sdata["image"])
     sdata.images["image"] = make(image=pixels.astype(dtype), dtype=dtype)["image"]
     keep = np.asarray(sdata["artifacts"]) == 0
-    found = ks.pp.marker_stats(sdata, exclude="artifacts")
-    wanted = np.array(sdata["image"]).astype(float)[:, keep] / (65535 if dtype == "uint16" else 1)
-    np.testing.assert_allclose(found["mean"], wanted.mean(axis=1), rtol=1e-6)
-    np.testing.assert_allclose(found["std"], wanted.std(axis=1), rtol=1e-5)
-    assert (found["pixels"] == keep.sum()).all()
+    stats = ks.pp.marker_stats(sdata, exclude="artifacts")
+    pixels = np.array(sdata["image"]).astype(float)[:, keep] / (65535 if dtype == "uint16" else 1)
+    np.testing.assert_allclose(stats["mean"], pixels.mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(stats["std"], pixels.std(axis=1), rtol=1e-5)
+    assert (stats["pixels"] == keep.sum()).all()
 
 
 def test_values_that_nobody_uses_stop_nobody(sdata, make):

@@ -86,8 +86,8 @@ def test_by_hand(make):
     np.testing.assert_allclose(obs["majority_ratio"], [256 / 1024, np.nan, 32 / 1024, np.nan, np.nan, np.nan])
     np.testing.assert_allclose(obs["background_ratio"], [640 / 1024, 1, 960 / 1024, 1, 1, 1])
     np.testing.assert_allclose(sdata["patches_table"].obsm["composition"].iloc[0], [1 / 3, 2 / 3], rtol=1e-6)
-    found = ks.get.result(sdata["patches_table"], "majority")
-    assert found.to_dict("list") == {"class": ["T", "B"], "n_boxes": [1, 1], "n_pixels": [160, 288]}
+    classes = ks.get.result(sdata["patches_table"], "majority")
+    assert classes.to_dict("list") == {"class": ["T", "B"], "n_boxes": [1, 1], "n_pixels": [160, 288]}
     ks.pp.majority_labels(sdata, "cell_type", background="vote", key_added="tutorial")
     obs = sdata["patches_table"].obs
     assert obs["tutorial"].tolist() == ["background"] * 6

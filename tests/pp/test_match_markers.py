@@ -48,8 +48,8 @@ def test_before_an_image_is_converted(make, tmp_path):
     assert panel["note"].tolist() == ["", "", "nuclear stain of another cycle: 'DNA_1' is read", "not a marker"]
     assert all(column in str(panel.head()) for column in ("channel", "marker", "how"))
     (tmp_path / "panel.csv").write_text("channel,name,keep\n1,DNA_1,1\n2,rb CD3e Cy5,1\n3,DNA_2,1\n4,Blank,1\n")
-    for given in (tmp_path / "panel.csv", str(tmp_path / "panel.csv"), np.array(names), pd.Index(names)):
-        pd.testing.assert_frame_equal(ks.pp.match_markers(given), panel)
+    for source in (tmp_path / "panel.csv", str(tmp_path / "panel.csv"), np.array(names), pd.Index(names)):
+        pd.testing.assert_frame_equal(ks.pp.match_markers(source), panel)
     assert ks.pp.match_markers(["DAPI", "Blank", "CD3", "Blank"])["channel"].tolist() == [
         "DAPI",
         "Blank_1",

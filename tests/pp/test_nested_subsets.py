@@ -58,20 +58,20 @@ def test_small_classes_are_reported(cells, caplog):
     caplog.set_level("INFO", logger="kronos_sc")
     ks.pp.nested_subsets(cells, "cell_type", sizes=(10, 100), key_added="order")
     assert "NK (7) fewer than 10; B (30), NK (7) fewer than 100" in caplog.text
-    found = ks.get.result(cells, "order")
-    assert found["class"].tolist() == ["T", "T", "B", "B", "NK", "NK"]
-    assert found["n_units"].tolist() == [10, 100, 10, 30, 7, 7]
+    subsets = ks.get.result(cells, "order")
+    assert subsets["class"].tolist() == ["T", "T", "B", "B", "NK", "NK"]
+    assert subsets["n_units"].tolist() == [10, 100, 10, 30, 7, 7]
 
 
 def test_copy_and_files(cells, tmp_path):
-    out = ks.pp.nested_subsets(cells, "cell_type", copy=True)
+    ordered = ks.pp.nested_subsets(cells, "cell_type", copy=True)
     assert "cell_type_order" not in cells.obs
     assert not cells.uns
-    out.write_h5ad(tmp_path / "a.h5ad")
+    ordered.write_h5ad(tmp_path / "a.h5ad")
     back = anndata.read_h5ad(tmp_path / "a.h5ad")
     assert back.obs["cell_type_order"].dtype == np.int32
-    pd.testing.assert_series_equal(back.obs["cell_type_order"], out.obs["cell_type_order"])
-    pd.testing.assert_frame_equal(ks.get.result(back, "cell_type_order"), ks.get.result(out, "cell_type_order"))
+    pd.testing.assert_series_equal(back.obs["cell_type_order"], ordered.obs["cell_type_order"])
+    pd.testing.assert_frame_equal(ks.get.result(back, "cell_type_order"), ks.get.result(ordered, "cell_type_order"))
 
 
 def test_the_tie_to_the_elements_is_not_overwritten(cells):

@@ -88,9 +88,9 @@ def test_each_image_is_cut_by_itself(scattered):
 
 def test_regions_of_a_spatialdata_table_are_images(scattered):
     scattered.uns["spatialdata_attrs"] = {"region": ["a", "b"], "region_key": "image", "instance_key": "id"}
-    told = ks.pp.spatial_folds(scattered, library_key="image", copy=True)
+    by_column = ks.pp.spatial_folds(scattered, library_key="image", copy=True)
     ks.pp.spatial_folds(scattered)
-    np.testing.assert_array_equal(fold(scattered), fold(told))
+    np.testing.assert_array_equal(fold(scattered), fold(by_column))
     assert scattered.uns["fold"]["params"]["library_key"] == "image"
 
 
@@ -189,11 +189,11 @@ def test_permuted_units_keep_their_folds(scattered):
 
 def test_copy_leaves_the_table_alone(scattered):
     before = scattered.obs.columns.tolist()
-    out = ks.pp.spatial_folds(scattered, key_added="quadrant", copy=True)
+    folded = ks.pp.spatial_folds(scattered, key_added="quadrant", copy=True)
     assert scattered.obs.columns.tolist() == before
     assert not scattered.uns
-    assert "quadrant" in out.obs
-    assert "quadrant" in out.uns
+    assert "quadrant" in folded.obs
+    assert "quadrant" in folded.uns
 
 
 def test_results_survive_files(scattered, tmp_path):

@@ -21,9 +21,9 @@ KEY = "kronos_attention"
 
 @pytest.fixture(scope="module")
 def sdata(make):
-    made = make(shape=(150, 190))
-    made["table"].obs["kind"] = np.resize(["a", "b/c", "b/c"], made["table"].n_obs)
-    return made
+    data = make(shape=(150, 190))
+    data["table"].obs["kind"] = np.resize(["a", "b/c", "b/c"], data["table"].n_obs)
+    return data
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +54,8 @@ def test_equals_the_network_asked_unit_by_unit(sdata, tiny, plain):
     x = (windows.to_numpy() / 65535 - record["mean"][:, None, None]) / record["std"][:, None, None]
     x = np.where(windows.coords["mask"].to_numpy()[:, None], x, 0).astype(np.float32)
     rows = class_rows(tiny.net, torch.from_numpy(x), torch.as_tensor(record["id"])[None].expand(2, -1))
-    want = rows[:, 0, 5:].unflatten(1, (5, 16)).sum(2)
-    assert_allclose(plain.obsm[KEY].loc[names], want, atol=1e-5)
+    expected = rows[:, 0, 5:].unflatten(1, (5, 16)).sum(2)
+    assert_allclose(plain.obsm[KEY].loc[names], expected, atol=1e-5)
     assert list(panel["marker"]) == list(plain.obsm[KEY].columns) == ["DAPI", "CD3", "CD8", "CD20", "CYTOKERATIN"]
 
 
@@ -114,9 +114,9 @@ def test_units_on_excluded_pixels_are_left_out(make, tiny):
     bad[:, :95] = 1
     sdata.labels["bad"] = Labels2DModel.parse(bad, dims=("y", "x"))
     table = ks.tl.attention(sdata, model=tiny, exclude="bad", inplace=False)
-    left = table.obsm["spatial"][:, 0] < 95
-    assert table.obsm[KEY].isna().all(axis=1).to_numpy()[left].mean() > 0.9
-    assert not table.obsm[KEY].isna().any(axis=1).to_numpy()[~left].any()
+    on_bad_pixels = table.obsm["spatial"][:, 0] < 95
+    assert table.obsm[KEY].isna().all(axis=1).to_numpy()[on_bad_pixels].mean() > 0.9
+    assert not table.obsm[KEY].isna().any(axis=1).to_numpy()[~on_bad_pixels].any()
 
 
 def test_inside_counts_less_and_maps_show_all(sdata, tiny, plain):

@@ -89,8 +89,8 @@ def test_tokens_whose_centre_lies_inside_carry_the_class(make, tiny) -> None:
     sdata["drawn"] = ShapesModel.parse(geopandas.GeoDataFrame({"class": ["a", "b", "b"]}, geometry=shapes))
     circle = geopandas.GeoDataFrame({"class": ["a"], "radius": [17.0]}, geometry=[shapely.Point(72, 24)])
     sdata["round"] = ShapesModel.parse(circle)
-    found = read_regions(sdata, ["drawn", "round"], class_key="class", image_key=None, group_key=None)
-    tokens = labelled_tokens(found, [Tiling((96, 96), 32, tiny.token_grid(32), 16)])
+    regions = read_regions(sdata, ["drawn", "round"], class_key="class", image_key=None, group_key=None)
+    tokens = labelled_tokens(regions, [Tiling((96, 96), 32, tiny.token_grid(32), 16)])
     places = {
         (r, y, x) for r, y, x in zip(tokens.region.tolist(), tokens.row.tolist(), tokens.column.tolist(), strict=True)
     }
@@ -104,9 +104,9 @@ def test_tokens_of_two_classes_are_left_out_and_those_of_one_counted_once(make, 
 
     sdata = make((64, 64), channels=TWO, table=False)
     boxes(sdata, [(0, 0), (0, 0), (0, 16), (32, 32)], ["a", "a", "b", "b"])
-    found = read_regions(sdata, "regions", class_key="class", image_key=None, group_key=None)
+    regions = read_regions(sdata, "regions", class_key="class", image_key=None, group_key=None)
     with pytest.warns(UserWarning, match="2 tokens lie in regions of different classes"):
-        tokens = labelled_tokens(found, [Tiling((64, 64), 32, tiny.token_grid(32), 16)])
+        tokens = labelled_tokens(regions, [Tiling((64, 64), 32, tiny.token_grid(32), 16)])
     assert np.bincount(tokens.region, minlength=4).tolist() == [2, 0, 2, 4]
 
 
@@ -131,22 +131,22 @@ def test_features_are_those_of_the_window_that_holds_the_token(striped, tiny) ->
     from kronos_sc._embedding.panel import complete, panel_for
 
     sdata = striped()
-    found = read_regions(sdata, "regions", class_key="class", image_key=None, group_key=None)
+    regions = read_regions(sdata, "regions", class_key="class", image_key=None, group_key=None)
     tiling = Tiling((160, 192), 64, tiny.token_grid(64), 32)
-    tokens = labelled_tokens(found, [tiling]).subset(np.array([0, 17, 45, 88, 119]))
+    tokens = labelled_tokens(regions, [tiling]).subset(np.array([0, 17, 45, 88, 119]))
     panel = complete(
-        panel_for(found.images, tiny, None, require_nuclear=True), found.images, tiny, max_value=None, nan="error"
+        panel_for(regions.images, tiny, None, require_nuclear=True), regions.images, tiny, max_value=None, nan="error"
     ).frame
-    encoder = InferenceConfig(tiny, panel, ("token",), "error", None, torch.device("cpu"), torch.float32)
-    features = collect(found, tokens, [tiling], encoder, max_value=None)
+    config = InferenceConfig(tiny, panel, ("token",), "error", None, torch.device("cpu"), torch.float32)
+    features = collect(regions, tokens, [tiling], config, max_value=None)
     pixels = np.asarray(sdata["image"].data) / 65535
     for i in range(5):
         y, x = (tiling.origins[a][tiling.home(a)[(tokens.row, tokens.column)[a][i]]] for a in (0, 1))
         window = torch.tensor((pixels[None, :, y : y + 64, x : x + 64] - 0.05) / 0.1, dtype=torch.float32)
         with torch.inference_mode():
-            out = tiny.net(window, torch.tensor(panel["id"].to_numpy())[None]).tokens  # b, m, r, c, d
-        want = out[0, :, tokens.row[i] - y // 16, tokens.column[i] - x // 16].flatten()
-        assert_allclose(features[i], want, atol=1e-4)
+            tokens_bmrcd = tiny.net(window, torch.tensor(panel["id"].to_numpy())[None]).tokens  # b, m, r, c, d
+        expected = tokens_bmrcd[0, :, tokens.row[i] - y // 16, tokens.column[i] - x // 16].flatten()
+        assert_allclose(features[i], expected, atol=1e-4)
 
 
 def test_scores_stand_beside_raw_intensities(striped, tiny) -> None:
@@ -160,10 +160,10 @@ def test_scores_stand_beside_raw_intensities(striped, tiny) -> None:
     every = scores.xs("all", level="fold")
     assert (every[["balanced_accuracy", "macro_f1", "macro_ap", "auroc"]] == 1).all(axis=None)
     assert (every["n_regions"] == 30).all()
-    mine = probe.regions[probe.regions["representation"] == "tiny"]
-    assert (mine.groupby("group")["fold"].nunique() == 1).all()
-    assert (mine["n_tokens"] == 4).all()
-    assert_allclose(mine[["p_bright", "p_dark"]].sum(axis=1), 1)
+    of_tiny = probe.regions[probe.regions["representation"] == "tiny"]
+    assert (of_tiny.groupby("group")["fold"].nunique() == 1).all()
+    assert (of_tiny["n_tokens"] == 4).all()
+    assert_allclose(of_tiny[["p_bright", "p_dark"]].sum(axis=1), 1)
     assert (every["n_groups"] == 5).all()
     assert "tiny: balanced accuracy 1.000, AUROC 1.000 [1.000, 1.000], 30 regions in 5 groups" in repr(probe)
 
@@ -180,7 +180,7 @@ def test_class_and_group_may_come_from_a_table_and_shapes_have_their_own_scale(s
     """Shapes in half pixels, classes in obs of their table, in another order of rows; a missing class is left out."""
     sdata = striped()
     frame = sdata["regions"]
-    want = dense_probe(sdata, "regions", model="mean-marker", patch_size=64, options=QUICK)
+    expected = dense_probe(sdata, "regions", model="mean-marker", patch_size=64, options=QUICK)
     half = geopandas.GeoDataFrame(geometry=shapely.transform(frame.geometry.to_numpy(), lambda xy: xy * 2))
     sdata["half"] = ShapesModel.parse(half, transformations={"global": Scale([0.5, 0.5], axes=("x", "y"))})
     order = np.random.default_rng(0).permutation(len(frame))
@@ -191,7 +191,7 @@ def test_class_and_group_may_come_from_a_table_and_shapes_have_their_own_scale(s
     sdata["notes"] = TableModel.parse(AnnData(obs=obs), region="half", region_key="region", instance_key="number")
     probe = dense_probe(sdata, "half", class_key="kind", model="mean-marker", patch_size=64, options=QUICK)
     assert probe.classes == ("dark", "bright")  # the order of the categories
-    assert_allclose(probe.coef[::-1], want.coef, atol=1e-5)
+    assert_allclose(probe.coef[::-1], expected.coef, atol=1e-5)
     sdata["notes"].obs.loc["0", "kind"] = np.nan
     probe = dense_probe(sdata, "half", class_key="kind", model="mean-marker", patch_size=64, options=QUICK)
     assert probe.scores["n_regions"].max() == 29
@@ -358,12 +358,12 @@ def test_all_are_scored_on_the_regions_that_all_can_see(striped, tiny) -> None:
     every = probe.scores[probe.scores["fold"] == "all"]
     assert every["representation"].tolist() == ["tiny", "mean-marker"]
     assert every["n_regions"].tolist() == [24, 24]
-    mine, raw = (part.set_index("region") for _, part in probe.regions.groupby("representation", sort=False))
-    assert_array_equal(mine["scored"], ~small)
-    assert raw.index.tolist() == mine.index[~small].tolist()
-    assert mine["p_bright"].notna().all()
+    of_tiny, of_baseline = (part.set_index("region") for _, part in probe.regions.groupby("representation", sort=False))
+    assert_array_equal(of_tiny["scored"], ~small)
+    assert of_baseline.index.tolist() == of_tiny.index[~small].tolist()
+    assert of_tiny["p_bright"].notna().all()
     # what is scored is what the regions that count say
-    counted = mine[mine["scored"]]
+    counted = of_tiny[of_tiny["scored"]]
     right = counted["predicted"] == counted["true"]
     assert_allclose(every["balanced_accuracy"].iloc[0], right.groupby(counted["true"]).mean().mean())
 
@@ -455,16 +455,16 @@ def test_the_classifier_is_fitted_on_the_device_that_was_chosen(striped, monkeyp
     collect = _dense_probe.collect
     seen = set()
 
-    def noted(*given, device, **kwargs):
+    def fit_noted(*args, device, **kwargs):
         seen.add(device)
-        return fit(*given, device="cpu", **kwargs)
+        return fit(*args, device="cpu", **kwargs)
 
-    def here(found, tokens, tilings, encoder, **kwargs):
-        return collect(found, tokens, tilings, replace(encoder, device=torch.device("cpu")), **kwargs)
+    def collect_on_cpu(regions, tokens, tilings, config, **kwargs):
+        return collect(regions, tokens, tilings, replace(config, device=torch.device("cpu")), **kwargs)
 
     monkeypatch.setattr(_dense_probe.placement, "choose_device", lambda _: torch.device(device))
-    monkeypatch.setattr(_dense_fit, "fit", noted)
-    monkeypatch.setattr(_dense_probe, "collect", here)
+    monkeypatch.setattr(_dense_fit, "fit", fit_noted)
+    monkeypatch.setattr(_dense_probe, "collect", collect_on_cpu)
     dense_probe(striped(), "regions", model="mean-marker", patch_size=64, options=QUICK)
     assert seen == {fitted}
 

@@ -19,16 +19,16 @@ CHANNELS = ["DAPI", "CD3", "CD8", "CD20", "CYTOKERATIN"]
 @pytest.fixture(scope="module")
 def sdata(make):
     """Cells of two kinds: every second one is bright in CD8."""
-    made = make(shape=(150, 190))
-    labels = made["cells"].to_numpy()
-    cells = made["table"]
+    data = make(shape=(150, 190))
+    labels = data["cells"].to_numpy()
+    cells = data["table"]
     bright = np.arange(cells.n_obs) % 2 == 1
     image = np.random.default_rng(1).integers(0, 3000, (5, *labels.shape)).astype("uint16")
     image[2][np.isin(labels, cells.obs["cell_id"].to_numpy()[bright])] = 40_000
-    made = make(image=image, labels=labels)
-    made["table"].obs["kind"] = np.where(bright, "bright", "dark")
-    made["table"].obs["fold"] = [str(i // 2 % 2) for i in range(cells.n_obs)]
-    return made
+    data = make(image=image, labels=labels)
+    data["table"].obs["kind"] = np.where(bright, "bright", "dark")
+    data["table"].obs["fold"] = [str(i // 2 % 2) for i in range(cells.n_obs)]
+    return data
 
 
 def ablation(sdata, model, **kwargs):

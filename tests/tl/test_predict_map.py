@@ -69,19 +69,19 @@ def test_two_windows_blend_by_distance_to_their_borders() -> None:
     blend.add(np.array([0, 0]), np.array([0, 2]), np.concatenate([first, second]).reshape(2, -1))
     low = np.sin(np.pi / 8) ** 2
     high = np.sin(3 * np.pi / 8) ** 2
-    want = [1, 1, high / (low + high), low / (low + high), 0, 0]
-    found = blend.mean()
-    assert found.shape == (2, 4, 6)
-    assert_allclose(found[0], np.tile(want, (4, 1)), atol=1e-6)
-    assert_allclose(found.sum(axis=0), 1, atol=1e-6)
-    assert_allclose(want[2], 0.853553, atol=1e-6)
+    expected = [1, 1, high / (low + high), low / (low + high), 0, 0]
+    proba = blend.mean()
+    assert proba.shape == (2, 4, 6)
+    assert_allclose(proba[0], np.tile(expected, (4, 1)), atol=1e-6)
+    assert_allclose(proba.sum(axis=0), 1, atol=1e-6)
+    assert_allclose(expected[2], 0.853553, atol=1e-6)
 
 
 def test_a_constant_answer_makes_a_constant_map_up_to_the_border(tissue, probe, tiny) -> None:
     flat = replace(probe, coef=np.zeros_like(probe.coef), intercept=np.log([0.2, 0.5, 0.3]).astype(np.float32))
-    found = drawn(tissue(), flat, tiny)
-    assert found.shape == (3, 13, 17)  # 200 / 16 and 264 / 16, the last ones in part beyond the image
-    assert_allclose(found, np.broadcast_to(np.reshape([0.2, 0.5, 0.3], (3, 1, 1)), found.shape), atol=1e-6)
+    proba = drawn(tissue(), flat, tiny)
+    assert proba.shape == (3, 13, 17)  # 200 / 16 and 264 / 16, the last ones in part beyond the image
+    assert_allclose(proba, np.broadcast_to(np.reshape([0.2, 0.5, 0.3], (3, 1, 1)), proba.shape), atol=1e-6)
 
 
 def test_blocks_leave_no_seam(tissue, probe, tiny, monkeypatch) -> None:
@@ -143,11 +143,11 @@ def test_tokens_at_every_half_token_are_shifted(tissue, tiny) -> None:
 def test_classes_keep_their_order_and_names(tissue, probe, tiny) -> None:
     """Channels, codes, table and colours; shares add up, border tokens count for what lies on the image."""
     sdata = tissue()
-    found = drawn(sdata, probe, tiny, polygons=True)
+    proba = drawn(sdata, probe, tiny, polygons=True)
     assert sdata["map"].coords["c"].to_numpy().tolist() == list(probe.classes) == ["a", "b", "c"]
     codes = np.asarray(sdata["map_class"].data)
     assert codes.dtype == np.uint8
-    assert_array_equal(codes, found.argmax(axis=0) + 1)
+    assert_array_equal(codes, proba.argmax(axis=0) + 1)
     table = sdata["map_table"]
     assert table.obs["label"].tolist() == [1, 2, 3]
     assert table.obs["class"].cat.categories.tolist() == ["a", "b", "c"]
@@ -170,10 +170,10 @@ def test_a_map_survives_the_disk(tissue, probe, tiny, tmp_path) -> None:
 
     sdata = tissue()
     sdata.write(tmp_path / "map.zarr")
-    found = drawn(sdata, probe, tiny, polygons=True)
+    proba = drawn(sdata, probe, tiny, polygons=True)
     sdata.write_element(["map", "map_class", "map_table", "map_regions"])  # as its documentation says
     again = spatialdata.read_zarr(tmp_path / "map.zarr")
-    assert_array_equal(np.asarray(again["map"].data), found)
+    assert_array_equal(np.asarray(again["map"].data), proba)
     assert again["map"].coords["c"].to_numpy().tolist() == ["a", "b", "c"]
     assert get_transformation(again["map_class"]).to_affine_matrix(("y", "x"), ("y", "x"))[0, 0] == 16
     assert again["map_table"].uns["map"]["params"]["panel"]["channel"].tolist() == list(TWO)
@@ -195,10 +195,10 @@ def test_opening_and_closing_are_those_of_the_preset(tissue, probe, tiny) -> Non
 
 def test_channels_are_found_by_marker_where_names_differ(make, pixels, tissue, probe, tiny) -> None:
     """Other names, another order, one channel more: the same map."""
-    want = drawn(tissue(), probe, tiny)
+    expected = drawn(tissue(), probe, tiny)
     image = np.stack([pixels[1], pixels[0] // 2, pixels[0]])
     sdata = make(image=image, channels=("CD3e", "CD8", "DAPI-01"), table=False)
-    assert_array_equal(drawn(sdata, probe, tiny), want)
+    assert_array_equal(drawn(sdata, probe, tiny), expected)
     lacking = make(image=image[1:], channels=("CD8", "DAPI"), table=False)
     with pytest.raises(ValueError, match=r"lacks markers that the probe reads: 'CD3'. .* sdata.set_channel_names"):
         drawn(lacking, probe, tiny)

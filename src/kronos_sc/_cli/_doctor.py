@@ -100,6 +100,7 @@ def _processor() -> str:
     """Return the processor's name."""
     import platform
 
+    # platform.processor() is empty or says x86_64 only on most Linux systems
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -160,6 +161,7 @@ def _examined(card: Card) -> Card | None:
     from kronos_sc import models
     from kronos_sc.models import _hub
 
+    # never fetches: a look at what is installed must not start a download
     try:
         folder = _hub.fetch(card.source.removeprefix(_HUB), local_only=True)
         local = models.card(folder)

@@ -128,6 +128,7 @@ def embed(
     their own. Neither changes the SpatialData, unless --into-table says so. A run that was killed goes on where it
     stopped if its features have a store: make the same call again.
     """
+    # whatever can be refused is refused before the store is read and a model loaded
     _require_choices(nan, mask_fill, blocks, dtype)
     _require_places(store, beside=beside, into_table=into_table, output=output)
     _require_used(restart=restart and store is None and not beside, overwrite=overwrite and output is None)
@@ -137,6 +138,7 @@ def embed(
     if into_table or by_default:
         require_writable(data)
     sdata = read(data)
+    # imported late: help and errors above come at once
     from kronos_sc import models, patches, tl
 
     element_keys = {"image_key": image, "labels_key": labels, "shapes_key": shapes}
@@ -169,6 +171,7 @@ def embed(
     )
     if file is not None:
         typer.echo(f"wrote table {target.key!r} to {file.write(sdata, target.key)}")
+    # what tl.embed kept in a store of its own is named; what lies in memory goes where it was asked for
     for name in added(target.table, before):
         on_disk = kept_on_disk(target.table, name)  # by themselves, where they are larger than settings.memory
         if on_disk:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from kronos_sc._core import results
-from kronos_sc._core.colours import EIGHT, class_colours
+from kronos_sc._core.colors import EIGHT, class_colors
 from kronos_sc._core.log import info
 from kronos_sc._core.resolve import require_free
 
@@ -166,7 +166,7 @@ def _table(
     )
     results.store(table, keys.name, kind="predict_map", params=params, tables={"classes": class_sizes})
 
-    colors = dict(zip(classes, class_colours(len(classes)), strict=True))
+    colors = dict(zip(classes, class_colors(len(classes)), strict=True))
     if _ARTIFACT in classes[:3]:
         colors[_ARTIFACT] = EIGHT[3]
     table.uns["class_colors"] = np.array(list(colors.values()), object)

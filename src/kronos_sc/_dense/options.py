@@ -84,6 +84,7 @@ class DenseOptions:
             positive_number(self.max_value, name="max_value")
         one_of(self.nan, ("error", "zero"), name="nan")
         one_of(self.precision, placement.PRECISIONS, name="precision")
+        # refuses a C or a number of trials that is none
         self.search()
 
     def search(self) -> Search:

@@ -159,6 +159,7 @@ class DenseProbe:
             Of the file.
         """
         fix = "Write one with probe.save(path), or train one with tl.dense_probe."
+        # no pickles: a file from somewhere else may run no code
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in _ARRAYS}

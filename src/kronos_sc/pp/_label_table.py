@@ -37,6 +37,7 @@ def label_table(sdata: SpatialData, *, labels_key: str | None = None, key_added:
     from spatialdata.models import TableModel
 
     require_spatialdata(sdata)
+    # masks of artifacts and maps are labels, too: only those of units are guessed
     name = only(
         sdata.labels if labels_key is not None else unit_labels(sdata),
         labels_key,

@@ -177,6 +177,7 @@ def _checked_folds(
     if n_folds < 2:
         msg = "n_folds=1 leaves nothing to train on. Pass n_folds=2 or more."
         raise ValueError(msg)
+    # each of the three ways has arguments of its own
     cutting = {"library_key": library_key, "block_size": block_size, "guard": guard or None}
     if groupby is not None and any(value is not None for value in cutting.values()):
         unused = listed(name for name, value in cutting.items() if value is not None)
@@ -277,6 +278,7 @@ def _fold_of_groups(
 
 def _require_full(fold: np.ndarray, guarded: np.ndarray, n_folds: int, guard: float) -> None:
     """Raise a ValueError if a fold is empty."""
+    # a guard that is too wide and parts without tissue look the same here, and need different advice
     empty = [str(i) for i in range(n_folds) if not (fold == i).any()]
     if empty and guarded.any():
         msg = (

@@ -199,6 +199,7 @@ def _params(view: AttentionView, *, ids: Sequence[str] | None, maps: bool) -> di
 
 def _grid(run: readout.Readout, view: AttentionView) -> int:
     """Return the number of tokens along each axis of a map, the same for all regions."""
+    # maps of all units are one array, so all windows must have one number of tokens
     sizes = sorted({job.patch_size for job in run.jobs})
     if len(sizes) > 1:
         msg = (
@@ -224,6 +225,7 @@ def _write(
     """Write all slots."""
     used = run.used
     columns = storable(used["marker"])
+    # rows that were not computed are NaN: a frame of obsm has all rows of the table
     for name, computed in ((key, values), (f"{key}_z", standardised(values))):
         full = np.full((table.n_obs, len(used)), np.nan, np.float32)
         full[run.rows] = computed

@@ -230,6 +230,7 @@ def _groups(run: readout.Readout, name: str | None, target: str | None, fold_key
 
 def _write(table: AnnData, key: str, rows: np.ndarray, names: list[str], changes: dict[str, np.ndarray]) -> None:
     """Write the frames of `obsm`; what an earlier call left and this one does not make goes."""
+    # a call without target has no such frame, and an old one would contradict the result
     table.obsm.pop(f"{key}_p", None)
     for slot, kind in ((key, "cosine"), (f"{key}_p", "p_fall")):
         if kind in changes:

@@ -196,6 +196,7 @@ def _probabilities(job: RegionJob, tiles: Tiling, config: InferenceConfig, n_cla
     blend = Blend(tiles, n_classes)
     rows, columns = tiles.first_token(job.units)
     brightest = 0.0
+    # block by block: the features of all windows would not fit into memory
     with bar(total=len(job.units), description="map", unit="window") as progress:
         for block in embed_blocks(job, config):
             blend.add(rows[block.rows], columns[block.rows], block.features["token"])

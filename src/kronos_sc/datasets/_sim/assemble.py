@@ -12,7 +12,7 @@ from spatialdata import SpatialData
 from spatialdata.models import Image2DModel, Labels2DModel, TableModel
 from spatialdata.transformations import Identity, Scale
 
-from kronos_sc._core.colours import class_colours
+from kronos_sc._core.colors import class_colors
 from kronos_sc.datasets._sim.phenotypes import REGIONS
 from kronos_sc.datasets._sim.study import stain
 
@@ -90,7 +90,7 @@ def _region_table(images: list[Simulated], elements: list[str]) -> AnnData:
         region_key="region",
         instance_key="label",
     )
-    table.uns["class_colors"] = np.array(class_colours(len(REGIONS)), dtype=object)
+    table.uns["class_colors"] = np.array(class_colors(len(REGIONS)), dtype=object)
     return table
 
 
