@@ -19,7 +19,7 @@ from distributed import Client, LocalCluster
 import kronos_sc as ks
 from kronos_sc._embedding import executor
 from kronos_sc._embedding.compute import InferenceConfig
-from kronos_sc._embedding.dask import driver as _distribute
+from kronos_sc._embedding.dask import driver as _driver
 from kronos_sc._embedding.dask import task as _task
 from kronos_sc._embedding.dask.worker import BlockError, WorkerState, device_of, gpu, worker_info
 from kronos_sc._store import EmbeddingStore
@@ -340,7 +340,7 @@ def test_workers_that_do_not_see_the_image(stored, processes, tmp_path, encoders
     sdata = stored(tmp_path / "tissue.zarr", shape=(150, 190))
     model = encoders.Counted(fault)
     with Client(processes), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_task, "_sent", MovedAway(tmp_path / "tissue.zarr"))
+        patch.setattr(_task, "_serialize", MovedAway(tmp_path / "tissue.zarr"))
         with pytest.raises(
             OSError, match=r"each tried 3 times: block .* is not seen here at file:.*put it on a disk that they share"
         ):
@@ -355,9 +355,9 @@ class MovedAway:
         self.folder = folder
 
     def by_reference(self, image):
-        from kronos_sc.patches import _sent
+        from kronos_sc.patches import _serialize
 
-        found = _sent.by_reference(image)
+        found = _serialize.by_reference(image)
         self.folder.rename(self.folder.with_name("elsewhere.zarr"))
         return found
 
@@ -435,12 +435,12 @@ def test_a_failing_block_goes_to_another_worker(threads, monkeypatch) -> None:
         first, second = client.nthreads()
         seen = []
         monkeypatch.setattr(Client, "submit", lambda *_, **how: seen.append(how) or FakeFuture())
-        run = _distribute._Run.__new__(_distribute._Run)
+        run = _driver._ClusterRun.__new__(_driver._ClusterRun)
         run.__dict__ |= {
             "_client": client,
             "_nan": "zero",
             "_name": "n",
-            "_work": None,
+            "_worker_state": None,
             "_pending": {},
             "_workers": {first: 2, second: 2},
         }
@@ -463,9 +463,9 @@ def test_a_failing_block_goes_to_another_worker(threads, monkeypatch) -> None:
     ],
 )
 def test_how_often_a_block_is_tried(fates, given_up) -> None:
-    run = _distribute._Run.__new__(_distribute._Run)
+    run = _driver._ClusterRun.__new__(_driver._ClusterRun)
     run.__dict__ |= {
-        "_waiting": [],
+        "_queue": [],
         "_suspects": [],
         "_failed": [],
         "_sink": None,
@@ -473,10 +473,10 @@ def test_how_often_a_block_is_tried(fates, given_up) -> None:
         "_retried": 0,
         "_workers": {},
     }
-    run._shown = type("Bar", (), {"set_postfix_str": lambda *_, **how: None})()
+    run._progress = type("Bar", (), {"set_postfix_str": lambda *_, **how: None})()
     task = _task.Task(None, 0, None)
     for fate in fates:
-        run._waiting.clear()
+        run._queue.clear()
         run._suspects.clear()
         assert run._failed == []
         run._fail(task, BlockError("", fate, "gone"))
@@ -487,7 +487,7 @@ def test_how_often_a_block_is_tried(fates, given_up) -> None:
 def test_a_run_that_failed_does_not_wait_for_ever(monkeypatch) -> None:
     """For blocks of workers that hang."""
     called_off = []
-    run = _distribute._Run.__new__(_distribute._Run)
+    run = _driver._ClusterRun.__new__(_driver._ClusterRun)
     client = type(
         "Client",
         (),
@@ -497,9 +497,9 @@ def test_a_run_that_failed_does_not_wait_for_ever(monkeypatch) -> None:
     run.__dict__ |= {
         "_client": client,
         "_pending": {"a": (future, None), "b": (future, None)},
-        "_ready": _distribute.SimpleQueue(),
+        "_returned": _driver.SimpleQueue(),
     }
-    monkeypatch.setattr(_distribute, "_GRACE", 0.05)
+    monkeypatch.setattr(_driver, "_FINISH_SECONDS", 0.05)
     run._finish_running()
     assert run._pending == {}
     assert called_off == [future, future]
@@ -537,9 +537,9 @@ class FakeTask:
 
     def __init__(self) -> None:
         self.avoid_workers: set[str] = set()
-        self.job = type("Job", (), {"numbers": (0,)})()
+        self.job = type("RegionJob", (), {"numbers": (0,)})()
 
-    def packed(self, nan: str) -> bytes:
+    def serialize(self, nan: str) -> bytes:
         return b""
 
 
@@ -621,7 +621,7 @@ def test_progress_says_who_works_and_what_failed(make, threads, encoders, fault,
         def set_postfix_str(self, text: str, *, refresh: bool) -> None:
             said.append(text)
 
-    monkeypatch.setattr(_distribute, "bar", lambda **_: Bar())
+    monkeypatch.setattr(_driver, "bar", lambda **_: Bar())
     sdata = bright(make)
     with Client(threads), pytest.raises(RuntimeError):
         means(sdata, encoders.Refuses(fault), store=tmp_path / "features.zarr")
@@ -713,7 +713,7 @@ def test_a_copy_for_another_worker_leaves_the_device_out() -> None:
         ks.models.load("mean-marker"), None, ("marker",), "error", None, torch.device("cpu"), torch.float32
     )
     work = WorkerState(encoder, None, len)
-    assert work._at_device().device.type in ("cpu", "cuda", "mps")
+    assert work._config_on_device().device.type in ("cpu", "cuda", "mps")
     assert work._placed is not None
     assert deserialize_bytes(serialize_bytes(work))._placed is None
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from kronos_sc._embedding.jobs import Job
+    from kronos_sc._embedding.jobs import RegionJob
 
 
-def numbered(jobs: list[Job]) -> list[Job]:
+def numbered(jobs: list[RegionJob]) -> list[RegionJob]:
     """Return the jobs with their blocks numbered through the whole call."""
     ends = np.cumsum([len(job.plan.blocks) for job in jobs])
     return [
@@ -20,7 +20,7 @@ def numbered(jobs: list[Job]) -> list[Job]:
     ]
 
 
-def table_rows(jobs: list[Job]) -> np.ndarray:
+def table_rows(jobs: list[RegionJob]) -> np.ndarray:
     """Return the rows of the table of each block (blocks × capacity, int64).
 
     -1 where a block has fewer units than the largest.
@@ -35,16 +35,22 @@ def table_rows(jobs: list[Job]) -> np.ndarray:
     return rows
 
 
-def remaining(jobs: list[Job], rows: np.ndarray, done: np.ndarray) -> list[Job]:
+def remaining(jobs: list[RegionJob], rows: np.ndarray, done: np.ndarray) -> list[RegionJob]:
     """Return the jobs with the blocks that are not done, as an earlier call divided them."""
     total = 1 + max(int(job.units.rows.max()) for job in jobs)
-    owner, position = np.full(total, -1), np.full(total, -1)
+    # by row of the table: which job reads it, and where the unit stands in that job
+    owner = np.full(total, -1)
+    position = np.full(total, -1)
     for index, job in enumerate(jobs):
-        owner[job.units.rows], position[job.units.rows] = index, np.arange(len(job.units))
+        owner[job.units.rows] = index
+        position[job.units.rows] = np.arange(len(job.units))
+
     groups: list[list[np.ndarray]] = [[] for _ in jobs]
     numbers: list[list[int]] = [[] for _ in jobs]
     for number in np.flatnonzero(~done).tolist():
         members = rows[number][rows[number] >= 0]
         groups[owner[members[0]]].append(position[members])
         numbers[owner[members[0]]].append(number)
-    return [job.with_blocks(mine, theirs) for job, mine, theirs in zip(jobs, groups, numbers, strict=True) if mine]
+
+    per_job = zip(jobs, groups, numbers, strict=True)
+    return [job.with_blocks(job_groups, job_numbers) for job, job_groups, job_numbers in per_job if job_groups]

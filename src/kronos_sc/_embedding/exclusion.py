@@ -15,7 +15,7 @@ from kronos_sc._embedding.blocks import numbered
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
-    from kronos_sc._embedding.jobs import Job
+    from kronos_sc._embedding.jobs import RegionJob
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class ExclusionResult:
         Excluded pixels, by image.
     """
 
-    jobs: list[Job]
+    jobs: list[RegionJob]
     is_excluded: np.ndarray | None = None
     labels: dict[str, list[str]] = field(default_factory=dict)
     excluded: dict[str, patches.Exclusion] = field(default_factory=dict)
 
 
-def apply_exclusion(sdata: SpatialData, jobs: list[Job], exclude: Any, rows: int) -> ExclusionResult:
+def apply_exclusion(sdata: SpatialData, jobs: list[RegionJob], exclude: Any, rows: int) -> ExclusionResult:
     """Return the jobs without units whose centre lies on an excluded pixel.
 
     Parameters
@@ -70,7 +70,7 @@ def apply_exclusion(sdata: SpatialData, jobs: list[Job], exclude: Any, rows: int
             kept = units.subset(~on_excluded)
             kept_jobs.append(replace(job, units=kept, plan=patches.plan(image, job.plan.channels, kept)))
 
-    labels = list(dict.fromkeys(label for one in exclusions.values() for label in one.words))
+    labels = list(dict.fromkeys(label for one in exclusions.values() for label in one.labels))
     total = sum(len(job.units) for job in jobs)
     if not kept_jobs:
         msg = (

@@ -7,8 +7,8 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from kronos_sc._core.log import info
-from kronos_sc._embedding.compute import compute_here
-from kronos_sc._embedding.dask.driver import CANCELLED, compute_on, lost
+from kronos_sc._embedding.compute import compute_locally
+from kronos_sc._embedding.dask.driver import CANCELLED, cluster_lost, compute_on_cluster
 from kronos_sc._embedding.dask.worker import WorkerInfo, worker_info
 from kronos_sc.models.inference import placement
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
     from kronos_sc._embedding.compute import InferenceConfig
-    from kronos_sc._embedding.jobs import Job
+    from kronos_sc._embedding.jobs import RegionJob
     from kronos_sc._embedding.sinks import Sink
 
-_PATIENCE = 5.0  # seconds until a line says that no worker is there yet
+_SILENT_SECONDS = 5.0  # seconds until a line says that no worker is there yet
 
 
 def choose_executor(device: str | torch.device | None) -> LocalExecutor | DaskExecutor:
@@ -29,11 +29,9 @@ def choose_executor(device: str | torch.device | None) -> LocalExecutor | DaskEx
     A device that is not there is an error.
     """
     client = active_client()
-    return (
-        LocalExecutor(placement.choose_device(device))
-        if client is None
-        else DaskExecutor(client, None if device is None else str(device))
-    )
+    if client is None:
+        return LocalExecutor(placement.choose_device(device))
+    return DaskExecutor(client, None if device is None else str(device))
 
 
 def active_client() -> Client | None:
@@ -46,7 +44,7 @@ def active_client() -> Client | None:
         client = Client.current()
     except ValueError:
         return None
-    if client.status != "running" or _in_task(get_worker):
+    if client.status != "running" or _inside_task(get_worker):
         return None
     if client.asynchronous:
         msg = (
@@ -57,7 +55,7 @@ def active_client() -> Client | None:
     return client
 
 
-def _in_task(get_worker: Any) -> bool:
+def _inside_task(get_worker: Any) -> bool:
     try:
         get_worker()
     except ValueError:
@@ -81,9 +79,9 @@ class LocalExecutor:
         """Return the device, and the number format of networks."""
         return self.device, placement.choose_dtype(precision, self.device)
 
-    def compute(self, jobs: list[Job], encoder: InferenceConfig, sink: Sink) -> None:
+    def compute(self, jobs: list[RegionJob], config: InferenceConfig, sink: Sink) -> None:
         """Embed all blocks of the jobs."""
-        compute_here(jobs, encoder, sink)
+        compute_locally(jobs, config, sink)
 
 
 class DaskExecutor:
@@ -98,7 +96,8 @@ class DaskExecutor:
     """
 
     def __init__(self, client: Client, device: str | None) -> None:
-        self.client, self.device = client, device
+        self.client = client
+        self.device = device
 
     def resolve_device(self, precision: str) -> tuple[torch.device, torch.dtype]:
         """Return the type of device and the number format of one worker, for all; waits for the first worker."""
@@ -106,35 +105,33 @@ class DaskExecutor:
 
         from kronos_sc import __version__
 
-        found = self._ask(precision)
-        if found.version != __version__:
+        worker = self._query_worker(precision)
+        if worker.version != __version__:
             msg = (
-                f"The workers of {self.address} have kronos-sc {found.version}, this process has {__version__}; their "
-                "features could differ. "
-                "Install the same version everywhere."
+                f"The workers of {self.address} have kronos-sc {worker.version}, this process has {__version__}; their "
+                "features could differ. Install the same version everywhere."
             )
             raise RuntimeError(msg)
-        return torch.device(found.device), found.dtype
+        return torch.device(worker.device), worker.dtype
 
-    def compute(self, jobs: list[Job], encoder: InferenceConfig, sink: Sink) -> None:
+    def compute(self, jobs: list[RegionJob], config: InferenceConfig, sink: Sink) -> None:
         """Embed all blocks of the jobs."""
-        compute_on(self.client, jobs, encoder, sink, device=self.device)
+        compute_on_cluster(self.client, jobs, config, sink, device=self.device)
 
     @property
     def address(self) -> str:
         """Of the scheduler."""
         return self.client.scheduler.address
 
-    def _ask(self, precision: str) -> WorkerInfo:
-        future = self.client.submit(
-            worker_info, self.device, precision, key=f"kronos-sc-facts-{token_hex(4)}", pure=False
-        )
+    def _query_worker(self, precision: str) -> WorkerInfo:
+        key = f"kronos-sc-facts-{token_hex(4)}"
+        future = self.client.submit(worker_info, self.device, precision, key=key, pure=False)
         try:
-            self._wait(future)
+            self._wait_for_worker(future)
             if (error := future.exception()) is None:
                 return future.result()
         except CANCELLED as gone:
-            raise lost(gone) from gone
+            raise cluster_lost(gone) from gone
         if isinstance(error, ValueError):
             msg = f"On a worker of {self.address}: {error}"
             raise ValueError(msg) from error  # noqa: TRY004 - what the worker raised
@@ -144,12 +141,12 @@ class DaskExecutor:
         )
         raise RuntimeError(msg) from error
 
-    def _wait(self, future: Future) -> None:
+    def _wait_for_worker(self, future: Future) -> None:
         """Wait for the first worker to answer; on a cluster that has yet to start one that may take its time."""
         from distributed import wait
 
         try:
-            wait(future, timeout=_PATIENCE)
+            wait(future, timeout=_SILENT_SECONDS)
         except TimeoutError:
             if not self.client.nthreads():
                 info(f"{self.address} has no worker yet; waiting for the first")

@@ -17,36 +17,38 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kronos_sc import models
-    from kronos_sc._embedding.jobs import Job
+    from kronos_sc._embedding.jobs import RegionJob
     from kronos_sc._embedding.request import EmbedPlan
 
-_SAMPLES = 16  # windows per image whose pixels are compared
-_NOT_IDENTITY = ("licence", "trained", "source")
-_CHECKS = ("require_nuclear",)  # parameters that stop a call or let it pass, and change no feature
+_N_WINDOWS = 16  # windows per image whose pixels are compared
+_NOT_COMPARED = ("licence", "trained", "source")
+_GATE_PARAMETERS = ("require_nuclear",)  # parameters that stop a call or let it pass, and change no feature
 
 
 def fingerprint(plan: EmbedPlan, parameters: dict[str, Any], *, precision: str) -> dict[str, Any]:
     """Return what makes a call itself, in plain values; cheap: of the pixels a few windows are read."""
-    model, names = plan.request.model, plan.request.table.obs_names
+    model = plan.request.model
+    names = plan.request.table.obs_names
     panel = plan.used[["channel", "marker", "id", "mean", "std"]].itertuples(index=False)
-    facts = {key: _plain(value) for key, value in model.facts.items() if key not in _NOT_IDENTITY}
-    asked = {key: _plain(value) for key, value in parameters.items() if key not in _CHECKS}
+    facts = {key: _plain(value) for key, value in model.facts.items() if key not in _NOT_COMPARED}
+    compared_parameters = {key: _plain(value) for key, value in parameters.items() if key not in _GATE_PARAMETERS}
     return {
-        "model": facts | {"weights sha256": _weights(model)},
+        "model": facts | {"weights sha256": _weights_sha256(model)},
         "panel": [
             [str(channel), str(marker), int(number), float(mean), float(std)]
             for channel, marker, number, mean, std in panel
         ],
-        "parameters": asked | {"precision": precision},
-        "regions": {job.units.region: _region(job) for job in plan.jobs},
+        "parameters": compared_parameters | {"precision": precision},
+        "regions": {job.units.region: _region_facts(job) for job in plan.jobs},
         "table": {"rows": len(names), "obs_names sha256": names_sha256(names)},
     }
 
 
 def comparable(fingerprint: dict[str, Any]) -> dict[str, Any]:
-    """Return what must agree of an identity; stores of earlier versions hold more."""
-    parameters = {key: value for key, value in (fingerprint.get("parameters") or {}).items() if key not in _CHECKS}
-    return fingerprint | {"parameters": parameters}
+    """Return what must agree of a fingerprint; stores of earlier versions hold more."""
+    parameters = fingerprint.get("parameters") or {}
+    compared = {key: value for key, value in parameters.items() if key not in _GATE_PARAMETERS}
+    return fingerprint | {"parameters": compared}
 
 
 def _plain(value: Any) -> Any:
@@ -57,43 +59,44 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _weights(model: models.Model) -> str:
+def _weights_sha256(model: models.Model) -> str:
     """Return a checksum of the numbers themselves: a model may have been changed since it was loaded."""
     if model.net is None:
         return ""
-    return _sha(
-        *(value.detach().cpu().contiguous().view(-1).float().numpy() for value in model.net.state_dict().values())
-    )
+    tensors = model.net.state_dict().values()
+    return _sha256_of(*(tensor.detach().cpu().contiguous().view(-1).float().numpy() for tensor in tensors))
 
 
-def _region(job: Job) -> dict[str, Any]:
-    units, image = job.units, job.plan.image
-    where = [units.rows, units.y, units.x, *(values for values in (units.ids, units.area) if values is not None)]
+def _region_facts(job: RegionJob) -> dict[str, Any]:
+    units = job.units
+    image = job.plan.image
+    # all that decides which pixels are read, and which of them belong to a unit
+    arrays = [units.rows, units.y, units.x, *(values for values in (units.ids, units.area) if values is not None)]
     return {
         "image": image.name,
         "size": list(image.shape),
         "dtype": image.data.dtype.newbyteorder("=").name,
         "window": units.size,
-        "units sha256": _sha(*(np.ascontiguousarray(values, "<i8") for values in where)),
-        "pixels sha256": _sha(*_samples(job.plan, units)),
+        "units sha256": _sha256_of(*(np.ascontiguousarray(values, "<i8") for values in arrays)),
+        "pixels sha256": _sha256_of(*_samples(job.plan, units)),
     }
 
 
 def _samples(plan: patches.ReadPlan, units: patches.Units) -> Iterator[np.ndarray]:
     """Yield raw pixels of evenly spread windows; the channels take turns."""
     order = np.lexsort((units.x, units.y))
-    some = order[np.linspace(0, len(units) - 1, min(_SAMPLES, len(units))).astype(int)]
+    sampled = order[np.linspace(0, len(units) - 1, min(_N_WINDOWS, len(units))).astype(int)]
     image = patches.Rect(0, plan.image.shape[0], 0, plan.image.shape[1])
-    wanted = []
-    for turn, unit in enumerate(some.tolist()):
+    samples = []
+    for turn, unit in enumerate(sampled.tolist()):
         y, x = int(units.y[unit]), int(units.x[unit])
         if inside := patches.Rect(y, y + units.size, x, x + units.size).meet(image):
-            wanted.append((plan.channels[turn % len(plan.channels)], inside))
-    for pixels in patches.windows(plan, wanted):
+            samples.append((plan.channels[turn % len(plan.channels)], inside))
+    for pixels in patches.windows(plan, samples):
         yield np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
 
 
-def _sha(*parts: np.ndarray) -> str:
+def _sha256_of(*parts: np.ndarray) -> str:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)

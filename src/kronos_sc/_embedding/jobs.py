@@ -10,7 +10,7 @@ import numpy as np
 from kronos_sc import models, patches
 from kronos_sc._core.intensity import max_value as full_scale
 from kronos_sc._embedding import window
-from kronos_sc.models.inference import runner
+from kronos_sc.models.inference.preprocess import PreprocessConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Job:
+class RegionJob:
     """One region on one image.
 
     Parameters
@@ -56,7 +56,7 @@ class Job:
         """Units of the blocks to read."""
         return sum(len(block.units) for block in self.plan.blocks)
 
-    def with_blocks(self, groups: Sequence[np.ndarray], numbers: Sequence[int]) -> Job:
+    def with_blocks(self, groups: Sequence[np.ndarray], numbers: Sequence[int]) -> RegionJob:
         """Return a job that reads only these groups of units (positions), as blocks of these numbers."""
         return replace(
             self,
@@ -64,20 +64,20 @@ class Job:
             numbers=tuple(numbers),
         )
 
-    def only(self, index: int) -> Job:
+    def only(self, index: int) -> RegionJob:
         """Return a job of one block alone, small enough to be sent to another machine."""
         plan = self.plan.only(index)
         return replace(self, units=plan.units, plan=plan, numbers=(self.numbers[index],))
 
-    def preprocess_config(self, used: pd.DataFrame, features: tuple[str, ...]) -> runner.PreprocessConfig:
+    def preprocess_config(self, used: pd.DataFrame, features: tuple[str, ...]) -> PreprocessConfig:
         """Return how pixels of this region become input of the model."""
-        ids, mean, std = (
-            used[column].to_numpy(kind) for column, kind in (("id", np.int64), ("mean", float), ("std", float))
-        )
-        return runner.PreprocessConfig(ids, mean, std, self.max_value, self.patch_size, self.mask_fill, features)
+        ids = used["id"].to_numpy(np.int64)
+        mean = used["mean"].to_numpy(float)
+        std = used["std"].to_numpy(float)
+        return PreprocessConfig(ids, mean, std, self.max_value, self.patch_size, self.mask_fill, features)
 
 
-def per_region(jobs: Sequence[Job]) -> dict[str, list[Any]]:
+def per_region(jobs: Sequence[RegionJob]) -> dict[str, list[Any]]:
     """Return what the record keeps of a call, one value per region."""
     return {
         "regions": [job.units.region for job in jobs],
@@ -97,13 +97,14 @@ def make_job(
     model: models.Model,
     channels: list[str],
     options: ReadOptions,
-) -> Job:
+) -> RegionJob:
     """Plan one region: windows and blocks."""
     boxes = region in sdata.shapes
     size = window.window(image, patch_size=options.patch_size, mpp=options.mpp, boxes=boxes)
     units = patches.units(
         sdata, target.table, target.annotation, region, image, size=size.source, spatial_key=options.spatial_key
     )
+    # boxes whose size the user left open: only the boxes themselves say how large they are
     if size.patch is None:
         size = window.for_boxes(units.size, image, model, options.mpp)
         units = units.resized(size.source)
@@ -113,4 +114,5 @@ def make_job(
     if options.nan == "error":
         patches.require_stored(plan)
     scale = full_scale(image.data.dtype, options.max_value, image=image.name)
-    return Job(units, plan, size.patch, None if boxes else options.mask_fill, scale, options.max_value)
+    mask_fill = None if boxes else options.mask_fill  # all of a box belongs to it
+    return RegionJob(units, plan, size.patch, mask_fill, scale, options.max_value)

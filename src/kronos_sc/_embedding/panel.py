@@ -32,8 +32,8 @@ def panel_for(images: list[Raster], model: Model, channels: Any, *, require_nucl
         if missing := [name for name in panel.channels if name not in image.channels]:
             msg = (
                 f"Image {image.name!r} lacks channels of {images[0].name!r}: {listed(missing)}. All images of one call "
-                "are read with one panel: "
-                "list the common channels with channels=[...], or embed the images one by one with image_key=."
+                "are read with one panel: list the common channels with channels=[...], or embed the images one by one "
+                "with image_key=."
             )
             raise ValueError(msg)
         if surplus := [name for name in image.channels if name not in images[0].channels]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kronos_sc._core.checks import listed
-from kronos_sc._embedding.compute import InferenceConfig, compute_here
-from kronos_sc._embedding.jobs import Job, per_region
+from kronos_sc._embedding.compute import InferenceConfig, compute_locally
+from kronos_sc._embedding.jobs import RegionJob, per_region
 from kronos_sc._embedding.provenance import record
 from kronos_sc._embedding.request import EmbedPlan, EmbedRequest
 from kronos_sc._embedding.signal import warn_if_cut, warn_if_dim
@@ -47,7 +47,7 @@ class Readout:
     """
 
     plan: EmbedPlan
-    jobs: list[Job]
+    jobs: list[RegionJob]
     rows: np.ndarray
     device: torch.device
     dtype: torch.dtype
@@ -69,7 +69,7 @@ class Readout:
 
     def of(self, rows: np.ndarray) -> Readout:
         """Return a pass over some of the rows."""
-        return replace(self, rows=np.sort(rows), jobs=_only(self.jobs, rows, self.table.n_obs))
+        return replace(self, rows=np.sort(rows), jobs=_jobs_of_rows(self.jobs, rows, self.table.n_obs))
 
     def compute(self, view: models.Model, widths: dict[str, int]) -> dict[str, np.ndarray]:
         """Return what a view of the model gives for each row (rows × width, float32), by kind."""
@@ -78,7 +78,7 @@ class Readout:
         config = InferenceConfig(
             view, self.used, tuple(widths), options.nan, options.batch_size, self.device, self.dtype
         )
-        compute_here(self.jobs, config, sink)
+        compute_locally(self.jobs, config, sink)
         for job in self.jobs:
             units = job.units.subset(np.flatnonzero(np.isin(job.units.rows, self.rows)))
             position = np.searchsorted(self.rows, units.rows)
@@ -130,29 +130,29 @@ def rows_named(run: Readout, ids: Sequence[str] | None) -> np.ndarray:
         )
         raise ValueError(msg)
     rows = table.obs_names.get_indexer(names)
-    there = (rows >= 0) & np.isin(rows, run.rows)
-    if not there.all():
-        lost = [name for name, ok in zip(names, there, strict=True) if not ok]
+    is_read = (rows >= 0) & np.isin(rows, run.rows)
+    if not is_read.all():
+        missing = [name for name, is_found in zip(names, is_read, strict=True) if not is_found]
         msg = (
-            f"No units {listed(lost)} are read in {run.target}; names look like "
-            f"{listed(table.obs_names[run.rows[:3]])}. "
-            "Pass obs_names of the table, or name their region with labels_key= or shapes_key=."
+            f"No units {listed(missing)} are read in {run.target}; names look like "
+            f"{listed(table.obs_names[run.rows[:3]])}. Pass obs_names of the table, "
+            "or name their region with labels_key= or shapes_key=."
         )
         raise KeyError(msg)
     return np.unique(rows)
 
 
-def _only(jobs: list[Job], rows: np.ndarray, n_obs: int) -> list[Job]:
+def _jobs_of_rows(jobs: list[RegionJob], rows: np.ndarray, n_obs: int) -> list[RegionJob]:
     """Return the jobs with nothing but the units of these rows."""
-    wanted = np.zeros(n_obs, bool)
-    wanted[rows] = True
-    out = []
+    is_wanted = np.zeros(n_obs, bool)
+    is_wanted[rows] = True
+    kept_jobs = []
     for job in jobs:
-        groups = [block.units[wanted[job.units.rows[block.units]]] for block in job.plan.blocks]
+        groups = [block.units[is_wanted[job.units.rows[block.units]]] for block in job.plan.blocks]
         kept = [(group, number) for group, number in zip(groups, job.numbers, strict=True) if len(group)]
         if kept:
-            out.append(job.with_blocks([group for group, _ in kept], [number for _, number in kept]))
-    return out
+            kept_jobs.append(job.with_blocks([group for group, _ in kept], [number for _, number in kept]))
+    return kept_jobs
 
 
 class _SampleSink(MemorySink):

@@ -12,7 +12,7 @@ from kronos_sc._core.checks import one_of
 from kronos_sc._embedding import window
 from kronos_sc._embedding.blocks import numbered
 from kronos_sc._embedding.exclusion import ExclusionResult, apply_exclusion
-from kronos_sc._embedding.jobs import Job, make_job, per_region
+from kronos_sc._embedding.jobs import RegionJob, make_job, per_region
 from kronos_sc._embedding.panel import complete, panel_for
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class EmbedRequest:
     def of(cls, sdata: SpatialData, model: models.Model, options: ReadOptions, kinds: tuple[str, ...]) -> EmbedRequest:
         """Find table, regions, images and markers, or raise an error that says what to change."""
         target = options.find_target(sdata)
-        _require_possible(model, kinds, options.patch_size)
+        _require_supported(model, kinds, options.patch_size)
         images = list(target.images.values())
         panel = panel_for(images, model, options.channels, require_nuclear=options.require_nuclear)
         return cls(sdata, target, model, options, kinds, panel)
@@ -118,7 +118,7 @@ class EmbedPlan:
     """
 
     request: EmbedRequest
-    jobs: list[Job]
+    jobs: list[RegionJob]
     panel: Panel
     exclusion: ExclusionResult
 
@@ -146,7 +146,7 @@ class EmbedPlan:
         return edge
 
 
-def _require_possible(model: models.Model, kinds: tuple[str, ...], patch_size: int | None) -> None:
+def _require_supported(model: models.Model, kinds: tuple[str, ...], patch_size: int | None) -> None:
     """Raise a ValueError unless the model gives these features and takes this size."""
     for kind in kinds:
         if kind not in model.card.features:

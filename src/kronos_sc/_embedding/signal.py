@@ -14,14 +14,15 @@ from kronos_sc.patches import covered
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kronos_sc._embedding.jobs import Job
+    from kronos_sc._embedding.jobs import RegionJob
     from kronos_sc.patches import PixelBlock, Units
 
 _DIM = 256 / 65536  # an 8-bit signal in a 16-bit container
-_SAMPLES = 16  # windows of a block, every second pixel: enough for a 99.9th percentile, and a GPU does not wait for it
+# windows of a block, every second pixel: enough for a 99.9th percentile, and a GPU does not wait for it
+_N_WINDOWS = 16
 
 
-def watched(blocks: Iterator[PixelBlock], job: Job, brightest: dict[int, float]) -> Iterator[PixelBlock]:
+def require_on_scale(blocks: Iterator[PixelBlock], job: RegionJob, brightest: dict[int, float]) -> Iterator[PixelBlock]:
     """Yield blocks unchanged and note how bright each one is, as a share of full scale.
 
     Raise for values outside the scale.
@@ -29,13 +30,14 @@ def watched(blocks: Iterator[PixelBlock], job: Job, brightest: dict[int, float])
     for block in blocks:
         try:
             check_range(block.pixels, given=job.given_max, image=job.plan.image.name)
-        except ValueError:  # what lies between the windows depends on the size of blocks, and nobody sees it
+        except ValueError:
+            # what lies between the windows depends on the size of blocks, and nobody sees it
             check_range(block.pixels[:, covered(block)], given=job.given_max, image=job.plan.image.name)
-        brightest[block.index] = _bright(block) / job.max_value
+        brightest[block.index] = _brightness_of(block) / job.max_value
         yield block
 
 
-def warn_if_dim(job: Job, brightest: float) -> None:
+def warn_if_dim(job: RegionJob, brightest: float) -> None:
     """Warn about an image on whose scale even bright pixels are nearly zero."""
     if brightest < _DIM:
         image = job.plan.image
@@ -46,10 +48,10 @@ def warn_if_dim(job: Job, brightest: float) -> None:
         )
 
 
-def _bright(block: PixelBlock) -> float:
+def _brightness_of(block: PixelBlock) -> float:
     """Return the largest 99.9th percentile of any channel in evenly spaced windows."""
-    some = np.linspace(0, len(block.units) - 1, min(_SAMPLES, len(block.units))).astype(int)
-    corners = zip(block.y[some].tolist(), block.x[some].tolist(), strict=True)
+    sampled = np.linspace(0, len(block.units) - 1, min(_N_WINDOWS, len(block.units))).astype(int)
+    corners = zip(block.y[sampled].tolist(), block.x[sampled].tolist(), strict=True)
     windows = [
         block.pixels[:, y : y + block.size : 2, x : x + block.size : 2].reshape(len(block.pixels), -1)
         for y, x in corners
@@ -63,19 +65,20 @@ def warn_if_cut(units: Units, inside: np.ndarray) -> None:
     """Warn about cells of which a good part lies beyond their window."""
     if units.area is None or units.labels is None:
         return
-    gone = inside == 0
-    if gone.any():
+    is_empty = inside == 0
+    if is_empty.any():
         warn(
-            f"{int(gone.sum())} of {len(units)} cells of {units.region!r} have no pixel of theirs in their window, so "
-            "their features describe nothing. "
-            "They vanish at a coarse scale=, or spatial_key= does not hold x and y in pixels of the image."
+            f"{int(is_empty.sum())} of {len(units)} cells of {units.region!r} have no pixel of theirs in their window, "
+            "so their features describe nothing. They vanish at a coarse scale=, or spatial_key= does "
+            "not hold x and y in pixels of the image."
         )
     expected = units.area * units.labels.affine.area
-    slack = 0 if units.labels.affine.identity else 2 * np.sqrt(expected) + 1  # pixels of the outline, on another grid
-    cut = ~gone & (inside < 0.9 * expected - slack)
-    if cut.any():
+    slack = 0
+    if not units.labels.affine.identity:  # pixels of the outline, on another grid
+        slack = 2 * np.sqrt(expected) + 1
+    is_cut = ~is_empty & (inside < 0.9 * expected - slack)
+    if is_cut.any():
         warn(
-            f"{int(cut.sum())} of {len(units)} cells of {units.region!r} have more than a tenth of their pixels beyond "
-            f"the window of {units.size} pixels. "
-            "Choose a larger patch_size, or a coarser mpp."
+            f"{int(is_cut.sum())} of {len(units)} cells of {units.region!r} have more than a tenth of their pixels "
+            f"beyond the window of {units.size} pixels. Choose a larger patch_size, or a coarser mpp."
         )

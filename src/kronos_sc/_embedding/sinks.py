@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from kronos_sc._store import BlockWriter, EmbeddingStore, FeatureBlock, StagedBlock
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import dask.array as da
+    from kronos_sc._store import FeatureBlock
 
 
 class Sink(Protocol):
-    """Takes blocks in two steps, and gives features back as a whole."""
+    """Takes blocks in two steps, and gives features back as a whole.
+
+    In memory that is :class:`MemorySink`; on disk it is :class:`kronos_sc._store.EmbeddingStore` itself.
+    """
 
     @property
     def stager(self) -> Callable[[FeatureBlock], Any]:
@@ -34,7 +35,7 @@ class Sink(Protocol):
         """Return the brightest pixels around each unit, as a share of full scale, by row of the table."""
 
 
-def as_it_is(block: FeatureBlock) -> FeatureBlock:
+def _unchanged(block: FeatureBlock) -> FeatureBlock:
     """Hand a block on."""
     return block
 
@@ -52,7 +53,7 @@ class MemorySink:
         `float32` or `float16`.
     """
 
-    stager = staticmethod(as_it_is)
+    stager = staticmethod(_unchanged)
 
     def __init__(self, rows: int, widths: dict[str, int], dtype: str) -> None:
         self._features = {kind: np.full((rows, width), np.nan, dtype) for kind, width in widths.items()}
@@ -77,37 +78,3 @@ class MemorySink:
     def brightest(self) -> np.ndarray:
         """Return the brightest pixels around each unit."""
         return self._brightest
-
-
-class StoreSink:
-    """Writes to an embedding on disk, whose lock the caller holds.
-
-    Parameters
-    ----------
-    store
-        Where to.
-    """
-
-    def __init__(self, store: EmbeddingStore) -> None:
-        self.store = store
-
-    @property
-    def stager(self) -> BlockWriter:
-        """Compresses a block and writes it under a passing name."""
-        return self.store.stager
-
-    def accept(self, staged: StagedBlock) -> None:
-        """Put the files of a block in their places."""
-        self.store.accept(staged)
-
-    def features(self, kind: str) -> da.Array:
-        """Return all rows of one kind, lazily."""
-        return self.store.features(kind)
-
-    def pixels(self) -> np.ndarray:
-        """Return the pixels of each unit inside its window."""
-        return self.store.pixels()
-
-    def brightest(self) -> np.ndarray:
-        """Return the brightest pixels around each unit."""
-        return self.store.brightest()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Window:
+class WindowSize:
     """Size of the windows of one region.
 
     Parameters
@@ -27,11 +27,11 @@ class Window:
     source: int | None
 
 
-def window(image: patches.Raster, *, patch_size: int | None, mpp: float | None, boxes: bool) -> Window:
+def window(image: patches.Raster, *, patch_size: int | None, mpp: float | None, boxes: bool) -> WindowSize:
     """Return the window of a region; with `mpp` the image is resampled to that many micrometres per pixel."""
     patch = patch_size if patch_size is not None or boxes else 64
     if mpp is None:
-        return Window(patch, patch)
+        return WindowSize(patch, patch)
     size = patches.pixel_size(image)
     if size is None:
         msg = (
@@ -42,17 +42,20 @@ def window(image: patches.Raster, *, patch_size: int | None, mpp: float | None, 
     if not mpp > 0:
         msg = f"mpp must be a positive number of micrometres per pixel, got {mpp!r}."
         raise ValueError(msg)
-    return Window(patch, None if patch is None else max(1, round(patch * mpp / size)))
+    return WindowSize(patch, None if patch is None else max(1, round(patch * mpp / size)))
 
 
-def for_boxes(source: int, image: patches.Raster, model: Model, mpp: float | None) -> Window:
-    """Return the window of boxes of `source` pixels whose size the user left open: their own, or the nearest the model takes at `mpp`."""
+def for_boxes(source: int, image: patches.Raster, model: Model, mpp: float | None) -> WindowSize:
+    """Return the window of boxes of `source` pixels whose size the user left open.
+
+    Their own size, or the nearest one that the model takes at `mpp`.
+    """
     size = patches.pixel_size(image)
     if mpp is None or size is None:
-        return Window(source, source)
+        return WindowSize(source, source)
     multiple = model.card.patch_multiple
     patch = max(1, round(source * size / mpp / multiple)) * multiple
-    return Window(patch, max(1, round(patch * mpp / size)))
+    return WindowSize(patch, max(1, round(patch * mpp / size)))
 
 
 def check_patch(size: int, model: Model) -> None:

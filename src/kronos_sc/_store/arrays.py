@@ -12,32 +12,42 @@ if TYPE_CHECKING:
 _CHUNK = 2**18  # bytes that are read at once to get one row: less would be slow to write, more slow to pick rows from
 
 # bit shuffle before it: as small as zstd makes features, at twice the speed and more
-_NAME, _LEVEL = "lz4", 1
+_CODEC = "lz4"
+_LEVEL = 1
 _ABSENT = 2**64 - 1
 _FILL = {"f": float("nan"), "i": -1, "b": False}  # of rows that nobody has written
 
 
 def rows_per_chunk(capacity: int, row_bytes: int) -> int:
-    """Return how many rows are compressed together: a power of two of some 256 KiB that divides `capacity`, itself one."""
+    """Return how many rows are compressed together.
+
+    A power of two of some 256 KiB that divides `capacity`, itself one.
+    """
     return min(capacity, max(1, 2 ** int(np.log2(max(1, _CHUNK // row_bytes)))))
 
 
-def create(where: Any, name: str, *, blocks: int, capacity: int, width: int | None, dtype: str) -> zarr.Array:
+def create(store: Any, name: str, *, blocks: int, capacity: int, width: int | None, dtype: str) -> zarr.Array:
     """Make an array of `blocks` · `capacity` rows: features (rows × `width`), or one value per row without a width."""
     import zarr
     from zarr.codecs import BloscCodec, Crc32cCodec
 
     rows = blocks * capacity
-    features = width is not None
-    chunk = rows_per_chunk(capacity, width * np.dtype(dtype).itemsize) if features else capacity
+    shape: tuple[int, ...] = (rows,)
+    chunks: tuple[int, ...] = (capacity,)
+    shards = None
+    if width is not None:
+        # one shard per block, so that a block is one file; small chunks in it, so that a few rows are read soon
+        shape = (rows, width)
+        chunks = (rows_per_chunk(capacity, width * np.dtype(dtype).itemsize), width)
+        shards = (capacity, width)
     return zarr.create_array(
-        where,
+        store,
         name=name,
-        shape=(rows, width) if features else (rows,),
-        chunks=(chunk, width) if features else (chunk,),
-        shards=(capacity, width) if features else None,
+        shape=shape,
+        chunks=chunks,
+        shards=shards,
         dtype=dtype,
-        compressors=[BloscCodec(cname=_NAME, clevel=_LEVEL, shuffle="bitshuffle"), Crc32cCodec()],
+        compressors=[BloscCodec(cname=_CODEC, clevel=_LEVEL, shuffle="bitshuffle"), Crc32cCodec()],
         fill_value=_FILL[np.dtype(dtype).kind],
         config={"write_empty_chunks": True},  # a model may give what looks empty
         zarr_format=3,
@@ -45,14 +55,17 @@ def create(where: Any, name: str, *, blocks: int, capacity: int, width: int | No
 
 
 def encode(values: np.ndarray, *, capacity: int) -> bytes:
-    """Return the file of one block, as :func:`create` lays it out: the bytes that Zarr would write, in half its time and in any thread.
+    """Return the file of one block, as :func:`create` lays it out.
+
+    These are the bytes that Zarr would write, in half its time and in any thread.
 
     Features are a shard (Zarr sharding codec 1.0): compressed chunks one after the other, then where each one begins
     and how long it is. Rows are filled up to a whole chunk, values of one number per row up to `capacity`.
     """
     from numcodecs import CRC32C, Blosc
 
-    blosc, checksum = Blosc(_NAME, _LEVEL, Blosc.BITSHUFFLE), CRC32C(location="end")
+    blosc = Blosc(_CODEC, _LEVEL, Blosc.BITSHUFFLE)
+    checksum = CRC32C(location="end")
     values = values.astype(values.dtype.newbyteorder("<"), copy=False)
     if values.ndim == 1:
         return bytes(checksum.encode(blosc.encode(_padded(values, capacity))))

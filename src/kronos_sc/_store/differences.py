@@ -5,31 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 
-def differences(there: Any, here: Any, *, name: str = "") -> list[str]:
-    """Say in words where two identities (nested dicts, lists, text and numbers) differ.
+def differences(stored: Any, current: Any, *, name: str = "") -> list[str]:
+    """Say in words where two fingerprints (nested dicts, lists, text and numbers) differ.
 
     Checksums (names that end in `sha256`) are not spelt out.
     """
-    if isinstance(there, dict) and isinstance(here, dict):
-        keys = [*there, *(key for key in here if key not in there)]
-        lines = [differences(there.get(key), here.get(key), name=f"{name} {key}".strip()) for key in keys]
+    if isinstance(stored, dict) and isinstance(current, dict):
+        keys = [*stored, *(key for key in current if key not in stored)]
+        lines = [differences(stored.get(key), current.get(key), name=f"{name} {key}".strip()) for key in keys]
         return [line for group in lines for line in group]
-    if there == here:
+    if stored == current:
         return []
     if name.endswith("sha256"):
         return [f"{name.removesuffix('sha256').strip()} differ"]
-    if isinstance(there, list) and isinstance(here, list) and not len(there) == len(here) == 1:
-        gone, new = ([item for item in one if item not in other] for one, other in ((there, here), (here, there)))
-        return [_listed(name, gone, new, sizes=(len(there), len(here)))]
-    return [f"{name} was {_item(there)} and is {_item(here)} now"]
+    if isinstance(stored, list) and isinstance(current, list) and not len(stored) == len(current) == 1:
+        removed = [item for item in stored if item not in current]
+        added = [item for item in current if item not in stored]
+        return [_listed(name, removed, added, sizes=(len(stored), len(current)))]
+    return [f"{name} was {_item(stored)} and is {_item(current)} now"]
 
 
-def _listed(name: str, gone: list[Any], new: list[Any], *, sizes: tuple[int, int]) -> str:
+def _listed(name: str, removed: list[Any], added: list[Any], *, sizes: tuple[int, int]) -> str:
     """Say what a list has lost and won."""
-    if gone and new:
-        return f"{name} had {_items(gone)} and has {_items(new)} instead"
-    if gone or new:
-        return f"{name} lacks {_items(gone)} now" if gone else f"{name} has {_items(new)} now, and had not"
+    if removed and added:
+        return f"{name} had {_items(removed)} and has {_items(added)} instead"
+    if removed or added:
+        return f"{name} lacks {_items(removed)} now" if removed else f"{name} has {_items(added)} now, and had not"
     before, after = sizes
     return f"{name} had {before} entries and has {after} now" if before != after else f"{name} is in another order"
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 FORMAT = "kronos-sc embedding/1"
 ROOT = "zarr.json"
-_OURS = {LOCK, PARTS, ROOT, "record", "marker", "cls", PIXELS, BRIGHTEST, "row", "edge", "excluded", "names"}
+_OWN_NAMES = {LOCK, PARTS, ROOT, "record", "marker", "cls", PIXELS, BRIGHTEST, "row", "edge", "excluded", "names"}
 
 
-def described(facts: dict[str, Any]) -> dict[str, Any]:
+def store_attributes(facts: dict[str, Any]) -> dict[str, Any]:
     """Return the attributes of a new store: facts, its format, an id of its own, and a checksum of them all."""
     whole = {"format": FORMAT, "id": secrets.token_hex(8), **facts}
     return whole | {"sha256": _checksum(whole)}
@@ -46,17 +46,17 @@ def open_group(path: Path) -> tuple[zarr.Group, dict[str, Any]]:
         facts = dict(group.attrs)
     except Exception as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
-    if (found := facts.get("format")) is None:
+    if (stored_format := facts.get("format")) is None:
         msg = (
             f"{path} is no store of an embedding: it is a Zarr group of another kind (attributes: "
             f"{listed(facts, most=4)}). Name a folder that tl.embed(sdata, store=...) wrote; to write one, choose "
             "another place with store=."
         )
         raise ValueError(msg)
-    if found != FORMAT:
+    if stored_format != FORMAT:
         msg = (
-            f"{path} is not an embedding of this version of kronos-sc (format {found!r}, not {FORMAT!r}). Choose "
-            "another place with store=."
+            f"{path} is not an embedding of this version of kronos-sc (format {stored_format!r}, not {FORMAT!r}). "
+            "Choose another place with store=."
         )
         raise ValueError(msg)
     if facts.pop("sha256", None) != _checksum(facts):
@@ -76,19 +76,22 @@ def identifier(path: Path) -> str | None:
 
 
 def beside(tissue: Path, table: str, key: str) -> Path:
-    """Return where the features of a table lie if nobody says otherwise: beside the SpatialData, which is not ours to change."""
+    """Return where the features of a table lie if nobody says otherwise.
+
+    Beside the SpatialData, which is not ours to change.
+    """
     return tissue.with_name(f"{_stem(tissue)}.{table}.{key}.zarr")
 
 
 def found_beside(tissue: Path, table: str) -> list[Path]:
     """Return the embeddings of a table that lie beside a SpatialData."""
-    places = sorted(tissue.parent.glob(f"{escape(_stem(tissue))}.{escape(table)}.*.zarr"))
-    facts = {place: attributes(place) or {} for place in places}
-    return [
-        place
-        for place, said in facts.items()
-        if said.get("format") == FORMAT and place == beside(tissue, table, str(said.get("key")))
-    ]
+    stores = []
+    for path in sorted(tissue.parent.glob(f"{escape(_stem(tissue))}.{escape(table)}.*.zarr")):
+        facts = attributes(path) or {}
+        # the key in the name must be the store's own: "cells.part" and "cells" both match "cells.part.kronos"
+        if facts.get("format") == FORMAT and path == beside(tissue, table, str(facts.get("key"))):
+            stores.append(path)
+    return stores
 
 
 def _stem(tissue: Path) -> str:
@@ -115,30 +118,30 @@ def require_free(path: Path) -> None:
     """Raise a FileExistsError unless a path is free, or holds an embedding of ours: whole, damaged, or only begun."""
     if not path.exists():
         return
-    found = {child.name for child in path.iterdir()} if path.is_dir() else {path.name}
-    if path.is_dir() and _ours(path, found):
+    names = {child.name for child in path.iterdir()} if path.is_dir() else {path.name}
+    if path.is_dir() and _is_embedding(path, names):
         return
-    what = listed(sorted(found - _OURS or found), most=4)
+    what = listed(sorted(names - _OWN_NAMES or names), most=4)
     msg = (
         f"{path} holds something else than an embedding ({what}) and is not touched. Choose another place with store=."
     )
     raise FileExistsError(msg)
 
 
-def _ours(path: Path, found: set[str]) -> bool:
+def _is_embedding(path: Path, names: set[str]) -> bool:
     """Whether a folder is ours: it says so itself, or, where it cannot, by all of its names."""
-    if ROOT not in found:  # names alone prove nothing: people have folders called "marker"
-        return found <= _OURS and (PARTS in found or found <= {LOCK})
-    if (said := attributes(path)) is None:
-        return {"row", "names"} <= found <= _OURS
-    return str(said.get("format")).startswith(FORMAT.rpartition("/")[0])
+    if ROOT not in names:  # names alone prove nothing: people have folders called "marker"
+        return names <= _OWN_NAMES and (PARTS in names or names <= {LOCK})
+    if (facts := attributes(path)) is None:
+        return {"row", "names"} <= names <= _OWN_NAMES
+    return str(facts.get("format")).startswith(FORMAT.rpartition("/")[0])
 
 
 def discard(path: Path) -> None:
     """Remove an embedding, all but its lock."""
     (path / PARTS).mkdir(parents=True, exist_ok=True)  # until the end: it says that what is left is ours
     (path / ROOT).unlink(missing_ok=True)  # first: without it nobody takes the rest for an embedding
-    for name in sorted(_OURS - {LOCK, PARTS, ROOT}):
+    for name in sorted(_OWN_NAMES - {LOCK, PARTS, ROOT}):
         if (path / name).is_symlink():  # to another disk, say: what lies there is not ours to remove
             (path / name).unlink()
         elif (path / name).exists():

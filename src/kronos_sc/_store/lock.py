@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 LOCK = ".lock"
 
 
-def held(folder: Path) -> AbstractContextManager[None]:
+def lock_store(folder: Path) -> AbstractContextManager[None]:
     """Hold the lock of a store; a BlockingIOError says that another process (or another thread of this one) does."""
     busy = (
         f"Another process is writing {folder}. Wait for it and make the same call again (what is complete is not "
         "computed twice), or choose another place with store=."
     )
-    return lock.held(folder / LOCK, busy=lambda: busy)
+    return lock.file_lock(folder / LOCK, busy=lambda: busy)

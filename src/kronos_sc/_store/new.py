@@ -37,7 +37,7 @@ class Spec:
         Per row of the table, whether the window reaches beyond the image.
     names
         `obs_names` of the table.
-    identity
+    fingerprint
         What must agree on resume: nested dicts of lists, text and numbers.
     excluded
         Per row of the table, whether the caller left it out; None if nothing was to be left out.
@@ -55,17 +55,20 @@ class Spec:
     @property
     def flags(self) -> dict[str, np.ndarray]:
         """One truth value per row of the table, by name."""
-        return {"edge": self.edge} | ({} if self.excluded is None else {"excluded": self.excluded})
+        flags = {"edge": self.edge}
+        if self.excluded is not None:
+            flags["excluded"] = self.excluded
+        return flags
 
 
-def by_block(spec: Spec, where: Any) -> dict[str, zarr.Array]:
+def create_block_arrays(spec: Spec, group: Any) -> dict[str, zarr.Array]:
     """Make the arrays that are written block by block."""
     blocks, capacity = spec.rows.shape
-    wanted = {kind: (capacity, width, spec.dtype) for kind, width in spec.kinds.items()}
-    wanted |= {PIXELS: (capacity, None, "int32"), BRIGHTEST: (1, None, "float32")}
+    layouts = {kind: (capacity, width, spec.dtype) for kind, width in spec.kinds.items()}
+    layouts |= {PIXELS: (capacity, None, "int32"), BRIGHTEST: (1, None, "float32")}
     return {
-        name: arrays.create(where, name, blocks=blocks, capacity=rows, width=width, dtype=dtype)
-        for name, (rows, width, dtype) in wanted.items()
+        name: arrays.create(group, name, blocks=blocks, capacity=rows, width=width, dtype=dtype)
+        for name, (rows, width, dtype) in layouts.items()
     }
 
 
@@ -74,10 +77,10 @@ def names_sha256(names: Iterable[object]) -> str:
     return hashlib.sha256(b"".join(str(name).encode() + b"\0" for name in names)).hexdigest()
 
 
-def write_rows(where: Any, **values: np.ndarray) -> None:
+def write_rows(group: Any, **values: np.ndarray) -> None:
     """Write values of one number per row, each array as one file."""
     for name, array in values.items():
-        arrays.create(where, name, blocks=1, capacity=len(array), width=None, dtype=array.dtype.name)[:] = array
+        arrays.create(group, name, blocks=1, capacity=len(array), width=None, dtype=array.dtype.name)[:] = array
 
 
 def write_names(group: zarr.Group, names: np.ndarray) -> None:
@@ -88,7 +91,7 @@ def write_names(group: zarr.Group, names: np.ndarray) -> None:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def ignore_zarr_warnings() -> Iterator[None]:
     """Text in Zarr 3 is young, and zarr says so each time."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kronos_sc._storage.files import on_disk, write_whole
 from kronos_sc._store.folder import ROOT
-from kronos_sc._store.new import by_block, quiet, write_names, write_rows
+from kronos_sc._store.new import create_block_arrays, ignore_zarr_warnings, write_names, write_rows
 from kronos_sc._store.stage import PARTS
 
 if TYPE_CHECKING:
@@ -23,40 +23,44 @@ if TYPE_CHECKING:
     from kronos_sc._store.store import EmbeddingStore
 
 
-def mend(store: EmbeddingStore, spec: Spec) -> None:
-    """Remove what killed runs left, and write again what is damaged and known: descriptions of arrays, names and flags of rows."""
+def repair_store(store: EmbeddingStore, spec: Spec) -> None:
+    """Remove what killed runs left, and write again what is damaged and known.
+
+    Known without the blocks are the descriptions of arrays, and names and flags of rows.
+    """
     store.tidy()
     (store.path / PARTS).mkdir(exist_ok=True)
-    _describe(store.path, replace(spec, rows=store.rows))
+    _rewrite_layouts(store.path, replace(spec, rows=store.rows))
     for name in (*spec.flags, "names"):
         try:
             getattr(store, name)()
         except OSError:
-            _write(store.path, name, getattr(spec, name))
+            _rewrite_rows(store.path, name, getattr(spec, name))
 
 
-def _describe(path: Path, spec: Spec) -> None:
+def _rewrite_layouts(path: Path, spec: Spec) -> None:
     """Write what says how the arrays of blocks are laid out, where it is not right."""
     from zarr.storage import MemoryStore
 
     files: dict[str, Any] = {}
-    for name in by_block(spec, MemoryStore(files)):
-        right, there = files[f"{name}/{ROOT}"].to_bytes(), path / name / ROOT
-        (there.parent / "c").mkdir(parents=True, exist_ok=True)
+    for name in create_block_arrays(spec, MemoryStore(files)):
+        expected = files[f"{name}/{ROOT}"].to_bytes()
+        target = path / name / ROOT
+        (target.parent / "c").mkdir(parents=True, exist_ok=True)
         with suppress(OSError, ValueError):
-            if json.loads(there.read_bytes()) == json.loads(right):
+            if json.loads(target.read_bytes()) == json.loads(expected):
                 continue
         part = path / PARTS / secrets.token_hex(8)
-        write_whole(part, right)
-        part.replace(there)
+        write_whole(part, expected)
+        part.replace(target)
 
 
-def _write(path: Path, name: str, values: np.ndarray) -> None:
+def _rewrite_rows(path: Path, name: str, values: np.ndarray) -> None:
     """Write names or flags anew."""
     import zarr
 
     work = path / PARTS / secrets.token_hex(8)
-    with quiet():
+    with ignore_zarr_warnings():
         group = zarr.create_group(work, zarr_format=3)
         if name == "names":
             write_names(group, values)

@@ -1,4 +1,7 @@
-"""Consolidated metadata of a store: the copy of all metadata in the root's zarr.json, which readers trust without looking further."""
+"""Consolidated metadata of a store: a copy of all metadata in the root's zarr.json.
+
+Readers trust it without looking further.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +32,17 @@ def is_consolidated(group: Path) -> bool:
 
 
 def prepared(store: Path, folder: Path, *, tables: dict[str, Path]) -> tuple[Path, Path]:
-    """Write two versions of the root's metadata into a new folder: without the copy, and with one that knows the tables given.
+    """Write two versions of the root's metadata into a new folder.
+
+    One without the copy, and one with a copy that knows the tables given.
 
     Zarr itself makes the copy, of a store that has all metadata and nothing else: hidden folders and Parquet files are
     none of it, and the store is not written to.
     """
     folder.mkdir()
     plain = {name: value for name, value in metadata(store / ROOT).items() if name != _COPY}
-    without, whole = folder / "plain.json", folder / "whole"
+    without = folder / "plain.json"
+    whole = folder / "whole"
     write_whole(without, json.dumps(plain, indent=2).encode())
     _skeleton(store, whole, {store / "tables" / name: path for name, path in tables.items()})
     consolidate(whole)
@@ -46,18 +52,17 @@ def prepared(store: Path, folder: Path, *, tables: dict[str, Path]) -> tuple[Pat
     return without, whole / ROOT
 
 
-def _skeleton(group: Path, copy: Path, instead: dict[Path, Path]) -> None:
+def _skeleton(group: Path, copy: Path, replacements: dict[Path, Path]) -> None:
     """Copy the metadata of a group and of all nodes below it; some folders are taken from elsewhere."""
     copy.mkdir()
     shutil.copyfile(group / ROOT, copy / ROOT)
     if metadata(group / ROOT).get("node_type") != "group":
         return
-    for child in sorted(
-        Path(entry.path) for entry in os.scandir(group) if entry.is_dir() and not entry.name.startswith(".")
-    ):
-        source = instead.get(child, child)
+    entries = [entry for entry in os.scandir(group) if entry.is_dir() and not entry.name.startswith(".")]
+    for child in sorted(Path(entry.path) for entry in entries):
+        source = replacements.get(child, child)
         if (source / ROOT).is_file():
-            _skeleton(source, copy / child.name, instead)
+            _skeleton(source, copy / child.name, replacements)
 
 
 def consolidate(group: Path) -> None:

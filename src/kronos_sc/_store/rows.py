@@ -76,38 +76,38 @@ class Rows:
         if identifier(self.path) != self.identifier:
             msg = (
                 f"{self.path} is not the embedding any more that this array was made of; it was moved, or written "
-                "anew. "
-                "Attach what is there with io.read_embedding(table, path)."
+                "anew. Attach what is there with io.read_embedding(table, path)."
             )
             raise OSError(msg)
 
     def _read(self, position: np.ndarray) -> np.ndarray:
         """Return stored rows in any order, each file opened once."""
-        out = np.full((len(position), self.shape[1]), np.nan, self.dtype)
-        there = np.flatnonzero(position >= 0)
-        order = there[np.argsort(position[there], kind="stable")]
+        values = np.full((len(position), self.shape[1]), np.nan, self.dtype)
+        # in stored order: rows of one block follow each other, so that its file is opened once
+        stored = np.flatnonzero(position >= 0)
+        order = stored[np.argsort(position[stored], kind="stable")]
         blocks = position[order] // self.capacity
         for members in np.split(order, np.flatnonzero(np.diff(blocks)) + 1) if len(order) else []:
-            out[members] = self._block(position[members])
-        return out
+            values[members] = self._block(position[members])
+        return values
 
     def _block(self, position: np.ndarray) -> np.ndarray:
         """Return increasing stored rows of one block, each chunk decoded once."""
         read = direct(self._array)  # anew: what it knows of a file ends with the file
         chunks, rows = np.divmod(position, self._array.chunks[0])
-        out = np.empty((len(position), self.shape[1]), self.dtype)
+        values = np.empty((len(position), self.shape[1]), self.dtype)
         for members in np.split(np.arange(len(position)), np.flatnonzero(np.diff(chunks)) + 1):
             chunk = int(chunks[members[0]])
             try:
-                found = read((chunk, 0))
+                chunk_values = read((chunk, 0))
             except Exception as error:
-                raise self._lost(int(position[0]) // self.capacity, f"{type(error).__name__}: {error}") from error
-            if found is None:
-                raise self._lost(int(position[0]) // self.capacity, "its file is missing")
-            out[members] = found[rows[members]]
-        return out
+                raise self._unreadable(int(position[0]) // self.capacity, f"{type(error).__name__}: {error}") from error
+            if chunk_values is None:
+                raise self._unreadable(int(position[0]) // self.capacity, "its file is missing")
+            values[members] = chunk_values[rows[members]]
+        return values
 
-    def _lost(self, block: int, why: str) -> OSError:
+    def _unreadable(self, block: int, why: str) -> OSError:
         return OSError(
             f"Block {block} of {self.kind!r} in {self.path} cannot be read ({why}). Nothing else is harmed: make the "
             "call of tl.embed that wrote the store again, and only this block is computed anew."

@@ -1,4 +1,7 @@
-"""One block on its way into a store: compressed and written under a passing name anywhere, renamed by the one who holds the lock."""
+"""One block on its way into a store.
+
+It is compressed and written under a passing name anywhere, and renamed by the one who holds the lock.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PARTS = ".parts"
-PIXELS, BRIGHTEST = "pixels", "brightest"
+PIXELS = "pixels"
+BRIGHTEST = "brightest"
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from kronos_sc._core.settings import settings
 from kronos_sc._storage.chunks import direct
 from kronos_sc._storage.files import on_disk
 from kronos_sc._store import arrays
-from kronos_sc._store.folder import ROOT, described, discard, open_group, require_free
-from kronos_sc._store.new import Spec, by_block, names_sha256, quiet, write_names, write_rows
+from kronos_sc._store.folder import ROOT, discard, open_group, require_free, store_attributes
+from kronos_sc._store.new import Spec, create_block_arrays, ignore_zarr_warnings, names_sha256, write_names, write_rows
 from kronos_sc._store.rows import Rows
 from kronos_sc._store.stage import BRIGHTEST, PARTS, PIXELS, BlockWriter, StagedBlock
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import dask.array as da
 
 _RECORD = "record"
-_SAYS = {
+_PURPOSE = {
     "row": "whose features are where",
     "edge": "whose window reaches beyond the image",
     "excluded": "which units were left out",
@@ -33,7 +33,9 @@ _SAYS = {
 
 
 class EmbeddingStore:
-    """One embedding on disk; reading it needs no lock, everything that writes must hold :func:`kronos_sc._store.held`.
+    """One embedding on disk, and a sink for its blocks while it is made.
+
+    Reading needs no lock; everything that writes must hold :func:`kronos_sc._store.lock_store`.
 
     Parameters
     ----------
@@ -63,16 +65,15 @@ class EmbeddingStore:
         capacity = spec.rows.shape[1]
         facts = {"key": spec.key, "kinds": list(spec.kinds), "dtype": spec.dtype, "capacity": capacity}
         facts |= {"names_sha256": names_sha256(spec.names), "identity": spec.fingerprint}
-        with quiet():
-            group = zarr.create_group(work, zarr_format=3, attributes=described(facts))
-            for name in by_block(spec, work):
+        with ignore_zarr_warnings():
+            group = zarr.create_group(work, zarr_format=3, attributes=store_attributes(facts))
+            for name in create_block_arrays(spec, work):
                 (work / name / "c").mkdir()
             write_rows(work, row=spec.rows.ravel(), **spec.flags)
             write_names(group, spec.names)
         on_disk(work)
-        for child in sorted(
-            work.iterdir(), key=lambda child: child.name == ROOT
-        ):  # the root's metadata last: it makes the store one
+        # the root's metadata last: it makes the store one
+        for child in sorted(work.iterdir(), key=lambda child: child.name == ROOT):
             child.rename(path / child.name)
         work.rmdir()
         return cls(path)
@@ -91,31 +92,37 @@ class EmbeddingStore:
 
     def present(self) -> np.ndarray:
         """Return which blocks have all their files (bool); their contents are not read."""
-        return np.array(
-            [all((self.path / name).exists() for name in self._files(block)) for block in range(len(self.rows))], bool
-        )
+        blocks = range(len(self.rows))
+        return np.array([all((self.path / name).exists() for name in self._files(block)) for block in blocks], bool)
 
     def intact(self) -> np.ndarray:
         """Return which blocks are complete and pass their checksums (bool); reads all features."""
-        found = self.present()
-        some = np.flatnonzero(found)
-        if len(some):
+        is_intact = self.present()
+        candidates = np.flatnonzero(is_intact)
+        if len(candidates):
             with ThreadPoolExecutor(settings.read_threads) as pool:
-                read = pool.map(self._readable, some.tolist())
-                found[some] = list(track(read, total=len(some), description="verify", unit="block"))
-        return found
+                read = pool.map(self._readable, candidates.tolist())
+                is_intact[candidates] = list(track(read, total=len(candidates), description="verify", unit="block"))
+        return is_intact
 
     def _files(self, block: int) -> list[str]:
         features = [arrays.block_file(kind, block, 2) for kind in self.kinds]
         return [*features, *(arrays.block_file(name, block, 1) for name in (PIXELS, BRIGHTEST))]
 
     def _readable(self, block: int) -> bool:
-        used, capacity = int((self.rows[block] >= 0).sum()), self.rows.shape[1]
+        n_units = int((self.rows[block] >= 0).sum())
+        capacity = self.rows.shape[1]
         try:
             for name in (*self.kinds, PIXELS, BRIGHTEST):
                 array = self._group[name]
-                step, read = array.chunks[0], direct(array)
-                start, stop = (block, block + 1) if name == BRIGHTEST else (block * capacity, block * capacity + used)
+                step = array.chunks[0]
+                read = direct(array)
+                # chunks behind the last unit hold filler only: none is written, and none is missed
+                start = block * capacity
+                stop = start + n_units
+                if name == BRIGHTEST:  # one value per block
+                    start = block
+                    stop = block + 1
                 for chunk in range(start // step, -(-stop // step)):
                     if read((chunk, *[0] * (array.ndim - 1))) is None:
                         return False
@@ -128,24 +135,27 @@ class EmbeddingStore:
         position = np.full(self._n_rows(), -1, np.int64)
         stored = self.rows.ravel()
         position[stored[stored >= 0]] = np.flatnonzero(stored >= 0)
+        if rows is not None:
+            position = position[rows]
         identifier = str(self._group.attrs["id"])
-        return Rows(
-            self.path, kind, position if rows is None else position[rows], self.rows.shape[1], identifier
-        ).lazy()
+        return Rows(self.path, kind, position, self.rows.shape[1], identifier).lazy()
 
     def pixels(self) -> np.ndarray:
         """Return the pixels of each unit inside its window, by row of the table (int64); 0 where there is no unit."""
         return self._by_row(self._group[PIXELS][:], np.int64)
 
     def brightest(self) -> np.ndarray:
-        """Return the brightest pixels of the block of each unit, as a share of full scale, by row of the table (float32)."""
+        """Return how bright the brightest pixels of each unit's block are.
+
+        As a share of full scale, by row of the table (float32).
+        """
         return self._by_row(np.repeat(self._group[BRIGHTEST][:], self.rows.shape[1]), np.float32)
 
     def _by_row(self, stored: np.ndarray, dtype: type) -> np.ndarray:
-        out = np.zeros(self._n_rows(), dtype)
+        by_row = np.zeros(self._n_rows(), dtype)
         rows = self.rows.ravel()
-        out[rows[rows >= 0]] = stored[rows >= 0]
-        return out
+        by_row[rows[rows >= 0]] = stored[rows >= 0]
+        return by_row
 
     def _n_rows(self) -> int:
         """Return the rows of the table, from what describes an array of one number for each."""
@@ -165,7 +175,7 @@ class EmbeddingStore:
         return values[: array.shape[0]]
 
     def _damaged(self, name: str, why: str) -> OSError:
-        what = _SAYS.get(name, "which row is whose")
+        what = _PURPOSE.get(name, "which row is whose")
         cure = "start again with tl.embed(..., overwrite=True)"
         if name != "row":  # known to the call, and small
             cure = "make the call of tl.embed that wrote the store again, which writes it anew"
@@ -199,7 +209,9 @@ class EmbeddingStore:
         """Return what `uns` holds of the embedding; None while blocks are missing."""
         from anndata.io import read_elem
 
-        return read_elem(open_group(self.path)[0][_RECORD]) if (self.path / _RECORD).exists() else None
+        if not (self.path / _RECORD).exists():
+            return None
+        return read_elem(open_group(self.path)[0][_RECORD])
 
     def finish(self, record: dict[str, Any]) -> None:
         """Keep the record of a store whose blocks are all there, in place of an earlier one."""
@@ -209,7 +221,7 @@ class EmbeddingStore:
 
         work = self.path / PARTS / f"record-{secrets.token_hex(4)}"
         files: dict[str, Any] = {}
-        with quiet():
+        with ignore_zarr_warnings():
             write_elem(zarr.create_group(MemoryStore(files), zarr_format=3), _RECORD, record)
         for name, content in files.items():  # a hundred small ones: zarr would open each several times
             (work / name).parent.mkdir(parents=True, exist_ok=True)

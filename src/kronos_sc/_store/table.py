@@ -1,4 +1,7 @@
-"""One table of a SpatialData store: what must be true before it is written, and the exchange of the old folder for the new one."""
+"""One table of a SpatialData store.
+
+What must be true before it is written, and the exchange of the old folder for the new one.
+"""
 
 from __future__ import annotations
 
@@ -103,10 +106,12 @@ class StoredTable:
         """Raise an error unless the table is there and has the rows given, in their order."""
         if not self.path.is_dir():
             folder = self.store / "tables"
-            there = sorted(path.name for path in folder.iterdir() if (path / ROOT).is_file()) if folder.is_dir() else []
+            present: list[str] = []
+            if folder.is_dir():
+                present = sorted(path.name for path in folder.iterdir() if (path / ROOT).is_file())
             msg = (
-                f"Table {self.name!r} is not in {self.store} yet (tables there: {listed(there)}). Write it first with "
-                f"sdata.write_element({self.name!r})."
+                f"Table {self.name!r} is not in {self.store} yet (tables there: {listed(present)}). Write it first "
+                f"with sdata.write_element({self.name!r})."
             )
             raise KeyError(msg)
         if not (self.path / ROOT).is_file():
@@ -118,15 +123,12 @@ class StoredTable:
         stored = self._names()
         if np.array_equal(stored, names):
             return
-        first = next(
-            (i for i, (one, other) in enumerate(zip(stored, names, strict=False)) if one != other),
-            min(len(stored), len(names)),
-        )
+        pairs = enumerate(zip(stored, names, strict=False))
+        first = next((row for row, (one, other) in pairs if one != other), min(len(stored), len(names)))
         msg = (
             f"Table {self.name!r} has {len(names):,} rows in memory and {len(stored):,} in {self.store}; they are not "
-            f"the same from row {first:,} on. "
-            f"Write the table as it is in memory: sdata.delete_element_from_disk({self.name!r}), then "
-            f"sdata.write_element({self.name!r})."
+            f"the same from row {first:,} on. Write the table as it is in memory: "
+            f"sdata.delete_element_from_disk({self.name!r}), then sdata.write_element({self.name!r})."
         )
         raise ValueError(msg)
 
@@ -136,11 +138,14 @@ class StoredTable:
         obs = _open(self.path, "r")["obs"]
         return np.asarray(read_elem(obs[str(obs.attrs["_index"])]), dtype=object).astype(str)
 
-    def _obsolete(self, slots: Slots) -> set[str]:
+    def _replaced_paths(self, slots: Slots) -> set[str]:
         """Return the places inside the table that an embedding takes, or that an earlier one of its name has left."""
-        keys, slot = slots.keys, slots.keys.obsm("cls", alone=False)
-        other = (self.path / "uns" / f"{keys.uns}_cls").exists()  # an embedding of that name, whose own slot it is
-        features = {*slots.features} if other else {*slots.features, slot}
+        keys = slots.keys
+        features = {*slots.features}
+        # an earlier embedding of this name may have had class features too; with a record of its own that slot is
+        # another embedding's
+        if not (self.path / "uns" / f"{keys.uns}_cls").exists():
+            features.add(keys.obsm("cls", alone=False))
         return {f"obs/{keys.edge}", f"obs/{keys.excluded}", f"uns/{keys.uns}", *(f"obsm/{name}" for name in features)}
 
     def replace(self, slots: Slots, work: Path) -> None:
@@ -150,8 +155,8 @@ class StoredTable:
         back after it: in between, readers look at what is there, and at no time are they told of something that is not.
         """
         new = work / NEW / self.name
-        clone(self.path, new, without=self._obsolete(slots))
-        _write(new, slots)
+        clone(self.path, new, without=self._replaced_paths(slots))
+        _write_slots(new, slots)
         on_disk(new)
         sync(new.parent)
         consolidated = root_metadata.is_consolidated(self.store)
@@ -172,7 +177,7 @@ def _open(path: Path, mode: str) -> zarr.Group:
     return zarr.open_group(path, mode=mode, use_consolidated=False)
 
 
-def _write(table: Path, slots: Slots) -> None:
+def _write_slots(table: Path, slots: Slots) -> None:
     """Write slots into a table folder that has none of them."""
     from anndata.io import write_elem
 
@@ -180,20 +185,19 @@ def _write(table: Path, slots: Slots) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # text in Zarr 3 is young, and zarr says so each time
         for slot, features in slots.features.items():
-            write_features(_part(group, "obsm"), slot, features)
-        write_elem(_part(group, "uns"), slots.keys.uns, dict(slots.record))
+            write_features(_mapping(group, "obsm"), slot, features)
+        write_elem(_mapping(group, "uns"), slots.keys.uns, dict(slots.record))
         for column, values in slots.flags.items():
             write_elem(group["obs"], column, values)
     order = [str(name) for name in group["obs"].attrs.get("column-order", ())]
-    gone = {slots.keys.excluded} - set(slots.flags)  # of an earlier embedding of this name
-    group["obs"].attrs["column-order"] = list(
-        dict.fromkeys([*(name for name in order if name not in gone), *slots.flags])
-    )
+    removed = {slots.keys.excluded} - set(slots.flags)  # of an earlier embedding of this name
+    kept = [name for name in order if name not in removed]
+    group["obs"].attrs["column-order"] = list(dict.fromkeys([*kept, *slots.flags]))
     if root_metadata.is_consolidated(table):
         root_metadata.consolidate(table)
 
 
-def _part(table: zarr.Group, name: str) -> zarr.Group:
+def _mapping(table: zarr.Group, name: str) -> zarr.Group:
     """Return a mapping of a table; it may lack one that would be empty."""
     if name not in table:
         table.create_group(name, attributes={"encoding-type": "dict", "encoding-version": "0.1.0"})

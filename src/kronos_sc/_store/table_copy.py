@@ -23,37 +23,38 @@ def clone(table: Path, new: Path, *, without: Collection[str]) -> None:
     Chunks are hard links; where the file system has none, they are copied. What will be written (`without`, paths
     inside the table) is left out, so that no shared file can be written to.
     """
-    with bar(description="prepare", unit="file") as shown:
-        _clone(table, new, {table / name for name in without}, shown)
+    with bar(description="prepare", unit="file") as progress:
+        _clone(table, new, {table / name for name in without}, progress)
 
 
-def _clone(folder: Path, new: Path, without: Collection[Path], shown: tqdm) -> None:
+def _clone(folder: Path, new: Path, without: Collection[Path], progress: tqdm) -> None:
     new.mkdir()
     with os.scandir(folder) as entries:
         for entry in entries:
-            here, there = Path(entry.path), new / entry.name
+            source = Path(entry.path)
+            target = new / entry.name
             if entry.is_symlink():
                 msg = (
-                    f"{here} is a symbolic link, and a table with links to other places cannot be copied safely. "
+                    f"{source} is a symbolic link, and a table with links to other places cannot be copied safely. "
                     "Write the SpatialData anew with sdata.write(path), or put what it points to in its place."
                 )
                 raise OSError(msg)
-            if here in without:
+            if source in without:
                 continue
             if entry.is_dir():
-                _clone(here, there, without, shown)
+                _clone(source, target, without, progress)
             else:
-                _link(here, there)
-                shown.update()
+                _link(source, target)
+                progress.update()
     shutil.copystat(folder, new)
 
 
-def _link(here: Path, there: Path) -> None:
-    if here.name not in METADATA:
+def _link(source: Path, target: Path) -> None:
+    if source.name not in METADATA:
         try:
-            os.link(here, there)
+            os.link(source, target)
         except OSError:  # no links on this file system, or not to files of others
             pass
         else:
             return
-    shutil.copy2(here, there)
+    shutil.copy2(source, target)

@@ -10,7 +10,7 @@ from kronos_sc._core.progress import bar
 from kronos_sc._core.settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import zarr
 
@@ -42,21 +42,23 @@ def write_features(group: zarr.Group, name: str, features: Any) -> None:
         compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
         attributes={"encoding-type": "array", "encoding-version": "0.2.0"},
     )
-    with bar(total=rows, description=f"write {name}", unit="unit") as shown:
+    with bar(total=rows, description=f"write {name}", unit="unit") as progress:
         for first, values in _pieces(features, chunk):
             array[first : first + len(values)] = values
-            shown.update(len(values))
+            progress.update(len(values))
 
 
 def _pieces(features: Any, chunk: int) -> Iterator[tuple[int, np.ndarray]]:
     """Yield first row and values, in pieces of whole chunks: none is compressed twice."""
-    first, waiting = 0, np.empty((0, features.shape[1]), features.dtype)
+    first = 0
+    waiting = np.empty((0, features.shape[1]), features.dtype)
     for part in _parts(features):
         values = np.concatenate([waiting, part]) if len(waiting) else part
         ready = len(values) // chunk * chunk
         if ready:
             yield first, values[:ready]
-        first, waiting = first + ready, values[ready:]
+        first += ready
+        waiting = values[ready:]
     if len(waiting):
         yield first, waiting
 
@@ -65,16 +67,19 @@ def _parts(features: Any) -> Iterator[np.ndarray]:
     """Yield consecutive rows as arrays, chunks of a dask array whole: none is computed twice."""
     rows, width = features.shape
     step = max(1, settings.block_memory // max(1, width * features.dtype.itemsize))
-    ends = np.cumsum(features.chunks[0]).tolist() if hasattr(features, "dask") else None
+    stops: Iterable[int] = range(step, rows + step, step)
+    if hasattr(features, "dask"):
+        stops = _cuts_at_chunks(np.cumsum(features.chunks[0]).tolist(), step)
     start = 0
-    for stop in range(step, rows + step, step) if ends is None else _together(ends, step):
+    for stop in stops:
         yield np.asarray(features[start:stop])
         start = stop
 
 
-def _together(ends: list[int], step: int) -> list[int]:
+def _cuts_at_chunks(ends: list[int], step: int) -> list[int]:
     """Return where to cut so that parts hold whole chunks, and at most `step` rows if a chunk does."""
-    cuts, start = [], 0
+    cuts = []
+    start = 0
     for end, following in zip(ends, [*ends[1:], None], strict=True):
         if following is None or following - start > step:
             cuts.append(end)

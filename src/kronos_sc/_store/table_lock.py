@@ -28,7 +28,8 @@ NEW, OLD, META = "new", "old", "metadata"
 _HOLDER, _NOTE = "holder.json", "README.txt"
 _TEXT = """A table of this store is being replaced (kronos_sc.io.write_embedding).
 
-If no such process runs any more, it was killed. kronos_sc.io.recover(store) puts everything right. By hand: if tables/NAME is missing,
+If no such process runs any more, it was killed. kronos_sc.io.recover(store) puts everything right. By hand: if \
+tables/NAME is missing,
 move old/NAME there; then remove this folder. Nothing else in it is needed.
 """
 
@@ -44,26 +45,25 @@ def writing(store: Path, *, wait: float) -> Iterator[Path]:
     BlockingIOError
         Another process (or thread) holds the lock for longer than `wait` seconds.
     """
-    with held(store, wait=wait):
-        settle(store)
+    with lock_table_store(store, wait=wait):
+        restore_tables(store)
         work = store / f"{WORK}{secrets.token_hex(4)}"
         try:
             for folder in (work, work / NEW, work / OLD):
                 folder.mkdir()
             (work / _NOTE).write_text(_TEXT, encoding="utf-8")
             since = time.strftime("%Y-%m-%d %H:%M:%S")
-            (work / _HOLDER).write_text(
-                json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": since})
-            )
+            holder = {"process": os.getpid(), "host": socket.gethostname(), "since": since}
+            (work / _HOLDER).write_text(json.dumps(holder))
             yield work
         except BaseException:
             with suppress(OSError):  # the error that led here says more
-                settle(store)
+                restore_tables(store)
             raise
-        settle(store)
+        restore_tables(store)
 
 
-def held(store: Path, *, wait: float) -> AbstractContextManager[None]:
+def lock_table_store(store: Path, *, wait: float) -> AbstractContextManager[None]:
     """Hold the lock of a store; a BlockingIOError says who still does after `wait` seconds."""
 
     def busy() -> str:
@@ -75,7 +75,7 @@ def held(store: Path, *, wait: float) -> AbstractContextManager[None]:
     def waiting() -> None:
         info(f"waiting up to {wait:g} s for {_holder(store)} to finish writing to {store}")
 
-    return lock.held(store / LOCK, busy=busy, wait=wait, waiting=waiting)
+    return lock.file_lock(store / LOCK, busy=busy, wait=wait, waiting=waiting)
 
 
 def _holder(store: Path) -> str:
@@ -91,28 +91,29 @@ def leftover_dirs(store: Path) -> list[Path]:
     return sorted(store.glob(f"{WORK}*"))
 
 
-def lost(store: Path, work: Path) -> list[Path]:
+def missing_tables(store: Path, work: Path) -> list[Path]:
     """Return the tables that a work folder holds and the store lacks."""
     return [aside for aside in sorted((work / OLD).glob("*")) if not (store / "tables" / aside.name).exists()]
 
 
-def settle(store: Path) -> None:
-    """Finish what a writer left, under the lock: a table set aside is put back, metadata list what is there, work folders go."""
+def restore_tables(store: Path) -> None:
+    """Put back what a killed call set aside, under the lock.
+
+    A table that was set aside takes its place again, metadata list what is there, work folders go.
+    """
     for work in leftover_dirs(store):
-        for aside in lost(store, work):
+        for aside in missing_tables(store, work):
             aside.rename(store / "tables" / aside.name)
             sync(store / "tables")
             info(f"put table {aside.name!r} back, which a killed process had set aside")
         if (work / META).exists() and not root_metadata.is_consolidated(store):
-            root_metadata.prepared(store, work / f"{META}-{secrets.token_hex(4)}", tables={})[1].replace(
-                store / root_metadata.ROOT
-            )
+            _, whole = root_metadata.prepared(store, work / f"{META}-{secrets.token_hex(4)}", tables={})
+            whole.replace(store / root_metadata.ROOT)
         if kept := [aside for aside in (work / OLD).glob("*") if (work / NEW / aside.name).exists()]:
             # the writer was killed between its two renames, and somebody has made a new table since: neither may go
             warn(
                 f"{kept[0]} is table {kept[0].name!r} as it was when a process was killed; another one of that name "
-                "has been written since. "
-                f"Move the one you need, then remove {work}."
+                f"has been written since. Move the one you need, then remove {work}."
             )
         else:
             shutil.rmtree(work, ignore_errors=True)

@@ -19,7 +19,7 @@ from kronos_sc._core.resolve import table_key as chosen_table
 from kronos_sc._core.settings import feature_memory
 from kronos_sc._core.warn import warn
 from kronos_sc._store.table import Slots, StoredTable, require_store, require_writable
-from kronos_sc._store.table_lock import held, leftover_dirs, lost, settle, writing
+from kronos_sc._store.table_lock import lock_table_store, leftover_dirs, missing_tables, restore_tables, writing
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -88,7 +88,7 @@ def write_embedding(
         raise ValueError(msg)
     name = chosen_table(sdata, table_key)
     table = sdata.tables[name]
-    key = _only(table, name) if key is None else key
+    key = _only_embedding(table, name) if key is None else key
     slots = slots_of(table, key, name=name)
     if sdata.path is None:
         msg = (
@@ -107,18 +107,18 @@ def write_embedding(
     info(f"wrote {added} and uns[{key!r}] of table {name!r} to {stored.store} in {time.perf_counter() - start:.1f} s")
 
 
-def _embeddings(table: AnnData) -> list[str]:
+def _embedding_keys(table: AnnData) -> list[str]:
     return [name for name, entry in table.uns.items() if is_embedding(entry)]
 
 
-def _only(table: AnnData, name: str) -> str:
+def _only_embedding(table: AnnData, name: str) -> str:
     """Return the embedding that is meant if none is named."""
-    there = _embeddings(table)
-    if len(there) == 1:
-        return there[0]
-    if not there or _DEFAULT in there:  # none: what names it says so
+    embedding_keys = _embedding_keys(table)
+    if len(embedding_keys) == 1:
+        return embedding_keys[0]
+    if not embedding_keys or _DEFAULT in embedding_keys:  # none: what names it says so
         return _DEFAULT
-    msg = f"Table {name!r} has {len(there)} embeddings ({listed(there)}) and none was named. Choose one with key=."
+    msg = f"Table {name!r} has {len(embedding_keys)} embeddings ({listed(embedding_keys)}) and none was named. Choose one with key=."
     raise ValueError(msg)
 
 
@@ -136,27 +136,27 @@ def _warn_if_large(slots: Slots) -> None:
 def slots_of(table: AnnData, key: str, *, name: str) -> Slots:
     """Return the slots of an embedding in memory, or raise a KeyError that says what is missing."""
     keys = EmbedKeys(key)
-    there = _embeddings(table)
-    again = "Make it with tl.embed(sdata)."
+    embedding_keys = _embedding_keys(table)
+    remake = "Make it with tl.embed(sdata)."
     known(
         key,
-        there,
+        embedding_keys,
         what="embedding",
-        fix=f"{again.removesuffix('.')}, or name another embedding of table {name!r} with key=.",
+        fix=f"{remake.removesuffix('.')}, or name another embedding of table {name!r} with key=.",
     )
     record = table.uns[keys.uns]
     kinds = [str(kind) for kind in np.atleast_1d(record["params"]["features"])]
-    wanted = [keys.obsm(kind, alone=len(kinds) == 1) for kind in kinds]
-    missing = [f"obsm[{slot!r}]" for slot in wanted if slot not in table.obsm]
+    slot_names = [keys.obsm(kind, alone=len(kinds) == 1) for kind in kinds]
+    missing = [f"obsm[{slot!r}]" for slot in slot_names if slot not in table.obsm]
     missing += [] if keys.edge in table.obs else [f"obs[{keys.edge!r}]"]
     if missing:
         msg = (
             f"uns[{key!r}] of table {name!r} is the record of an embedding, but {', '.join(missing)} is gone (obsm "
-            f"holds {listed(table.obsm)}). {again}"
+            f"holds {listed(table.obsm)}). {remake}"
         )
         raise KeyError(msg)
     flags = {column: table.obs[column].values for column in (keys.edge, keys.excluded) if column in table.obs}
-    return Slots(keys, {slot: table.obsm[slot] for slot in wanted}, flags, record)
+    return Slots(keys, {slot: table.obsm[slot] for slot in slot_names}, flags, record)
 
 
 def recover(path: str | os.PathLike[str]) -> None:
@@ -184,14 +184,14 @@ def recover(path: str | os.PathLike[str]) -> None:
     """
     store = Path(path)
     require_store(store)
-    left = leftover_dirs(store)
-    if not left:
+    work_dirs = leftover_dirs(store)
+    if not work_dirs:
         return
-    if not os.access(store, os.W_OK | os.X_OK) and not any(lost(store, work) for work in left):
+    if not os.access(store, os.W_OK | os.X_OK) and not any(missing_tables(store, work) for work in work_dirs):
         return
     require_writable(store)
     try:
-        with held(store, wait=0.0):
-            settle(store)
+        with lock_table_store(store, wait=0.0):
+            restore_tables(store)
     except BlockingIOError:
         info(f"{store} is being written to; there is nothing to recover")

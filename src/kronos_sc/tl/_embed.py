@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from spatialdata import SpatialData
 
-    from kronos_sc._embedding.jobs import Job
+    from kronos_sc._embedding.jobs import RegionJob
     from kronos_sc._embedding.request import EmbedPlan
     from kronos_sc._embedding.sinks import Sink
 
@@ -263,7 +263,7 @@ def _store_description(
 
 def _open_sink(
     path: Path | None, plan: EmbedPlan, dtype: str, describe: Callable[[np.ndarray], Spec], *, overwrite: bool
-) -> AbstractContextManager[tuple[Sink, list[Job]]]:
+) -> AbstractContextManager[tuple[Sink, list[RegionJob]]]:
     """Return where features go, and the jobs that are left to do: all of them in memory, what a store lacks on disk."""
     if path is None:
         request = plan.request
@@ -279,7 +279,7 @@ def _announce(request: EmbedRequest, plan: EmbedPlan) -> None:
         info(f"{len(dropped)} channels are not embedded: {', '.join(dropped)} (why: kronos_sc.pp.match_markers)")
 
 
-def _warn_of_signal(jobs: list[Job], sink: Sink) -> None:
+def _warn_of_signal(jobs: list[RegionJob], sink: Sink) -> None:
     """Warn about what only all pixels together can show."""
     pixels = sink.pixels()
     brightest = sink.brightest()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from kronos_sc.patches import _sent
+from kronos_sc.patches import _serialize
 
 if TYPE_CHECKING:
     from kronos_sc._embedding.dask.worker import BlockError
-    from kronos_sc._embedding.jobs import Job
+    from kronos_sc._embedding.jobs import RegionJob
     from kronos_sc.patches import Raster
 
 
@@ -27,9 +27,9 @@ class Task:
         The job's image as other processes can read it; None if its pixels must be sent.
     tries
         How often it failed.
-    deaths
+    worker_losses
         How often through the death of its workers.
-    away
+    avoid_workers
         Addresses of the workers on which it failed.
     error
         The last failure.
@@ -37,7 +37,7 @@ class Task:
         That travel.
     """
 
-    job: Job
+    job: RegionJob
     index: int
     image: Raster | None
     tries: int = 0
@@ -51,27 +51,30 @@ class Task:
         """How many it owns."""
         return len(self.job.plan.blocks[self.index].units)
 
-    def packed(self, nan: str) -> bytes:
+    def serialize(self, nan: str) -> bytes:
         """Return the job of this block alone, ready to travel."""
         from distributed.protocol import serialize_bytes
 
         job = self.job.only(self.index)
-        plan = _sent.with_pixels(job.plan, nan=nan) if self.image is None else replace(job.plan, image=self.image)
+        plan = _serialize.with_pixels(job.plan, nan=nan) if self.image is None else replace(job.plan, image=self.image)
         return serialize_bytes(replace(job, plan=plan))
 
     def __str__(self) -> str:
-        job, rect = self.job, self.job.plan.blocks[self.index].rect
-        image, (height, width) = job.plan.image, job.plan.image.shape
-        rows, columns = f"{max(0, rect.y0)}–{min(height, rect.y1)}", f"{max(0, rect.x0)}–{min(width, rect.x1)}"
+        job = self.job
+        rect = job.plan.blocks[self.index].rect
+        image = job.plan.image
+        height, width = image.shape
+        rows = f"{max(0, rect.y0)}–{min(height, rect.y1)}"
+        columns = f"{max(0, rect.x0)}–{min(width, rect.x1)}"
         return (
             f"block {job.numbers[self.index]} ({self.units} units of {job.units.region!r}, rows {rows}, columns "
             f"{columns} of {image.name!r})"
         )
 
 
-def tasks(jobs: list[Job]) -> list[Task]:
+def tasks(jobs: list[RegionJob]) -> list[Task]:
     """Return the blocks of all jobs, in order."""
-    images = [_sent.by_reference(job.plan.image) for job in jobs]
+    images = [_serialize.by_reference(job.plan.image) for job in jobs]
     return [
         Task(job, index, image)
         for job, image in zip(jobs, images, strict=True)

@@ -9,9 +9,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from kronos_sc._embedding.compute import InferenceConfig, embedded
+from kronos_sc._embedding.compute import InferenceConfig, embed_blocks
 from kronos_sc.models.inference import placement
-from kronos_sc.patches import _sent
+from kronos_sc.patches import _serialize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     import torch
 
-    from kronos_sc._embedding.jobs import Job
+    from kronos_sc._embedding.jobs import RegionJob
     from kronos_sc._store import FeatureBlock
 
-_NETWORK = threading.Lock()  # threads of one process read and write at the same time, and take turns at the device
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the same on every worker
+_DEVICE_LOCK = threading.Lock()  # threads of one process read and write at the same time, and take turns at the device
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the same on every worker
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,16 @@ class BlockError:
     def of(cls, error: BaseException) -> BlockError:
         """Return what a driver needs to know of an error."""
         system = isinstance(error, OSError)
-        final = "ValueError" if isinstance(error, ValueError) else "OSError" if system and error.errno in _FULL else ""
-        return cls(_address(), type(error).__name__, str(error), system, final)
+        final = ""
+        if isinstance(error, ValueError):
+            final = "ValueError"
+        elif system and error.errno in _DISK_ERRORS:
+            final = "OSError"
+        return cls(_worker_address(), type(error).__name__, str(error), system, final)
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.message}" + (f" (on {self.worker})" if self.worker else "")
+        origin = f" (on {self.worker})" if self.worker else ""
+        return f"{self.kind}: {self.message}{origin}"
 
 
 class WorkerState:
@@ -101,7 +106,7 @@ class WorkerState:
 
     Parameters
     ----------
-    encoder
+    config
         The model on the processor, in its final number format.
     device
         Asked for; None for the fastest of each worker.
@@ -109,30 +114,33 @@ class WorkerState:
         Puts a finished block where the driver can accept it.
     """
 
-    def __init__(self, encoder: InferenceConfig, device: str | None, stage: Callable[[FeatureBlock], Any]) -> None:
-        self._encoder, self._device, self._stage = encoder, device, stage
+    def __init__(self, config: InferenceConfig, device: str | None, stage: Callable[[FeatureBlock], Any]) -> None:
+        self._config = config
+        self._device = device
+        self._stage = stage
         self._placed: InferenceConfig | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is on this worker's device when another worker asks for a copy."""
         return self.__dict__ | {"_placed": None}
 
-    def __call__(self, job: Job) -> BlockResult:
+    def __call__(self, job: RegionJob) -> BlockResult:
         """Embed a job of one block, and stage it."""
-        _sent.check_visible(job.plan, nan=self._encoder.nan)
-        encoder = self._at_device()
-        with _current(encoder.device):
-            (block,) = embedded(job, encoder, turn=_NETWORK)
-        return BlockResult(self._stage(block), encoder.device.type)
+        _serialize.check_visible(job.plan, nan=self._config.nan)
+        config = self._config_on_device()
+        with _current_device(config.device):
+            (block,) = embed_blocks(job, config, turn=_DEVICE_LOCK)
+        return BlockResult(self._stage(block), config.device.type)
 
-    def _at_device(self) -> InferenceConfig:
-        """Return the encoder on this worker's device, put there once."""
+    def _config_on_device(self) -> InferenceConfig:
+        """Return the configuration with the model on this worker's device, put there once."""
+        # looked at twice: most blocks find the model in its place and need no lock
         if self._placed is None:
-            with _NETWORK:
+            with _DEVICE_LOCK:
                 if self._placed is None:  # no other thread was first
                     device = device_of(self._device)
-                    model = self._encoder.model.at(device, self._encoder.dtype)
-                    self._placed = replace(self._encoder, model=model, device=device)
+                    model = self._config.model.at(device, self._config.dtype)
+                    self._placed = replace(self._config, model=model, device=device)
         return self._placed
 
 
@@ -140,26 +148,29 @@ def worker_info(device: str | None, precision: str) -> WorkerInfo:
     """Return what this worker is, or raise a ValueError if it cannot work as asked."""
     from kronos_sc import __version__
 
-    here = device_of(device)
-    return WorkerInfo(here.type, placement.choose_dtype(precision, here), __version__)
+    torch_device = device_of(device)
+    return WorkerInfo(torch_device.type, placement.choose_dtype(precision, torch_device), __version__)
 
 
-def unpacked(data: bytes) -> Any:
+def deserialize(data: bytes) -> Any:
     """Return what was packed for the workers; the scheduler hands it on unopened."""
     from distributed.protocol import deserialize_bytes
 
     return deserialize_bytes(data)
 
 
-def embed_block(work: WorkerState, data: bytes) -> BlockResult | BlockError:
-    """Embed one block; errors are returned, with the name of the worker, whether or not they could travel by themselves."""
+def embed_block(state: WorkerState, data: bytes) -> BlockResult | BlockError:
+    """Embed one block, or return what went wrong.
+
+    Errors come with the name of the worker, whether or not they could travel by themselves.
+    """
     try:
-        return work(unpacked(data))
+        return state(deserialize(data))
     except Exception as error:  # noqa: BLE001 - the driver decides what to do about it
         return BlockError.of(error)
 
 
-def _current(device: torch.device) -> AbstractContextManager[Any]:
+def _current_device(device: torch.device) -> AbstractContextManager[Any]:
     """Make a GPU the current one of this thread: threads of a worker begin with the first of the machine."""
     import torch
 
@@ -171,16 +182,19 @@ def device_of(device: str | None) -> torch.device:
     import torch
 
     if device is None and torch.cuda.is_available():
-        device = f"cuda:{gpu(_name(), torch.cuda.device_count(), assigned='dask_cuda' in sys.modules)}"
+        device = f"cuda:{gpu(_worker_name(), torch.cuda.device_count(), assigned='dask_cuda' in sys.modules)}"
     return placement.choose_device(device)
 
 
 def gpu(name: object, count: int, *, assigned: bool) -> int:
-    """Return which of the visible GPUs is a worker's: the first where dask-cuda ordered them, else workers 0, 1, 2, … take turns."""
+    """Return which of the visible GPUs is a worker's.
+
+    The first where dask-cuda ordered them, else workers 0, 1, 2, … take turns.
+    """
     return name % count if isinstance(name, int) and not assigned else 0
 
 
-def _name() -> object:
+def _worker_name() -> object:
     from distributed import get_worker
 
     try:
@@ -189,7 +203,7 @@ def _name() -> object:
         return None
 
 
-def _address() -> str:
+def _worker_address() -> str:
     from distributed import get_worker
 
     try:
