@@ -139,6 +139,7 @@ def marker_ablation(
         f"{encoder.card.label!r}"
     )
 
+    # the classifier first: what is read off later needs its weights
     began = time.perf_counter()
     probe = None
     if target is not None:
@@ -157,7 +158,7 @@ def marker_ablation(
         "rng": seed(rng),
     }
     _write(table, key, run.rows, names, changes)
-    change = _change(groups, run.rows, names, changes, grouped=bool(groupby or target))
+    change = _group_means(groups, run.rows, names, changes, grouped=bool(groupby or target))
     record = run.record(encoder, seconds=seconds)
     results.store(table, key, kind="marker_ablation", params=params, tables={"change": change}, record=record)
     slots = [key] if target is None else [key, f"{key}_p"]
@@ -239,7 +240,7 @@ def _write(table: AnnData, key: str, rows: np.ndarray, names: list[str], changes
             table.obsm[slot] = pd.DataFrame(full, index=table.obs_names, columns=storable(names))
 
 
-def _change(
+def _group_means(
     groups: ClassColumn, rows: np.ndarray, names: list[str], changes: dict[str, Any], *, grouped: bool
 ) -> pd.DataFrame:
     """Return means per group and marker, those of all units first."""

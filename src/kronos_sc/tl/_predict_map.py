@@ -131,11 +131,14 @@ def predict_map(
     encoder = encoder_of(probe, model)
     opening = _radius(probe, opening, "opening")
     closing = _radius(probe, closing, "closing")
+
+    # whatever can be refused is refused before the first window is read
     image = patches.raster(sdata, image_key)
     keys = MapKeys(EmbedKeys(key_added).name)
     keys.require_free(sdata, polygons=polygons, overwrite=overwrite)
     panel = panel_of(probe, image, encoder)
     warn_of_size(probe, image)
+
     tiles = tiling(image, encoder, probe.patch_size, probe.overlap)
     job = token_job(image, list(panel["channel"]), tiles.units(image.name), max_value=probe.max_value, nan=nan)
     device = placement.choose_device(device)
