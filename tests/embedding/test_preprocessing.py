@@ -192,21 +192,21 @@ def test_resampling_against_scikit_image(make):
     )
     ks.pp.tile(sdata, size=64)
 
-    from kronos_sc.models.inference import runner
+    from kronos_sc.models.inference import preprocess
 
     seen = []
-    plain = runner.Preprocessor.__call__
+    plain = preprocess.Preprocessor.__call__
 
     def spy(self, windows, masks):
         out = plain(self, windows, masks)
         seen.append(out[0].clone())
         return out
 
-    runner.Preprocessor.__call__ = spy
+    preprocess.Preprocessor.__call__ = spy
     try:
         ks.tl.embed(sdata, model="mean-marker", mpp=1.0, precision="float32")
     finally:
-        runner.Preprocessor.__call__ = plain
+        preprocess.Preprocessor.__call__ = plain
     expected = np.stack(
         [downscale_local_mean(smooth[:, y : y + 64, x : x + 64] / 65535, (1, 2, 2)) for y in (0, 64) for x in (0, 64)]
     )

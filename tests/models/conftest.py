@@ -55,16 +55,32 @@ def golden_net():
 
 
 @pytest.fixture
-def draw():
+def golden_pixels():
     """Return the function that draws the golden input."""
 
     def pixels(height, width=None, *, batch=2, markers=3):
-        width = width or height
-        return torch.from_numpy(
-            np.random.RandomState(1000 + height).randn(batch, markers, height, width).astype(np.float32)
-        )
+        rng = np.random.RandomState(1000 + height)
+        return torch.from_numpy(rng.randn(batch, markers, height, width or height).astype(np.float32))
 
     return pixels
+
+
+@pytest.fixture(scope="session")
+def class_rows():
+    """Return a function that computes what the class token attends to, by matrices made in full.
+
+    It answers with the rows of the last block that runs (b, h, t), each over the whole sequence.
+    """
+
+    def rows(net, pixels, ids):
+        x, _ = net.embed(pixels, ids)
+        for index in net.running[:-1]:
+            x = net.block(index)(x)
+        last = net.block(net.running[-1])
+        q, k, _ = last.attn.split(last.norm1(x))
+        return torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, -1)[:, :, 0]
+
+    return rows
 
 
 @pytest.fixture

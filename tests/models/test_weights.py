@@ -37,13 +37,13 @@ def tiny(fill):
     return models.KronosModel(net, card, paper_vocabulary(mean=0.05, std=0.1))
 
 
-def test_official_layout(official, golden, draw, ids):
+def test_official_layout(official, golden, golden_pixels, ids):
     model = models.load(official)
     assert model.net.running == (0, 3, 6, 9)
     assert not model.net.token_overlap  # off unless asked for, whatever config.json says
     assert model.vocabulary["CD3"].id == 222
     assert model.sha256 == _weights.sha256(official / "kronos_vits16_model.pt")
-    got = model.encode(draw(64), ids, torch.ones(2, 64, 64, dtype=torch.bool), ("cls", "marker"))
+    got = model.encode(golden_pixels(64), ids, torch.ones(2, 64, 64, dtype=torch.bool), ("cls", "marker"))
     assert torch.allclose(
         got["cls"][0, :8], torch.tensor(golden["vits16_overlapFalse_64"]["official4_cls_b0_first8"]), atol=1e-5
     )
@@ -60,7 +60,7 @@ def test_options_and_the_file_itself(official):
     assert again.net.cls_token is model.net.cls_token
 
 
-def test_own_layout_round_trip(tiny, tmp_path, draw, ids):
+def test_own_layout_round_trip(tiny, tmp_path, golden_pixels, ids):
     models.save(tiny, tmp_path / "m")
     assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["config.json", "model.safetensors"]
     again = models.load(tmp_path / "m")
@@ -69,7 +69,7 @@ def test_own_layout_round_trip(tiny, tmp_path, draw, ids):
     assert again.net.token_overlap
     assert again.net.blocks_mode == "all"
     assert len(again.sha256) == 64
-    assert torch.equal(again.net(draw(32), ids).cls, tiny.net(draw(32), ids).cls)
+    assert torch.equal(again.net(golden_pixels(32), ids).cls, tiny.net(golden_pixels(32), ids).cls)
 
 
 def test_saving_never_replaces_by_accident(tiny, tmp_path, monkeypatch):
@@ -223,7 +223,7 @@ def test_checkpoint_diagnostic(official):
     assert "blocks" in str(models.card(official))
 
 
-def test_official_layout_of_a_shape_without_a_name(tiny, official, draw, ids):
+def test_official_layout_of_a_shape_without_a_name(tiny, official, golden_pixels, ids):
     """`architecture` in config.json stands in for a model_type that nobody knows."""
     (official / "kronos_vits16_model.pt").unlink()
     torch.save(
@@ -234,7 +234,7 @@ def test_official_layout_of_a_shape_without_a_name(tiny, official, draw, ids):
     (official / "config.json").write_text(json.dumps(settings))
     again = models.load(official, blocks="all", token_overlap=True)
     assert again.net.config == tiny.net.config
-    assert torch.equal(again.net(draw(32), ids).cls, tiny.net(draw(32), ids).cls)
+    assert torch.equal(again.net(golden_pixels(32), ids).cls, tiny.net(golden_pixels(32), ids).cls)
     (official / "config.json").write_text(json.dumps({"model_type": "custom"}))
     with pytest.raises(KeyError, match="no architecture 'custom'"):
         models.load(official)

@@ -60,7 +60,9 @@ class Card:
     @property
     def label(self) -> str:
         """Name for log lines; says so when the weights are untrained."""
-        return f"{self.name} (untrained)" if self.trained is False and "untrained" not in self.name else self.name
+        if self.trained is False and "untrained" not in self.name:
+            return f"{self.name} (untrained)"
+        return self.name
 
     @property
     def state(self) -> str:
@@ -68,10 +70,12 @@ class Card:
         return {True: "trained", False: "UNTRAINED: for demonstrations only", None: "none"}[self.trained]
 
     def __str__(self) -> str:
+        weights = f"{self.state}; licence {self.licence}"
+        if self.gated:
+            weights += "; gated: access must be granted by the owner"
         rows = {
             "name": f"{self.name} – {self.title}",
-            "weights": f"{self.state}; licence {self.licence}"
-            + ("; gated: access must be granted by the owner" if self.gated else ""),
+            "weights": weights,
             "source": self.source,
             "architecture": self.architecture,
             "features": ", ".join(self.features),

@@ -30,15 +30,14 @@ def fetch(repository: str, *, local_only: bool = False) -> Path:
         "bring them here in a folder and pass its path; without weights there are 'kronos-untrained' and 'mean-marker'"
     )
     folder = _download(repository, ["config.json"], without, local_only=local_only)
-    settings = read_config(folder)
-    if "pretrained_cfg" in settings and "model_type" not in settings:
+    config = read_config(folder)
+    if "pretrained_cfg" in config and "model_type" not in config:
         msg = f"{repository!r} holds a network of timm. Load it as 'timm:hf-hub:{repository}'."
         raise ValueError(msg)
     # only the weights that config.json describes: a repository may hold several
-    weights = f"kronos_{settings.get('model_type')}_model.pt"
-    folder = _download(
-        repository, ["config.json", "model.safetensors", "marker_metadata.csv", weights], without, local_only=local_only
-    )
+    weights = f"kronos_{config.get('model_type')}_model.pt"
+    files = ["config.json", "model.safetensors", "marker_metadata.csv", weights]
+    folder = _download(repository, files, without, local_only=local_only)
     info(f"model files of {repository} are in the Hugging Face cache")
     return folder
 
@@ -68,12 +67,12 @@ def _download(repository: str, patterns: list[str], without: str, *, local_only:
     """Return the local folder of a hub repository with some of its files."""
     from huggingface_hub import snapshot_download
 
-    with explained(repository, without):
+    with explain_errors(repository, without):
         return Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=local_only))
 
 
 @contextmanager
-def explained(repository: str, without: str) -> Iterator[None]:
+def explain_errors(repository: str, without: str) -> Iterator[None]:
     """Turn errors of the hub into ones that say how to get access.
 
     Parameters

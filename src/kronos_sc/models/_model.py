@@ -64,8 +64,8 @@ class Model(ABC):
     net: torch.nn.Module | None = None
     sha256: str = ""
     key: str = "embedding"
-    needs_statistics: ClassVar[bool] = True
-    image_statistics: ClassVar[bool] = False
+    needs_statistics: bool = True
+    image_statistics: bool = False
     per_marker: ClassVar[tuple[str, ...]] = ()
     per_unit: ClassVar[tuple[str, ...]] = ()
 
@@ -109,9 +109,12 @@ class Model(ABC):
 
         The model itself if it is there already.
         """
-        from kronos_sc.models.inference import copies
+        from kronos_sc.models.inference.copies import copy_to
 
-        if self.net is None or (net := copies.at(self.net, device, dtype)) is self.net:
+        if self.net is None:
+            return self
+        net = copy_to(self.net, device, dtype)
+        if net is self.net:
             return self
         other = copy.copy(self)
         other.net = net
@@ -131,7 +134,7 @@ class Model(ABC):
     def facts(self) -> dict[str, object]:
         """Return what an embedding records of its model."""
         card = self.card
-        known = {
+        identity = {
             "name": card.name,
             "sha256": self.sha256,
             "licence": card.licence,
@@ -139,4 +142,4 @@ class Model(ABC):
             "source": card.source,
         }
         names = {"per_marker": list(self.per_marker), "per_unit": list(self.per_unit)}
-        return known | {field: value for field, value in names.items() if value}
+        return identity | {field: value for field, value in names.items() if value}

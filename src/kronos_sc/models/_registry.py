@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,10 +18,10 @@ from kronos_sc.models._card import Card
 from kronos_sc.models._model import Model
 from kronos_sc.models.encoders import timm
 from kronos_sc.models.encoders.backbones import BACKBONES
+from kronos_sc.models.encoders.ca_mae import CA_MAE, load_ca_mae
 from kronos_sc.models.encoders.kronos import KronosModel
 from kronos_sc.models.encoders.mean_marker import MEAN_MARKER, MeanMarker
 from kronos_sc.models.encoders.mean_marker_plus import MEAN_MARKER_PLUS, MeanMarkerPlus
-from kronos_sc.models.nets.ca_mae import CA_MAE, load_ca_mae
 from kronos_sc.models.nets.vit import KronosViT
 
 if TYPE_CHECKING:
@@ -49,12 +50,18 @@ UNTRAINED = Card(
     trained=False,
     source=f"drawn from seed {_UNTRAINED_SEED}",
     architecture="vits16, 21.5 M parameters; official blocks by default",
-    notes="For demonstrations and tests of the pipeline. Every marker has the same placeholder statistics (mean 0.05, std 0.1).",
+    notes=(
+        "For demonstrations and tests of the pipeline. Every marker has the same placeholder statistics "
+        "(mean 0.05, std 0.1)."
+    ),
 )
 
 
 class Loader(Protocol):
-    """Makes a model; `blocks` and `token_overlap` are always given, other options of :func:`load` only if the user named them."""
+    """Makes a model.
+
+    `blocks` and `token_overlap` are always given, other options of :func:`load` only if the user named them.
+    """
 
     def __call__(self, *, blocks: str | None, token_overlap: bool | None, **options: Any) -> Model:
         """Return the model on the CPU in float32."""
@@ -75,10 +82,10 @@ def _untrained(*, blocks: str | None, token_overlap: bool | None, **options: Any
     return KronosModel(net, UNTRAINED, paper_vocabulary(mean=0.05, std=0.1))
 
 
-def _without_blocks(card: Card, make: Callable[..., Model], *takes: str) -> Loader:
+def _without_blocks(card: Card, make: Callable[..., Model], *accepted: str) -> Loader:
     """Return a loader of a model without chunks of blocks.
 
-    `takes` are the options of :func:`load` that go to `make`.
+    `accepted` are the options of :func:`load` that go to `make`.
     """
 
     def loader(*, blocks: str | None, token_overlap: bool | None, **options: Any) -> Model:
@@ -86,7 +93,7 @@ def _without_blocks(card: Card, make: Callable[..., Model], *takes: str) -> Load
             lacking = "network" if card.trained is None else "chunks of blocks and no overlap of tokens"
             msg = f"{card.name!r} has no {lacking}: blocks and token_overlap do not apply to it. Leave them out."
             raise ValueError(msg)
-        _refuse(card, {key: value for key, value in options.items() if key not in takes}, "leave it out")
+        _refuse(card, {key: value for key, value in options.items() if key not in accepted}, "leave it out")
         return make(**options)
 
     return loader
@@ -115,8 +122,7 @@ def register(card: Card, loader: Loader, *, overwrite: bool = False) -> None:
         What the model is.
     loader
         Called as `loader(blocks=..., token_overlap=...)`, with `weights=` and `fit=` only if the user gave them;
-        returns a
-        :class:`Model`.
+        returns a :class:`Model`.
     overwrite
         Replace a model of the same name.
     """
@@ -193,7 +199,9 @@ def load(
     """
     options = {key: value for key, value in (("weights", weights), ("fit", fit)) if value is not None}
     model = _load(name_or_path, blocks=blocks, token_overlap=token_overlap, **options)
-    return model if device is None or model.net is None else model.at(torch.device(device), model.input_format)
+    if device is None or model.net is None:
+        return model
+    return model.at(torch.device(device), model.input_format)
 
 
 def _load(
@@ -201,25 +209,25 @@ def _load(
 ) -> Model:
     if not isinstance(name, str | os.PathLike | Model):
         msg = (
-            f"A model is a name ({listed(list_models())}), a path or a loaded model, got {type(name).__name__}. Load "
-            "one with models.load(...)."
+            f"A model is a name ({listed(list_models())}), a path or a loaded model, got {type(name).__name__}. "
+            "Load one with models.load(...)."
         )
         raise TypeError(msg)
     registry = _registry()
     if isinstance(name, str) and name in registry:
         return registry[name][1](blocks=blocks, token_overlap=token_overlap, **options)
     if isinstance(name, str) and name.startswith(timm.PREFIX):
-        plain = name.removeprefix(timm.PREFIX)
-        make = _without_blocks(Card(name, "", ""), lambda **given: timm.load(plain, **given), "weights", "fit")
-        return make(blocks=blocks, token_overlap=token_overlap, **options)
+        load_network = partial(timm.load, name.removeprefix(timm.PREFIX))
+        loader = _without_blocks(Card(name, "", ""), load_network, "weights", "fit")
+        return loader(blocks=blocks, token_overlap=token_overlap, **options)
     if options:
         what = name.card.name if isinstance(name, Model) else os.fspath(name)
         msg = f"{what!r} takes no {listed(options)}; registered backbones do ({listed(list_models())}). Leave it out."
         raise ValueError(msg)
     if isinstance(name, Model):
         return _with_options(name, blocks=blocks, token_overlap=token_overlap)
-    place, card = _locate(os.fspath(name))
-    return _weights.from_folder(place, card, blocks=blocks, token_overlap=token_overlap)
+    path, card = _locate(os.fspath(name))
+    return _weights.from_folder(path, card, blocks=blocks, token_overlap=token_overlap)
 
 
 def _with_options(model: Model, *, blocks: str | None, token_overlap: bool | None) -> Model:
@@ -233,27 +241,29 @@ def _with_options(model: Model, *, blocks: str | None, token_overlap: bool | Non
 
     net = copy.copy(model.net)  # shares the weights
     net.set_blocks(blocks or net.blocks_mode)
-    net.token_overlap = net.token_overlap if token_overlap is None else token_overlap
+    if token_overlap is not None:
+        net.token_overlap = token_overlap
     return KronosModel(net, model.card, model.vocabulary, model.sha256)
 
 
 def _locate(name: str) -> tuple[Path, Card]:
-    """Return the local place of a hub name or path, and a card for what lies there."""
+    """Return the local path of a hub name or path, and a card for what lies there."""
     if name.startswith(HUB):
         from kronos_sc.models._hub import fetch
 
         repository = name.removeprefix(HUB)
-        return fetch(repository), KRONOS if repository == KRONOS_HUB else Card(
-            name, repository, "see the repository", source=name
-        )
+        folder = fetch(repository)
+        if repository == KRONOS_HUB:
+            return folder, KRONOS
+        return folder, Card(name, repository, "see the repository", source=name)
     path = Path(name).expanduser()
     folder = path if path.is_dir() else path.parent
     if not path.exists():
         close = near(name, _registry())
         hint = f" Did you mean {close[0]!r}?" if close else ""
         msg = (
-            f"{name!r} is neither a registered model ({listed(list_models())}) nor an existing path.{hint} Hub models "
-            "are named 'hf-hub:owner/name'."
+            f"{name!r} is neither a registered model ({listed(list_models())}) nor an existing path.{hint} "
+            "Hub models are named 'hf-hub:owner/name'."
         )
         raise ValueError(msg)
     # the folder's name, not its place: paths do not belong into results
@@ -279,4 +289,6 @@ def card(name_or_path: str | os.PathLike[str]) -> Card:
     from dataclasses import replace
 
     model = _load(name_or_path, blocks=None, token_overlap=None)
+    if not isinstance(model, KronosModel):  # whatever lies in a folder or on a hub is one
+        return model.card
     return replace(model.card, diagnostic=_weights.diagnose(model.net))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import torch
@@ -19,7 +19,9 @@ _PREFIX = "backbone."
 
 
 def read(path: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a file by name: safetensors, `.npz`, or `.pth`, `.pt` and `.bin` that hold nothing but tensors.
+    """Return the tensors of a file by name.
+
+    Read are safetensors, `.npz`, and `.pth`, `.pt` and `.bin` that hold nothing but tensors.
 
     What trainers wrap around a backbone (`teacher`, `state_dict`, `model`; the prefix `backbone.`) is taken off.
     """
@@ -29,16 +31,23 @@ def read(path: Path) -> dict[str, torch.Tensor]:
     if path.suffix not in _READERS:
         msg = f"{path.name} is none of {listed(_READERS)}. Save the network's state_dict() in one of these formats."
         raise ValueError(msg)
-    found = _READERS[path.suffix](path)
+    content = _READERS[path.suffix](path)
     for key in _WRAPPINGS:
-        if isinstance(found, dict) and isinstance(found.get(key), dict):
-            found = found[key]
-    if not isinstance(found, dict) or not found or not all(isinstance(value, torch.Tensor) for value in found.values()):
-        what = f"a dict of {listed(found, most=4)}" if isinstance(found, dict) else type(found).__name__
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not _is_state(content):
+        what = f"a dict of {listed(content, most=4)}" if isinstance(content, dict) else type(content).__name__
         msg = f"{path} holds {what}, and not one tensor per name. Save the network's state_dict() instead."
         raise ValueError(msg)
-    inside = {key.removeprefix(_PREFIX): value for key, value in found.items() if key.startswith(_PREFIX)}
-    return inside or found
+    backbone = {key.removeprefix(_PREFIX): value for key, value in content.items() if key.startswith(_PREFIX)}
+    return backbone or content
+
+
+def _is_state(content: object) -> TypeGuard[dict[str, torch.Tensor]]:
+    """Whether the content of a file is tensors by name, and at least one."""
+    if not isinstance(content, dict) or not content:
+        return False
+    return all(isinstance(value, torch.Tensor) for value in content.values())
 
 
 def read_checkpoint(path: Path) -> Any:
@@ -118,17 +127,18 @@ def fill(net: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path, *,
     what, fix
         What they do not fit, and what to do about it, for the message.
     """
-    wanted = net.state_dict()
-    missing, extra = (sorted(set(a) - set(b)) for a, b in ((wanted, state), (state, wanted)))
-    shapes = [
-        f"{key} {tuple(state[key].shape)} for {tuple(wanted[key].shape)}"
-        for key in wanted
-        if key in state and state[key].shape != wanted[key].shape
+    expected = net.state_dict()
+    missing = sorted(set(expected) - set(state))
+    unexpected = sorted(set(state) - set(expected))
+    other_shape = [
+        f"{key} {tuple(state[key].shape)} for {tuple(expected[key].shape)}"
+        for key in expected
+        if key in state and state[key].shape != expected[key].shape
     ]
-    if missing or extra or shapes:
+    if missing or unexpected or other_shape:
         msg = (
-            f"{path} does not fit {what}: missing {listed(missing, most=3)}; unexpected {listed(extra, most=3)}; "
-            f"other shape: {listed(shapes, most=3)}. {fix}"
+            f"{path} does not fit {what}: missing {listed(missing, most=3)}; "
+            f"unexpected {listed(unexpected, most=3)}; other shape: {listed(other_shape, most=3)}. {fix}"
         )
         raise ValueError(msg)
     values = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}

@@ -40,7 +40,7 @@ def checksum(state: Mapping[str, torch.Tensor]) -> str:
     digest = hashlib.sha256()
     for key in sorted(state):
         digest.update(key.encode())
-        digest.update(state[key].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        digest.update(state[key].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -61,52 +61,67 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(msg) from error
 
 
-def from_folder(place: Path, card: Card, *, blocks: str | None, token_overlap: bool | None) -> KronosModel:
+def from_folder(path: Path, card: Card, *, blocks: str | None, token_overlap: bool | None) -> KronosModel:
     """Load a model folder, or one checkpoint of it, in the official layout or in ours."""
-    folder = place if place.is_dir() else place.parent
+    folder = path if path.is_dir() else path.parent
     settings = read_config(folder)
     own = settings.get("format") == FORMAT
-    spelt = settings.get("architecture")  # ours, and checkpoints in the official layout whose shape has no name
-    shape = ViTConfig(**spelt) if isinstance(spelt, dict) else config(str(settings.get("model_type")))
-    overlap = bool(settings.get("token_overlap", False)) if token_overlap is None and own else bool(token_overlap)
-    with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
-        net = KronosViT(shape, blocks=blocks or (settings["blocks"] if own else "official"), token_overlap=overlap)
-    path = folder / "model.safetensors" if own else _official_weights(place, settings)
-    if place.is_file() and place not in (path, folder / "config.json"):
+    net = _empty_net(settings, own=own, blocks=blocks, token_overlap=token_overlap)
+    weights = folder / "model.safetensors" if own else _official_weights(path, settings)
+    if path.is_file() and path not in (weights, folder / "config.json"):
         msg = (
-            f"{place.name} is not what config.json beside it describes, which is {path.name}. Put it into a folder "
+            f"{path.name} is not what config.json beside it describes, which is {weights.name}. Put it into a folder "
             "with its own config.json."
         )
         raise ValueError(msg)
-    state = _own_state(path) if own else _official_state(path)
-    _state.fill(
-        net, state, path, what="its config.json", fix="Check model_type, or that both files come from the same model."
-    )
+
+    state = _own_state(weights) if own else _official_state(weights)
+    fix = "Check model_type, or that both files come from the same model."
+    _state.fill(net, state, weights, what="its config.json", fix=fix)
+
+    # our config.json holds card and vocabulary as well; an official folder has its markers in a table
     if own:
-        vocabulary, card = Vocabulary.from_dict(settings["vocabulary"]), Card(**_tuples(settings["card"]))
+        vocabulary = Vocabulary.from_dict(settings["vocabulary"])
+        card = Card(**_tuples(settings["card"]))
     else:
         vocabulary = Vocabulary.from_csv(folder / "marker_metadata.csv", name=card.name)
-    return KronosModel(net, card, vocabulary, sha256(path))
+    return KronosModel(net, card, vocabulary, sha256(weights))
+
+
+def _empty_net(settings: Mapping[str, Any], *, own: bool, blocks: str | None, token_overlap: bool | None) -> KronosViT:
+    """Return the network that a `config.json` describes, its weights still to be filled in."""
+    architecture = settings.get("architecture")  # ours, and official checkpoints whose shape has no name
+    model_type = str(settings.get("model_type"))
+    shape = ViTConfig(**architecture) if isinstance(architecture, dict) else config(model_type)
+    # only our own files say how the network was run: the official config.json does not
+    if own and token_overlap is None:
+        token_overlap = settings.get("token_overlap", False)
+    if not blocks:
+        blocks = settings["blocks"] if own else "official"
+    with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
+        return KronosViT(shape, blocks=blocks, token_overlap=bool(token_overlap))
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
-def _official_weights(place: Path, settings: Mapping[str, Any]) -> Path:
+def _official_weights(path: Path, settings: Mapping[str, Any]) -> Path:
     """Return the checkpoint that was named, or the only one of a folder."""
-    if place.is_file() and place.suffix == ".pt":
-        return place
-    folder = place if place.is_dir() else place.parent
-    path = folder / f"kronos_{settings.get('model_type')}_model.pt"
-    found = sorted(folder.glob("*.pt"))
-    if not path.is_file() and len(found) != 1:
+    if path.is_file() and path.suffix == ".pt":
+        return path
+    folder = path if path.is_dir() else path.parent
+    official = folder / f"kronos_{settings.get('model_type')}_model.pt"
+    if official.is_file():
+        return official
+    checkpoints = sorted(folder.glob("*.pt"))
+    if len(checkpoints) != 1:
         msg = (
-            f"{folder} holds no {path.name} (checkpoints there: {listed(p.name for p in found)}). Put the official "
-            "checkpoint beside config.json."
+            f"{folder} holds no {official.name} (checkpoints there: {listed(p.name for p in checkpoints)}). "
+            "Put the official checkpoint beside config.json."
         )
         raise FileNotFoundError(msg)
-    return path if path.is_file() else found[0]
+    return checkpoints[0]
 
 
 def _official_state(path: Path) -> dict[str, torch.Tensor]:
@@ -163,12 +178,12 @@ def save(model: KronosModel, folder: str | os.PathLike[str], *, overwrite: bool 
     target = Path(folder)
     _require_replaceable(target, overwrite=overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
-    room = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    work = room / "model"  # a folder of its own, so that it has the permissions of any new folder
-    work.mkdir()
+    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    staged = scratch / "model"  # a folder of its own, so that it has the permissions of any new folder
+    staged.mkdir()
     try:
         weights = save({key: value.contiguous() for key, value in model.net.state_dict().items()})
-        (work / "model.safetensors").write_bytes(weights)
+        (staged / "model.safetensors").write_bytes(weights)
         settings = {
             "format": FORMAT,
             "architecture": model.net.config.to_dict(),
@@ -177,10 +192,10 @@ def save(model: KronosModel, folder: str | os.PathLike[str], *, overwrite: bool 
             "vocabulary": model.vocabulary.to_dict(),
             "card": dict(model.card.__dict__),
         }
-        (work / "config.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
-        swap(work, target, aside=room / "old")
+        (staged / "config.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
+        swap(staged, target, aside=scratch / "old")
     finally:
-        shutil.rmtree(room, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _require_replaceable(target: Path, *, overwrite: bool) -> None:
@@ -204,16 +219,12 @@ def diagnose(net: KronosViT) -> str:
 
     A block that never ran in training keeps its gammas at their initial 1e-5; running it changes almost nothing.
     """
-    size = np.array(
-        [
-            (block.ls1.gamma.abs().mean().item() + block.ls2.gamma.abs().mean().item()) / 2
-            for block in map(net.block, range(net.config.depth))
-        ]
-    )
-    moved = np.abs(size - LAYER_SCALE_INIT) > 0.5 * LAYER_SCALE_INIT
-    official = np.zeros(len(size), bool)
+    blocks = [net.block(index) for index in range(net.config.depth)]
+    gain = np.array([(b.ls1.gamma.abs().mean().item() + b.ls2.gamma.abs().mean().item()) / 2 for b in blocks])
+    moved = np.abs(gain - LAYER_SCALE_INIT) > 0.5 * LAYER_SCALE_INIT
+    official = np.zeros(len(gain), bool)
     official[list(net.config.blocks_run("official"))] = True
-    table = ", ".join(f"{i}: {value:.1e}" for i, value in enumerate(size))
+    table = ", ".join(f"{i}: {value:.1e}" for i, value in enumerate(gain))
     if not moved.any():
         verdict = "no block has moved from its initial value: the weights are untrained"
     elif (moved == official).all():

@@ -18,7 +18,7 @@ HALVES = (torch.bfloat16, torch.float16)
 
 
 @pytest.fixture
-def draw():
+def randn():
     generator = torch.Generator().manual_seed(0)
     return lambda *shape: torch.randn(*shape, generator=generator)
 
@@ -37,37 +37,36 @@ def processor(request, monkeypatch):
 
 
 @pytest.fixture
-def said(monkeypatch):
+def log_lines(monkeypatch):
     lines = []
     monkeypatch.setattr(placement, "info", lines.append)
     return lines
 
 
-def test_auto_is_what_is_fast(processor, said):
+def test_auto_is_what_is_fast(processor, log_lines):
     assert placement.choose_dtype("auto", CPU) == (torch.bfloat16 if processor == "fast" else torch.float32)
-    assert said == []
+    assert log_lines == []
 
 
-def test_bfloat16_is_had_for_the_asking_and_one_line_says_that_it_is_slow(processor, said):
+def test_bfloat16_is_had_for_the_asking_and_one_line_says_that_it_is_slow(processor, log_lines):
     assert placement.choose_dtype("bfloat16", CPU) == torch.bfloat16
-    assert len(said) == (processor == "ordinary")
-    assert all("no instructions for bfloat16" in line and "slower than precision 'float32'" in line for line in said)
+    assert len(log_lines) == (processor == "ordinary")
+    assert all(
+        "no instructions for bfloat16" in line and "slower than precision 'float32'" in line for line in log_lines
+    )
     assert placement.choose_dtype("float32", CPU) == torch.float32
-    assert len(said) == (processor == "ordinary")
+    assert len(log_lines) == (processor == "ordinary")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("gelu", [True, False])
-def test_a_linear_map_is_the_same_fused_and_plain(dtype, bias, gelu, draw, monkeypatch):
-    """On any processor, in formats that oneDNN knows and others.
-
-    Both round each of at most three steps to the format.
-    """
+def test_a_linear_map_is_the_same_fused_and_plain(dtype, bias, gelu, randn, monkeypatch):
+    """On any processor, in formats that oneDNN knows and others; both round each of at most three steps to the format."""
     layer = torch.nn.Linear(48, 96, bias=bias)
-    layer.weight.data = draw(96, 48) / 7  # outputs of size 1
+    layer.weight.data = randn(96, 48) / 7  # outputs of size 1
     layer = layer.to(dtype)
-    x = draw(3, 5, 48).to(dtype)
+    x = randn(3, 5, 48).to(dtype)
     with torch.inference_mode(), instructions.products(dtype, CPU):
         got = linear(layer, x, gelu=gelu)
         monkeypatch.setattr("kronos_sc.models.nets.fused.fused_linear", lambda _: None)
@@ -77,11 +76,11 @@ def test_a_linear_map_is_the_same_fused_and_plain(dtype, bias, gelu, draw, monke
     assert got.dtype == plain.dtype == dtype
     # a product, a sum and a GELU of slope at most 1.13, each off by half a unit of numbers below 8; and sums in float32
     bound = 3 * 1.13 * 8 * torch.finfo(dtype).eps / 2 + 1e-5
-    for each in (got, plain):
-        assert float((each.double() - exact).abs().max()) < bound
+    for output in (got, plain):
+        assert float((output.double() - exact).abs().max()) < bound
 
 
-def test_a_fused_product_that_does_not_exist_is_not_used(monkeypatch, draw):
+def test_a_fused_product_that_does_not_exist_is_not_used(monkeypatch, randn):
     def missing(*_):
         raise RuntimeError(
             "could not create a primitive descriptor for the inner product forward propagation primitive"
@@ -93,7 +92,8 @@ def test_a_fused_product_that_does_not_exist_is_not_used(monkeypatch, draw):
     monkeypatch.setattr(instructions, "multiplies", lambda _: True)
     monkeypatch.setattr(torch.ops, "mkldnn", Ops)
     instructions.fused_linear.cache_clear()
-    layer, x = torch.nn.Linear(8, 4), draw(2, 8)
+    layer = torch.nn.Linear(8, 4)
+    x = randn(2, 8)
     try:
         with torch.inference_mode():
             assert torch.equal(linear(layer, x), layer(x))
@@ -119,10 +119,13 @@ PRODUCTS = {
 
 @pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize("name", PRODUCTS)
-def test_products_in_float32_are_the_exact_ones_rounded_once(name, half, draw):
-    """Every way to multiply; numbers of eight bits and few summands, so that sums in float32 are exact but for attention's softmax."""
-    a, b, w = (draw(*shape).to(half) for shape in ((3, 6, 16), (3, 16, 5), (3, 16)))
-    with instructions._InFloat32(half):
+def test_products_in_float32_are_the_exact_ones_rounded_once(name, half, randn):
+    """Every way to multiply.
+
+    Numbers of eight bits and few summands: sums in float32 are exact but for attention's softmax.
+    """
+    a, b, w = (randn(*shape).to(half) for shape in ((3, 6, 16), (3, 16, 5), (3, 16)))
+    with instructions.ProductsInFloat32(half):
         got = PRODUCTS[name](a, b, w)
     exact = PRODUCTS[name](a.double(), b.double(), w.double())
     assert got.dtype == half
@@ -130,10 +133,10 @@ def test_products_in_float32_are_the_exact_ones_rounded_once(name, half, draw):
     assert bool(((got.double() - exact).abs() <= unit + 1e-5).all())
 
 
-def test_other_formats_and_operations_are_left_alone(draw):
-    a, half = draw(4, 4), draw(4, 4).bfloat16()
-    seen = instructions._InFloat32(torch.bfloat16)
-    with seen:
+def test_other_formats_and_operations_are_left_alone(randn):
+    a = randn(4, 4)
+    half = randn(4, 4).bfloat16()
+    with instructions.ProductsInFloat32(torch.bfloat16):
         assert torch.equal(a @ a, torch.mm(a, a))
         assert (half + half).dtype == torch.bfloat16
         out = torch.empty(4, 4, dtype=torch.bfloat16)
@@ -141,10 +144,10 @@ def test_other_formats_and_operations_are_left_alone(draw):
     assert torch.equal(out, torch.mm(half, half))
 
 
-def test_gradients_come_back_in_the_format(draw):
+def test_gradients_come_back_in_the_format(randn):
     layer = torch.nn.Linear(16, 8).bfloat16()
-    x = draw(4, 16).bfloat16().requires_grad_()
-    with instructions._InFloat32(torch.bfloat16):
+    x = randn(4, 16).bfloat16().requires_grad_()
+    with instructions.ProductsInFloat32(torch.bfloat16):
         layer(x).square().sum().backward()
     twin = copy.deepcopy(layer).double()
     exact = x.detach().double().requires_grad_()
@@ -155,7 +158,7 @@ def test_gradients_come_back_in_the_format(draw):
 
 
 @pytest.mark.slow(5)
-def test_compiled_layers_compute_in_float32_too(draw):
+def test_compiled_layers_compute_in_float32_too(randn):
     """`parallel.compile` of the trainer: torch traces the products as this context makes them, forward and backward."""
     layers = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.GELU(), torch.nn.Linear(32, 8)).bfloat16()
     compiled = copy.deepcopy(layers)
@@ -166,8 +169,8 @@ def test_compiled_layers_compute_in_float32_too(draw):
         return graph.forward
 
     compiled.compile(dynamic=True, backend=backend)
-    x = draw(4, 16).bfloat16()
-    with instructions._InFloat32(torch.bfloat16):
+    x = randn(4, 16).bfloat16()
+    with instructions.ProductsInFloat32(torch.bfloat16):
         results = [net(x) for net in (layers, compiled)]
         for result in results:
             result.float().square().sum().backward()
@@ -181,7 +184,7 @@ def test_compiled_layers_compute_in_float32_too(draw):
 def test_it_holds_for_one_thread_alone():
     ours = []
     other = threading.Thread(target=lambda: ours.append(torch.overrides._get_current_function_mode()))
-    with instructions._InFloat32(torch.bfloat16):
+    with instructions.ProductsInFloat32(torch.bfloat16):
         other.start()
         other.join()
     assert ours == [None]
@@ -189,20 +192,20 @@ def test_it_holds_for_one_thread_alone():
 
 def test_only_processors_without_instructions_compute_in_float32(processor):
     ordinary = processor == "ordinary"
-    assert isinstance(instructions.products(torch.bfloat16, CPU), instructions._InFloat32) == ordinary
+    assert isinstance(instructions.products(torch.bfloat16, CPU), instructions.ProductsInFloat32) == ordinary
     for dtype, device in ((torch.float32, CPU), (torch.bfloat16, torch.device("cuda"))):
-        assert not isinstance(instructions.products(dtype, device), instructions._InFloat32)
+        assert not isinstance(instructions.products(dtype, device), instructions.ProductsInFloat32)
 
 
-def test_a_network_gives_the_same_on_both_kinds(small_net, draw):
+def test_a_network_gives_the_same_on_both_kinds(small_net, randn):
     """Within bfloat16's rounding of float32, and of each other: the bound of `test_bfloat16_stays_close`."""
     net, ids = small_net
-    pixels = draw(2, 3, 32, 32)
+    pixels = randn(2, 3, 32, 32)
     with torch.inference_mode():
         exact = net(pixels, ids).markers
         half = copy.deepcopy(net).bfloat16()
         fast = half(pixels.bfloat16(), ids).markers
-        with instructions._InFloat32(torch.bfloat16):
+        with instructions.ProductsInFloat32(torch.bfloat16):
             plain = half(pixels.bfloat16(), ids).markers
 
     def off(a, b):

@@ -8,7 +8,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from kronos_sc import models
-from kronos_sc.models.inference import device_block, placement, runner
+from kronos_sc.models.inference import device_block, placement, preprocess, runner
 
 CPU = torch.device("cpu")
 
@@ -17,7 +17,8 @@ def _block(rng, *, dtype=np.uint16, units=5, size=32, start=0, labels=True):
     pixels = rng.integers(0, 60_000 if dtype == np.uint16 else 250, (3, 50, 60)).astype(dtype)
     ids = np.arange(units) + 3_000_000_000
     plane = rng.choice(np.r_[0, ids], (50, 60)).astype(np.uint32) if labels else None
-    y, x = rng.integers(0, 50 - size, units), rng.integers(0, 60 - size, units)
+    y = rng.integers(0, 50 - size, units)
+    x = rng.integers(0, 60 - size, units)
     return SimpleNamespace(
         index=start,
         units=np.arange(start, start + units),
@@ -31,7 +32,7 @@ def _block(rng, *, dtype=np.uint16, units=5, size=32, start=0, labels=True):
     )
 
 
-def _recipe(**changes):
+def _config(**changes):
     values = {
         "ids": np.array([4, 222, 238]),
         "mean": np.array([0.1, 0.2, 0.3]),
@@ -41,7 +42,7 @@ def _recipe(**changes):
         "mask_fill": "mean",
         "features": ("marker",),
     }
-    return runner.PreprocessConfig(**values | changes)
+    return preprocess.PreprocessConfig(**values | changes)
 
 
 class _Echo(models.Model):
@@ -61,20 +62,20 @@ class _Echo(models.Model):
 
 
 def _expected(block, config):
-    out = []
+    rows = []
+    mean = config.mean[:, None, None]
+    std = config.std[:, None, None]
     for i, (y, x) in enumerate(zip(block.y, block.x, strict=True)):
         part = np.s_[y : y + block.size, x : x + block.size]
-        z = (block.pixels[(slice(None), *part)] / config.max_value - config.mean[:, None, None]) / config.std[
-            :, None, None
-        ]
+        z = (block.pixels[(slice(None), *part)] / config.max_value - mean) / std
         if block.labels is not None:
             mask = block.labels[part] == block.ids[i]
             if config.mask_fill == "mean":
                 z = z * mask
             elif config.mask_fill == "zero":
-                z = np.where(mask, z, (-config.mean / config.std)[:, None, None])
-        out.append(z.ravel())
-    return np.stack(out)
+                z = np.where(mask, z, -mean / std)
+        rows.append(z.ravel())
+    return np.stack(rows)
 
 
 def _run(blocks, config, **options):
@@ -87,7 +88,7 @@ def _run(blocks, config, **options):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_input_is_what_the_specification_says(fill, dtype):
     block = _block(np.random.default_rng(0), dtype=dtype)
-    config = _recipe(mask_fill=fill, max_value=float(np.iinfo(dtype).max))
+    config = _config(mask_fill=fill, max_value=float(np.iinfo(dtype).max))
     got, _ = _run([block], config)
     assert_allclose(got, _expected(block, config), atol=2e-5)
 
@@ -95,19 +96,19 @@ def test_input_is_what_the_specification_says(fill, dtype):
 def test_batches_stay_inside_blocks_and_do_not_change_results():
     rng = np.random.default_rng(1)
     blocks = [_block(rng, units=n, start=s) for n, s in ((5, 0), (1, 5), (7, 6))]
-    config = _recipe()
+    config = _config()
     reference = np.concatenate([_expected(b, config) for b in blocks])
     cut = {1: [1] * 13, 4: [4, 1, 1, 4, 3], 100: [5, 1, 7]}
     for size, sizes in cut.items():
-        got, found = _run(blocks, config, batch_size=size)
+        got, got_sizes = _run(blocks, config, batch_size=size)
         assert_allclose(got, reference, atol=2e-5)
-        assert found == sizes
+        assert got_sizes == sizes
 
 
 def test_every_part_names_its_block():
     rng = np.random.default_rng(1)
     blocks = [_block(rng, units=n, start=s) for n, s in ((5, 0), (7, 6))]
-    parts = list(runner.run(_Echo(), blocks, _recipe(), device=CPU, dtype=torch.float32, batch_size=4))
+    parts = list(runner.run(_Echo(), blocks, _config(), device=CPU, dtype=torch.float32, batch_size=4))
     assert [part.block for part in parts] == [0, 0, 6, 6]
     assert all(set(part.units) <= set(range(part.block, part.block + 7)) for part in parts)
 
@@ -115,19 +116,19 @@ def test_every_part_names_its_block():
 def test_gather_on_a_device_equals_slicing():
     block = _block(np.random.default_rng(2))
     plane = torch.from_numpy(block.pixels.view(np.int16))
-    y, x = torch.from_numpy(block.y), torch.from_numpy(block.x)
-    sliced = device_block.cut(plane, y, x, 32)
+    y = torch.from_numpy(block.y)
+    x = torch.from_numpy(block.x)
+    sliced = device_block.cut_windows(plane, y, x, 32)
     assert torch.equal(sliced[3], plane[:, y[3] : y[3] + 32, x[3] : x[3] + 32])
-    assert torch.equal(device_block.gathered(plane, y, x, 32), sliced)
-    assert torch.equal(device_block.gathered(plane[0], y, x, 32), sliced[:, 0])
+    assert torch.equal(device_block.gather_windows(plane, y, x, 32), sliced)
+    assert torch.equal(device_block.gather_windows(plane[0], y, x, 32), sliced[:, 0])
 
 
 def test_boxes_know_which_part_is_image():
     block = _block(np.random.default_rng(3), labels=False)
     model = models.load("mean-marker")
-    (part,) = runner.run(
-        model, [block], _recipe(mean=np.zeros(3), std=np.ones(3), mask_fill=None), device=CPU, dtype=torch.float32
-    )
+    config = _config(mean=np.zeros(3), std=np.ones(3), mask_fill=None)
+    (part,) = runner.run(model, [block], config, device=CPU, dtype=torch.float32)
     for i, (y, x) in enumerate(zip(block.y, block.x, strict=True)):
         inside = block.pixels[:, max(y, 2) : y + 32, x : min(x + 32, 58)]
         assert_allclose(part.features["marker"][i], inside.mean((1, 2)) / 65535, rtol=1e-5)
@@ -137,7 +138,7 @@ def test_boxes_know_which_part_is_image():
 def test_resampling_changes_the_size_only():
     block = _block(np.random.default_rng(4))
     block.pixels[:] = 6553  # a flat image stays flat
-    got, _ = _run([block], _recipe(patch_size=16, mask_fill=None))
+    got, _ = _run([block], _config(patch_size=16, mask_fill=None))
     assert got.shape == (5, 3 * 16 * 16)
     want = (6553 / 65535 - np.array([0.1, 0.2, 0.3])) / np.array([0.1, 0.05, 0.2])
     assert_allclose(got.reshape(5, 3, -1), np.broadcast_to(want[:, None], (5, 3, 256)), atol=1e-5)
@@ -159,11 +160,12 @@ def test_missing_device_lists_what_exists():
 
 
 def test_threads_and_seeds_are_left_alone(tmp_path):
-    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    threads = torch.get_num_threads()
+    state = torch.get_rng_state()
     model = models.load("kronos-untrained")
     models.save(model, tmp_path / "m")
     models.load(tmp_path / "m")
-    _run([_block(np.random.default_rng(5))], _recipe())
+    _run([_block(np.random.default_rng(5))], _config())
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -172,17 +174,17 @@ def test_masks_survive_resampling():
     masks = torch.zeros(3, 32, 32, dtype=torch.bool)
     masks[0, 4, 5] = True  # one pixel of a coarser pixel's four
     masks[1, 8:24, 8:24] = True
-    small = runner._resampled(masks, 16)
+    small = preprocess.resample_masks(masks, 16)
     assert small[0].nonzero().tolist() == [[2, 2]]
     assert int(small[1].sum()) == 64
     assert not small[2].any()
-    assert torch.equal(runner._resampled(masks, 64)[1, 16:48, 16:48], torch.ones(32, 32, dtype=torch.bool))
+    assert torch.equal(preprocess.resample_masks(masks, 64)[1, 16:48, 16:48], torch.ones(32, 32, dtype=torch.bool))
 
 
 def test_unsigned_32_bit_pixels_stay_positive():
     block = _block(np.random.default_rng(6))
     block.pixels = np.full(block.pixels.shape, 3_000_000_000, np.uint32)
-    got, _ = _run([block], _recipe(mask_fill=None, max_value=float(2**32 - 1), mean=np.zeros(3), std=np.ones(3)))
+    got, _ = _run([block], _config(mask_fill=None, max_value=float(2**32 - 1), mean=np.zeros(3), std=np.ones(3)))
     assert_allclose(got, 3e9 / (2**32 - 1), rtol=1e-6)
 
 

@@ -12,16 +12,16 @@ CASES = [("False", 32), ("False", 64), ("False", 224), ("True", 32), ("True", 64
 
 @pytest.mark.parametrize("inference", [True, False], ids=["fused", "plain"])
 @pytest.mark.parametrize(("overlap", "size"), CASES)
-def test_forward_hits_the_golden_numbers(golden, golden_net, draw, ids, overlap, size, inference):
+def test_forward_hits_the_golden_numbers(golden, golden_net, golden_pixels, ids, overlap, size, inference):
     with torch.inference_mode(mode=inference):
-        _check_golden(golden, golden_net, draw, ids, overlap, size)
+        _check_golden(golden, golden_net, golden_pixels, ids, overlap, size)
 
 
-def _check_golden(golden, golden_net, draw, ids, overlap, size):
+def _check_golden(golden, golden_net, golden_pixels, ids, overlap, size):
     want = golden[f"vits16_overlap{overlap}_{size}"]
     golden_net.token_overlap = overlap == "True"
     golden_net.set_blocks("official")
-    out = golden_net(draw(size), ids)
+    out = golden_net(golden_pixels(size), ids)
     assert [list(t.shape) for t in out] == want["shapes"]
     assert_allclose(out.cls[0, :8], want["official4_cls_b0_first8"], atol=1e-5)
     assert_allclose(out.cls[1, :8], want["official4_cls_b1_first8"], atol=1e-5)
@@ -32,7 +32,7 @@ def _check_golden(golden, golden_net, draw, ids, overlap, size):
     assert_allclose(out.cls.norm(), want["official4_cls_l2"], atol=1e-4)
     assert_allclose(out.markers.norm(), want["official4_marker_l2"], atol=1e-4)
     golden_net.set_blocks("all")
-    out = golden_net(draw(size), ids)
+    out = golden_net(golden_pixels(size), ids)
     assert_allclose(out.cls[0, :8], want["all12_cls_b0_first8"], atol=1e-5)
     assert_allclose(out.tokens[0].flatten(0, 2)[0, :4], want["all12_patchtokens_b0_t0_first4"], atol=1e-5)
     assert_allclose(out.cls.norm(), want["all12_cls_l2"], atol=1e-4)
@@ -45,19 +45,19 @@ def official(golden_net):
     return golden_net
 
 
-def test_masked_positions_lose_their_marker(golden, official, draw):
+def test_masked_positions_lose_their_marker(golden, official, golden_pixels):
     mask = torch.zeros(1, 16, dtype=torch.bool)
     mask[0, [0, 5]] = True  # positions 0 and 5 of both markers: 0, 5, 16, 21 of the sequence
-    for given in (mask, mask[:, None].expand(1, 2, 16)):
-        out = official(draw(64)[:1, :2], torch.tensor([[4, 248]]), given)
+    for shaped_mask in (mask, mask[:, None].expand(1, 2, 16)):
+        out = official(golden_pixels(64)[:1, :2], torch.tensor([[4, 248]]), shaped_mask)
         assert_allclose(
             out.tokens[0].flatten(0, 2)[0, :4], golden["masked_0_5_16_21_m2_64_patchtok0_first4"], atol=1e-5
         )
         assert_allclose(out.cls[0, :8], golden["masked_cls_first8"], atol=1e-5)
 
 
-def test_class_attention_of_the_last_block_that_runs(golden, official, draw):
-    attention = official.cls_attention(draw(64)[:1, :2], torch.tensor([[4, 248]]))
+def test_class_attention_of_the_last_block_that_runs(golden, official, golden_pixels, class_rows):
+    attention = class_rows(official, golden_pixels(64)[:1, :2], torch.tensor([[4, 248]]))
     assert list(attention.shape) == [1, 6, golden["attn_block9_shape"][-1]]
     assert_allclose(attention[0, 0, :6], golden["attn_block9_head0_cls_row_first6"], atol=1e-5)
     assert_allclose(attention[0, 0, 17:33].sum(), golden["attn_block9_head0_cls_sum_marker0"], atol=1e-5)
@@ -80,8 +80,10 @@ def test_marker_encoding(golden):
 
 
 def test_rectangles_interpolate_each_axis_by_itself(official):
-    wide, tall = official.position(4, 8), official.position(8, 4)
-    square4, square8 = official.position(4, 4), official.position(8, 8)
+    wide = official.position(4, 8)
+    tall = official.position(8, 4)
+    square4 = official.position(4, 4)
+    square8 = official.position(8, 8)
     assert wide.shape == (4, 8, 384)
     # a table that varies along one axis only must come out as in the square of that axis
     net = KronosViT().requires_grad_(requires_grad=False)
@@ -98,8 +100,8 @@ def _reference(net, pixels, ids, running):
     c = net.config
 
     def norm(x, name):
-        mean, var = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
-        return (x - mean) / np.sqrt(var + 1e-6) * p[f"{name}.weight"] + p[f"{name}.bias"]
+        centered = x - x.mean(-1, keepdims=True)
+        return centered / np.sqrt(x.var(-1, keepdims=True) + 1e-6) * p[f"{name}.weight"] + p[f"{name}.bias"]
 
     from scipy.special import erf
 
@@ -131,9 +133,9 @@ def _reference(net, pixels, ids, running):
     return np.stack(outputs)
 
 
-def test_rectangular_input_against_plain_numpy(fill, draw, ids):
+def test_rectangular_input_against_plain_numpy(fill, golden_pixels, ids):
     net = fill(KronosViT(ViTConfig(dim=48, depth=4, heads=3, chunks=2, registers=4)))
-    pixels = draw(32, 64)
+    pixels = golden_pixels(32, 64)
     want = _reference(net, pixels, ids, range(4))
     out = net(pixels, ids)
     assert out.tokens.shape == (2, 3, 2, 4, 48)
@@ -142,9 +144,9 @@ def test_rectangular_input_against_plain_numpy(fill, draw, ids):
     assert_allclose(out.markers, out.tokens.mean((2, 3)), atol=1e-6)
 
 
-def test_order_of_markers_only_permutes_their_features(official, draw, ids):
+def test_order_of_markers_only_permutes_their_features(official, golden_pixels, ids):
     order = [2, 0, 1]
-    one, other = official(draw(64), ids), official(draw(64)[:, order], ids[:, order])
+    one, other = official(golden_pixels(64), ids), official(golden_pixels(64)[:, order], ids[:, order])
     assert_allclose(one.markers[:, order], other.markers, atol=1e-5)
     assert_allclose(one.cls, other.cls, atol=1e-5)
 
@@ -188,12 +190,12 @@ def test_weights_are_drawn_as_described():
     assert torch.all(block.ls1.gamma == 1e-5)
 
 
-def test_bfloat16_stays_close(official, draw, ids):
+def test_bfloat16_stays_close(official, golden_pixels, ids):
     import copy
 
-    exact = official(draw(64), ids)
+    exact = official(golden_pixels(64), ids)
     with torch.inference_mode():
-        rough = copy.deepcopy(official).bfloat16()(draw(64).bfloat16(), ids)
+        rough = copy.deepcopy(official).bfloat16()(golden_pixels(64).bfloat16(), ids)
     assert rough.markers.dtype == torch.float32
     for a, b in ((exact.cls, rough.cls), (exact.markers, rough.markers)):
         assert float((a - b.float()).norm() / a.norm()) < 0.02
@@ -212,8 +214,8 @@ def test_fused_linear_equals_the_plain_one():
     assert_allclose(got.float(), want.detach(), atol=0.02)
 
 
-def test_gradients_flow_through_every_running_block(draw, ids):
+def test_gradients_flow_through_every_running_block(golden_pixels, ids):
     net = KronosViT(ViTConfig(dim=48, depth=4, heads=3, chunks=2, registers=4), blocks="official")
-    net(draw(32), ids).markers.square().sum().backward()
+    net(golden_pixels(32), ids).markers.square().sum().backward()
     assert net.block(0).attn.qkv.weight.grad is not None
     assert net.block(1).attn.qkv.weight.grad is None  # skipped by the official forward

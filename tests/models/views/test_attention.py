@@ -6,21 +6,22 @@ import torch
 from numpy.testing import assert_allclose
 
 from kronos_sc.markers import paper_vocabulary
-from kronos_sc.models import KronosModel, KronosViT, ViTConfig
+from kronos_sc.models import Card, KronosModel, KronosViT, ViTConfig
 from kronos_sc.models import load as load_model
-from kronos_sc.models.encoders.kronos import KronosModel as Kronos
-from kronos_sc.models.nets.ca_mae import CaMae, ChannelViT
+from kronos_sc.models.encoders.ca_mae import CaMae
+from kronos_sc.models.nets.ca_mae import ChannelViT
 from kronos_sc.models.nets.layers import Attention, weighted_rows
 from kronos_sc.models.views.attention import AttentionView
 
 KINDS = ("attention", "attention_map")
 
 
-def naive(net, pixels, ids):
+def full_matrices(net, pixels, ids):
     """The attention matrices (b, h, t, t) of all blocks that run, and what each block gets, in float64."""
     net = net.double()
     x, _ = net.embed(pixels.double(), ids)
-    matrices, inputs = [], []
+    matrices = []
+    inputs = []
     for index in net.running:
         block = net.block(index)
         q, k, _ = block.attn.split(block.norm1(x))
@@ -34,35 +35,33 @@ def naive(net, pixels, ids):
 def small(fill):
     """A fresh small network with real attention, and its model."""
     net = fill(KronosViT(ViTConfig(dim=48, depth=4, heads=3, chunks=2, registers=4)))
-    from kronos_sc.models import Card
-
     return KronosModel(net, Card("small", "for tests", "BSD-3-Clause"), paper_vocabulary(mean=0.0, std=1.0))
 
 
 @pytest.fixture
-def truth(fill, draw, ids):
+def truth(fill, golden_pixels, ids):
     net = fill(KronosViT(ViTConfig(dim=48, depth=4, heads=3, chunks=2, registers=4)))
-    return naive(net, draw(32), ids)
+    return full_matrices(net, golden_pixels(32), ids)
 
 
-def seen(model, pixels, ids, mask=None, **how):
+def view(model, pixels, ids, mask=None, **options):
     """What a view gives, in the mode that the runner runs it in."""
-    mask = torch.ones(len(pixels), *pixels.shape[2:], dtype=torch.bool) if mask is None else mask
+    if mask is None:
+        mask = torch.ones(len(pixels), *pixels.shape[2:], dtype=torch.bool)
     with torch.inference_mode():
-        return {
-            kind: value.clone() for kind, value in AttentionView(model, **how).encode(pixels, ids, mask, KINDS).items()
-        }
+        features = AttentionView(model, **options).encode(pixels, ids, mask, KINDS)
+        return {kind: value.clone() for kind, value in features.items()}
 
 
 def by_marker(row_bt, markers=3, registers=4):
     return row_bt[:, 1 + registers :].unflatten(1, (markers, -1)).sum(2)
 
 
-def test_sums_per_marker_hit_the_golden_numbers(golden, golden_net, draw):
+def test_sums_per_marker_hit_the_golden_numbers(golden, golden_net, golden_pixels):
     golden_net.token_overlap = False
     golden_net.set_blocks("official")
-    model = Kronos(golden_net, load_model("kronos-untrained").card, paper_vocabulary(mean=0.0, std=1.0))
-    out = seen(model, draw(64)[:1, :2], torch.tensor([[4, 248]]))
+    model = KronosModel(golden_net, load_model("kronos-untrained").card, paper_vocabulary(mean=0.0, std=1.0))
+    out = view(model, golden_pixels(64)[:1, :2], torch.tensor([[4, 248]]))
     want = [golden["attn_block9_head0_cls_sum_marker0"], golden["attn_block9_head0_cls_sum_marker1"]]
     assert_allclose(out["attention"][0], want, atol=1e-5)
     assert_allclose(out["attention_map"].unflatten(1, (2, 16)).sum(2)[0], want, atol=1e-5)
@@ -70,17 +69,23 @@ def test_sums_per_marker_hit_the_golden_numbers(golden, golden_net, draw):
 
 @pytest.mark.parametrize(("head", "heads"), [(None, [0]), ("first", [0]), (2, [2]), ("mean", [0, 1, 2])])
 @pytest.mark.parametrize("layer", [-1, 0, 2])
-def test_one_row_equals_the_matrix(small, truth, draw, ids, head, heads, layer):
-    out = seen(small, draw(32), ids, head=head, layer=layer)
+def test_one_row_equals_the_matrix(small, truth, golden_pixels, ids, head, heads, layer):
+    out = view(small, golden_pixels(32), ids, head=head, layer=layer)
     row = truth[0][layer][:, heads, 0].mean(1)
     assert_allclose(out["attention"], by_marker(row), atol=1e-5)
     assert_allclose(out["attention_map"], row[:, 5:], atol=1e-5)
 
 
-def test_whole_rows_add_up_to_one(small, draw, ids):
-    rows = small.net.cls_attention(draw(32), ids)
+def test_whole_rows_add_up_to_one(small, golden_pixels, ids, class_rows):
+    net = small.net
+    x, _ = net.embed(golden_pixels(32), ids)
+    for index in net.running[:-1]:
+        x = net.block(index)(x)
+    last = net.block(net.running[-1])
+    rows = last.attn.first_row(last.norm1(x))
     assert rows.shape == (2, 3, 1 + 4 + 12)
     assert_allclose(rows.sum(-1), np.ones((2, 3)), atol=1e-6)
+    assert_allclose(rows, class_rows(net, golden_pixels(32), ids), atol=1e-5)
 
 
 def test_no_matrix_is_made():
@@ -90,32 +95,33 @@ def test_no_matrix_is_made():
 
 
 @pytest.mark.parametrize("layer", [-1, 1, 0])
-def test_rollout_equals_the_product_of_matrices(small, truth, draw, ids, layer):
+def test_rollout_equals_the_product_of_matrices(small, truth, golden_pixels, ids, layer):
     product = torch.eye(17, dtype=torch.float64).expand(2, 17, 17)
     for matrix in truth[0][: range(4)[layer] + 1]:
         product = (matrix.mean(1) + torch.eye(17, dtype=torch.float64)) / 2 @ product
-    out = seen(small, draw(32), ids, method="rollout", layer=layer)
+    out = view(small, golden_pixels(32), ids, method="rollout", layer=layer)
     assert_allclose(out["attention_map"], product[:, 0, 5:], atol=1e-6)
 
 
 def test_rows_of_a_matrix_may_come_in_blocks(small, truth):
-    block, x = small.net.block(1), truth[1][1].float()
+    block = small.net.block(1)
+    x = truth[1][1].float()
     weight = torch.rand(2, 17, generator=torch.Generator().manual_seed(0))
     want = (weight.double()[:, None, None] @ truth[0][1])[:, :, 0]
+    queries, keys, _ = block.attn.split(block.norm1(x))
     for most in (1, 700, 10**9):
-        assert_allclose(
-            weighted_rows(*block.attn.split(block.norm1(x))[:2], weight, most=most), want.mean(1), atol=1e-5
-        )
+        assert_allclose(weighted_rows(queries, keys, weight, most=most), want.mean(1), atol=1e-5)
     assert_allclose(block.attn.passed_on(block.norm1(x), weight, slice(1, 2)), want[:, 1], atol=1e-5)
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["length", "direction"])
 @pytest.mark.parametrize(("head", "heads"), [(None, [0, 1, 2]), (1, [1])])
-def test_gradient_equals_autograd_through_the_whole_block(small, truth, draw, ids, named, head, heads):
+def test_gradient_equals_autograd_through_the_whole_block(small, truth, golden_pixels, ids, named, head, heads):
     direction = np.random.default_rng(0).normal(size=48).astype(np.float32) if named else None
-    out = seen(small, draw(32), ids, method="gradient", direction=direction, head=head)
+    out = view(small, golden_pixels(32), ids, method="gradient", direction=direction, head=head)
     net = small.net.double()
-    block, x = net.block(3), truth[1][-1]
+    block = net.block(3)
+    x = truth[1][-1]
     matrix = truth[0][-1].clone().requires_grad_()
     values = block.attn.split(block.norm1(x))[2]
     y = x + block.ls1.gamma * block.attn.proj((matrix @ values).transpose(1, 2).flatten(2))
@@ -136,46 +142,45 @@ def test_one_block_by_hand():
     attention.qkv.weight[2, 1] = float(np.log(3))  # key: (ln 3 · second coordinate, 0)
     x = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
     assert_allclose(attention.first_row(x), [[[0.25, 0.75]]], atol=1e-6)
-    assert_allclose(
-        attention.passed_on(x, torch.tensor([[1.0, 2.0]]), slice(None)), [[0.25 + 1.0, 0.75 + 1.0]], atol=1e-6
-    )
+    passed_on = attention.passed_on(x, torch.tensor([[1.0, 2.0]]), slice(None))
+    assert_allclose(passed_on, [[0.25 + 1.0, 0.75 + 1.0]], atol=1e-6)
 
 
 @pytest.mark.parametrize("method", ["cls", "rollout", "gradient"])
-def test_order_of_markers_only_permutes_them(small, draw, ids, method):
+def test_order_of_markers_only_permutes_them(small, golden_pixels, ids, method):
     order = [2, 0, 1]
-    one = seen(small, draw(32), ids, method=method)["attention"]
-    other = seen(small, draw(32)[:, order], ids[:, order], method=method)["attention"]
+    one = view(small, golden_pixels(32), ids, method=method)["attention"]
+    other = view(small, golden_pixels(32)[:, order], ids[:, order], method=method)["attention"]
     assert_allclose(one[:, order], other, rtol=2e-4, atol=1e-6)
 
 
-def test_inside_weighs_tokens_by_their_share_of_the_cell(small, truth, draw, ids):
+def test_inside_weighs_tokens_by_their_share_of_the_cell(small, truth, golden_pixels, ids):
     mask = torch.zeros(2, 32, 32, dtype=torch.bool)
     mask[0, :16, :16] = True  # the first token, whole
     mask[1, 16:, :8] = True  # half of the third
     row = truth[0][-1][:, 0, 0, 5:].unflatten(1, (3, 4))
-    out = seen(small, draw(32), ids, mask, inside=True)
+    out = view(small, golden_pixels(32), ids, mask, inside=True)
     assert_allclose(out["attention"], torch.stack([row[0, :, 0], row[1, :, 2] / 2]), atol=1e-6)
     assert_allclose(out["attention_map"], row.flatten(1), atol=1e-6)  # maps show all of the window
 
 
 @pytest.mark.parametrize("method", ["cls", "rollout", "gradient"])
-def test_bfloat16_stays_close(small, draw, ids, method):
-    exact = seen(small, draw(32), ids, method=method)["attention"]
-    rough = seen(small.at(torch.device("cpu"), torch.bfloat16), draw(32), ids, method=method)["attention"]
+def test_bfloat16_stays_close(small, golden_pixels, ids, method):
+    exact = view(small, golden_pixels(32), ids, method=method)["attention"]
+    rough = view(small.at(torch.device("cpu"), torch.bfloat16), golden_pixels(32), ids, method=method)["attention"]
     assert rough.dtype == torch.float32
     assert float((exact - rough).norm() / exact.norm()) < (0.2 if method == "gradient" else 0.05)
 
 
-def test_token_overlap_has_its_own_grid(small, draw, ids):
+def test_token_overlap_has_its_own_grid(small, golden_pixels, ids):
     small.net.token_overlap = True
-    out = seen(small, draw(32), ids, torch.ones(2, 32, 32, dtype=torch.bool), inside=True)
+    out = view(small, golden_pixels(32), ids, torch.ones(2, 32, 32, dtype=torch.bool), inside=True)
     assert out["attention_map"].shape == (2, 3 * 9)
     assert_allclose(out["attention_map"].unflatten(1, (3, 9)).sum(2), out["attention"], atol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("how", "message"),
+    ("options", "message"),
     [
         ({"method": "xai"}, "method can be 'cls', 'rollout', 'gradient'"),
         ({"head": 3}, "'first', 'mean' or a number from 0 to 2"),
@@ -187,9 +192,9 @@ def test_token_overlap_has_its_own_grid(small, draw, ids):
         ({"direction": np.ones(48)}, "pass method='gradient'"),
     ],
 )
-def test_wrong_choices_are_named(small, how, message):
+def test_wrong_choices_are_named(small, options, message):
     with pytest.raises(ValueError, match=message):
-        AttentionView(small, **how)
+        AttentionView(small, **options)
 
 
 def test_models_without_attention_over_markers():
@@ -209,9 +214,10 @@ def agnostic():
 
 
 @pytest.mark.parametrize(("head", "heads"), [("mean", [0, 1, 2]), (2, [2])])
-def test_the_channel_agnostic_network(agnostic, draw, ids, head, heads):
+def test_the_channel_agnostic_network(agnostic, golden_pixels, ids, head, heads):
     """Matrices made in full, by a forward pass that ends where the network's own does."""
-    net, pixels = agnostic.net, draw(32)
+    net = agnostic.net
+    pixels = golden_pixels(32)
     tokens = net.patch_embed(pixels, 16) + net.position(2, 2)
     x = torch.cat([(net.cls_token + net.pos_embed[:, :1]).expand(2, -1, -1), tokens.flatten(1, 3)], 1)
     product = torch.eye(13).expand(2, 13, 13)
@@ -223,9 +229,9 @@ def test_the_channel_agnostic_network(agnostic, draw, ids, head, heads):
         x = x + block.ls.gamma * (branch + block.mlp_out_proj(torch.nn.functional.gelu(mlp + block.mlp_bias)))
         product = (matrix[:, heads].mean(1) + torch.eye(13)) / 2 @ product
     assert_allclose(net.norm(x)[:, 0], net(pixels).cls, atol=1e-4)
-    assert_allclose(seen(agnostic, pixels, ids, head=head)["attention_map"], matrix[:, heads, 0, 1:].mean(1), atol=1e-5)
-    assert_allclose(
-        seen(agnostic, pixels, ids, head=head, method="rollout")["attention_map"], product[:, 0, 1:], atol=1e-5
-    )
+    out = view(agnostic, pixels, ids, head=head)
+    assert_allclose(out["attention_map"], matrix[:, heads, 0, 1:].mean(1), atol=1e-5)
+    out = view(agnostic, pixels, ids, head=head, method="rollout")
+    assert_allclose(out["attention_map"], product[:, 0, 1:], atol=1e-5)
     with pytest.raises(ValueError, match="there are 'cls' and 'rollout'"):
         AttentionView(agnostic, method="gradient")

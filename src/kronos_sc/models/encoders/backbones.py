@@ -52,27 +52,26 @@ class Origin:
         """Return the model with weights of a local file, or of the hub."""
         from kronos_sc.models._hub import fetch_weights
 
-        how = Fit(self.card.name, fit or "crop", self.config.patch)  # a wrong choice is told before anything is read
-        path = fetch_weights(self.repository, self.file) if weights is None else Path(weights).expanduser()
-        # the file's name, not its place: paths do not belong into results
-        card = self.card if weights is None else replace(self.card, source=f"file {path.name}")
-        return VisionModel(plain_vit(path, self.config), card, fit=how, key=self.key, sha256=_weights.sha256(path))
+        window_fit = Fit(self.card.name, fit or "crop", self.config.patch)  # a wrong choice is told before any reading
+        if weights is None:
+            path = fetch_weights(self.repository, self.file)
+            card = self.card
+        else:  # the file's name, not its place: paths do not belong into results
+            path = Path(weights).expanduser()
+            card = replace(self.card, source=f"file {path.name}")
+        net = plain_vit(path, self.config)
+        return VisionModel(net, card, fit=window_fit, key=self.key, sha256=_weights.sha256(path))
 
 
 def plain_vit(path: Path, config: PlainConfig) -> PlainViT:
     """Return the network with the weights of a file; table and registers are as large as the file's."""
     state = _state.read(path)
-    config = config.of(state)
+    config = config.adapted_to(state)
     with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
         net = PlainViT(config)
     what = f"a plain ViT of width {config.dim} with {config.depth} blocks and patches of {config.patch} pixels"
-    _state.fill(
-        net,
-        adapted(state),
-        path,
-        what=what,
-        fix="Check that the file is of this model, in the naming of DINOv2's release or timm.",
-    )
+    fix = "Check that the file is of this model, in the naming of DINOv2's release or timm."
+    _state.fill(net, adapted(state), path, what=what, fix=fix)
     return net
 
 
@@ -107,7 +106,10 @@ _UNI = Origin(
         patch_multiple=1,
         training_data="Mass-100K, 100 million patches of 100,426 H&E slides",
         resolution="20× (0.5 µm per pixel)",
-        notes=f"Ask for access at https://huggingface.co/MahmoodLab/UNI, then log in once with `hf auth login`. {_PROTOCOL}",
+        notes=(
+            "Ask for access at https://huggingface.co/MahmoodLab/UNI, then log in once with `hf auth login`. "
+            f"{_PROTOCOL}"
+        ),
     ),
     PlainConfig(dim=1024, depth=24, heads=16, patch=16, grid=14),
     "MahmoodLab/UNI",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kronos_sc.models._model import Model, TokenGrid
+from kronos_sc.models.nets.vit import features_by_kind
 
 if TYPE_CHECKING:
     import torch
@@ -29,19 +30,20 @@ class KronosModel(Model):
         Of the weights file.
     """
 
+    net: KronosViT
     key = "kronos"
 
     def __init__(self, net: KronosViT, card: Card, vocabulary: Vocabulary, sha256: str = "") -> None:
-        self.net, self.card, self.vocabulary, self.sha256 = (
-            net.eval().requires_grad_(requires_grad=False),
-            card,
-            vocabulary,
-            sha256,
-        )
+        self.net = net.eval().requires_grad_(requires_grad=False)
+        self.card = card
+        self.vocabulary = vocabulary
+        self.sha256 = sha256
 
     def width(self, kind: str, markers: int) -> int:
         """Return D for the class token, markers · D for marker features and for each token."""
-        return self.net.config.dim * (1 if kind == "cls" else markers)
+        if kind == "cls":
+            return self.net.config.dim
+        return self.net.config.dim * markers
 
     def tokens(self, size: int, markers: int) -> int:
         """Return 1 + registers + markers · tokens of one marker."""
@@ -49,27 +51,25 @@ class KronosModel(Model):
 
     def token_grid(self, size: int) -> TokenGrid:
         """Return where the tokens of a window lie."""
-        patch, step = self.net.config.patch, self.net.stride
+        patch = self.net.config.patch
+        step = self.net.stride
         return TokenGrid((size - patch) // step + 1, step, patch / 2)
 
     def encode(
         self, pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor, mask_bhw: torch.Tensor, kinds: tuple[str, ...]
     ) -> dict[str, torch.Tensor]:
-        """Return marker features (b, m · d, blocks in panel order), class features (b, d) and tokens (b, r · c · m · d)."""
+        """Return marker features, class features and tokens.
+
+        Marker features are (b, m · d), blocks in panel order; class features (b, d), tokens (b, r · c · m · d).
+        """
         features = self.net(pixels_bmhw.to(self.net.cls_token.dtype), marker_ids_bm)
-        named = {
-            "marker": lambda: features.markers.flatten(1),
-            "cls": lambda: features.cls,
-            "token": lambda: features.tokens.permute(0, 2, 3, 1, 4).flatten(1),
-        }
-        return {kind: named[kind]() for kind in kinds}
+        return features_by_kind(features, kinds)
 
     @property
     def facts(self) -> dict[str, object]:
         """Return what an embedding records of its model, the blocks that ran included."""
-        running = list(self.net.running)
         return super().facts | {
             "blocks": self.net.blocks_mode,
-            "blocks_run": running,
+            "blocks_run": list(self.net.running),
             "token_overlap": self.net.token_overlap,
         }

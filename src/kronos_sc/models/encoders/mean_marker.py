@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from kronos_sc.markers import paper_vocabulary
 from kronos_sc.models._card import Card
@@ -23,7 +23,6 @@ MEAN_MARKER = Card(
     notes="Intensities are scaled by the image's value range, so a feature is the mean intensity between 0 and 1.",
 )
 
-
 TOKEN = 16  # pixels along each axis that make one number of a map: those of a token of KRONOS
 
 
@@ -34,10 +33,11 @@ class MeanMarker(Model):
     """
 
     key = "mean_marker"
-    needs_statistics: ClassVar[bool] = False
+    needs_statistics: bool = False
 
     def __init__(self) -> None:
-        self.card, self.vocabulary = MEAN_MARKER, paper_vocabulary(mean=0.0, std=1.0)
+        self.card = MEAN_MARKER
+        self.vocabulary = paper_vocabulary(mean=0.0, std=1.0)
 
     def width(self, kind: str, markers: int) -> int:
         """Return one number per marker."""
@@ -51,8 +51,8 @@ class MeanMarker(Model):
         self, pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor, mask_bhw: torch.Tensor, kinds: tuple[str, ...]
     ) -> dict[str, torch.Tensor]:
         """Return the mean of each marker inside the mask (b, m), and of each square (b, r · c · m)."""
-        named = {"marker": lambda: _mean(pixels_bmhw, mask_bhw), "token": lambda: _squares(pixels_bmhw)}
-        return {kind: named[kind]() for kind in kinds}
+        makers = {"marker": lambda: _mean(pixels_bmhw, mask_bhw), "token": lambda: _squares(pixels_bmhw)}
+        return {kind: makers[kind]() for kind in kinds}
 
     def token_grid(self, size: int) -> TokenGrid:
         """Return where the squares of a window lie."""

@@ -1,4 +1,4 @@
-"""What classical single-cell analysis measures: mean, spread and percentiles of each marker, and the shape of the cell."""
+"""What classical single-cell analysis measures: mean, spread, percentiles of each marker, and the shape of the cell."""
 
 # Shapes: b units, m markers, h × w pixels, k pixels of the largest unit of a batch, q percentiles.
 from __future__ import annotations
@@ -20,7 +20,10 @@ PER_UNIT = ("area", "eccentricity", "border")
 
 MEAN_MARKER_PLUS = Card(
     name="mean-marker+",
-    title="mean, standard deviation and percentiles of each marker inside the cell or box; area, eccentricity and border of the cell",
+    title=(
+        "mean, standard deviation and percentiles of each marker inside the cell or box; "
+        "area, eccentricity and border of the cell"
+    ),
     licence="none needed",
     trained=None,
     features=("marker", "cls"),
@@ -35,7 +38,9 @@ MEAN_MARKER_PLUS = Card(
 
 
 class MeanMarkerPlus(Model):
-    """Statistics of each marker over the pixels of a unit, and the unit's shape: a stronger baseline than the mean alone.
+    """Statistics of each marker over the pixels of a unit, and the unit's shape.
+
+    A stronger baseline than the mean alone.
 
     Two kinds of features, because they live on different scales: intensities between 0 and 1 are compared by distance
     as they are, an area of some hundred pixels beside them would drown them.
@@ -54,16 +59,19 @@ class MeanMarkerPlus(Model):
     """
 
     key = "mean_marker_plus"
-    needs_statistics: ClassVar[bool] = False
+    needs_statistics: bool = False
     per_marker: ClassVar[tuple[str, ...]] = PER_MARKER
     per_unit: ClassVar[tuple[str, ...]] = PER_UNIT
 
     def __init__(self) -> None:
-        self.card, self.vocabulary = MEAN_MARKER_PLUS, paper_vocabulary(mean=0.0, std=1.0)
+        self.card = MEAN_MARKER_PLUS
+        self.vocabulary = paper_vocabulary(mean=0.0, std=1.0)
 
     def width(self, kind: str, markers: int) -> int:
         """Return seven numbers per marker, or three per unit."""
-        return len(PER_UNIT) if kind == "cls" else len(PER_MARKER) * markers
+        if kind == "cls":
+            return len(PER_UNIT)
+        return len(PER_MARKER) * markers
 
     def tokens(self, size: int, markers: int) -> int:
         """Return a cost in the unit of a transformer's tokens."""
@@ -71,33 +79,33 @@ class MeanMarkerPlus(Model):
 
     def feature_names(self, markers: Sequence[str], kind: str = "marker") -> list[str]:
         """Return the name of each feature, `{marker}_{statistic}`, or those of the shape for the kind `"cls"`."""
-        return (
-            list(PER_UNIT)
-            if kind == "cls"
-            else [f"{marker}_{statistic}" for marker in markers for statistic in PER_MARKER]
-        )
+        if kind == "cls":
+            return list(PER_UNIT)
+        return [f"{marker}_{statistic}" for marker in markers for statistic in PER_MARKER]
 
     def encode(
         self, pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor, mask_bhw: torch.Tensor, kinds: tuple[str, ...]
     ) -> dict[str, torch.Tensor]:
         """Return statistics of each marker (b, m · 7) and of the shape (b, 3)."""
-        named = {"marker": lambda: _intensities(pixels_bmhw, mask_bhw), "cls": lambda: _shape(mask_bhw)}
-        return {kind: named[kind]() for kind in kinds}
+        makers = {"marker": lambda: _intensities(pixels_bmhw, mask_bhw), "cls": lambda: _shape(mask_bhw)}
+        return {kind: makers[kind]() for kind in kinds}
 
 
 def _intensities(pixels_bmhw: torch.Tensor, mask_bhw: torch.Tensor) -> torch.Tensor:
     """Return mean, standard deviation and percentiles of each marker inside the mask (b, m · 7)."""
-    x_bmk, inside_b1k, n_b11 = _gathered(pixels_bmhw, mask_bhw)
-    some = n_b11.clamp_min(1)
-    mean = torch.where(inside_b1k, x_bmk, 0).sum(-1, keepdim=True) / some
+    x_bmk, inside_b1k, n_b11 = _gather_pixels(pixels_bmhw, mask_bhw)
+    divisor = n_b11.clamp_min(1)
+    mean = torch.where(inside_b1k, x_bmk, 0).sum(-1, keepdim=True) / divisor
     deviation = torch.where(inside_b1k, x_bmk - mean, 0)
-    std = (deviation.square().sum(-1, keepdim=True) / some).sqrt()
+    std = (deviation.square().sum(-1, keepdim=True) / divisor).sqrt()
     ranked = torch.where(inside_b1k, x_bmk, torch.inf).sort(-1).values  # what is outside ranks last
-    features = torch.cat([mean, std, _percentiles(ranked, some)], dim=-1)
+    features = torch.cat([mean, std, _percentiles(ranked, divisor)], dim=-1)
     return torch.where(n_b11 > 0, features, 0).flatten(1)
 
 
-def _gathered(pixels_bmhw: torch.Tensor, mask_bhw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _gather_pixels(
+    pixels_bmhw: torch.Tensor, mask_bhw: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the pixels of each unit side by side (b, m, k), which of them count (b, 1, k), and how many do (b, 1, 1).
 
     A cell fills a small part of its window: what follows, the sorting above all, looks at nothing else.
@@ -105,10 +113,12 @@ def _gathered(pixels_bmhw: torch.Tensor, mask_bhw: torch.Tensor) -> tuple[torch.
     mask = mask_bhw.flatten(1)
     count = mask.sum(1)
     k = max(1, int(count.max())) if len(count) else 1
-    where = mask.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :k]
+    # a stable sort of the mask: positions inside come first, in their own order
+    position = mask.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :k]
     x = pixels_bmhw.flatten(2)
+    x_bmk = x.gather(2, position[:, None].expand(-1, x.shape[1], -1))
     inside = torch.arange(k, device=mask.device) < count[:, None]
-    return x.gather(2, where[:, None].expand(-1, x.shape[1], -1)), inside[:, None], count[:, None, None]
+    return x_bmk, inside[:, None], count[:, None, None]
 
 
 def _percentiles(ranked_bmk: torch.Tensor, n_b11: torch.Tensor) -> torch.Tensor:
@@ -127,16 +137,21 @@ def _shape(mask_bhw: torch.Tensor) -> torch.Tensor:
     """Return area, eccentricity and whether the border of the window is reached (b, 3)."""
     mask = mask_bhw.float()
     n = mask.sum((1, 2))
-    some = n.clamp_min(1)
+    divisor = n.clamp_min(1)
     y, x = (torch.arange(extent, device=mask.device, dtype=torch.float32) for extent in mask.shape[1:])
-    rows, columns = mask.sum(2), mask.sum(1)
-    y = y - ((rows @ y) / some)[:, None]  # around the centroid: small numbers, exact in float32
-    x = x - ((columns @ x) / some)[:, None]
-    yy, xx = (rows * y**2).sum(1) / some, (columns * x**2).sum(1) / some
-    xy = torch.einsum("bhw,bh,bw->b", mask, y, x) / some
-    # eigenvalues of the matrix of second moments
-    middle, apart = (yy + xx) / 2, torch.hypot((yy - xx) / 2, xy)
-    eccentricity = torch.where(middle + apart > 0, 2 * apart / (middle + apart), 0).clamp(0, 1).sqrt()
+    per_row = mask.sum(2)
+    per_column = mask.sum(1)
+    y = y - ((per_row @ y) / divisor)[:, None]  # around the centroid: small numbers, exact in float32
+    x = x - ((per_column @ x) / divisor)[:, None]
+    yy = (per_row * y**2).sum(1) / divisor
+    xx = (per_column * x**2).sum(1) / divisor
+    xy = torch.einsum("bhw,bh,bw->b", mask, y, x) / divisor
+
+    # eigenvalues of the matrix of second moments are center ± radius
+    center = (yy + xx) / 2
+    radius = torch.hypot((yy - xx) / 2, xy)
+    eccentricity = torch.where(center + radius > 0, 2 * radius / (center + radius), 0).clamp(0, 1).sqrt()
+
     edges = (mask_bhw[:, 0], mask_bhw[:, -1], mask_bhw[:, :, 0], mask_bhw[:, :, -1])
     border = torch.stack([edge.any(1) for edge in edges]).any(0)
     return torch.stack([n, eccentricity, border.float()], dim=1)

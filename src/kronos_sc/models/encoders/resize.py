@@ -22,38 +22,38 @@ class Fit:
     ----------
     name
         Of the model, for messages.
-    how
+    mode
         `"crop"`: the largest multiple of the patch around the centre, as in the paper (Online Methods, Evaluation
         baselines); `"resize"`: the nearest multiple, by bilinear interpolation (antialiased).
     patch
         Edge of a patch in pixels; sizes are multiples of it.
-    only
+    fixed_size
         The one size that the network takes; None if any multiple fits.
     """
 
     name: str
-    how: str
+    mode: str
     patch: int
-    only: int | None = None
+    fixed_size: int | None = None
 
     def __post_init__(self) -> None:
-        one_of(self.how, FITS, name="fit")
+        one_of(self.mode, FITS, name="fit")
 
     def size(self, window: int) -> int:
         """Return the edge of the network's input for windows of an edge.
 
         A ValueError for one that is too small to be cut.
         """
-        least = self.only or self.patch
-        if self.how == "crop":
+        least = self.fixed_size or self.patch
+        if self.mode == "crop":
             if window < least:
                 msg = (
                     f"Windows of {window} pixels are smaller than what {self.name!r} takes at least: {least}. "
                     f"Take patch_size={least} or more, or load the model with fit='resize'."
                 )
                 raise ValueError(msg)
-            return self.only or window // self.patch * self.patch
-        return self.only or max(1, round(window / self.patch)) * self.patch
+            return self.fixed_size or window // self.patch * self.patch
+        return self.fixed_size or max(1, round(window / self.patch)) * self.patch
 
     def corner(self, window: int) -> int:
         """Return the first row and column that is kept by a crop.
@@ -70,9 +70,10 @@ class Fit:
         size = self.size(window)
         if size == window:
             return pixels_bmhw
-        if self.how == "crop":
-            here = slice(start := self.corner(window), start + size)
-            return pixels_bmhw[..., here, here]
+        if self.mode == "crop":
+            start = self.corner(window)
+            kept = slice(start, start + size)
+            return pixels_bmhw[..., kept, kept]
         resized = functional.interpolate(
             pixels_bmhw.float(), (size, size), mode="bilinear", antialias=True, align_corners=False
         )
@@ -84,15 +85,15 @@ class Fit:
         A ValueError if not on whole pixels of it.
         """
         size = self.size(window)
-        if self.how == "crop" and size % step == 0:
+        if self.mode == "crop" and size % step == 0:
             return TokenGrid(size // step, step, self.corner(window) + step / 2)
         count = -(-size // step)
         if size % step or window % count:
-            unit = f"multiples of {step}" if self.only is None else f"multiples of {count}"
+            # a network of one size has as many tokens whatever the window, another one as many as fit
+            multiple = step if self.fixed_size is None else count
             msg = (
                 f"Tokens of {self.name!r} do not lie on whole pixels of windows of {window} pixels with "
-                f"fit={self.how!r}. "
-                f"For maps take windows of {unit} pixels."
+                f"fit={self.mode!r}. For maps take windows of multiples of {multiple} pixels."
             )
             raise ValueError(msg)
         return TokenGrid(count, window // count, window / count / 2)

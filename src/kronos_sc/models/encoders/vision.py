@@ -3,7 +3,7 @@
 # Shapes: b units, m markers, h × w pixels, r × c tokens, d features of an image, e of a token.
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from kronos_sc.markers import Vocabulary, paper_vocabulary
 from kronos_sc.models._model import Model, TokenGrid
@@ -63,7 +63,7 @@ class VisionModel(Model):
         Names of markers, with statistics where there are some; the paper's names without any if left out.
     """
 
-    image_statistics: ClassVar[bool] = True
+    image_statistics: bool = True
 
     def __init__(
         self,
@@ -75,26 +75,37 @@ class VisionModel(Model):
         sha256: str = "",
         vocabulary: Vocabulary | None = None,
     ) -> None:
-        self.net, self.card, self.fit, self.key, self.sha256 = (
-            net.eval().requires_grad_(requires_grad=False),
-            card,
-            fit,
-            key,
-            sha256,
-        )
+        self.net = net.eval().requires_grad_(requires_grad=False)
+        self.card = card
+        self.fit = fit
+        self.key = key
+        self.sha256 = sha256
         self.vocabulary = paper_vocabulary() if vocabulary is None else vocabulary
+
+    @property
+    def backbone(self) -> Backbone:
+        """Return the network by what is asked of it here."""
+        return cast("Backbone", self.net)
 
     def width(self, kind: str, markers: int) -> int:
         """Return markers · D; for `"cls"`, which is not offered, D, the width of a pass."""
-        return {"marker": self.net.dim * markers, "token": self.net.token_dim * markers, "cls": self.net.dim}[kind]
+        widths = {
+            "marker": self.backbone.dim * markers,
+            "token": self.backbone.token_dim * markers,
+            "cls": self.backbone.dim,
+        }
+        return widths[kind]
 
     def tokens(self, size: int, markers: int) -> int:
         """Return the tokens of all markers; a ValueError for windows that are too small."""
-        return markers * (self.net.prefix + (-(-self.fit.size(size) // self.net.step)) ** 2)
+        count = -(-self.fit.size(size) // self.backbone.step)
+        return markers * (self.backbone.prefix + count**2)
 
     def token_grid(self, size: int) -> TokenGrid:
         """Return where the tokens of a window lie; a ValueError where there are none, or not on whole pixels."""
-        return self.fit.token_grid(size, self.net.step) if self.net.token_dim else super().token_grid(size)
+        if not self.backbone.token_dim:
+            return super().token_grid(size)
+        return self.fit.token_grid(size, self.backbone.step)
 
     def encode(
         self, pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor, mask_bhw: torch.Tensor, kinds: tuple[str, ...]
@@ -102,14 +113,13 @@ class VisionModel(Model):
         """Return features of the markers (b, m · d, blocks in panel order) and tokens (b, r · c · m · e)."""
         fitted_bmhw = self.fit(pixels_bmhw.to(self.input_format))
         b, m = fitted_bmhw.shape[:2]
-        image_nd, token_nrce = self.net(fitted_bmhw.flatten(0, 1), tokens="token" in kinds)
-        named = {
-            "marker": lambda: image_nd.reshape(b, -1),
-            "token": lambda: token_nrce.unflatten(0, (b, m)).permute(0, 2, 3, 1, 4).flatten(1),
-        }
-        return {kind: named[kind]() for kind in kinds}
+        image_nd, token_nrce = self.backbone(fitted_bmhw.flatten(0, 1), tokens="token" in kinds)
+        features = {"marker": image_nd.reshape(b, -1)}
+        if token_nrce is not None:
+            features["token"] = token_nrce.unflatten(0, (b, m)).permute(0, 2, 3, 1, 4).flatten(1)
+        return {kind: features[kind] for kind in kinds}
 
     @property
     def facts(self) -> dict[str, object]:
         """Return what an embedding records of its model, how windows were fitted included."""
-        return super().facts | {"fit": self.fit.how}
+        return super().facts | {"fit": self.fit.mode}

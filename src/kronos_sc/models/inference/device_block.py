@@ -3,7 +3,7 @@
 # Shapes: b units, m markers, s source pixels.
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from kronos_sc._core.arrays import writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+T = TypeVar("T")
 
 
 class DeviceTransfer:
@@ -32,7 +34,7 @@ class DeviceTransfer:
         self.copy_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def to_device(self, array: np.ndarray) -> torch.Tensor:
-        """Return an array on the device; on CUDA it may still be on its way, see `sent_event` and `wait`.
+        """Return an array on the device; on CUDA it may still be on its way (see `sent_event`, `wait`).
 
         Unsigned numbers travel as signed ones of the same width, whose operations exist everywhere.
         """
@@ -48,11 +50,13 @@ class DeviceTransfer:
             return tensor.pin_memory().to(self.device, non_blocking=True)
 
     def sent_event(self) -> torch.cuda.Event | None:
-        """Return a mark behind all that was sent so far."""
-        return None if self.copy_stream is None else self.copy_stream.record_event()
+        """Return an event behind all that was sent so far."""
+        if self.copy_stream is None:
+            return None
+        return self.copy_stream.record_event()
 
     def wait(self, event: torch.cuda.Event | None, *tensors: torch.Tensor | None) -> None:
-        """Let the computing stream wait for a mark, and torch's allocator know that this stream uses the tensors."""
+        """Let the computing stream wait for an event, and torch's allocator know that this stream uses the tensors."""
         if event is None:
             return
         stream = torch.cuda.current_stream(self.device)
@@ -62,15 +66,17 @@ class DeviceTransfer:
                 tensor.record_stream(stream)
 
     def to_host(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return a copy in the computer's memory; on CUDA it is there once a mark of `fetched_event` has passed."""
+        """Return a copy in the computer's memory; on CUDA it is there once an event of `fetched_event` has passed."""
         if self.copy_stream is None:
             return tensor.cpu()
         host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
         return host.copy_(tensor, non_blocking=True)
 
     def fetched_event(self) -> torch.cuda.Event | None:
-        """Return a mark behind all that was asked for so far."""
-        return None if self.copy_stream is None else torch.cuda.current_stream(self.device).record_event()
+        """Return an event behind all that was asked for so far."""
+        if self.copy_stream is None:
+            return None
+        return torch.cuda.current_stream(self.device).record_event()
 
 
 class DeviceBlock:
@@ -80,24 +86,27 @@ class DeviceBlock:
     ----------
     block
         A loaded block of :mod:`kronos_sc.patches`.
-    lane
-        The way there.
+    transfer
+        The way to the device.
     """
 
     def __init__(self, block: Any, transfer: DeviceTransfer) -> None:
-        self.index, self.units, self.size, self.inside = block.index, block.units, block.size, block.inside
+        self.index = block.index
+        self.units = block.units
+        self.size = block.size
+        self.inside = block.inside
         self.transfer = transfer
         # a signed view of 32 bits would turn bright pixels negative; one of 16 is turned back on the device
-        self.pixels = transfer.to_device(
-            block.pixels.astype(np.int64) if block.pixels.dtype == np.uint32 else block.pixels
-        )
+        pixels = block.pixels.astype(np.int64) if block.pixels.dtype == np.uint32 else block.pixels
+        self.pixels = transfer.to_device(pixels)
         # corners go with the block: sent batch by batch, each would make the processor wait for the device
-        self.y, self.x = (
-            transfer.to_device(block.y.astype(np.int64, copy=False)),
-            transfer.to_device(block.x.astype(np.int64, copy=False)),
-        )
-        self.labels = None if block.labels is None else transfer.to_device(block.labels)
-        self.ids = None if block.labels is None else transfer.to_device(block.ids.astype(block.labels.dtype))
+        self.y = transfer.to_device(block.y.astype(np.int64, copy=False))
+        self.x = transfer.to_device(block.x.astype(np.int64, copy=False))
+        self.labels: torch.Tensor | None = None
+        self.ids: torch.Tensor | None = None
+        if block.labels is not None:
+            self.labels = transfer.to_device(block.labels)
+            self.ids = transfer.to_device(block.ids.astype(block.labels.dtype))
         self.event = transfer.sent_event()
 
     def cut(self, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
@@ -105,25 +114,32 @@ class DeviceBlock:
         if self.event is not None:
             self.transfer.wait(self.event, self.pixels, self.y, self.x, self.labels, self.ids)
             self.event = None
-        y, x = self.y[part], self.x[part]
-        return cut(self.pixels, y, x, self.size), self._masks(part, y, x)
+        y = self.y[part]
+        x = self.x[part]
+        return cut_windows(self.pixels, y, x, self.size), self._cut_masks(part, y, x)
 
-    def _masks(self, part: slice, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    def _cut_masks(self, part: slice, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Return masks: the unit's label, or the part of a box that lies on the image."""
-        if self.labels is not None:
-            return cut(self.labels, y, x, self.size) == self.ids[part, None, None]
+        if self.labels is not None and self.ids is not None:
+            return cut_windows(self.labels, y, x, self.size) == self.ids[part, None, None]
         top, bottom, left, right = self.inside
         grid = torch.arange(self.size, device=self.transfer.device)
-        rows, columns = grid + y[:, None], grid + x[:, None]
-        return ((rows >= top) & (rows < bottom))[:, :, None] & ((columns >= left) & (columns < right))[:, None, :]
+        rows = grid + y[:, None]
+        columns = grid + x[:, None]
+        inside_y = (rows >= top) & (rows < bottom)
+        inside_x = (columns >= left) & (columns < right)
+        return inside_y[:, :, None] & inside_x[:, None, :]
 
 
-def opened(blocks: Iterable[Any], opener: Callable[[Any], Any], *, ahead: bool) -> Iterator[Any]:
-    """Yield opened blocks; with `ahead`, the next one is already on its way to the device while the caller uses this one."""
-    before = None
+def open_blocks(blocks: Iterable[Any], opener: Callable[[Any], T], *, ahead: bool) -> Iterator[T]:
+    """Yield opened blocks.
+
+    With `ahead`, the next one is already on its way to the device while the caller uses this one.
+    """
+    previous: T | None = None
     for block in blocks:
         try:
-            now = opener(block)
+            current = opener(block)
         except torch.OutOfMemoryError as error:
             error.add_note(
                 "A block of pixels does not fit the device's memory. Lower kronos_sc.settings.block_memory, or choose "
@@ -131,23 +147,24 @@ def opened(blocks: Iterable[Any], opener: Callable[[Any], Any], *, ahead: bool) 
             )
             raise
         if not ahead:
-            yield now
+            yield current
             continue
-        if before is not None:
-            yield before
-        before = now
-    if before is not None:
-        yield before
+        if previous is not None:
+            yield previous
+        previous = current
+    if previous is not None:
+        yield previous
 
 
-def cut(plane: torch.Tensor, y: torch.Tensor, x: torch.Tensor, size: int) -> torch.Tensor:
+def cut_windows(plane: torch.Tensor, y: torch.Tensor, x: torch.Tensor, size: int) -> torch.Tensor:
     """Return windows (b, m, s, s) of pixels (m, h, w), or (b, s, s) of labels (h, w)."""
     if plane.device.type == "cuda":
-        return gathered(plane, y, x, size)
-    return torch.stack([plane[..., i : i + size, j : j + size] for i, j in zip(y.tolist(), x.tolist(), strict=True)])
+        return gather_windows(plane, y, x, size)
+    corners = zip(y.tolist(), x.tolist(), strict=True)
+    return torch.stack([plane[..., i : i + size, j : j + size] for i, j in corners])
 
 
-def gathered(plane: torch.Tensor, y: torch.Tensor, x: torch.Tensor, size: int) -> torch.Tensor:
+def gather_windows(plane: torch.Tensor, y: torch.Tensor, x: torch.Tensor, size: int) -> torch.Tensor:
     """Return the same by one gather: a view of every possible window, indexed by the corners."""
     height, width = plane.shape[-2:]
     lead = plane.shape[:-2]

@@ -13,7 +13,10 @@ _HALF = np.uint32(16)
 
 @compiled()
 def spans(mask_bss: np.ndarray, first_bs: np.ndarray, last_bs: np.ndarray, pixels_b: np.ndarray) -> None:
-    """Write where each row of a mask begins and ends (both 0 for an empty row), and how many pixels a mask has in all."""
+    """Write where each row of a mask begins and ends, and how many pixels a mask has in all.
+
+    An empty row begins and ends at 0.
+    """
     units, size, _ = mask_bss.shape
     for i in range(units):
         total = 0
@@ -22,14 +25,15 @@ def spans(mask_bss: np.ndarray, first_bs: np.ndarray, last_bs: np.ndarray, pixel
             count = 0
             for q in range(size):
                 count += row[q]
-            begin, end = 0, 0
+            begin = end = 0
             if count:
                 end = size
                 while not row[begin]:
                     begin += 1
                 while not row[end - 1]:
                     end -= 1
-            first_bs[i, r], last_bs[i, r] = begin, end
+            first_bs[i, r] = begin
+            last_bs[i, r] = end
             total += count
         pixels_b[i] = total
 
@@ -70,21 +74,28 @@ def fill(
     y, x = corners
     gain, zero, outside = scale
     first, last = ends
+    size: int
     units, markers, size, _ = out_bmss.shape
     half = out_bmss.itemsize == 2
     values = np.empty(size + 1, np.float32)
     bits = values.view(np.uint32)
     for i in range(units):
         for c in range(markers):
-            g, z, k = gain[c], zero[c], outside[c]
+            g = gain[c]
+            z = zero[c]
+            k = outside[c]
+            # the value outside goes through the same rounding as the others, once per marker
             values[size] = k
             beyond = _bfloat16(bits[size]) if half else bits[size]
             for r in range(size):
-                begin, end = first[i, r], last[i, r]
+                begin = first[i, r]
+                end = last[i, r]
                 out_bmss[i, c, r, :begin] = beyond
                 out_bmss[i, c, r, end:] = beyond
                 source = block[c, y[i] + r, x[i] + begin : x[i] + end]
-                out, mask = out_bmss[i, c, r, begin:end], mask_bss[i, r, begin:end]
+                out = out_bmss[i, c, r, begin:end]
+                mask = mask_bss[i, r, begin:end]
+                # numbers first, then their bits: `bits` is a view of `values`
                 for q in range(end - begin):
                     value = np.float32(source[q]) * g + z
                     values[q] = value if mask[q] else k

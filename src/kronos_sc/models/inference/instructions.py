@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 _NEEDED = {torch.bfloat16: ("amx_bf16", "avx512_bf16"), torch.float16: ("amx_fp16", "avx512_fp16")}
 _ONEDNN_KNOWS = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
-# What networks multiply matrices with, as functions and as methods. Others (in place, with out=) are as slow as torch
-# has them.
+# What networks multiply matrices with, as functions and as methods.
+# Others (in place, with out=) are as slow as torch has them.
 _PRODUCTS = {
     F.linear,
     F.bilinear,
@@ -52,13 +52,19 @@ _PRODUCTS = {
 
 
 def is_fast(dtype: torch.dtype) -> bool:
-    """Return whether matrix products of a number format are faster than those of float32 on this processor, or it is float32."""
+    """Return whether matrix products of a number format are faster than those of float32, or it is float32.
+
+    Faster on this processor, that is.
+    """
     return dtype not in _NEEDED or (multiplies(dtype) and usable(capabilities(), *_NEEDED[dtype]))
 
 
 @cache
 def multiplies(dtype: torch.dtype) -> bool:
-    """Return whether this processor multiplies in a number format by itself, as opposed to plain loops, or kernels that imitate it."""
+    """Return whether this processor multiplies in a number format by itself.
+
+    Plain loops, or kernels that imitate the format, do not count.
+    """
     if dtype not in _NEEDED:
         return True
     supported = getattr(torch.ops.mkldnn, _ONEDNN_KNOWS[dtype], None)
@@ -76,27 +82,23 @@ def capabilities() -> Mapping[str, object]:
 
 def limited() -> bool:
     """Return whether this process is told to do without instructions for half formats that the processor has."""
-    names = [each for names in _NEEDED.values() for each in names]
-    return any(bool(capabilities().get(each)) and not usable(capabilities(), each) for each in names)
+    sets = [name for names in _NEEDED.values() for name in names]
+    return any(bool(capabilities().get(name)) and not usable(capabilities(), name) for name in sets)
 
 
 def name() -> str:
-    """Return the instruction sets by which this process computes, for people: `"AVX512, AVX512-BF16, AMX-BF16"`, say."""
+    """Return the instruction sets by which this process computes, for people: `"AVX512, AVX512-BF16"`, say."""
     vectors = torch.backends.cpu.get_cpu_capability()
-    halves = [
-        each.upper().replace("_", "-")
-        for names in _NEEDED.values()
-        for each in reversed(names)
-        if usable(capabilities(), each)
-    ]
-    return ", ".join(["no vector instructions" if vectors == "DEFAULT" else vectors, *halves])
+    if vectors == "DEFAULT":
+        vectors = "no vector instructions"
+    half_sets = [name for names in _NEEDED.values() for name in reversed(names)]
+    usable_sets = [name.upper().replace("_", "-") for name in half_sets if usable(capabilities(), name)]
+    return ", ".join([vectors, *usable_sets])
 
 
 @cache
 def fused_linear(dtype: torch.dtype) -> Callable[..., torch.Tensor] | None:
-    """Return oneDNN's matrix product with bias and GELU inside, the one torch's own compiler emits.
-
-    None where there is none.
+    """Return oneDNN's matrix product with bias and GELU inside, the one torch's own compiler emits; None without one.
 
     Found out once per number format, by trying it on a few numbers: which kernels oneDNN has depends on the processor,
     on limits that users set, and on the build of torch.
@@ -107,31 +109,32 @@ def fused_linear(dtype: torch.dtype) -> Callable[..., torch.Tensor] | None:
     ones = torch.ones(2, 8, dtype=dtype)
     try:
         with torch.inference_mode():
-            tried = [
-                fused(ones, ones, bias, *how)
-                for bias in (None, torch.ones(2, dtype=dtype))
-                for how in (("none", [], ""), ("gelu", [], "none"))
-            ]
-            right = [
-                torch.allclose(out.float(), torch.tensor(8.0 + i), rtol=2**-6)
-                for out, i in zip(tried, (0, 0, 1, 1), strict=True)
-            ]
+            # 8 · 1 · 1 = 8, with a bias of one 9; GELU changes neither within the tolerance
+            for bias, expected in ((None, 8.0), (torch.ones(2, dtype=dtype), 9.0)):
+                for activation, algorithm in (("none", ""), ("gelu", "none")):
+                    product = fused(ones, ones, bias, activation, [], algorithm)
+                    if not torch.allclose(product.float(), torch.tensor(expected), rtol=2**-6):
+                        return None
     except (RuntimeError, NotImplementedError):
         return None
-    return fused if all(right) else None
+    return fused
 
 
 def products(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[Any]:
-    """Return a context for networks in a number format: where the processor has no products in it, they are computed in float32.
+    """Return a context for networks in a number format.
+
+    Where the processor has no products in the format, they are computed in float32.
 
     Numbers of half formats are float32 too, so the sums are those that a processor with instructions for the format
     makes, rounded once to it. What lies between products, and all that is kept, stays in the format. Holds for the
     calling thread, backward passes included.
     """
-    return nullcontext() if device.type != "cpu" or multiplies(dtype) else _InFloat32(dtype)
+    if device.type != "cpu" or multiplies(dtype):
+        return nullcontext()
+    return ProductsInFloat32(dtype)
 
 
-class _InFloat32(TorchFunctionMode):
+class ProductsInFloat32(TorchFunctionMode):
     """Computes matrix products of a half format in float32 and rounds them to it."""
 
     def __init__(self, half: torch.dtype) -> None:
@@ -140,18 +143,17 @@ class _InFloat32(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func not in _PRODUCTS or kwargs.get("out") is not None or not self._concerns(args, kwargs):
+        if func not in _PRODUCTS or kwargs.get("out") is not None or not self._has_half(args, kwargs):
             return func(*args, **kwargs)
-        wide_args, wide_kwargs = tree_map(self._wide, (tuple(args), kwargs))
-        return tree_map(self._narrow, func(*wide_args, **wide_kwargs))
+        wide_args, wide_kwargs = tree_map(self._widen, (tuple(args), kwargs))
+        return tree_map(self._round, func(*wide_args, **wide_kwargs))
 
-    def _concerns(self, args: Any, kwargs: Any) -> bool:
-        return any(
-            isinstance(value, torch.Tensor) and value.dtype == self.half for value in tree_leaves((tuple(args), kwargs))
-        )
+    def _has_half(self, args: Any, kwargs: Any) -> bool:
+        leaves = tree_leaves((tuple(args), kwargs))
+        return any(isinstance(value, torch.Tensor) and value.dtype == self.half for value in leaves)
 
-    def _wide(self, value: Any) -> Any:
+    def _widen(self, value: Any) -> Any:
         return value.float() if isinstance(value, torch.Tensor) and value.dtype == self.half else value
 
-    def _narrow(self, value: Any) -> Any:
+    def _round(self, value: Any) -> Any:
         return value.to(self.half) if isinstance(value, torch.Tensor) and value.dtype == torch.float32 else value

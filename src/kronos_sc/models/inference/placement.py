@@ -19,21 +19,21 @@ def choose_device(device: str | torch.device | None) -> torch.device:
     if device is None:
         if torch.cuda.is_available():
             return torch.device("cuda", torch.cuda.current_device())
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        return torch.device("cpu")
     try:
         chosen = torch.device(device)
         if chosen.type == "cuda" and chosen.index is None:
             chosen = torch.device("cuda", torch.cuda.current_device())
         torch.zeros(1, device=chosen).item()  # a device that cannot hold a number cannot run a model
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        there = (
-            ["cpu"]
-            + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-            + (["mps"] if torch.backends.mps.is_available() else [])
-        )
+        available = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        if torch.backends.mps.is_available():
+            available.append("mps")
         msg = (
-            f"Device {str(device)!r} cannot be used ({error}). Available: {', '.join(there)}. Leave device out to take "
-            "the fastest."
+            f"Device {str(device)!r} cannot be used ({error}). Available: {', '.join(available)}. "
+            "Leave device out to take the fastest."
         )
         raise ValueError(msg) from error
     return chosen
@@ -52,13 +52,18 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     """Return the number format: bfloat16 where the hardware multiplies fast in it, for `"auto"`."""
     one_of(precision, PRECISIONS, name="precision")
     if precision != "auto":
-        asked = getattr(torch, precision)
-        if words := slow(asked, device):
-            info(words)
-        return asked
+        dtype: torch.dtype = getattr(torch, precision)
+        if warning := slow(dtype, device):
+            info(warning)
+        return dtype
+
+    # emulated bfloat16 (older CUDA devices, processors without instructions for it) is slower than float32
+    fast = False
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    return torch.bfloat16 if device.type == "cpu" and instructions.is_fast(torch.bfloat16) else torch.float32
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        fast = instructions.is_fast(torch.bfloat16)
+    return torch.bfloat16 if fast else torch.float32
 
 
 def slow(dtype: torch.dtype, device: torch.device) -> str:

@@ -52,7 +52,8 @@ class ViTConfig:
     def blocks_run(self, blocks: str) -> tuple[int, ...]:
         """Return the indices of the blocks that run: `"all"`, or the `"official"` first one of each chunk."""
         one_of(blocks, ("official", "all"), name="blocks")
-        return tuple(range(0, self.depth, self.depth // self.chunks if blocks == "official" else 1))
+        step = self.depth // self.chunks if blocks == "official" else 1
+        return tuple(range(0, self.depth, step))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
@@ -68,6 +69,5 @@ CONFIGS = {
 
 def config(model_type: str) -> ViTConfig:
     """Return the configuration of a named architecture."""
-    return CONFIGS[
-        known(model_type, CONFIGS, what="architecture", fix="Use one of these as model_type in config.json.")
-    ]
+    fix = "Use one of these as model_type in config.json."
+    return CONFIGS[known(model_type, CONFIGS, what="architecture", fix=fix)]

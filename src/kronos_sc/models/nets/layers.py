@@ -3,7 +3,7 @@
 # Shapes: b images, t tokens, d width, h heads, e = d / h.
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -11,10 +11,23 @@ from torch.nn import functional as F
 
 from kronos_sc.models.nets.fused import linear
 
-if TYPE_CHECKING:
-    from kronos_sc.models.nets.config import ViTConfig
-
 LAYER_SCALE_INIT = 1e-5
+
+
+class BlockShape(Protocol):
+    """Shape of a transformer block; every configuration of a network has it."""
+
+    @property
+    def dim(self) -> int:
+        """Width of a token."""
+
+    @property
+    def heads(self) -> int:
+        """Attention heads."""
+
+    @property
+    def mlp_ratio(self) -> int:
+        """Hidden width of the MLP over `dim`."""
 
 
 class LayerScale(nn.Module):
@@ -49,37 +62,42 @@ class Attention(nn.Module):
         out_bhte = F.scaled_dot_product_attention(*self.split(x_btd))
         return linear(self.proj, out_bhte.transpose(1, 2).flatten(2))
 
-    def _part(self, which: int, heads: slice) -> tuple[torch.Tensor, torch.Tensor]:
+    def _projection(self, which: int, heads: slice) -> tuple[torch.Tensor, torch.Tensor]:
         """Return weight (h, e, d) and bias (h, e) of the queries (0), keys (1) or values (2) of some heads."""
         weight = self.qkv.weight.unflatten(0, (3, self.heads, -1))[which, heads]
-        return weight, self.qkv.bias.unflatten(0, (3, self.heads, -1))[which, heads]
+        bias = self.qkv.bias.unflatten(0, (3, self.heads, -1))[which, heads]
+        return weight, bias
 
     def first_row(self, x_btd: torch.Tensor, heads: slice = slice(None)) -> torch.Tensor:
-        """Return how much the first token attends to each token (b, h, t; float32, rows add up to 1), from its query alone.
+        """Return how much the first token attends to each token (b, h, t; float32), from its query alone.
+
+        Rows add up to 1.
 
         q · (W x + b) = (Wᵀ q) · x + q · b, and the softmax does not see the last term: the query goes to the width of
         the tokens, and neither keys nor an attention matrix are made.
         """
-        (to_query, bias), (to_key, _) = self._part(0, heads), self._part(1, heads)
+        to_query, bias = self._projection(0, heads)
+        to_key, _ = self._projection(1, heads)
         q_bhe = torch.einsum("bd,hed->bhe", x_btd[:, 0].float(), to_query.float()) + bias.float()
-        asked_bhd = torch.einsum("bhe,hed->bhd", q_bhe, to_key.float())
-        return torch.softmax(asked_bhd @ x_btd.transpose(1, 2).float() * q_bhe.shape[-1] ** -0.5, dim=-1)
+        wide_q_bhd = torch.einsum("bhe,hed->bhd", q_bhe, to_key.float())
+        return torch.softmax(wide_q_bhd @ x_btd.transpose(1, 2).float() * q_bhe.shape[-1] ** -0.5, dim=-1)
 
     def first_output(self, x_btd: torch.Tensor, row_bht: torch.Tensor) -> torch.Tensor:
         """Return what attention adds to the first token (b, d), given its row of attention.
 
         Differentiable in the row.
         """
-        to_value, bias = self._part(2, slice(None))
+        to_value, bias = self._projection(2, slice(None))
         row_bht = row_bht.to(x_btd.dtype)
         out_bhe = torch.einsum("bhd,hed->bhe", row_bht @ x_btd, to_value) + bias * row_bht.sum(-1, keepdim=True)
         return linear(self.proj, out_bhe.flatten(1))
 
     def passed_on(self, x_btd: torch.Tensor, weight_bt: torch.Tensor, heads: slice) -> torch.Tensor:
         """Return Σᵢ weightᵢ · Aᵢ (b, t; float32) with A the mean attention matrix of some heads."""
-        q_bhte, k_bhte = (
-            torch.einsum("btd,hed->bhte", x_btd, w) + b[:, None] for w, b in (self._part(i, heads) for i in (0, 1))
-        )
+        to_query, query_bias = self._projection(0, heads)
+        to_key, key_bias = self._projection(1, heads)
+        q_bhte = torch.einsum("btd,hed->bhte", x_btd, to_query) + query_bias[:, None]
+        k_bhte = torch.einsum("btd,hed->bhte", x_btd, to_key) + key_bias[:, None]
         return weighted_rows(q_bhte, k_bhte, weight_bt)
 
 
@@ -91,7 +109,8 @@ def weighted_rows(
     `most` of its numbers exist at a time.
     """
     b, h, t, e = q_bhte.shape
-    keys_bhet, out_bht = k_bhte.transpose(-1, -2).float(), torch.zeros(b, h, t, device=q_bhte.device)
+    keys_bhet = k_bhte.transpose(-1, -2).float()
+    out_bht = torch.zeros(b, h, t, device=q_bhte.device)
     for rows in torch.arange(t, device=q_bhte.device).split(max(1, most // (b * h * t))):
         attention = torch.softmax(q_bhte[:, :, rows].float() @ keys_bhet * e**-0.5, dim=-1)
         out_bht += (weight_bt[:, None, None, rows] @ attention)[:, :, 0]
@@ -114,7 +133,7 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block with LayerScale."""
 
-    def __init__(self, config: ViTConfig) -> None:
+    def __init__(self, config: BlockShape) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(config.dim, eps=1e-6)
         self.attn = Attention(config.dim, config.heads)
@@ -140,8 +159,7 @@ class PatchEmbed(nn.Module):
         """Return tokens (b, m, rows, columns, d), one grid per marker."""
         b, m, _h, _w = pixels_bmhw.shape
         patch = self.proj.kernel_size[0]
-        # unfold + matrix product: the same sums as the convolution, at the speed of the matrix product for one input
-        # channel
+        # unfold + matrix product: the same sums as the convolution, faster for one input channel
         tiles = pixels_bmhw.unfold(2, patch, stride).unfold(3, patch, stride)
         rows, columns = tiles.shape[2:4]
         return F.linear(tiles.reshape(b, m, rows, columns, patch * patch), self.proj.weight.flatten(1), self.proj.bias)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import isqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ from kronos_sc.models.nets.layers import Block, PatchEmbed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_UNUSED = ("mask_token",)  # of training only
+_TRAINING_ONLY = ("mask_token",)
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ class PlainConfig:
     registers: int = 0
     mlp_ratio: int = 4
 
-    def of(self, state: Mapping[str, torch.Tensor]) -> PlainConfig:
+    def adapted_to(self, state: Mapping[str, torch.Tensor]) -> PlainConfig:
         """Return this shape with the table and the registers that a file of weights has."""
-        table, registers = state.get("pos_embed"), state.get("register_tokens", state.get("reg_token"))
-        return replace(
-            self,
-            grid=self.grid if table is None or table.ndim != 3 else isqrt(table.shape[1]),
-            registers=0 if registers is None else registers.shape[1],
-        )
+        table = state.get("pos_embed")
+        registers = state.get("register_tokens", state.get("reg_token"))
+        shape = replace(self, registers=0 if registers is None else registers.shape[1])
+        if table is None or table.ndim != 3:
+            return shape
+        return replace(shape, grid=isqrt(table.shape[1]))
 
 
 class PlainViT(nn.Module):
@@ -77,11 +77,14 @@ class PlainViT(nn.Module):
         super().__init__()
         self.config = config
         self.dim = self.token_dim = config.dim
-        self.step, self.prefix = config.patch, 1 + config.registers
+        self.step = config.patch
+        self.prefix = 1 + config.registers
         self.patch_embed = PatchEmbed(config.dim, config.patch)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.grid**2, config.dim))
-        self.register_tokens = nn.Parameter(torch.zeros(1, config.registers, config.dim)) if config.registers else None
+        self.register_tokens: nn.Parameter | None = None
+        if config.registers:
+            self.register_tokens = nn.Parameter(torch.zeros(1, config.registers, config.dim))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.dim, eps=1e-6)
 
@@ -92,7 +95,8 @@ class PlainViT(nn.Module):
         with registers; the first release of DINOv2 samples the table without antialiasing, which differs where the grid
         is far smaller than the table.
         """
-        grid, table = self.config.grid, self.pos_embed[:, 1:]
+        grid = self.config.grid
+        table = self.pos_embed[:, 1:]
         if rows == columns == grid:
             return table
         planes = table.reshape(1, grid, grid, -1).permute(0, 3, 1, 2).float()
@@ -103,12 +107,12 @@ class PlainViT(nn.Module):
         """Return the sequence before the first block (n, t, d) and the grid (r, c)."""
         tok_nrcd = self.patch_embed(pixels_nhw[:, None], self.config.patch)[:, 0]
         rows, columns = tok_nrcd.shape[1:3]
-        first = [
-            self.cls_token + self.pos_embed[:, :1],
-            *([] if self.register_tokens is None else [self.register_tokens]),
-        ]
-        parts = [part.expand(len(tok_nrcd), -1, -1) for part in first]
-        return torch.cat([*parts, tok_nrcd.flatten(1, 2) + self.position(rows, columns)], dim=1), (rows, columns)
+        prefix = [self.cls_token + self.pos_embed[:, :1]]
+        if self.register_tokens is not None:
+            prefix.append(self.register_tokens)
+        parts = [part.expand(len(tok_nrcd), -1, -1) for part in prefix]
+        x_ntd = torch.cat([*parts, tok_nrcd.flatten(1, 2) + self.position(rows, columns)], dim=1)
+        return x_ntd, (rows, columns)
 
     def forward(self, pixels_nhw: torch.Tensor, *, tokens: bool = False) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Encode images of one marker each.
@@ -127,9 +131,10 @@ class PlainViT(nn.Module):
         x_ntd, grid = self.embed(pixels_nhw)
         for block in self.blocks[:-1]:
             x_ntd = block(x_ntd)
+        last = cast("Block", self.blocks[-1])
         if not tokens:
-            return self.norm(_class_only(self.blocks[-1], x_ntd))[:, 0], None
-        x_ntd = self.norm(self.blocks[-1](x_ntd))
+            return self.norm(_class_only(last, x_ntd))[:, 0], None
+        x_ntd = self.norm(last(x_ntd))
         return x_ntd[:, 0], x_ntd[:, self.prefix :].unflatten(1, grid)
 
 
@@ -147,12 +152,13 @@ def adapted(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     The kernels of the three colours are summed; timm's positional table of a model with registers has no row for the
     class token, whose position is part of the token there.
     """
-    renamed = {
-        {"reg_token": "register_tokens"}.get(key, key): value for key, value in state.items() if key not in _UNUSED
-    }
-    kernel, table = renamed.get("patch_embed.proj.weight"), renamed.get("pos_embed")
+    renamed = {key: value for key, value in state.items() if key not in _TRAINING_ONLY}
+    if "reg_token" in renamed:
+        renamed["register_tokens"] = renamed.pop("reg_token")
+    kernel = renamed.get("patch_embed.proj.weight")
     if kernel is not None and kernel.ndim == 4 and kernel.shape[1] == 3:
         renamed["patch_embed.proj.weight"] = kernel.float().sum(1, keepdim=True)
+    table = renamed.get("pos_embed")
     if table is not None and table.ndim == 3 and isqrt(table.shape[1]) ** 2 == table.shape[1]:
         renamed["pos_embed"] = F.pad(table, (0, 0, 1, 0))
     return renamed

@@ -3,7 +3,7 @@
 # Shapes: b images, m markers, h × w pixels, r × c tokens per marker, n = r·c, t = 1 + registers + m·n tokens, d width.
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from torch.nn import functional as F
 from kronos_sc._core.arrays import writable
 from kronos_sc.models.nets.config import ViTConfig
 from kronos_sc.models.nets.layers import Block, PatchEmbed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 MARKER_IDS = 512
 
@@ -33,6 +36,16 @@ class Features(NamedTuple):
     cls: torch.Tensor
     markers: torch.Tensor
     tokens: torch.Tensor
+
+
+def features_by_kind(features: Features, kinds: Iterable[str]) -> dict[str, torch.Tensor]:
+    """Return what an encoder gives: one row per image for each kind of feature asked for."""
+    rows: dict[str, Callable[[], torch.Tensor]] = {
+        "marker": lambda: features.markers.flatten(1),
+        "cls": lambda: features.cls,
+        "token": lambda: features.tokens.permute(0, 2, 3, 1, 4).flatten(1),
+    }
+    return {kind: rows[kind]() for kind in kinds}
 
 
 def marker_encoding(dim: int) -> torch.Tensor:
@@ -59,6 +72,8 @@ class KronosViT(nn.Module):
         Cut tokens every half token instead of every token: about four times as many.
     """
 
+    marker_table: torch.Tensor
+
     def __init__(self, config: ViTConfig | None = None, *, blocks: str = "all", token_overlap: bool = False) -> None:
         super().__init__()
         self.config = config = config or ViTConfig()
@@ -84,11 +99,12 @@ class KronosViT(nn.Module):
         self.blocks_mode = blocks
 
     def reset(self, generator: torch.Generator | None = None) -> None:
-        """Draw fresh weights: truncated normal of 0.02 for linears and positions, 1e-6 for class and register tokens."""
+        """Draw fresh weights: truncated normal of 0.02, and normal of 1e-6 for class and register tokens."""
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 nn.init.trunc_normal_(module.weight, std=0.02, generator=generator)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         nn.init.trunc_normal_(self.pos_embed, std=0.02, generator=generator)
         for token in (self.cls_token, self.register_tokens):
             nn.init.normal_(token, std=1e-6, generator=generator)
@@ -101,7 +117,9 @@ class KronosViT(nn.Module):
 
     def block(self, index: int) -> Block:
         """Return a block by its global index."""
-        return self.blocks[index // (self.config.depth // self.config.chunks)][str(index)]
+        per_chunk = self.config.depth // self.config.chunks
+        chunk = cast("nn.ModuleDict", self.blocks[index // per_chunk])
+        return cast("Block", chunk[str(index)])
 
     def position(self, rows: int, columns: int) -> torch.Tensor:
         """Return the positional table (r, c, d) for a grid of tokens, interpolated as the released model does."""
@@ -153,40 +171,24 @@ class KronosViT(nn.Module):
         tokens = x_btd[:, 1 + self.config.registers :].unflatten(1, (marker_ids_bm.shape[1], rows, columns))
         return Features(x_btd[:, 0], tokens.mean((2, 3), dtype=torch.float32), tokens)
 
-    def cls_attention(self, pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor) -> torch.Tensor:
-        """Return the class token's attention in the last block that runs (b, heads, t; float32), from its query alone."""
-        x_btd, _ = self.embed(pixels_bmhw, marker_ids_bm)
-        for index in self.running[:-1]:
-            x_btd = self.block(index)(x_btd)
-        last = self.block(self.running[-1])
-        return last.attn.first_row(last.norm1(x_btd))
-
 
 def _check_input(pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor, patch: int) -> None:
-    if (
-        pixels_bmhw.ndim != 4
-        or pixels_bmhw.shape[2] % patch
-        or pixels_bmhw.shape[3] % patch
-        or pixels_bmhw.shape[2] < patch
-    ):
+    """Raise a ValueError for pixels or ids that the network cannot take."""
+    shape = tuple(pixels_bmhw.shape)
+    if len(shape) != 4 or shape[2] % patch or shape[3] % patch or shape[2] < patch:
         msg = (
-            f"Pixels must be (images, markers, rows, columns) with rows and columns multiples of {patch}, got "
-            f"{tuple(pixels_bmhw.shape)}."
+            f"Pixels must be (images, markers, rows, columns) with rows and columns multiples of {patch}, got {shape}."
         )
         raise ValueError(msg)
-    if marker_ids_bm.shape != pixels_bmhw.shape[:2]:
-        msg = (
-            f"Marker ids must be {tuple(pixels_bmhw.shape[:2])}, one per image and marker, got "
-            f"{tuple(marker_ids_bm.shape)}."
-        )
+    if tuple(marker_ids_bm.shape) != shape[:2]:
+        msg = f"Marker ids must be {shape[:2]}, one per image and marker, got {tuple(marker_ids_bm.shape)}."
         raise ValueError(msg)
-    if (
-        not pixels_bmhw.is_cuda
-        and marker_ids_bm.numel()
-        and (int(marker_ids_bm.min()) < 0 or int(marker_ids_bm.max()) >= MARKER_IDS)
-    ):
-        msg = (
-            f"Marker ids must lie between 0 and {MARKER_IDS - 1}, got {int(marker_ids_bm.min())} to "
-            f"{int(marker_ids_bm.max())}."
-        )
+
+    # to look at ids on a CUDA device would make the processor wait for it
+    if pixels_bmhw.is_cuda or not marker_ids_bm.numel():
+        return
+    lowest = int(marker_ids_bm.min())
+    highest = int(marker_ids_bm.max())
+    if lowest < 0 or highest >= MARKER_IDS:
+        msg = f"Marker ids must lie between 0 and {MARKER_IDS - 1}, got {lowest} to {highest}."
         raise ValueError(msg)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -62,13 +62,13 @@ class AttentionView(View):
         if (rows := rows_of(model.net)) is None:
             msg = (
                 f"{model.card.name!r} has no token that attends to the tokens of all markers, so there is no attention "
-                "per marker to show. "
-                "Take one that reads all markers as one sequence ('kronos', 'ca-mae'), or see what dropping a marker "
-                "changes with tl.marker_ablation."
+                "per marker to show. Take one that reads all markers as one sequence ('kronos', 'ca-mae'), or see what "
+                "dropping a marker changes with tl.marker_ablation."
             )
             raise ValueError(msg)
         one_of(method, METHODS, name="method")
-        self.method, self.inside = method, inside
+        self.method = method
+        self.inside = inside
         self.heads = _heads(head, rows.heads, method)
         self.layer = _position(layer, rows.running)
         self.direction = None if direction is None else _direction(direction, model.width("cls", 1))
@@ -85,11 +85,13 @@ class AttentionView(View):
     @property
     def rows(self) -> KronosRows | ChannelRows:
         """How attention is read off the network, wherever it is."""
-        return rows_of(self.net)  # type: ignore[return-value]
+        return cast("KronosRows | ChannelRows", rows_of(self.net))  # networks without rows were refused at the start
 
     def width(self, kind: str, markers: int) -> int:
         """Return one number per marker (and location)."""
-        return markers if kind.startswith("attention") else self.model.width(kind, markers)
+        if kind.startswith("attention"):
+            return markers
+        return self.model.width(kind, markers)
 
     def encode(
         self, pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor, mask_bhw: torch.Tensor, kinds: tuple[str, ...]
@@ -97,28 +99,32 @@ class AttentionView(View):
         """Return the attention of the class token, by marker and by token."""
         rows = self.rows
         x_btd, grid = rows.sequence(pixels_bmhw.to(self.model.input_format), marker_ids_bm)
-        map_bmrc = self._row(rows, x_btd)[:, rows.prefix :].unflatten(1, (marker_ids_bm.shape[1], *grid))
-        counted = map_bmrc
+        row_bt = self._class_row(rows, x_btd)
+        map_bmrc = row_bt[:, rows.prefix :].unflatten(1, (marker_ids_bm.shape[1], *grid))
+        weighted = map_bmrc
         if self.inside:
-            counted = map_bmrc * F.avg_pool2d(mask_bhw[:, None].float(), rows.patch, rows.step)
-        named = {"attention": lambda: counted.sum((2, 3)), "attention_map": lambda: map_bmrc.flatten(1)}
-        return {kind: named[kind]() for kind in kinds}
+            weighted = map_bmrc * F.avg_pool2d(mask_bhw[:, None].float(), rows.patch, rows.step)
+        features = {"attention": weighted.sum((2, 3)), "attention_map": map_bmrc.flatten(1)}
+        return {kind: features[kind] for kind in kinds}
 
-    def _row(self, rows: KronosRows | ChannelRows, x_btd: torch.Tensor) -> torch.Tensor:
+    def _class_row(self, rows: KronosRows | ChannelRows, x_btd: torch.Tensor) -> torch.Tensor:
         """Return what the class token attends to (b, t; float32)."""
         blocks: list[Any] = rows.blocks[: self.layer + 1]
-        passed = []
+        inputs = []
         for block in blocks[:-1]:
-            passed.append(x_btd)
+            inputs.append(x_btd)
             x_btd = block(x_btd)
         if self.method == "gradient":
-            return _weighed(self.net, blocks[-1], x_btd, self.heads, self.direction)
+            return _gradient_row(self.net, blocks[-1], x_btd, self.heads, self.direction)
         row_bt = rows.first_row(blocks[-1], x_btd, self.heads).mean(1)
-        return row_bt if self.method == "cls" else _rolled_out(rows, passed, row_bt, self.heads)
+        return row_bt if self.method == "cls" else _rollout(rows, inputs, row_bt, self.heads)
 
 
-def _rolled_out(rows: Any, inputs: list[torch.Tensor], row_bt: torch.Tensor, heads: slice) -> torch.Tensor:
-    """Return the class token's row of the product of all (A + 1) / 2: a row goes backwards, so no product of matrices is made."""
+def _rollout(rows: Any, inputs: list[torch.Tensor], row_bt: torch.Tensor, heads: slice) -> torch.Tensor:
+    """Return the class token's row of the product of all (A + 1) / 2.
+
+    A row goes backwards, so no product of matrices is made.
+    """
     out = row_bt / 2
     out[:, 0] += 0.5
     for block, x_btd in reversed(list(zip(rows.blocks, inputs, strict=False))):
@@ -126,22 +132,24 @@ def _rolled_out(rows: Any, inputs: list[torch.Tensor], row_bt: torch.Tensor, hea
     return out
 
 
-def _weighed(net: Any, last: Block, x_btd: torch.Tensor, heads: slice, direction: torch.Tensor | None) -> torch.Tensor:
-    """Return attention times its gradient, where positive, mean over heads (b, t): through the class token alone, all else stands still."""
+def _gradient_row(
+    net: Any, last: Block, x_btd: torch.Tensor, heads: slice, direction: torch.Tensor | None
+) -> torch.Tensor:
+    """Return attention times its gradient, where positive, mean over heads (b, t).
+
+    The gradient goes through the class token alone, all else stands still.
+    """
     with torch.inference_mode(mode=False), torch.enable_grad():
-        normed, token = (
-            last.norm1(x_btd).clone(),
-            x_btd[:, 0].clone(),
-        )  # tensors of inference mode take part in no gradient
+        # clones, because tensors of inference mode take part in no gradient
+        normed = last.norm1(x_btd).clone()
+        token = x_btd[:, 0].clone()
         row_bht = last.attn.first_row(normed).detach().requires_grad_()
         token = last.ls1(token, last.attn.first_output(normed, row_bht))
         token = last.ls2(token, last.mlp(last.norm2(token)))
-        value = (
-            token.float().square().sum()
-            if direction is None
-            else (net.norm(token).float() @ direction.to(token.device, copy=True)).sum()
-        )
-        (gradient,) = torch.autograd.grad(value, row_bht)
+        if direction is not None:
+            direction = direction.to(token.device, copy=True)
+        value = token.float().square() if direction is None else net.norm(token).float() @ direction
+        (gradient,) = torch.autograd.grad(value.sum(), row_bht)
         return (row_bht.detach() * gradient).clamp_min(0)[:, heads].mean(1)
 
 
@@ -156,8 +164,7 @@ def _check_gradient(model: Model, rows: KronosRows | ChannelRows, layer: int, po
     if position != len(rows.running) - 1:
         msg = (
             f"method='gradient' reads the last block that runs, got layer={layer}: earlier rows reach the class token "
-            "through all other tokens as well. "
-            "Leave layer out, or pass method='rollout'."
+            "through all other tokens as well. Leave layer out, or pass method='rollout'."
         )
         raise ValueError(msg)
 
@@ -168,11 +175,12 @@ def _heads(head: str | int | None, count: int, method: str) -> slice:
         head = "first" if method == "cls" else "mean"
     if head == "mean":
         return slice(0, count)
-    number = 0 if head == "first" else head
-    if isinstance(number, bool) or not hasattr(number, "__index__") or not 0 <= operator.index(number) < count:
+    if head == "first":
+        return slice(0, 1)
+    if isinstance(head, bool | str) or not hasattr(head, "__index__") or not 0 <= operator.index(head) < count:
         msg = f"head={head!r} is not a choice; head can be 'first', 'mean' or a number from 0 to {count - 1}."
         raise ValueError(msg)
-    return slice(operator.index(number), operator.index(number) + 1)
+    return slice(operator.index(head), operator.index(head) + 1)
 
 
 def _position(layer: int, running: tuple[int, ...]) -> int:
@@ -195,9 +203,8 @@ def _direction(direction: np.ndarray | torch.Tensor, width: int) -> torch.Tensor
     if values.shape != (width,) or not bool(values.isfinite().all()):
         msg = (
             f"direction has the shape {tuple(values.shape)}; {width} finite numbers are needed, one per class feature "
-            "(features='cls'). "
-            "Marker features do not pass through the class token's attention. Pass the weights of a classifier on "
-            "class features."
+            "(features='cls'). Marker features do not pass through the class token's attention. Pass the weights of a "
+            "classifier on class features."
         )
         raise ValueError(msg)
     return values

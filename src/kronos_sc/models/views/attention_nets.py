@@ -3,7 +3,7 @@
 # Shapes: b images, m markers, h heads, r × c tokens per marker, t tokens in all, d width, e = d / heads.
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch.nn import functional as F
@@ -36,8 +36,11 @@ class KronosRows:
 
     def __init__(self, net: KronosViT) -> None:
         self.net = net
-        self.heads, self.prefix = net.config.heads, 1 + net.config.registers
-        self.patch, self.step, self.running = net.config.patch, net.stride, tuple(net.running)
+        self.heads = net.config.heads
+        self.prefix = 1 + net.config.registers
+        self.patch = net.config.patch
+        self.step = net.stride
+        self.running = tuple(net.running)
         self.blocks = [net.block(index) for index in net.running]
 
     def sequence(self, pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
@@ -59,8 +62,11 @@ class ChannelRows:
     """Rows of attention of CA-MAE; attributes as those of :class:`KronosRows`."""
 
     def __init__(self, net: ChannelViT) -> None:
-        self.net, self.blocks = net, list(net.blocks)
-        self.heads, self.prefix, self.patch, self.step = net.blocks[0].heads, 1, net.patch, net.patch
+        self.net = net
+        self.blocks = cast("list[ParallelBlock]", list(net.blocks))
+        self.heads = self.blocks[0].heads
+        self.prefix = 1
+        self.patch = self.step = net.patch
         self.running = tuple(range(len(self.blocks)))
 
     def sequence(self, pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
@@ -69,7 +75,8 @@ class ChannelRows:
         tok_bmrcd = net.patch_embed(pixels_bmhw, net.patch)
         rows, columns = tok_bmrcd.shape[2:4]
         cls = (net.cls_token + net.pos_embed[:, :1]).expand(len(pixels_bmhw), -1, -1)
-        return torch.cat([cls, (tok_bmrcd + net.position(rows, columns)).flatten(1, 3)], dim=1), (rows, columns)
+        x_btd = torch.cat([cls, (tok_bmrcd + net.position(rows, columns)).flatten(1, 3)], dim=1)
+        return x_btd, (rows, columns)
 
     def first_row(self, block: ParallelBlock, x_btd: torch.Tensor, heads: slice) -> torch.Tensor:
         """Return the attention of the class token in a block (b, h, t; float32)."""
@@ -89,10 +96,11 @@ class ChannelRows:
         """Return queries, of the class token alone if `first`, and keys (b, h, t, e; float32), normalised per head."""
         normed_btd = block.in_norm(x_btd)
         _, to_query, to_key, _ = block.in_proj.weight.split(block.parts)
-        q_bthe = block.q_norm(
-            F.linear(normed_btd[:, :1] if first else normed_btd, to_query).unflatten(-1, (block.heads, -1))[:, :, heads]
-        )
-        k_bthe = block.k_norm(F.linear(normed_btd, to_key).unflatten(-1, (block.heads, -1))[:, :, heads])
+        asking_btd = normed_btd[:, :1] if first else normed_btd
+        q_bthe = F.linear(asking_btd, to_query).unflatten(-1, (block.heads, -1))[:, :, heads]
+        k_bthe = F.linear(normed_btd, to_key).unflatten(-1, (block.heads, -1))[:, :, heads]
+        q_bthe = block.q_norm(q_bthe)
+        k_bthe = block.k_norm(k_bthe)
         return q_bthe.transpose(1, 2).float(), k_bthe.transpose(1, 2).float()
 
 
@@ -100,4 +108,6 @@ def rows_of(net: Any) -> KronosRows | ChannelRows | None:
     """Return how rows are read off a network; None for one whose markers do not share a sequence."""
     if isinstance(net, KronosViT):
         return KronosRows(net)
-    return ChannelRows(net) if isinstance(net, ChannelViT) else None
+    if isinstance(net, ChannelViT):
+        return ChannelRows(net)
+    return None

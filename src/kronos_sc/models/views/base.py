@@ -22,14 +22,13 @@ class View(Model):
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.card, self.vocabulary, self.net, self.sha256, self.key = (
-            model.card,
-            model.vocabulary,
-            model.net,
-            model.sha256,
-            model.key,
-        )
-        self.needs_statistics, self.image_statistics = model.needs_statistics, model.image_statistics
+        self.card = model.card
+        self.vocabulary = model.vocabulary
+        self.net = model.net
+        self.sha256 = model.sha256
+        self.key = model.key
+        self.needs_statistics = model.needs_statistics
+        self.image_statistics = model.image_statistics
 
     def width(self, kind: str, markers: int) -> int:
         """Return the number of features of one unit."""
@@ -47,7 +46,8 @@ class View(Model):
         """Return the same view of the model on a device and in a number format."""
         model = self.model.at(device, dtype)
         other = copy.copy(self)
-        other.model, other.net = model, model.net
+        other.model = model
+        other.net = model.net
         return other
 
     @property

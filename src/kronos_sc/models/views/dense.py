@@ -34,15 +34,16 @@ class TokenClasses(View):
         self, model: Model, coef: np.ndarray, intercept: np.ndarray, mean: np.ndarray, scale: np.ndarray
     ) -> None:
         super().__init__(model)
-        # the mean is taken off first, as in training: folded into the intercept it would cancel large numbers in
-        # float32
+        # the mean is taken off first, as in training: in the intercept it would cancel large numbers in float32
         self._weights_fk = torch.from_numpy(writable((np.asarray(coef, float) / scale).T, np.float32))
         self._intercept = torch.from_numpy(writable(intercept, np.float32))
         self._mean = torch.from_numpy(writable(mean, np.float32))
 
     def width(self, kind: str, markers: int) -> int:
         """Return k for tokens; the model's own width for other kinds, which say what a pass costs."""
-        return len(self._intercept) if kind == "token" else self.model.width(kind, markers)
+        if kind == "token":
+            return len(self._intercept)
+        return self.model.width(kind, markers)
 
     def encode(
         self, pixels_bmhw: torch.Tensor, marker_ids_bm: torch.Tensor, mask_bhw: torch.Tensor, kinds: tuple[str, ...]
@@ -56,7 +57,7 @@ class TokenClasses(View):
     def at(self, device: torch.device, dtype: torch.dtype) -> Self:
         """Return the same view on a device; the classifier stays in float32 whatever the network runs in."""
         other = super().at(device, dtype)
-        other._weights_fk, other._intercept, other._mean = (
-            t.to(device) for t in (self._weights_fk, self._intercept, self._mean)
-        )
+        other._weights_fk = self._weights_fk.to(device)
+        other._intercept = self._intercept.to(device)
+        other._mean = self._mean.to(device)
         return other
