@@ -81,8 +81,8 @@ def main() -> None:
     scores = [f1_score(y[split.test], predicted, average="macro") for predicted in (ours, theirs)]
     print(
         f"{options.classes} classes × {options.per_class} × {options.features} features, {options.trials} trials: "
-        f"kronos_sc {seconds:.0f} s, scikit-learn + Optuna {reference:.0f} s, ratio {reference / seconds:.1f}; test macro F1 "
-        f"{scores[0]:.4f} and {scores[1]:.4f}"
+        f"kronos_sc {seconds:.0f} s, scikit-learn + Optuna {reference:.0f} s, ratio {reference / seconds:.1f}; "
+        f"test macro F1 {scores[0]:.4f} and {scores[1]:.4f}"
     )
 
 

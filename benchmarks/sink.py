@@ -56,7 +56,7 @@ def new_store(path: Path, blocks: int, width: int, dtype: str, order: np.ndarray
         "kinds": {"marker": width},
         "dtype": dtype,
         "edge": np.zeros(order.size, bool),
-        "identity": {},
+        "fingerprint": {},
     }
     return _store.EmbeddingStore.create(path, _store.Spec(**attributes, rows=rows, names=names))
 
