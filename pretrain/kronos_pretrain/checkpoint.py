@@ -97,7 +97,9 @@ def save(
     # written beside its place and renamed at the end: no half of it is ever taken for a checkpoint
     target = place(run, step)
     work = target.with_name(f".{target.name}.part")
-    failure = _prepare(work) if procs.first else ""
+    failure = ""
+    if procs.first:
+        failure = _prepare(work)
     _raise_together(failure, work, target, procs)
     try:
         dcp.save(tensors, storage_writer=HuggingFaceStorageWriter(str(work), save_distributed=True))
@@ -164,7 +166,9 @@ def _raise_together(failure: str, work: Path, target: Path, procs: Processes) ->
     if procs.first:
         shutil.rmtree(work, ignore_errors=True)
     last = newest(target.parents[1])
-    kept = f"The checkpoint of step {last} is intact" if last is not None else "There is no earlier checkpoint"
+    kept = "There is no earlier checkpoint"
+    if last is not None:
+        kept = f"The checkpoint of step {last} is intact"
     cause = failure or "another process failed; see its message"
     msg = (
         f"The checkpoint {target} could not be written ({cause}). {kept}; "

@@ -186,9 +186,10 @@ def _backbone(state: Mapping[str, torch.Tensor], shape: ViTConfig) -> KronosViT:
 def _card(config: Config, net: KronosViT, vocabulary: Vocabulary, *, name: str, step: int) -> Card:
     shape = net.config
     millions = sum(parameter.numel() for parameter in net.parameters()) / 1e6
-    simulated = config.data.simulate.images
     # the corpus by name: paths do not belong into what is given away
-    corpus = f"{simulated} simulated images" if simulated else f"corpus {Path(config.data.corpus).name!r}"
+    corpus = f"corpus {Path(config.data.corpus).name!r}"
+    if config.data.simulate.images:
+        corpus = f"{config.data.simulate.images} simulated images"
     return Card(
         name,
         "a marker-aware vision transformer pretrained with kronos_pretrain",

@@ -98,7 +98,9 @@ def starting_state(
             continue
         head, source = _fitting(heads, prefix, shapes)
         weights |= head
-        origin = f"taken from {source.rstrip('.')}" if source else "fresh: the start model has none that fits"
+        origin = "fresh: the start model has none that fits"
+        if source:
+            origin = f"taken from {source.rstrip('.')}"
         origins.append(f"{prefix.rstrip('.')} {origin}")
     backbone = f"backbone of {len(model.net.state_dict())} tensors"
     info(f"starting from {model.card.name!r}: {backbone}; {'; '.join(origins)}")

@@ -37,7 +37,7 @@ class Hidden(NamedTuple):
     rows: torch.Tensor
 
     @classmethod
-    def of(cls, mask_np: torch.Tensor, markers: int, device: torch.device) -> Hidden:
+    def from_mask(cls, mask_np: torch.Tensor, markers: int, device: torch.device) -> Hidden:
         """Return the hidden tokens of a mask.
 
         Found before the mask goes to the device, so that the device need not be waited for.

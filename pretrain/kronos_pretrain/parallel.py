@@ -60,9 +60,9 @@ class Processes:
         dist.all_gather(parts, values.contiguous())
         return torch.stack(parts)
 
-    def any(self, here: bool) -> bool:  # noqa: FBT001 - a flag is what it is about
+    def any(self, flag: bool) -> bool:  # noqa: FBT001 - a flag is what it is about
         """Return whether something holds on any process."""
-        return bool(self.gather(torch.tensor([float(here)], device=self.device)).any())
+        return bool(self.gather(torch.tensor([float(flag)], device=self.device)).any())
 
 
 def choose_device(name: str) -> torch.device:

@@ -243,7 +243,7 @@ class Trainer:
                 batch=config.optim.batch,
                 grid=(edge, edge),
             )
-            hidden = Hidden.of(mask, read.marker_ids.shape[2], device)
+            hidden = Hidden.from_mask(mask, read.marker_ids.shape[2], device)
         drop = None
         if config.model.drop_path:
             drop = backbone.DropPath(

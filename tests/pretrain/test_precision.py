@@ -108,7 +108,7 @@ def test_a_checkpoint_holds_the_choice(alone) -> None:
     assert trainer.config.run.precision in ("float32", "bfloat16")
     assert trainer.state.scale.value == 1
     trainer.corpus = SimpleNamespace(vocabulary=SimpleNamespace(to_dict=dict))
-    trainer._corpus_identity = {}
+    trainer._corpus_fingerprint = {}
     trainer.save()
     metadata = checkpoint.read_metadata(trainer.folder, 0)
     assert metadata["config"]["run"]["precision"] == trainer.config.run.precision
@@ -124,7 +124,7 @@ def test_steps_on_an_ordinary_processor_are_those_of_bfloat16(alone, small) -> N
     ):
         trainer = alone(run={"precision": precision})
         reader = small.Fixed(trainer.config)
-        context = instructions._InFloat32(half) if half else instructions.products(torch.float32, CPU)
+        context = instructions.ProductsInFloat32(half) if half else instructions.products(torch.float32, CPU)
         with context:
             losses[name] = trainer.take_step(reader, small.Going()).losses
     assert losses["ordinary"] != losses["single"]

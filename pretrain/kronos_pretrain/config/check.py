@@ -69,7 +69,9 @@ def _data(c: Config) -> Iterable[str]:
 
 
 def _views(c: Config) -> Iterable[str]:
-    names = ("global_size", "local_size") if c.views.local_count else ("global_size",)
+    names = ["global_size"]
+    if c.views.local_count:
+        names.append("local_size")
     for name in names:
         size = getattr(c.views, name)
         token = c.model.patch

@@ -89,7 +89,10 @@ def kinds(cls: type = Config, prefix: str = "") -> dict[str, Any]:
     hints = get_type_hints(cls)
     for field in fields(cls):
         kind = hints[field.name]
-        by_key |= kinds(kind, f"{prefix}{field.name}.") if is_dataclass(kind) else {prefix + field.name: kind}
+        if is_dataclass(kind):
+            by_key |= kinds(kind, f"{prefix}{field.name}.")
+        else:
+            by_key[prefix + field.name] = kind
     return by_key
 
 

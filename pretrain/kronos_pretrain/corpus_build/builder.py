@@ -116,7 +116,9 @@ def build(manifest: str | Path, out: str | Path, *, resume: bool = True, workers
         An image is damaged, or the disk is full. Finished images stay.
     """
     started = perf_counter()
-    workers = positive_integer(workers, name="workers") if workers is not None else min(MOST_WORKERS, _cores())
+    if workers is None:
+        workers = min(MOST_WORKERS, _cores())
+    workers = positive_integer(workers, name="workers")
 
     # whatever is wrong is said before the first pixel is read
     checked = read(manifest)
@@ -148,7 +150,9 @@ def build(manifest: str | Path, out: str | Path, *, resume: bool = True, workers
 def _cores() -> int:
     import os
 
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # the cores that this process may use; not every system tells
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _folder(out: Path) -> Path:

@@ -131,7 +131,9 @@ def _written(job: ImageJob, folder: Path, budget: int, step: Callable[[int], Non
         store.close()
 
     # which patches can be used is known only now, with all markers summed up
-    tissue = grids.tissue() if job.entry.tissue == "auto" else np.ones_like(grids.others, bool)
+    tissue = np.ones_like(grids.others, bool)
+    if job.entry.tissue == "auto":
+        tissue = grids.tissue()
     saturated, blurred = grids.artifacts(settings, tissue)
     corners = origins(source.shape, tissue, saturated | blurred, settings)
     np.save(folder / "origins.npy", corners, allow_pickle=False)

@@ -218,7 +218,9 @@ def _common(
     else:
         names = {channel: channel for channel in channels}
     if not names or (twice := repeated(names.values())):
-        what = f"give {listed(twice)} to several channels" if names else f"leave none of {listed(shared)}"
+        what = f"leave none of {listed(shared)}"
+        if names:
+            what = f"give {listed(twice)} to several channels"
         msg = f"channels {what}. Name markers that differ, and at least one."
         raise ValueError(msg)
     return names
