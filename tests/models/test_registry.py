@@ -57,7 +57,9 @@ def test_register(registry):
 
 class _Point:
     def __init__(self, name, answer):
-        self.name, self.value, self._answer = name, "package:function", answer
+        self.name = name
+        self.value = "package:function"
+        self._answer = answer
 
     def load(self):
         if isinstance(self._answer, Exception):
@@ -68,9 +70,8 @@ class _Point:
 def test_plugins_are_found_and_a_broken_one_is_skipped(registry, monkeypatch):
     good = (models.Card("from-plugin", "a plug-in", "MIT"), lambda **_: models.load("mean-marker"))
     monkeypatch.setattr(registry, "_plugins_seen", False)
-    monkeypatch.setattr(
-        registry, "entry_points", lambda group: [_Point("bad", RuntimeError("broken")), _Point("good", good)]
-    )
+    points = [_Point("bad", RuntimeError("broken")), _Point("good", good)]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
     with pytest.warns(UserWarning, match="plug-in 'bad'.*skipped: RuntimeError: broken"):
         names = models.list_models()
     assert "from-plugin" in names
@@ -109,16 +110,15 @@ def test_hub_name_loads_what_was_fetched(monkeypatch, tmp_path, fill):
     from kronos_sc.markers import paper_vocabulary
 
     net = fill(models.KronosViT(models.ViTConfig(dim=48, depth=4, heads=3, chunks=2, registers=4)))
-    models.save(
-        models.KronosModel(net, models.Card("tiny", "tiny", "MIT"), paper_vocabulary(mean=0.0, std=1.0)),
-        tmp_path / "snapshot",
-    )
+    card = models.Card("tiny", "tiny", "MIT")
+    models.save(models.KronosModel(net, card, paper_vocabulary(mean=0.0, std=1.0)), tmp_path / "snapshot")
     asked = []
-    monkeypatch.setattr(
-        huggingface_hub,
-        "snapshot_download",
-        lambda repository, **_: asked.append(repository) or str(tmp_path / "snapshot"),
-    )
+
+    def snapshot_download(repository, **_):
+        asked.append(repository)
+        return str(tmp_path / "snapshot")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     assert models.load("hf-hub:someone/tiny").card.name == "tiny"
     assert asked == ["someone/tiny"] * 2  # config.json first, then the weights that it describes
 

@@ -10,7 +10,12 @@ from kronos_sc import models
 from kronos_sc.markers import paper_vocabulary
 from kronos_sc.models import KronosViT, ViTConfig, _weights
 
-ROWS = "marker_name,marker_id,marker_mean,marker_std\nDAPI,4,0.11,0.09\nCD3,222,0.02,0.03\nLYVE-1,300,0.03,0.05\nLYVE1,302,0.03,0.05\n"
+ROWS = """marker_name,marker_id,marker_mean,marker_std
+DAPI,4,0.11,0.09
+CD3,222,0.02,0.03
+LYVE-1,300,0.03,0.05
+LYVE1,302,0.03,0.05
+"""
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +49,8 @@ def test_official_layout(official, golden, golden_pixels, ids):
     assert model.vocabulary["CD3"].id == 222
     assert model.sha256 == _weights.sha256(official / "kronos_vits16_model.pt")
     got = model.encode(golden_pixels(64), ids, torch.ones(2, 64, 64, dtype=torch.bool), ("cls", "marker"))
-    assert torch.allclose(
-        got["cls"][0, :8], torch.tensor(golden["vits16_overlapFalse_64"]["official4_cls_b0_first8"]), atol=1e-5
-    )
+    want = torch.tensor(golden["vits16_overlapFalse_64"]["official4_cls_b0_first8"])
+    assert torch.allclose(got["cls"][0, :8], want, atol=1e-5)
     assert got["marker"].shape == (2, 3 * 384)
 
 
@@ -131,9 +135,8 @@ def test_a_failed_exchange_brings_the_old_model_back(tiny, tmp_path, monkeypatch
 def test_the_file_that_was_named_or_none(tiny, tmp_path):
     models.save(tiny, tmp_path / "m")
     (tmp_path / "m" / "other.pt").write_bytes(b"PK")
-    with pytest.raises(
-        ValueError, match=r"other\.pt is not what config\.json beside it describes, which is model\.safetensors"
-    ):
+    message = r"other\.pt is not what config\.json beside it describes, which is model\.safetensors"
+    with pytest.raises(ValueError, match=message):
         models.load(tmp_path / "m" / "other.pt")
     assert models.load(tmp_path / "m" / "model.safetensors").card == tiny.card
 
@@ -226,10 +229,8 @@ def test_checkpoint_diagnostic(official):
 def test_official_layout_of_a_shape_without_a_name(tiny, official, golden_pixels, ids):
     """`architecture` in config.json stands in for a model_type that nobody knows."""
     (official / "kronos_vits16_model.pt").unlink()
-    torch.save(
-        {"teacher": {f"backbone.{key}": value for key, value in tiny.net.state_dict().items()}},
-        official / "kronos_custom_model.pt",
-    )
+    teacher = {f"backbone.{key}": value for key, value in tiny.net.state_dict().items()}
+    torch.save({"teacher": teacher}, official / "kronos_custom_model.pt")
     settings = {"model_type": "custom", "token_overlap": False, "architecture": tiny.net.config.to_dict()}
     (official / "config.json").write_text(json.dumps(settings))
     again = models.load(official, blocks="all", token_overlap=True)

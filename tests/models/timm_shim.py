@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-_KEPT = []  # operators vanish with the library that declared them
+_LIBRARIES = []  # operators vanish with the library that declared them
 
 
 def timm():
@@ -22,10 +22,10 @@ def timm():
             importlib.import_module("torchvision")
             return importlib.import_module("timm")
         except RuntimeError as error:
-            found = re.search(r"operator torchvision::(\w+) does not exist", str(error))
-            if found is None:
+            missing = re.search(r"operator torchvision::(\w+) does not exist", str(error))
+            if missing is None:
                 pytest.skip(f"timm does not import: {error}")
-            _declare(found[1])
+            _declare(missing[1])
         except ImportError as error:
             pytest.skip(f"timm does not import: {error}")
     pytest.skip("torchvision asks for more operators than are worth declaring")
@@ -37,6 +37,6 @@ def _declare(name: str) -> None:
 
     library = torch.library.Library("torchvision", "FRAGMENT")
     library.define(f"{name}(Tensor x) -> Tensor")
-    _KEPT.append(library)
+    _LIBRARIES.append(library)
     for module in [module for module in sys.modules if module.partition(".")[0] in ("torchvision", "timm")]:
         del sys.modules[module]

@@ -93,7 +93,7 @@ def _empty_net(settings: Mapping[str, Any], *, own: bool, blocks: str | None, to
     architecture = settings.get("architecture")  # ours, and official checkpoints whose shape has no name
     model_type = str(settings.get("model_type"))
     shape = ViTConfig(**architecture) if isinstance(architecture, dict) else config(model_type)
-    # only our own files say how the network was run: the official config.json does not
+    # our own files say how the network runs; official ones run as the released package, whatever config.json says
     if own and token_overlap is None:
         token_overlap = settings.get("token_overlap", False)
     if not blocks:

@@ -14,7 +14,8 @@ SMALL = PlainConfig(dim=24, depth=2, heads=2, patch=4, grid=5)
 
 def _layout(config, *, registers=0, seed=0):
     """Names and shapes as DINOv2 releases them, built by hand."""
-    d, hidden = config.dim, config.dim * config.mlp_ratio
+    d = config.dim
+    hidden = config.dim * config.mlp_ratio
     shapes = {
         "cls_token": (1, 1, d),
         "pos_embed": (1, 1 + config.grid**2, d),
@@ -23,7 +24,9 @@ def _layout(config, *, registers=0, seed=0):
         "patch_embed.proj.bias": (d,),
         "norm.weight": (d,),
         "norm.bias": (d,),
-    } | ({"register_tokens": (1, registers, d)} if registers else {})
+    }
+    if registers:
+        shapes["register_tokens"] = (1, registers, d)
     for i in range(config.depth):
         within = {
             "norm1": (d,),
@@ -47,26 +50,22 @@ def state():
 
 @pytest.fixture
 def origin():
-    return Origin(
-        models.Card("small", "a small ViT", "MIT", features=("marker",), patch_multiple=1),
-        SMALL,
-        "someone/small",
-        "model.safetensors",
-    )
+    card = models.Card("small", "a small ViT", "MIT", features=("marker",), patch_multiple=1)
+    return Origin(card, SMALL, "someone/small", "model.safetensors")
 
 
-def _written(state, path):
+def _write(state, path):
     from safetensors.torch import save_file
 
     if path.suffix == ".safetensors":
         save_file(state, path)
     elif path.suffix == ".npz":
         np.savez(path, **{name: value.numpy() for name, value in state.items()})
+    elif path.suffix == ".pt":  # as a trainer writes it, with a head
+        teacher = {f"backbone.{name}": value for name, value in state.items()}
+        torch.save({"teacher": teacher | {"dino_head.last": torch.zeros(2)}}, path)
     else:
-        wrapped = {
-            "teacher": {f"backbone.{name}": value for name, value in state.items()} | {"dino_head.last": torch.zeros(2)}
-        }
-        torch.save(wrapped if path.suffix == ".pt" else state, path)
+        torch.save(state, path)
     return path
 
 
@@ -78,7 +77,7 @@ def _features(model, size=12):
 
 def test_every_kind_of_file_gives_the_same_features(state, origin, tmp_path):
     kinds = (".safetensors", ".npz", ".pth", ".bin", ".pt")
-    loaded = [origin.load(weights=_written(state, tmp_path / f"w{kind}")) for kind in kinds]
+    loaded = [origin.load(weights=_write(state, tmp_path / f"w{kind}")) for kind in kinds]
     first = _features(loaded[0])
     assert first.std() > 0.1
     for model in loaded[1:]:
@@ -90,11 +89,10 @@ def test_every_kind_of_file_gives_the_same_features(state, origin, tmp_path):
 
 def test_half_precision_weights_are_widened(state, origin, tmp_path):
     half = {name: value.half() for name, value in state.items()}
-    model = origin.load(weights=_written(half, tmp_path / "half.safetensors"))
+    model = origin.load(weights=_write(half, tmp_path / "half.safetensors"))
     assert model.input_format == torch.float32
-    torch.testing.assert_close(
-        _features(model), _features(origin.load(weights=_written(state, tmp_path / "w.npz"))), atol=0.02, rtol=0.02
-    )
+    full = origin.load(weights=_write(state, tmp_path / "w.npz"))
+    torch.testing.assert_close(_features(model), _features(full), atol=0.02, rtol=0.02)
 
 
 def test_registers_in_the_naming_of_the_release_and_of_timm(tmp_path):
@@ -103,8 +101,8 @@ def test_registers_in_the_naming_of_the_release_and_of_timm(tmp_path):
     theirs = {name: value for name, value in release.items() if name not in ("mask_token", "register_tokens")}
     theirs |= {"reg_token": release["register_tokens"], "cls_token": release["cls_token"] + release["pos_embed"][:, :1]}
     theirs["pos_embed"] = release["pos_embed"][:, 1:].contiguous()
-    one = plain_vit(_written(release, tmp_path / "release.pth"), SMALL)
-    other = plain_vit(_written(theirs, tmp_path / "timm.safetensors"), SMALL)
+    one = plain_vit(_write(release, tmp_path / "release.pth"), SMALL)
+    other = plain_vit(_write(theirs, tmp_path / "timm.safetensors"), SMALL)
     assert one.config.registers == other.config.registers == 3
     x = torch.randn(2, 12, 12, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
@@ -114,7 +112,7 @@ def test_registers_in_the_naming_of_the_release_and_of_timm(tmp_path):
 
 def test_a_table_of_another_size_is_taken_as_it_is(tmp_path):
     wider = PlainConfig(dim=24, depth=2, heads=2, patch=4, grid=7)
-    assert plain_vit(_written(_layout(wider), tmp_path / "w.npz"), SMALL).config.grid == 7
+    assert plain_vit(_write(_layout(wider), tmp_path / "w.npz"), SMALL).config.grid == 7
 
 
 @pytest.mark.parametrize(
@@ -133,7 +131,7 @@ def test_other_weights_are_named(state, origin, tmp_path, change, message):
     changed = dict(state)
     change(changed)
     with pytest.raises(ValueError, match=f"does not fit a plain ViT of width 24 with 2 blocks.*{message}"):
-        origin.load(weights=_written(changed, tmp_path / "w.safetensors"))
+        origin.load(weights=_write(changed, tmp_path / "w.safetensors"))
 
 
 def test_files_that_are_none(state, tmp_path, capsys):
@@ -165,7 +163,8 @@ class _Payload:
 
 def test_what_is_registered():
     assert {"dinov2-s14", "dinov2-b14", "dinov2-l14", "uni"} <= set(models.list_models())
-    uni, dinov2 = models.card("uni"), models.card("dinov2-l14")
+    uni = models.card("uni")
+    dinov2 = models.card("dinov2-l14")
     assert uni.gated
     assert (uni.licence, dinov2.licence) == ("CC BY-NC-ND 4.0", "Apache-2.0")
     assert "Mass-100K" in str(uni)
@@ -182,11 +181,10 @@ def test_published_shapes(origin):
 
     with torch.device("meta"):
         net = PlainViT(origin.config)
-    colours = 2 * origin.config.patch**2 * origin.config.dim
-    total = (sum(value.numel() for value in net.parameters()) + colours) / 1e6
-    assert total == pytest.approx(
-        {"dinov2-s14": 22.06, "dinov2-b14": 86.58, "dinov2-l14": 304.37, "uni": 303.35}[origin.card.name], abs=0.01
-    )
+    other_colors = 2 * origin.config.patch**2 * origin.config.dim
+    total = (sum(value.numel() for value in net.parameters()) + other_colors) / 1e6
+    published = {"dinov2-s14": 22.06, "dinov2-b14": 86.58, "dinov2-l14": 304.37, "uni": 303.35}
+    assert total == pytest.approx(published[origin.card.name], abs=0.01)
 
 
 def test_options():
@@ -201,16 +199,17 @@ def test_options():
 def test_the_hub_is_asked_for_one_file(state, origin, monkeypatch, tmp_path):
     import huggingface_hub
 
-    _written(state, tmp_path / "model.safetensors")
+    _write(state, tmp_path / "model.safetensors")
     asked = []
-    monkeypatch.setattr(
-        huggingface_hub,
-        "snapshot_download",
-        lambda name, **how: asked.append((name, how["allow_patterns"])) or str(tmp_path),
-    )
+
+    def snapshot_download(name, *, allow_patterns, **_):
+        asked.append((name, allow_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     model = origin.load(fit="resize")
     assert asked == [("someone/small", ["model.safetensors"])]
-    assert (model.fit.how, model.card) == ("resize", origin.card)
+    assert (model.fit.mode, model.card) == ("resize", origin.card)
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ConnectionError, match=r"not in the local cache.*model\.safetensors.*weights="):
         origin.load()
@@ -239,7 +238,7 @@ def test_without_access(monkeypatch, kind, builtin, message):
     cls = getattr(errors, kind)
     error = cls("no") if kind == "LocalEntryNotFoundError" else cls.__new__(cls)
 
-    def snapshot_download(*_args, **_how):
+    def snapshot_download(*_args, **_kwargs):
         raise error
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)

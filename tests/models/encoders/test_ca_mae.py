@@ -1,4 +1,4 @@
-"""The channel-agnostic encoder with synthetic weights in the published layout, against a plain implementation in float64."""
+"""The channel-agnostic encoder, weights drawn in the published layout, against a plain implementation in float64."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PREFIX = "encoder.vit_backbone."
 
 @pytest.fixture(scope="module")
 def state():
-    """Names and shapes as published, of a small network; tensors drawn by seed, the table repeated for three channels."""
+    """Names and shapes as published, of a small network; the table is repeated for three channels."""
     shapes = {"cls_token": (1, 1, DIM), "patch_embed.proj.weight": (DIM, 1, 16, 16), "patch_embed.proj.bias": (DIM,)}
     for i in range(DEPTH):
         inside = {

@@ -18,15 +18,15 @@ MARKERS = 3
 
 
 def _encode(pixels, masks):
-    pixels, masks = torch.as_tensor(pixels), torch.as_tensor(masks)
+    pixels = torch.as_tensor(pixels)
     ids = torch.zeros(pixels.shape[:2], dtype=torch.long)
-    got = MeanMarkerPlus().encode(pixels, ids, masks, ("marker", "cls"))
+    got = MeanMarkerPlus().encode(pixels, ids, torch.as_tensor(masks), ("marker", "cls"))
     return got["marker"].numpy().reshape(len(pixels), pixels.shape[1], 7), got["cls"].numpy()
 
 
 @pytest.fixture
 def cells():
-    """Windows with noise and masks of many forms: blobs, lines, a single pixel, one that touches the border, a full box."""
+    """Windows with noise and masks of many forms: blobs, a line, one pixel, one that touches the border, a full box."""
     rng = np.random.default_rng(0)
     size = 24
     yy, xx = np.mgrid[:size, :size]
@@ -35,7 +35,10 @@ def cells():
         for cy, cx, a, b, t in _ellipses(rng)
     ]
     line, dot, two, whole = (np.zeros((size, size), bool) for _ in range(4))
-    line[5, 3:15], dot[7, 9], two[4, 4], two[9, 17], whole[:] = True, True, True, True, True
+    line[5, 3:15] = True
+    dot[7, 9] = True
+    two[[4, 9], [4, 17]] = True
+    whole[:] = True
     masks = np.stack([*masks, line, dot, two, whole, rng.random((size, size)) < 0.3])
     return rng.gamma(0.5, 0.2, (len(masks), MARKERS, size, size)).astype(np.float32), masks
 
@@ -103,7 +106,8 @@ def test_embeds_and_the_slots_are_named(make, tmp_path):
     sdata = make((100, 120))
     ks.tl.embed(sdata, model="mean-marker+", features=("marker", "cls"))
     ks.tl.embed(sdata, model="mean-marker")
-    table, model = sdata["table"], models.load("mean-marker+")
+    table = sdata["table"]
+    model = models.load("mean-marker+")
     record = ks.get.record(table, key="mean_marker_plus")
     markers = list(record["panel"]["marker"])
     names = model.feature_names(markers)
@@ -154,15 +158,14 @@ def test_blocks_line_up_across_panels(make):
         sdata = make((100, 120), channels=channels)
         ks.tl.embed(sdata, model="mean-marker+", features=("marker", "cls"))
         tables.append(sdata["table"])
-    names = [
-        np.array(
-            [models.load("mean-marker+").feature_names(ks.get.record(table, key="mean_marker_plus")["panel"]["marker"])]
-        )
-        for table in tables
-    ]
-    lined = align(*tables, "X_mean_marker_plus")
-    assert lined.markers == ("DAPI", "CD3", "CD8")
-    assert lined.take_left(names[0])[0].tolist() == lined.take_right(names[1])[0].tolist() == names[0][0, :21].tolist()
+    names = []
+    for table in tables:
+        markers = ks.get.record(table, key="mean_marker_plus")["panel"]["marker"]
+        names.append(np.array([models.load("mean-marker+").feature_names(markers)]))
+    aligned = align(*tables, "X_mean_marker_plus")
+    assert aligned.markers == ("DAPI", "CD3", "CD8")
+    shared = names[0][0, :21].tolist()
+    assert aligned.take_left(names[0])[0].tolist() == aligned.take_right(names[1])[0].tolist() == shared
     assert align(*tables, "X_mean_marker_plus_cls").width == 3  # of the same meaning whatever the panel
 
 

@@ -20,8 +20,8 @@ SHAPE = {
 }
 
 
-def _drawn(net):
-    """Weights that matter everywhere; tokens and positions of one half, gains near one half."""
+def _randomize(net):
+    """Give a network weights that matter everywhere; tokens and positions of one half, gains near one half."""
     rng = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for name, value in net.named_parameters():
@@ -48,7 +48,7 @@ def _encode(model, pixels, kind="marker"):
 def test_parity_with_timm(timm, tmp_path, size, registers):
     """At the native size (no interpolation), at smaller and larger ones; with registers too."""
     more = {"reg_tokens": registers, "no_embed_class": True} if registers else {}
-    theirs = _drawn(timm.models.vision_transformer.VisionTransformer(**SHAPE, **more, dynamic_img_size=True))
+    theirs = _randomize(timm.models.vision_transformer.VisionTransformer(**SHAPE, **more, dynamic_img_size=True))
     torch.save(theirs.state_dict(), tmp_path / "w.pth")
     ours = plain_vit(tmp_path / "w.pth", PlainConfig(dim=24, depth=3, heads=2, patch=6, grid=5))
     x = _pixels(size, markers=3)[0]
@@ -64,8 +64,8 @@ def test_parity_with_timm(timm, tmp_path, size, registers):
 def saved(timm, tmp_path):
     """Return a function that writes the weights of a network of timm, classifier included."""
 
-    def write(name, **how):
-        net = _drawn(timm.create_model(name, **how))
+    def write(name, **kwargs):
+        net = _randomize(timm.create_model(name, **kwargs))
         torch.save(net.state_dict(), tmp_path / f"{name}.pth")
         return net, tmp_path / f"{name}.pth"
 
@@ -110,13 +110,12 @@ def test_networks_of_one_size_are_resized_to(saved):
     """ConViT takes nothing but the size that it was made for."""
     net, path = saved("convit_tiny")
     model = models.load("timm:convit_tiny", weights=path)
-    assert (model.fit.how, model.fit.only) == ("resize", 224)
+    assert (model.fit.mode, model.fit.fixed_size) == ("resize", 224)
     x = _pixels(40, markers=1)[:1]
     larger = torch.nn.functional.interpolate(x, (224, 224), mode="bilinear", antialias=True).expand(-1, 3, -1, -1)
     with torch.inference_mode():
-        torch.testing.assert_close(
-            _encode(model, x), net.forward_head(net.forward_features(larger), pre_logits=True), atol=1e-4, rtol=0
-        )
+        reference = net.forward_head(net.forward_features(larger), pre_logits=True)
+    torch.testing.assert_close(_encode(model, x), reference, atol=1e-4, rtol=0)
     assert (model.token_grid(56).count, model.token_grid(56).step) == (14, 4)
     with pytest.raises(ValueError, match="multiples of 14 pixels"):
         model.token_grid(40)
@@ -147,15 +146,13 @@ def test_names_that_timm_does_not_know(timm, saved):
 def test_downloads_that_fail_say_what_to_do(timm, monkeypatch):
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    def create_model(*_args, **_how):
+    def create_model(*_args, **_kwargs):
         raise LocalEntryNotFoundError("no")
 
     monkeypatch.setattr(timm, "create_model", create_model)
     state = torch.get_rng_state()
-    with pytest.raises(
-        ConnectionError,
-        match=r"'timm/resnet18\.a1_in1k' is not in the local cache.*models\.load\('timm:resnet18', weights=",
-    ):
+    message = r"'timm/resnet18\.a1_in1k' is not in the local cache.*models\.load\('timm:resnet18', weights="
+    with pytest.raises(ConnectionError, match=message):
         models.load("timm:resnet18")
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -173,9 +170,14 @@ def test_repositories_that_hold_something_else(timm, monkeypatch):
 
 def test_downloaded_weights_are_told_apart_by_their_numbers(timm, monkeypatch):
     create = timm.create_model
-    monkeypatch.setattr(timm, "create_model", lambda *names, pretrained, **how: create(*names, pretrained=False, **how))
+
+    def untrained(*names, pretrained, **kwargs):
+        return create(*names, pretrained=False, **kwargs)
+
+    monkeypatch.setattr(timm, "create_model", untrained)
     with torch.random.fork_rng(devices=[]):
-        one, same = (models.load("timm:resnet10t.c3_in1k") for _ in range(2))  # the user's random state stays as it is
+        # the user's random state stays as it is, so both draw the same weights
+        one, same = (models.load("timm:resnet10t.c3_in1k") for _ in range(2))
         torch.manual_seed(11)
         other = models.load("timm:resnet10t.c3_in1k")
     assert one.sha256 == same.sha256 != other.sha256

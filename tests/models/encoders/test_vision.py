@@ -13,22 +13,26 @@ CONFIG = PlainConfig(dim=24, depth=3, heads=2, patch=4, grid=5)
 CARD = models.Card("small", "a small plain ViT", "BSD-3-Clause", features=("marker",), patch_multiple=1, trained=False)
 
 
-def _drawn(net, seed=0):
-    """Weights that matter everywhere: gains near one half, tokens and positions of one half."""
+def _randomize(net, seed=0):
+    """Give a network weights that matter everywhere: gains near one half, tokens and positions of one half."""
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, value in net.named_parameters():
             z = torch.randn(value.shape, generator=rng)
-            near_one = "norm" in name and name.endswith("weight")
-            outside = "pos_embed" in name or "token" in name
-            value.copy_(
-                0.5 + 0.1 * z if name.endswith("gamma") else 1 + 0.1 * z if near_one else (0.5 if outside else 0.1) * z
-            )
+            if name.endswith("gamma"):
+                value.copy_(0.5 + 0.1 * z)
+            elif "norm" in name and name.endswith("weight"):
+                value.copy_(1 + 0.1 * z)
+            elif "pos_embed" in name or "token" in name:
+                value.copy_(0.5 * z)
+            else:
+                value.copy_(0.1 * z)
     return net
 
 
 def _model(fit="crop", *, config=CONFIG):
-    return VisionModel(_drawn(PlainViT(config)), CARD, fit=Fit("small", fit, config.patch), key="small", sha256="none")
+    net = _randomize(PlainViT(config))
+    return VisionModel(net, CARD, fit=Fit("small", fit, config.patch), key="small", sha256="none")
 
 
 @pytest.fixture(scope="module")
@@ -49,19 +53,18 @@ def _encode(model, pixels, *kinds):
 def test_three_equal_channels_are_one_with_the_kernels_summed():
     """2 × 2 kernels by hand: 1·1 + 2·1 + 3·1 = 6 per pixel, whatever the colour."""
     kernel = torch.tensor([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1).expand(1, 3, 2, 2)
-    assert adapted({"patch_embed.proj.weight": kernel})["patch_embed.proj.weight"].tolist() == [
-        [[[6.0, 6.0], [6.0, 6.0]]]
-    ]
-    colour = torch.nn.Conv2d(3, 24, 4, 4)
-    net = _drawn(PlainViT(CONFIG))
-    state = net.state_dict() | {
-        "patch_embed.proj.weight": colour.weight.detach(),
-        "patch_embed.proj.bias": colour.bias.detach(),
-    }
+    summed = adapted({"patch_embed.proj.weight": kernel})["patch_embed.proj.weight"]
+    assert summed.tolist() == [[[[6.0, 6.0], [6.0, 6.0]]]]
+
+    color = torch.nn.Conv2d(3, 24, 4, 4)
+    net = _randomize(PlainViT(CONFIG))
+    state = net.state_dict()
+    state["patch_embed.proj.weight"] = color.weight.detach()
+    state["patch_embed.proj.bias"] = color.bias.detach()
     net.load_state_dict(adapted(state))
     image = _pixels(1, 1, 8, 12)
     ours = net.patch_embed(image, 4)[:, 0]
-    torch.testing.assert_close(ours, colour(image.expand(-1, 3, -1, -1)).permute(0, 2, 3, 1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours, color(image.expand(-1, 3, -1, -1)).permute(0, 2, 3, 1), atol=1e-5, rtol=0)
 
 
 def test_the_class_token_is_the_same_with_and_without_the_tokens(model):
@@ -89,7 +92,7 @@ def test_resize_takes_the_nearest_multiple():
     x = _pixels(1, 1, 16, 16)
     assert torch.equal(_encode(model, x), _encode(_model(), x))
     assert (model.token_grid(16).count, model.token_grid(16).step, model.token_grid(16).first) == (4, 4, 2.0)
-    doubled = Fit("f", "resize", 4, only=8).token_grid(16, 4)
+    doubled = Fit("f", "resize", 4, fixed_size=8).token_grid(16, 4)
     assert (doubled.count, doubled.step, doubled.first) == (2, 8, 4.0)
     with pytest.raises(ValueError, match=r"fit='resize'\. For maps take windows of multiples of 4 pixels"):
         model.token_grid(18)
@@ -107,9 +110,8 @@ def test_markers_stay_in_panel_order_and_apart(model):
 
 def test_a_batch_of_units_equals_one_by_one(model):
     x = _pixels(5, 3, 12, 12)
-    torch.testing.assert_close(
-        _encode(model, x), torch.cat([_encode(model, unit[None]) for unit in x]), atol=1e-5, rtol=0
-    )
+    one_by_one = torch.cat([_encode(model, unit[None]) for unit in x])
+    torch.testing.assert_close(_encode(model, x), one_by_one, atol=1e-5, rtol=0)
 
 
 def test_tokens_are_location_by_location_with_the_markers_side_by_side(model):
@@ -126,7 +128,7 @@ def test_tokens_are_location_by_location_with_the_markers_side_by_side(model):
 def test_the_table_of_positions_at_its_own_size_and_another(model):
     table = model.net.pos_embed[:, 1:]
     assert model.net.position(5, 5).equal(table)
-    flat = _drawn(PlainViT(CONFIG))
+    flat = _randomize(PlainViT(CONFIG))
     with torch.no_grad():
         flat.pos_embed[:, 1:] = 0.7
     torch.testing.assert_close(flat.position(2, 3), torch.full((1, 6, 24), 0.7))
@@ -139,9 +141,8 @@ def test_the_table_of_positions_at_its_own_size_and_another(model):
 
 @pytest.mark.row("a window smaller than one patch of DINOv2, UNI or a timm network")
 def test_too_small_a_window_names_the_least(model):
-    with pytest.raises(
-        ValueError, match=r"Windows of 3 pixels are smaller than what 'small' takes at least: 4\..*fit='resize'"
-    ):
+    message = r"Windows of 3 pixels are smaller than what 'small' takes at least: 4\..*fit='resize'"
+    with pytest.raises(ValueError, match=message):
         model.tokens(3, 2)
     with pytest.raises(ValueError, match="at least: 4"):
         _encode(model, _pixels(1, 1, 3, 3))
@@ -181,9 +182,8 @@ def test_embedding_tissue(make, model, tmp_path):
     panel = record["panel"]
     assert float(panel["mean"][1]) == pytest.approx(image.mean(), rel=1e-3)
     assert float(panel["std"][1]) == pytest.approx(image.std(), rel=1e-3)
-    ks.tl.embed(
-        sdata, model=model, patch_size=18, store=tmp_path / "store", precision="float32"
-    )  # goes on, nothing to do
+    # goes on, nothing to do
+    ks.tl.embed(sdata, model=model, patch_size=18, store=tmp_path / "store", precision="float32")
     with pytest.raises(ValueError, match="fit"):
         ks.tl.embed(sdata, model=_model("resize"), patch_size=18, store=tmp_path / "store", precision="float32")
     with pytest.raises(ValueError, match="at least: 4"):

@@ -138,7 +138,7 @@ def test_a_window_beyond_its_block_is_an_error(corner):
 
 
 def test_size_of_a_pass():
-    """2,500 tokens in float32, twice as many in bfloat16, one unit at least; 8 MiB of pixels where a unit is a token."""
+    """2,500 tokens in float32, 5,000 in bfloat16, one unit at least; 8 MiB of pixels where a unit is one token."""
     kronos = models.load("kronos-untrained")
     mean = models.load("mean-marker")
 

@@ -62,7 +62,7 @@ def test_bfloat16_is_had_for_the_asking_and_one_line_says_that_it_is_slow(proces
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("gelu", [True, False])
 def test_a_linear_map_is_the_same_fused_and_plain(dtype, bias, gelu, randn, monkeypatch):
-    """On any processor, in formats that oneDNN knows and others; both round each of at most three steps to the format."""
+    """On any processor, in any format; both round each of at most three steps to the format."""
     layer = torch.nn.Linear(48, 96, bias=bias)
     layer.weight.data = randn(96, 48) / 7  # outputs of size 1
     layer = layer.to(dtype)

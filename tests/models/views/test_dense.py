@@ -12,10 +12,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def _classifier(width):
     rng = np.random.default_rng(0)
-    coef, intercept = rng.normal(size=(3, width)), np.array([0.5, 0.0, -0.5])
     return {
-        "coef": coef,
-        "intercept": intercept,
+        "coef": rng.normal(size=(3, width)),
+        "intercept": np.array([0.5, 0.0, -0.5]),
         "mean": 5 + rng.normal(size=width),
         "scale": rng.uniform(0.5, 2, width),
     }
@@ -40,12 +39,12 @@ def test_probabilities_are_the_softmax_of_standardised_tokens(view, batch, tiny)
     """Against plain numpy in float64 on the arrays as they were given; tokens row by row."""
     with torch.inference_mode():
         tokens = tiny.encode(*batch, ("token",))["token"].double().numpy().reshape(2, 6, -1)
-        found = view.encode(*batch, ("token",))["token"].numpy()
-    assert found.shape == (2, 6 * view.width("token", 2)) == (2, 18)
-    given = _classifier(tiny.width("token", 2))
-    scores = (tokens - given["mean"]) / given["scale"] @ given["coef"].T + given["intercept"]
+        proba = view.encode(*batch, ("token",))["token"].numpy()
+    assert proba.shape == (2, 6 * view.width("token", 2)) == (2, 18)
+    parts = _classifier(tiny.width("token", 2))
+    scores = (tokens - parts["mean"]) / parts["scale"] @ parts["coef"].T + parts["intercept"]
     want = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
-    assert_allclose(found.reshape(2, 6, 3), want, atol=1e-5)
+    assert_allclose(proba.reshape(2, 6, 3), want, atol=1e-5)
 
 
 def test_a_large_mean_does_not_cancel(tiny, batch) -> None:
@@ -55,16 +54,13 @@ def test_a_large_mean_does_not_cancel(tiny, batch) -> None:
         tokens = tiny.encode(*batch, ("token",))["token"].double().numpy().reshape(-1, width)
     coef = np.zeros((2, width))
     coef[1, 0] = 1.0
-    mean, scale = tokens.mean(axis=0), tokens.std(axis=0) / 100
+    mean = tokens.mean(axis=0)
+    scale = tokens.std(axis=0) / 100
+    view = TokenClasses(tiny, coef, np.zeros(2), mean, scale)
     with torch.inference_mode():
-        found = (
-            TokenClasses(tiny, coef, np.zeros(2), mean, scale)
-            .encode(*batch, ("token",))["token"]
-            .numpy()
-            .reshape(-1, 2)
-        )
+        proba = view.encode(*batch, ("token",))["token"].numpy().reshape(-1, 2)
     want = 1 / (1 + np.exp(-(tokens[:, 0] - mean[0]) / scale[0]))
-    assert_allclose(found[:, 1], want, atol=1e-4)
+    assert_allclose(proba[:, 1], want, atol=1e-4)
 
 
 def test_the_classifier_stays_in_float32(view, batch) -> None:
