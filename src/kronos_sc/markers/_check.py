@@ -35,22 +35,22 @@ def check(panel: pd.DataFrame, *, require_nuclear: bool = True, require_statisti
     """
     _columns(panel)
     _ambiguous(panel, panel[panel["how"] == "ambiguous"])
-    found = panel[panel["id"] >= 0]
-    if not len(found):
+    matched = panel[panel["id"] >= 0]
+    if not len(matched):
         msg = (
             f"None of the {len(panel)} channels matches a marker of the model: {listed(panel['channel'])}. "
             "If these are names of files or dyes, say what was stained with channels={'channel': 'CD3'}."
         )
         raise ValueError(msg)
-    _one_channel_each(panel, found)
-    if require_nuclear and not (found["role"] == "nuclear").any():
+    _one_channel_each(panel, matched)
+    if require_nuclear and not (matched["role"] == "nuclear").any():
         msg = (
-            f"No matched channel is a nuclear stain; matched are {listed(found['marker'])}. "
+            f"No matched channel is a nuclear stain; matched are {listed(matched['marker'])}. "
             "Name yours with channels={'channel': 'DAPI'}, or go without one with require_nuclear=False."
         )
         raise ValueError(msg)
     if require_statistics:
-        _statistics(found)
+        _statistics(matched)
 
 
 def _columns(panel: pd.DataFrame) -> None:
@@ -63,11 +63,16 @@ def _columns(panel: pd.DataFrame) -> None:
 
 
 def with_what_was_said(panel: pd.DataFrame, more: dict[str, str | None]) -> dict[str, str | None]:
-    """Return what to pass as `channels=`: what the call says already, which a second mapping would otherwise undo, and what is missing."""
+    """Return what to pass as `channels=`: what the call says already, and what is missing.
+
+    A second mapping would otherwise undo what the first one said.
+    """
     said: dict[str, str | None] = {}
     for row in panel.itertuples():
-        if row.how in ("given", "unseen"):
-            said[row.channel] = row.marker if row.how == "given" else row.how
+        if row.how == "given":
+            said[row.channel] = row.marker
+        elif row.how == "unseen":
+            said[row.channel] = row.how
         elif getattr(row, "note", "") == BY_YOU:
             said[row.channel] = None
     return said | more
@@ -76,46 +81,45 @@ def with_what_was_said(panel: pd.DataFrame, more: dict[str, str | None]) -> dict
 def _ambiguous(panel: pd.DataFrame, rows: pd.DataFrame) -> None:
     if not len(rows):
         return
-    each = "; ".join(f"{row.channel!r} may be {row.near}" for row in rows.itertuples())
+    described = "; ".join(f"{row.channel!r} may be {row.near}" for row in rows.itertuples())
     fix = with_what_was_said(panel, {row.channel: row.near.split(", ")[0] for row in rows.itertuples()})
     drop = with_what_was_said(panel, dict.fromkeys(rows["channel"]))
     msg = (
-        f"The name of {len(rows)} channel(s) means several markers: {each}. Choose with channels={fix!r} or drop with "
-        f"channels={drop!r}."
+        f"The name of {len(rows)} channel(s) means several markers: {described}. "
+        f"Choose with channels={fix!r} or drop with channels={drop!r}."
     )
     raise ValueError(msg)
 
 
-def _one_channel_each(panel: pd.DataFrame, found: pd.DataFrame) -> None:
-    again = found["id"].duplicated()
+def _one_channel_each(panel: pd.DataFrame, matched: pd.DataFrame) -> None:
+    again = matched["id"].duplicated()
     if not again.any():
         return
-    every = found[found["id"].isin(found.loc[again, "id"])]
-    each = "; ".join(
-        f"{rows['marker'].iloc[0]} is {listed(rows['channel'])}" for _, rows in every.groupby("id", sort=False)
-    )
-    drop = with_what_was_said(panel, dict.fromkeys(found.loc[again, "channel"]))
+    sharing = matched[matched["id"].isin(matched.loc[again, "id"])]
+    groups = [rows for _, rows in sharing.groupby("id", sort=False)]
+    described = "; ".join(f"{rows['marker'].iloc[0]} is {listed(rows['channel'])}" for rows in groups)
+    drop = with_what_was_said(panel, dict.fromkeys(matched.loc[again, "channel"]))
     msg = (
-        f"Several channels match one marker, which can be read once: {each}. "
+        f"Several channels match one marker, which can be read once: {described}. "
         f"Keep the first of each with channels={drop!r}, or drop others, or map them to the markers that they are."
     )
     raise ValueError(msg)
 
 
-def _statistics(found: pd.DataFrame) -> None:
-    finite = np.isfinite(found["mean"]) & np.isfinite(found["std"])
+def _statistics(matched: pd.DataFrame) -> None:
+    finite = np.isfinite(matched["mean"]) & np.isfinite(matched["std"])
     if not finite.all():
-        lacking = found.loc[~finite, "channel"]
+        lacking = matched.loc[~finite, "channel"]
         msg = (
-            f"{len(lacking)} of {len(found)} matched channels have no mean and standard deviation: {listed(lacking)}. "
-            "Measure them: channels=pp.match_markers(sdata, vocabulary=model, stats=pp.marker_stats(sdata)); or drop "
-            "the channels."
+            f"{len(lacking)} of {len(matched)} matched channels have no mean and standard deviation: "
+            f"{listed(lacking)}. Measure them: channels=pp.match_markers(sdata, vocabulary=model, "
+            "stats=pp.marker_stats(sdata)); or drop the channels."
         )
         raise ValueError(msg)
-    if not (found["std"] > 0).all():
+    if not (matched["std"] > 0).all():
+        constant = matched.loc[matched["std"] <= 0, "channel"]
         msg = (
-            f"The standard deviation of {listed(found.loc[found['std'] <= 0, 'channel'])} is not positive; pixels are "
-            "divided by it. "
+            f"The standard deviation of {listed(constant)} is not positive; pixels are divided by it. "
             "Measure it with pp.marker_stats on an image in which the channel is not constant, or drop the channel."
         )
         raise ValueError(msg)

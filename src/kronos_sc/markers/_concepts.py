@@ -24,7 +24,8 @@ from kronos_sc.markers._spelling import RABBIT_OR_RB, fold, isotope, shorten, sp
 MARKERS = ("nuclear", "other")
 STAIN = "DAPI"  # the one concept whose cycles are numbered: DAPI-01, HOECHST1, DNA_6
 _BLANK = re.compile(
-    r"(BG|BKG|BLANK|EMPTY|BACKGROUND|AF|AUTOFLUORESCENCE|AUTO|CH|CHANNEL|C|CYCLE|CYC|EL|ELUTION|BCKG|QUENCH|BLEACH|SECONDARY|ISOTYPE)\d{1,3}(DI)?"
+    r"(BG|BKG|BLANK|EMPTY|BACKGROUND|AF|AUTOFLUORESCENCE|AUTO|CH|CHANNEL|C|CYCLE|CYC|EL|ELUTION|BCKG|QUENCH"
+    r"|BLEACH|SECONDARY|ISOTYPE)\d{1,3}(DI)?"
     r"|\d+(BCKG|BKG|BG)?"
 )
 # What stands behind the stain of one round: a number, or that it is the round of autofluorescence, the first or the
@@ -77,10 +78,13 @@ def concepts() -> dict[str, Concept]:
 
 
 def lookup(text: str) -> Concept | None:
-    """Return the concept of a name that carries neither cycle, metal, dye nor clone, or `None` if the table does not know it."""
+    """Return the concept of a name that carries neither cycle, metal, dye nor clone.
+
+    `None` if the table does not know it.
+    """
     folded = fold(text)
-    found = _index().get(folded) or _index().get(shorten(folded))
-    return found or _numbered_stain(folded) or _control(text) or _nothing(text, folded) or _mixture(text)
+    in_table = _index().get(folded) or _index().get(shorten(folded))
+    return in_table or _numbered_stain(folded) or _control(text) or _nothing(text, folded) or _mixture(text)
 
 
 def find(name: str) -> Concept | None:
@@ -92,8 +96,7 @@ def recognise(name: str) -> str | None:
     """Return the canonical name of the protein or stain that a channel name means.
 
     Use it to ask whether two spellings are one protein, whatever a model knows. What a given model makes of a panel is
-    the business of
-    :func:`match`.
+    the business of :func:`match`.
 
     Parameters
     ----------
@@ -121,25 +124,28 @@ def _index() -> dict[str, Concept]:
 
     Names before aliases, aliases before their Greek letters written short.
     """
-    found: dict[str, Concept] = {}
-    for every in concepts().values():
-        found.setdefault(fold(every.name), every)
-    for shortened in (False, True):
-        for every in concepts().values():
-            for alias in (every.name, *every.aliases):
-                found.setdefault(shorten(fold(alias)) if shortened else fold(alias), every)
-    return found
+    index: dict[str, Concept] = {}
+    for concept in concepts().values():
+        index.setdefault(fold(concept.name), concept)
+    for concept in concepts().values():
+        for alias in concept.aliases:
+            index.setdefault(fold(alias), concept)
+    for concept in concepts().values():
+        for alias in (concept.name, *concept.aliases):
+            index.setdefault(shorten(fold(alias)), concept)
+    return index
 
 
 def _numbered_stain(folded: str) -> Concept | None:
-    found = _index().get(folded.removesuffix("DI")) or _index().get(_ROUND.sub("", folded))
-    return found if found and found.name == STAIN else None
+    concept = _index().get(folded.removesuffix("DI")) or _index().get(_ROUND.sub("", folded))
+    return concept if concept and concept.name == STAIN else None
 
 
 def _nothing(text: str, folded: str) -> Concept | None:
     if not folded or isotope(text) or _BLANK.fullmatch(folded):
         return Concept("", "nothing")
-    word = folded.rstrip("0123456789")  # Mask_2, Brightfield1; short ones are elements, and P53 is none
+    # Mask_2, Brightfield1; short ones are elements, and P53 is none
+    word = folded.rstrip("0123456789")
     concept = _index().get(word) if len(word) > 3 else None
     return concept if concept and concept.kind == "nothing" else None
 
@@ -150,11 +156,14 @@ def _control(text: str) -> Concept | None:
     beside = [word for word in words if _BESIDE.fullmatch(word)]
     hosts = [word for word in words if _HOST.fullmatch(word) and word not in beside]
     controls = [word for word in words if _CONTROL.fullmatch(word)]
-    only_a_class = not hosts and {word.lower() for word in controls} <= {"igg"}  # "IgG" is a protein, too
+    # "IgG" is a protein, too
+    only_a_class = not hosts and {word.lower() for word in controls} <= {"igg"}
     if only_a_class or len(hosts + controls + beside) < len(words):
         return None
     if controls or not any(word.lower() == "rb" for word in hosts):
         return Concept("", "nothing")
+
+    # what is left has an "rb" in it: the rabbit, the protein, or nobody knows
     protein = [word for word in hosts if word in ("Rb", "RB")]
     animals = [word for word in hosts if word.lower() != "rb"]
     if protein and not animals:  # "anti-RB", "rb RB": nobody stains rabbits with rabbit
@@ -163,16 +172,19 @@ def _control(text: str) -> Concept | None:
 
 
 def _mixture(text: str) -> Concept | None:
-    """Return the concept of a name such as CD271/NGFR, MUC1 EMA (one protein twice) or CD3/CD20 (several, hence ambiguous)."""
+    """Return the concept of several names in one.
+
+    CD271/NGFR and MUC1 EMA are one protein twice; CD3/CD20 are several, hence ambiguous.
+    """
     parts = [part for part in _MIXED.split(text) if part]
     if len(parts) < 2:
         twice = {_index().get(fold(word)) for word in text.split()}
         concept = twice.pop() if len(twice) == 1 else None
         return concept if concept and concept.is_marker else None
-    found = [_index().get(fold(part)) for part in parts]
-    if not all(concept and concept.is_marker for concept in found):
+    proteins = [_index().get(fold(part)) for part in parts]
+    if not all(concept and concept.is_marker for concept in proteins):
         return None
-    names = tuple(dict.fromkeys(concept.name for concept in found if concept))
+    names = tuple(dict.fromkeys(concept.name for concept in proteins if concept))
     return concepts()[names[0]] if len(names) == 1 else Concept(text, "ambiguous", near=names)
 
 

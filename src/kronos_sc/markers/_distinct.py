@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def numbered(names: Sequence[str], source: str, *, cyclic: bool = False) -> list[str]:
-    """Return names in which those that repeat and mean no marker (Blank, Empty, Autofluorescence, a metal) have a number each.
+    """Return names in which those that repeat and mean no marker have a number each.
+
+    They are the likes of Blank, Empty, Autofluorescence, or a metal.
 
     Markers that repeat stay as they are: which of them is meant, only the user knows.
 
@@ -34,11 +36,11 @@ def numbered(names: Sequence[str], source: str, *, cyclic: bool = False) -> list
         if name not in counts:
             new.append(name)
             continue
-        counts[name] += 1
-        while (candidate := f"{name}_{counts[name]}") in taken or not _may_repeat(
-            candidate, cyclic=cyclic, unknown=True
-        ):
+        # until the name is free, and one that no marker could have
+        candidate = ""
+        while not candidate or candidate in taken or not _may_repeat(candidate, cyclic=cyclic, unknown=True):
             counts[name] += 1
+            candidate = f"{name}_{counts[name]}"
         taken.add(candidate)
         new.append(candidate)
     if twice:

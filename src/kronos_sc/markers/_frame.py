@@ -38,27 +38,29 @@ def markers_of(frame: pd.DataFrame, *, source: str) -> tuple[Marker, ...]:
     if not len(frame):
         msg = f"{source} has no rows; a vocabulary needs at least one marker. Fill it, or use paper_vocabulary()."
         raise ValueError(msg)
-    names = [str(each).strip() for each in frame["marker_name"]]
-    if blank := [str(row) for row, each in enumerate(names) if not each]:
+    names = [str(name).strip() for name in frame["marker_name"]]
+    if blank := [str(row) for row, name in enumerate(names) if not name]:
         msg = (
             f"{source} has no marker_name in row {numbers(blank)}; every marker needs a name. Fill them in, or drop "
             "these rows."
         )
         raise ValueError(msg)
     ids = _integers(frame["marker_id"], names, source)
-    means, stds = (_floats(frame[column], names, source) for column in COLUMNS[2:])
-    roles = (
-        list(frame["role"])
-        if "role" in frame
-        else [role_of(each, marker_id) for each, marker_id in zip(names, ids, strict=True)]
-    )
+    means = _floats(frame["marker_mean"], names, source)
+    stds = _floats(frame["marker_std"], names, source)
+    if "role" in frame:
+        roles = list(frame["role"])
+    else:
+        roles = [role_of(name, marker_id) for name, marker_id in zip(names, ids, strict=True)]
     return tuple(Marker(*row) for row in zip(names, ids, means, stds, roles, strict=True))
 
 
 def role_of(name: str, marker_id: int) -> str:
     """Return "nuclear" for ids 1 … 127 and for the names of nuclear stains and Histone H3, else "other"."""
     concept = lookup(name)
-    return "nuclear" if marker_id in IDS["nuclear"] or (concept and concept.kind == "nuclear") else "other"
+    if marker_id in IDS["nuclear"] or (concept and concept.kind == "nuclear"):
+        return "nuclear"
+    return "other"
 
 
 def to_frame(markers: Iterable[Marker]) -> pd.DataFrame:
@@ -94,7 +96,7 @@ def from_record(row: dict) -> Marker:
 def _require_columns(frame: pd.DataFrame, source: str) -> None:
     missing = [column for column in COLUMNS if column not in frame.columns]
     if missing:
-        close = [hit for column in missing for hit in near(column, map(str, frame.columns), most=1)]
+        close = [match for column in missing for match in near(column, map(str, frame.columns), most=1)]
         hint = f" Rename {listed(close)}?" if close else ""
         msg = (
             f"{source} lacks the columns {listed(missing)}; it has {listed(frame.columns)}.{hint} It needs "
@@ -108,11 +110,8 @@ def _floats(column: pd.Series, names: list[str], source: str) -> list[float]:
     empty = column.isna() | column.astype(str).str.strip().str.lower().isin(["", "nan"])
     values = pd.to_numeric(column.where(~empty), errors="coerce").astype(float)
     if (values.isna() & ~empty).any() or (values.abs() == math.inf).any():
-        bad = [
-            f"{name}: {cell!r}"
-            for name, cell, value in zip(names, column, values, strict=True)
-            if not math.isfinite(value)
-        ]
+        rows = zip(names, column, values, strict=True)
+        bad = [f"{name}: {cell!r}" for name, cell, value in rows if not math.isfinite(value)]
         msg = (
             f"{source} has values in {column.name} that are not numbers ({numbers(bad)}). Write plain numbers, or "
             "leave the cell empty."
@@ -123,10 +122,8 @@ def _floats(column: pd.Series, names: list[str], source: str) -> list[float]:
 
 def _integers(column: pd.Series, names: list[str], source: str) -> list[int]:
     values = pd.to_numeric(column, errors="coerce").astype(float)
-    bad = [
-        f"{name}: {cell!r}" for name, cell, value in zip(names, column, values, strict=True) if not value.is_integer()
-    ]
-    if bad:
+    rows = zip(names, column, values, strict=True)
+    if bad := [f"{name}: {cell!r}" for name, cell, value in rows if not value.is_integer()]:
         msg = (
             f"{source} has values in marker_id that are not whole numbers ({numbers(bad)}); ids are rows 0 … 511. "
             "Correct these rows."

@@ -29,16 +29,15 @@ def lost(panel: pd.DataFrame) -> str | None:
     each = ", ".join(_described(row) for row in shown.itertuples())
     fix = with_what_was_said(panel, {row.channel: _best(row) for row in shown.itertuples()})
     if few:
-        found = (
-            f"Of {len(named)} named channels, {len(named) - len(missing)} match a marker; these are left out: {each}."
-        )
+        n_matched = len(named) - len(missing)
+        summary = f"Of {len(named)} named channels, {n_matched} match a marker; these are left out: {each}."
     else:
-        found = (
+        summary = (
             f"{len(shown)} of {len(named)} named channels are left out, although their names are near a marker's: "
             f"{each}."
         )
     return (
-        f"{found} Say what they are with channels={fix!r} (correct it first; 'unseen' is a marker that the model has "
+        f"{summary} Say what they are with channels={fix!r} (correct it first; 'unseen' is a marker that the model has "
         "not seen, None leaves a channel out), or see pp.match_markers(sdata) for the whole panel."
     )
 
@@ -57,7 +56,10 @@ def stains_left_out(panel: pd.DataFrame) -> str | None:
 
 
 def names_left_out(panel: pd.DataFrame) -> str | None:
-    """Return a warning about channels that are a marker of which another channel has the very name, or None where there are none."""
+    """Return a warning about channels that are a marker of which another channel has the very name.
+
+    None where there are none.
+    """
     rows = panel[noted(panel, ANOTHER_NAME)]
     if not len(rows):
         return None
@@ -75,7 +77,9 @@ def _best(row: Any) -> str:
 
     Another protein is never taken for its kin.
     """
-    return row.near.split(", ")[0] if _is_near_a_marker(row) else "unseen"
+    if _is_near_a_marker(row):
+        return row.near.split(", ")[0]
+    return "unseen"
 
 
 def _described(row: Any) -> str:

@@ -18,7 +18,7 @@ from kronos_sc.markers._spelling import spellings
 from kronos_sc.markers._vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 UNSEEN = "unseen"
 _COPY = re.compile(r"[ _.-]\d{1,2}$")  # CD3-1: the second channel of that name
@@ -81,19 +81,21 @@ def match(
     given = _validated_given(given, names)
     free = {role: iter(vocabulary.free_ids(role)) for role in MARKERS}
     # by name, not by order: two images with one set of unseen markers agree on the ids
-    unseen = {
-        name: _unseen(name, free) for name in sorted((n for n in names if given.get(n) == UNSEEN), key=_concept_name)
-    }
+    unseen_names = sorted((name for name in names if given.get(name) == UNSEEN), key=_concept_name)
+    unseen = {name: _unseen(name, free) for name in unseen_names}
+
     rows = []
     for name in names:
         if name not in given:
             rows.append(_row(name, vocabulary))
-        elif given[name] is None:
+            continue
+        choice = given[name]
+        if choice is None:
             rows.append(Row(name, note=BY_YOU))
-        elif given[name] == UNSEEN:
+        elif choice == UNSEEN:
             rows.append(unseen[name])
         else:
-            rows.append(_filled(name, _given_marker(given[name], name, vocabulary), "given"))
+            rows.append(_filled(name, _given_marker(choice, name, vocabulary), "given"))
     frame = pd.DataFrame([astuple(row) for row in rows], columns=list(COLUMNS))
     frame = frame.astype({"id": "int64", "mean": "float64", "std": "float64"})
     return one_each(frame) if single else frame
@@ -102,28 +104,33 @@ def match(
 def _row(channel: str, vocabulary: Vocabulary) -> Row:
     marker, concept = _resolve(channel, vocabulary)
     if marker is not None:
-        return _filled(channel, marker, "exact" if marker.name.upper() == channel.upper() else "alias")
+        is_exact = marker.name.upper() == channel.upper()
+        return _filled(channel, marker, "exact" if is_exact else "alias")
     note, offers = _why_not(channel, concept, vocabulary)
-    ambiguous = concept is not None and concept.kind == "ambiguous" and offers
-    return Row(channel, how="ambiguous" if ambiguous else "dropped", near=", ".join(offers), note=note)
+    is_ambiguous = concept is not None and concept.kind == "ambiguous" and bool(offers)
+    return Row(channel, how="ambiguous" if is_ambiguous else "dropped", near=", ".join(offers), note=note)
 
 
 def _why_not(name: str, concept: Concept | None, vocabulary: Vocabulary) -> tuple[str, list[str]]:
-    """Return why a name has no marker, and which markers to offer: never a protein for another one that is only spelt like it."""
+    """Return why a name has no marker, and which markers to offer.
+
+    Never is a protein offered for another one that is only spelt like it.
+    """
     if concept is None:
         return UNKNOWN, _similar(spellings(name)[-1], vocabulary)
     if concept.kind == "nothing":
         return NOT_A_MARKER, []
-    offers = list(dict.fromkeys(hit.name for each in concept.near if (hit := vocabulary.of_concept(each))))
+    markers = [marker for name in concept.near if (marker := vocabulary.of_concept(name))]
+    offers = list(dict.fromkeys(marker.name for marker in markers))
     if concept.is_marker:
         return f"known protein {concept.name}, not in this vocabulary", offers
-    return "name of several proteins" + (
-        "" if offers else f" ({', '.join(concept.near)}), none of them in this vocabulary"
-    ), offers
+    if offers:
+        return "name of several proteins", offers
+    return f"name of several proteins ({', '.join(concept.near)}), none of them in this vocabulary", offers
 
 
 def _similar(bare: str, vocabulary: Vocabulary) -> list[str]:
-    """Return markers that an unknown name may mean: those that it holds as a word, else those that are spelt like it."""
+    """Return markers that an unknown name may mean: those it holds as a word, else those that are spelt like it."""
     if copy_of := vocabulary.spelt(_COPY.sub("", bare)):
         return [copy_of.name]
     if _CD.fullmatch(bare) or _FORM.search(bare):
@@ -153,27 +160,28 @@ def _concept_name(channel: str) -> tuple[str, str]:
     return (concept.name if concept and concept.is_marker else channel, channel)
 
 
-def _unseen(channel: str, free: Mapping[str, object]) -> Row:
+def _unseen(channel: str, free: Mapping[str, Iterator[int]]) -> Row:
     concept = find(channel)
-    seen = concept if concept and concept.is_marker else None
-    role = seen.kind if seen else "other"
-    marker_id = next(free[role], None)  # type: ignore[call-overload]
+    name, role = channel, "other"
+    if concept and concept.is_marker:
+        name, role = concept.name, concept.kind
+    marker_id = next(free[role], None)
     if marker_id is None:
         msg = (
             f"No id is left for the unseen marker {channel!r}: every {role} id is taken. Drop channels with "
             f"channels={{{channel!r}: None}}."
         )
         raise ValueError(msg)
-    return Row(channel, seen.name if seen else channel, UNSEEN, id=marker_id, role=role)
+    return Row(channel, name, UNSEEN, id=marker_id, role=role)
 
 
-def _given_marker(wanted: str, channel: str, vocabulary: Vocabulary) -> Marker:
-    marker, concept = _resolve(wanted, vocabulary)
+def _given_marker(name: str, channel: str, vocabulary: Vocabulary) -> Marker:
+    marker, concept = _resolve(name, vocabulary)
     if marker is None:
-        why, offers = _why_not(wanted, concept, vocabulary)
+        why, offers = _why_not(name, concept, vocabulary)
         msg = (
-            f"Channel {channel!r} cannot be {wanted!r}: {vocabulary.name!r} has no such marker ({why}). Close: "
-            f"{listed(offers)}. "
+            f"Channel {channel!r} cannot be {name!r}: {vocabulary.name!r} has no such marker ({why}). "
+            f"Close: {listed(offers)}. "
             f"For a marker that the model has not seen: channels={{{channel!r}: {UNSEEN!r}}}; to drop it: "
             f"channels={{{channel!r}: None}}."
         )
@@ -203,11 +211,11 @@ def _validated_given(given: Mapping[str, str | None] | None, names: list[str]) -
             "'CD3'}."
         )
         raise TypeError(msg)
-    for channel, wanted in given.items():
+    for channel, marker in given.items():
         known(channel, names, what="channel", fix="Use a channel name of the image as the key of channels=.")
-        if wanted is not None and not isinstance(wanted, str):
+        if marker is not None and not isinstance(marker, str):
             msg = (
-                f"channels={{{channel!r}: {wanted!r}}} is no marker; it can be a marker's name, {UNSEEN!r} or None. "
+                f"channels={{{channel!r}: {marker!r}}} is no marker; it can be a marker's name, {UNSEEN!r} or None. "
                 "Pass one of these."
             )
             raise TypeError(msg)

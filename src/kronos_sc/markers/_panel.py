@@ -101,7 +101,10 @@ class Panel:
         check(self.frame, require_nuclear=require_nuclear, require_statistics=require_statistics)
 
     def with_statistics(self, stats: pd.DataFrame, *, replace: bool) -> Panel:
-        """Return the panel with mean and std per channel from `stats`, everywhere or (`replace=False`) only where the model has none."""
+        """Return the panel with mean and std per channel from `stats`.
+
+        Everywhere, or (`replace=False`) only where the model has none.
+        """
         frame = self.frame.copy()
         measured = frame["channel"].isin(stats.index)
         if not replace:
@@ -148,7 +151,7 @@ def _finished(frame: pd.DataFrame, names: Sequence[str], vocabulary: Vocabulary)
 
 
 def _fits(row: Any, vocabulary: Vocabulary) -> bool:
-    """Whether a row of a panel has the id that the model gives its marker, or a free one for a marker it has not seen."""
+    """Whether a row of a panel has the id that the model gives its marker, or a free one for an unseen marker."""
     if row.how == "unseen":
         return any(row.id in vocabulary.free_ids(role) for role in ("nuclear", "other"))
     marker = vocabulary.spelt(str(row.marker))

@@ -1,4 +1,4 @@
-"""PanelFile files: which row names which channel, which rows are in the image, and in which order.
+"""Panel files: which row names which channel, which rows are in the image, and in which order.
 
 Tables of steinbock, MCMICRO, CODEX, HTAN and of people's own spreadsheets come in here and leave as names in the order
 of the planes.
@@ -22,8 +22,6 @@ from kronos_sc.markers._panel_wide import CYCLE_TITLES, is_wide, unfolded
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    from kronos_sc.markers._panel_text import Records
 
 # A file often has several of these; those that can only be a marker's name go first. All without case, blanks and
 # punctuation.
@@ -123,28 +121,32 @@ class PanelFile:
 
     def names(self, count: int | None = None) -> list[str]:
         """Return the names of an image of `count` planes; without it those that the file keeps."""
-        chosen = range(len(self.every))
-        fits = [selection for selection in self.selections if count in (None, len(selection.rows))]
-        if fits and count != len(self.every):
-            chosen = fits[0].rows
-            out = sorted(set(range(len(self.every))) - set(chosen))
+        chosen: Sequence[int] = range(len(self.every))
+        fitting = [selection for selection in self.selections if count in (None, len(selection.rows))]
+        if fitting and count != len(self.every):
+            selection = fitting[0]
+            chosen = selection.rows
+            others = self._others(selection)
             info(
-                f"{self.source}: {len(out)} of {len(self.every)} rows are left out ({fits[0].words}): "
-                f"{self.described(out)}"
+                f"{self.source}: {len(others)} of {len(self.every)} rows are left out ({selection.words}): "
+                f"{self.described(others)}"
             )
         elif self.selections and count is not None and count == len(self.every):
-            out = sorted(set(chosen) - set(self.selections[0].rows))
+            selection = self.selections[0]
             info(
-                f"{self.source}: the image has all {count} channels, so those marked {self.selections[0].words} are "
-                "named too: "
-                f"{self.described(out)}"
+                f"{self.source}: the image has all {count} channels, so those marked {selection.words} are "
+                f"named too: {self.described(self._others(selection))}"
             )
-        found = [self.every[position] for position in chosen]
+
+        names = [self.every[position] for position in chosen]
         if unnamed := [self.rows[position] for position in chosen if not self.every[position]]:
             info(f"{self.source}: rows {numbers(unnamed)} have no name and are numbered")
-        return numbered(
-            [name or f"channel_{place}" for place, name in enumerate(found)], self.source, cyclic=self.cyclic
-        )
+        filled = [name or f"channel_{place}" for place, name in enumerate(names)]
+        return numbered(filled, self.source, cyclic=self.cyclic)
+
+    def _others(self, selection: Selection) -> list[int]:
+        """Return the positions of the rows that a selection does not keep."""
+        return sorted(set(range(len(self.every))) - set(selection.rows))
 
     def described(self, positions: Sequence[int]) -> str:
         """Return rows with their names, for messages."""
@@ -154,8 +156,8 @@ class PanelFile:
         """Return how many names there are, and which are not kept, for messages."""
         told = f"{len(self.every)} channels"
         for selection in self.selections[:1]:
-            out = sorted(set(range(len(self.every))) - set(selection.rows))
-            told += f" ({len(selection.rows)} without {selection.words}: {self.described(out)})"
+            others = self._others(selection)
+            told += f" ({len(selection.rows)} without {selection.words}: {self.described(others)})"
         return told
 
 
@@ -196,28 +198,30 @@ def read_panel(path: Path) -> PanelFile:
         used = tuple(position for position, name in enumerate(names) if name)
         selections = (Selection("an empty cell", used),) if len(used) < len(names) else ()
         return PanelFile(path.name, tuple(name or "Blank" for name in names), tuple(rows), selections, cyclic=True)
-    return _table(records.header, _fitted(records, path), path)
+    return _table(records.header, _fitted(records.header, records.rows, path), path)
 
 
 def _is_header(cells: Sequence[str]) -> bool:
     return any(cell in _NAMES for cell in cells) or is_wide(cells)
 
 
-def _fitted(records: Records, path: Path) -> tuple[Record, ...]:
-    """Return rows no longer than the header: what separators at the ends of lines leave goes, as do the row names that R writes."""
-    width = len(records.header.cells)
-    filled = [max(place for place, cell in enumerate(record.cells, 1) if cell) for record in records.rows]
-    longer = [record.row for record, length in zip(records.rows, filled, strict=True) if length > width]
+def _fitted(header: Record, rows: tuple[Record, ...], path: Path) -> tuple[Record, ...]:
+    """Return rows no longer than the header.
+
+    What separators at the ends of lines leave goes, as do the row names that R writes.
+    """
+    width = len(header.cells)
+    filled = [max(place for place, cell in enumerate(record.cells, 1) if cell) for record in rows]
+    longer = [record.row for record, length in zip(rows, filled, strict=True) if length > width]
     if not longer:
-        return records.rows
-    ids = [record.cell(0) for record in records.rows]
-    if all(len(record.cells) == width + 1 for record in records.rows) and ids == [
-        str(i) for i in range(1, len(ids) + 1)
-    ]:
-        return tuple(Record(record.row, record.cells[1:]) for record in records.rows)
+        return rows
+
+    counted = [str(number) for number in range(1, len(rows) + 1)]
+    one_more = all(len(record.cells) == width + 1 for record in rows)
+    if one_more and [record.cell(0) for record in rows] == counted:
+        return tuple(Record(record.row, record.cells[1:]) for record in rows)
     msg = (
-        f"Rows {numbers(longer)} of {str(path)!r} have more cells than its header ({width}: "
-        f"{listed(records.header.cells)}). "
+        f"Rows {numbers(longer)} of {str(path)!r} have more cells than its header ({width}: {listed(header.cells)}). "
         'Put names that hold the separator in quotes, as in "Ki-67, clone B56", or save the table anew as CSV UTF-8.'
     )
     raise ValueError(msg)
@@ -236,7 +240,8 @@ def _table(header: Record, rows: tuple[Record, ...], path: Path) -> PanelFile:
     selections = _selections(header, rows, columns)
     order = channel_order(header, rows, columns, [selection.rows for selection in selections], path)
     place = {old: new for new, old in enumerate(order)}
-    moved = tuple(Selection(one.words, tuple(sorted(place[position] for position in one.rows))) for one in selections)
+    moved = [Selection(one.words, tuple(sorted(place[position] for position in one.rows))) for one in selections]
+
     names, borrowed = _named(rows, columns, texts)
     if borrowed:
         info(
@@ -245,9 +250,8 @@ def _table(header: Record, rows: tuple[Record, ...], path: Path) -> PanelFile:
         )
     _warn_of_dates(names, [record.row for record in rows], path)
     cyclic = any(name in columns for name in CYCLE_TITLES)
-    return PanelFile(
-        path.name, tuple(names[old] for old in order), tuple(rows[old].row for old in order), moved, cyclic
-    )
+    ordered = tuple(names[old] for old in order)
+    return PanelFile(path.name, ordered, tuple(rows[old].row for old in order), tuple(moved), cyclic)
 
 
 def _is_number_column(rows: Sequence[Record], column: int) -> bool:
@@ -273,25 +277,28 @@ def _named(rows: Sequence[Record], columns: dict[str, int], texts: Sequence[str]
 
 def _selections(header: Record, rows: Sequence[Record], columns: dict[str, int]) -> list[Selection]:
     """Return which rows each column of yes and no keeps; the likeliest first, all of them together last."""
-    found = []
-    for name in (*_KEEP, *_REMOVE):
-        cells = [record.cell(columns[name]).lower() for record in rows] if name in columns else []
+    selections = []
+    for name in (name for name in (*_KEEP, *_REMOVE) if name in columns):
+        cells = [record.cell(columns[name]).lower() for record in rows]
         # a column of other words, or of none at all, decides nothing
         if not set(cells) & _YES or not set(cells) <= _YES | _NO:
             continue
-        kept = tuple(position for position, cell in enumerate(cells) if (cell in _YES) != (name in _REMOVE))
-        title = header.cells[columns[name]]
-        words = f"{title}={next((cell for cell in cells if (cell in _YES) == (name in _REMOVE)), '')}"
+        is_kept = [(cell in _YES) != (name in _REMOVE) for cell in cells]
+        kept = tuple(position for position, keeps in enumerate(is_kept) if keeps)
         if 0 < len(kept) < len(rows):
-            found.append(Selection(words, kept))
-    if len(found) > 1:
-        both = set.intersection(*(set(one.rows) for one in found))
-        found.append(Selection(" or ".join(one.words for one in found), tuple(sorted(both))))
-    return [one for one in found if one.rows]
+            title = header.cells[columns[name]]
+            selections.append(Selection(f"{title}={cells[is_kept.index(False)]}", kept))
+    if len(selections) > 1:
+        common = set.intersection(*(set(one.rows) for one in selections))
+        selections.append(Selection(" or ".join(one.words for one in selections), tuple(sorted(common))))
+    return [one for one in selections if one.rows]
 
 
 def _without_header(rows: Sequence[Record], path: Path) -> PanelFile:
-    """Return the panel of a file that names no column: names alone, or names beside numbers, or all names in one line."""
+    """Return the panel of a file that names no column.
+
+    It holds names alone, or names beside numbers, or all names in one line.
+    """
     width = max(len(record.cells) for record in rows)
     used = [column for column in range(width) if any(record.cell(column) for record in rows)]
     flags = [column for column in used if {record.cell(column).lower() for record in rows} <= _YES | _NO]
@@ -308,24 +315,25 @@ def _without_header(rows: Sequence[Record], path: Path) -> PanelFile:
             "Name one of them 'marker', or pass channels=[...]."
         )
         raise ValueError(msg)
+
+    # one column of numbers beside the names may be those of the planes
     beside = [column for column in used if column not in texts and _is_number_column(rows, column)]
+    columns = {"channelnumber": beside[0]} if len(beside) == 1 else {}
     header = Record(0, tuple("channel_number" if [column] == beside else "" for column in range(width)))
-    order = channel_order(header, rows, {"channelnumber": beside[0]} if len(beside) == 1 else {}, [], path)
-    names = tuple(rows[old].cell(texts[0]) for old in order)
-    return PanelFile(
-        path.name, tuple("" if is_empty(name) else name for name in names), tuple(rows[old].row for old in order)
-    )
+    order = channel_order(header, rows, columns, [], path)
+    cells = [rows[old].cell(texts[0]) for old in order]
+    names = tuple("" if is_empty(cell) else cell for cell in cells)
+    return PanelFile(path.name, names, tuple(rows[old].row for old in order))
 
 
 def _unlisted(rows: Sequence[Record]) -> Sequence[Record]:
     """Return rows without the numbers in front of a list's items, as in "1. DAPI"; they count up by one."""
-    found = [
-        re.fullmatch(r"(?:channel\s*)?(\d+)\s*[.):\s]\s*(\S.*)", record.cells[0], re.IGNORECASE) for record in rows
-    ]
-    counted = [int(match.group(1)) for match in found if match]
+    numbered_item = re.compile(r"(?:channel\s*)?(\d+)\s*[.):\s]\s*(\S.*)", re.IGNORECASE)
+    matches = [numbered_item.fullmatch(record.cells[0]) for record in rows]
+    counted = [int(match.group(1)) for match in matches if match]
     if len(counted) < 2 or counted not in (list(range(len(rows))), list(range(1, len(rows) + 1))):
         return rows
-    return [Record(record.row, (match.group(2),)) for record, match in zip(rows, found, strict=True) if match]
+    return [Record(record.row, (match.group(2),)) for record, match in zip(rows, matches, strict=True) if match]
 
 
 def _warn_of_dates(names: Sequence[str], rows: Sequence[int], path: Path) -> None:

@@ -61,21 +61,23 @@ def channel_order(
         For messages.
     """
     as_stored = list(range(len(rows)))
-    found = _keys(rows, columns)
-    if found is None:
+    column_and_keys = _keys(rows, columns)
+    if column_and_keys is None:
         _warn_of_another_order(header, rows, columns, path)
         return as_stored
-    column, keys = found
-    there = [position for position in as_stored if keys[position] is not None]
-    values = [keys[position] for position in there]
+    column, keys = column_and_keys
+    key_of = {position: key for position, key in enumerate(keys) if key is not None}
+    values = list(key_of.values())
     if values == sorted(values) or _starts_over(values):
         return as_stored
+
     distinct = len(set(values)) == len(values)
     # the rows of the image carry the numbers of its planes, from 0 or from 1; or each cycle its own
     whole = any(_counts_up([keys[position] for position in part]) for part in (as_stored, *kept))
     if distinct and (whole or len(values[0]) > 1):
         info(f"{path.name}: rows are put in the order of their {header.cells[columns[column]] or column!r}")
-        return [*sorted(there, key=lambda position: keys[position]), *(p for p in as_stored if keys[p] is None)]
+        without_number = [position for position in as_stored if position not in key_of]
+        return [*sorted(key_of, key=key_of.__getitem__), *without_number]
     said = numbers([".".join(map(str, value)) for value in values])
     msg = (
         f"The rows of {str(path)!r} are not in the order of their column {header.cells[columns[column]]!r} ({said}), "
@@ -86,7 +88,7 @@ def channel_order(
 
 
 def _keys(rows: Sequence[Record], columns: dict[str, int]) -> tuple[str, list[Key | None]] | None:
-    """Return the first column that numbers channels one by one, else the first that does within a cycle, with what it says."""
+    """Return the first column that numbers channels one by one, else within a cycle, and what it says."""
     cycle = next((columns[name] for name in CYCLE_TITLES if name in columns), None)
     repeating = None
     for name in (name for name in _NUMBERS if name in columns):
@@ -109,8 +111,8 @@ def _warn_of_another_order(header: Record, rows: Sequence[Record], columns: dict
         if _counts_up(keys) and values != sorted(values):
             warn(
                 f"Column {header.cells[columns[name]]!r} of {path.name!r} numbers the rows "
-                f"{numbers([value[0] for value in values])}, which is "
-                "not their order. They are taken as they stand; if these are the numbers of the planes, call the "
+                f"{numbers([value[0] for value in values])}, which is not their order. "
+                "They are taken as they stand; if these are the numbers of the planes, call the "
                 "column 'channel_number'."
             )
             return
@@ -131,15 +133,15 @@ def _within(keys: list[Key | None], rows: Sequence[Record], cycle: int | None) -
     cycles = [re.search(r"\d+", record.cell(cycle)) for record in rows]
     if not all(cycles):
         return keys
-    return [key and (int(found.group()), *key) for key, found in zip(keys, cycles, strict=True) if found]
+    return [key and (int(match.group()), *key) for key, match in zip(keys, cycles, strict=True) if match]
 
 
 def _counts_up(keys: Sequence[Key | None]) -> bool:
     """Whether numbers are all there, from 0 or 1, whatever their order."""
     if any(key is None or len(key) > 1 for key in keys):
         return False
-    found = sorted(key[0] for key in keys if key is not None)
-    return found == list(range(found[0], found[0] + len(found))) and found[0] in (0, 1)
+    values = sorted(key[0] for key in keys if key is not None)
+    return values == list(range(values[0], values[0] + len(values))) and values[0] in (0, 1)
 
 
 def _starts_over(values: Sequence[Key]) -> bool:

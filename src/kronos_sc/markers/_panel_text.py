@@ -51,7 +51,9 @@ class Record:
 
     def cell(self, column: int | None) -> str:
         """Return one cell; empty where the row is shorter."""
-        return self.cells[column] if column is not None and column < len(self.cells) else ""
+        if column is None or column >= len(self.cells):
+            return ""
+        return self.cells[column]
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,15 @@ def read_records(path: Path, is_header: Callable[[Sequence[str]], bool]) -> Reco
         Says whether squeezed cells name the columns of a panel.
     """
     text = re.sub(r"\r\n?", "\n", _decoded(path))
-    if found := _from_json(text, is_header):
-        return found
+    if from_json := _from_json(text, is_header):
+        return from_json
+
     # Excel's own way to say which separator follows
     declared = re.match(r'\s*"?sep=(.)"?[,;\t ]*(?=\n|$)', text, re.IGNORECASE)
     if declared:
         text = text[declared.end() :]
-    for separator in declared.group(1) if declared else _SEPARATORS:
+    separators = declared.group(1) if declared else _SEPARATORS
+    for separator in separators:
         records = _split(text, separator, path)
         for position, record in enumerate(records[:_HEADER_WITHIN]):
             cells = _without_mark(record.cells)
@@ -182,9 +186,8 @@ def _split(text: str, separator: str, path: Path) -> list[Record]:
 
 def _is_comment(record: Record, position: int, records: Sequence[Record]) -> bool:
     """Whether a row is a remark; "#" also marks the header of some tables, which is as wide as the row below it."""
-    below = next(
-        (other for other in records[position + 1 :] if any(other.cells) and not other.cells[0].startswith("#")), None
-    )
+    following = (other for other in records[position + 1 :] if any(other.cells))
+    below = next((other for other in following if not other.cells[0].startswith("#")), None)
     is_header = len(record.cells) > 1 and below is not None and len(below.cells) == len(record.cells)
     return record.cells[0].startswith("#") and not is_header
 
@@ -203,7 +206,10 @@ def _rows(records: Sequence[Record]) -> tuple[Record, ...]:
 
 
 def _headless(text: str, path: Path) -> tuple[Record, ...]:
-    """Return the rows of a file whose columns have no names: cells where each row has several, else one name per line."""
+    """Return the rows of a file whose columns have no names.
+
+    They have cells where each row has several, else one name per line.
+    """
     for separator in _SEPARATORS:
         records = _rows(_split(text, separator, path))
         if records and all(len(record.cells) > 1 for record in records):
@@ -231,10 +237,12 @@ def _listed(value: Any, is_header: Callable[[Sequence[str]], bool], *, named: bo
         if all(isinstance(one, dict) for one in value):
             columns = list(dict.fromkeys(str(key) for one in value for key in one))
             cells = [tuple(_clean(str(one.get(key, ""))) for key in columns) for one in value]
+            if not is_header([squeezed(key) for key in columns]):
+                return None
             rows = tuple(Record(row, each) for row, each in enumerate(cells, 1))
-            return Records(Record(0, tuple(columns)), rows) if is_header([squeezed(key) for key in columns]) else None
+            return Records(Record(0, tuple(columns)), rows)
     if isinstance(value, dict):
         inside = sorted(value.items(), key=lambda item: squeezed(item[0]) not in _LISTS)
-        found = (_listed(each, is_header, named=squeezed(key) in _LISTS) for key, each in inside)
-        return next((one for one in found if one), None)
+        lists = (_listed(each, is_header, named=squeezed(key) in _LISTS) for key, each in inside)
+        return next((records for records in lists if records), None)
     return None

@@ -58,8 +58,8 @@ def unfolded(header: Record, rows: Sequence[Record], path: Path) -> tuple[list[s
 
 def _in_order(rows: Sequence[Record], path: Path) -> list[Record]:
     """Return rows by the number of their cycle."""
-    found = [re.search(r"\d+", record.cell(0)) for record in rows]
-    cycles = [int(match.group()) for match in found if match]
+    matches = [re.search(r"\d+", record.cell(0)) for record in rows]
+    cycles = [int(match.group()) for match in matches if match]
     if len(cycles) < len(rows) or len(set(cycles)) < len(cycles):
         msg = (
             f"{str(path)!r} is a table of cycles and channels, but its first column does not number each cycle once: "

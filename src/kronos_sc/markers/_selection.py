@@ -68,16 +68,19 @@ def require_used(panel: pd.DataFrame, chosen: dict[str, str]) -> None:
     unusable = rows[(rows["id"] < 0) & (rows["how"] != "ambiguous")]
     if not len(unusable):
         return
-    each = "; ".join(
-        f"{row.channel!r} ({row.note}{f', near {row.near}' if row.near else ''})" for row in unusable.itertuples()
-    )
+    described = "; ".join(_described(row) for row in unusable.itertuples())
     fix = [item for row in rows.itertuples() if (item := _usable(row, chosen[row.channel]))]
     msg = (
-        f"{len(unusable)} of {len(rows)} channels listed in channels= have no marker to be read as: {each}. Say what "
-        f"they are, or leave them out of the list: channels={fix!r}. '=unseen' stands for a marker that the model has "
-        "not seen; pp.match_markers shows them all."
+        f"{len(unusable)} of {len(rows)} channels listed in channels= have no marker to be read as: {described}. "
+        f"Say what they are, or leave them out of the list: channels={fix!r}. '=unseen' stands for a "
+        "marker that the model has not seen; pp.match_markers shows them all."
     )
     raise ValueError(msg)
+
+
+def _described(row: Any) -> str:
+    near = f", near {row.near}" if row.near else ""
+    return f"{row.channel!r} ({row.note}{near})"
 
 
 def _usable(row: Any, marker: str) -> str:

@@ -108,16 +108,16 @@ def spellings(name: str) -> list[str]:
     The distinct spellings in the order in which to try them. A name that holds nothing but a cycle, a metal or a dye
     ends in "".
     """
-    found = [name]
+    texts = [name]
     source = (_without_vendor, _without_host_in_brackets, _without_host_before, _without_host_behind, _without_vendor)
     for step in (_without_noise, *source, _without_numbers, _without_remark, _without_clone, *source, _without_index):
-        text = step(found[-1])
-        if text == found[-1]:
+        text = step(texts[-1])
+        if text == texts[-1]:
             continue
-        found.append(RABBIT_OR_RB if text == "rb" else text)
+        texts.append(RABBIT_OR_RB if text == "rb" else text)
         if step is _without_host_before and (bare := _unless_all(_ANTI, text)) != text:
-            found.append(bare)
-    return found
+            texts.append(bare)
+    return texts
 
 
 def isotope(text: str) -> bool:
@@ -191,6 +191,10 @@ def _tidy(text: str) -> str:
     """Drop what removed words leave behind: empty brackets, and punctuation at the ends."""
     while (shorter := re.sub(r"[(\[{]\s*[)\]}]", " ", text)) != text:
         text = shorter
+    ends = " _-–—:.,;|/#"
     # A closing bracket stays where it has its partner.
-    ends = " _-–—:.,;|/#" + ("" if "(" in text else ")") + ("" if ")" in text else "(")
+    if "(" not in text:
+        ends += ")"
+    if ")" not in text:
+        ends += "("
     return re.sub(r"\s+", " ", text).strip(ends)

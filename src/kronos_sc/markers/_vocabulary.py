@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kronos_sc._core.checks import known, listed, numbers, one_of, repeated
 from kronos_sc.markers import _frame
@@ -57,7 +57,7 @@ class Vocabulary:
         return cls(name, _frame.markers_of(frame, source=f"The marker table {name!r}"))
 
     @classmethod
-    def from_dict(cls, record: dict[str, object]) -> Vocabulary:
+    def from_dict(cls, record: dict[str, Any]) -> Vocabulary:
         """Build a vocabulary from what :meth:`to_dict` returned."""
         if missing := [key for key in ("name", "markers") if key not in record]:
             msg = (
@@ -84,9 +84,8 @@ class Vocabulary:
         return name in self._by_name
 
     def __getitem__(self, name: str) -> Marker:
-        return self._by_name[
-            known(name, self._by_name, what=f"marker in {self.name!r}", fix="See .to_frame() for all of them.")
-        ]
+        known(name, self._by_name, what=f"marker in {self.name!r}", fix="See .to_frame() for all of them.")
+        return self._by_name[name]
 
     def get_by_id(self, marker_id: int) -> Marker:
         """Return the marker of an id; a `KeyError` names the ids that exist."""
@@ -135,17 +134,18 @@ class Vocabulary:
 
     @cached_property
     def _by_fold(self) -> dict[str, Marker]:
-        found = {fold(alias): marker for marker in reversed(self.markers) for alias in marker.aliases}
-        return found | {fold(marker.name): marker for marker in reversed(self.markers)}
+        by_alias = {fold(alias): marker for marker in reversed(self.markers) for alias in marker.aliases}
+        return by_alias | {fold(marker.name): marker for marker in reversed(self.markers)}
 
     @cached_property
     def _by_concept(self) -> dict[str, Marker]:
-        found = ((lookup(marker.name), marker) for marker in reversed(self.markers))
-        return {concept.name: marker for concept, marker in found if concept and concept.is_marker}
+        known_as = ((lookup(marker.name), marker) for marker in reversed(self.markers))
+        return {concept.name: marker for concept, marker in known_as if concept and concept.is_marker}
 
 
 def _validate(vocabulary: Vocabulary) -> None:
-    every, name = vocabulary.markers, vocabulary.name
+    every = vocabulary.markers
+    name = vocabulary.name
     fix = "Correct the table and build the vocabulary again."
     if not every:
         msg = f"The vocabulary {name!r} holds no marker; a model needs at least one. {fix}"
