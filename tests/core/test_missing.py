@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kronos_sc._core.colours import stored_colours
+from kronos_sc._core.colors import stored_colors
 from kronos_sc._core.missing import class_column
 
 PLACE = "adata.obs['by_hand']"
@@ -84,8 +84,8 @@ def test_colours_stay_with_their_class() -> None:
         )
     )
     table.uns["kind_colors"] = ["red", "green", "blue", "grey"]
-    assert stored_colours(table, "kind", ["x", "z"]) == {"x": "green", "z": "grey"}
+    assert stored_colors(table, "kind", ["x", "z"]) == {"x": "green", "z": "grey"}
     table.uns["kind_colors"] = ["green", "grey"]
-    assert stored_colours(table, "kind", ["x", "z"]) == {"x": "green", "z": "grey"}
-    assert stored_colours(table, "kind", ["x", "y", "z"]) == {}
-    assert stored_colours(table, "other", ["x"]) == {}
+    assert stored_colors(table, "kind", ["x", "z"]) == {"x": "green", "z": "grey"}
+    assert stored_colors(table, "kind", ["x", "y", "z"]) == {}
+    assert stored_colors(table, "other", ["x"]) == {}

@@ -103,10 +103,10 @@ def test_an_image_that_is_not_told_is_asked_for() -> None:
         tables: dict = {}  # noqa: RUF012
 
     assert image_of(Data, "2_cells") == "he_2"
-    with pytest.raises(
-        ValueError,
-        match=r"3 elements of the kind 'image' \('he_1', 'if_1', 'he_2'\) and none was named. Choose one with image_key=",
-    ):
+    message = (
+        r"3 elements of the kind 'image' \('he_1', 'if_1', 'he_2'\) and none was named. Choose one with image_key="
+    )
+    with pytest.raises(ValueError, match=message):
         image_of(Data, "1_cells")
 
 

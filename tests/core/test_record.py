@@ -7,11 +7,17 @@ import pytest
 
 from kronos_sc._core.record import freeze, is_embedding, thaw
 
+PANEL = {
+    "channel": ["D", "C"],
+    "marker": ["DAPI", "CD3"],
+    "id": [4, 9],
+    "mean": [0.1, np.nan],
+    "how": ["exact", "alias"],
+}
 FULL = {
     "none": None, "text": "αSMA", "yes": True, "no": False, "whole": 3, "number": 0.25, "numpy": np.float32(2),
     "empty": [], "names": ["a", "b"], "pair": (1, 2), "floats": [0.5, 1.0], "flags": [True, False],
-    "deep": {"deeper": {"x": 1}}, "nothing": {},
-    "frame": pd.DataFrame({"channel": ["D", "C"], "marker": ["DAPI", "CD3"], "id": [4, 9], "mean": [0.1, np.nan], "how": ["exact", "alias"]}),
+    "deep": {"deeper": {"x": 1}}, "nothing": {}, "frame": pd.DataFrame(PANEL),
 }  # fmt: skip
 
 

@@ -46,13 +46,13 @@ def codes():
 def test_what_is_asked_for(make, codes, asked, which):
     sdata = make()
     put(sdata, codes)
-    found = exclusion(sdata, asked, raster(sdata))
+    excluded = exclusion(sdata, asked, raster(sdata))
     expected = np.isin(codes, which) if which else (codes == 1) | (np.asarray(sdata["cells"]) > 0)
-    np.testing.assert_array_equal(found.mask(0, 150, 0, 190), expected)
+    np.testing.assert_array_equal(excluded.mask(0, 150, 0, 190), expected)
     y, x = np.random.default_rng(0).integers((0, 0), (150, 190), (400, 2)).T
-    np.testing.assert_array_equal(found.at(y, x), expected[y, x])
+    np.testing.assert_array_equal(excluded.at(y, x), expected[y, x])
     boxes = np.array([[0, 0, 32, 32], [0, 16, 32, 48], [7, 3, 9, 180], [100, 100, 150, 190], [0, 150, 32, 190]])
-    np.testing.assert_allclose(found.share(boxes), [expected[a:c, b:d].mean() for a, b, c, d in boxes])
+    np.testing.assert_allclose(excluded.share(boxes), [expected[a:c, b:d].mean() for a, b, c, d in boxes])
 
 
 def test_a_coarse_map_lies_where_its_transformation_says(make):
@@ -60,14 +60,14 @@ def test_a_coarse_map_lies_where_its_transformation_says(make):
     sdata = make()
     coarse = np.random.default_rng(1).integers(0, 2, (10, 12))
     put(sdata, coarse, way=Sequence([Scale([8, 8], axes=("y", "x")), Translation([4, 2], axes=("y", "x"))]))
-    found = exclusion(sdata, "map_class", raster(sdata))
+    excluded = exclusion(sdata, "map_class", raster(sdata))
     expected = np.zeros((150, 190), bool)
     expected[4:84, 2:98] = np.kron(coarse, np.ones((8, 8), int)) > 0
-    np.testing.assert_array_equal(found.mask(0, 150, 0, 190), expected)
+    np.testing.assert_array_equal(excluded.mask(0, 150, 0, 190), expected)
     np.testing.assert_array_equal(
-        found.at(np.array([3, 149, 60]), np.array([5, 189, 60])), expected[[3, 149, 60], [5, 189, 60]]
+        excluded.at(np.array([3, 149, 60]), np.array([5, 189, 60])), expected[[3, 149, 60], [5, 189, 60]]
     )
-    np.testing.assert_array_equal(found.mask(-5, 20, -5, 20), np.pad(expected, 5)[:25, :25])
+    np.testing.assert_array_equal(excluded.mask(-5, 20, -5, 20), np.pad(expected, 5)[:25, :25])
 
 
 def test_nothing_asked_for(make):
@@ -85,7 +85,7 @@ def test_several_images_take_the_labels_of_their_number(make, codes):
     put(sdata, 3 - codes, "spots_2", table=False)
     images = [raster(sdata, name) for name in sdata.images]
     found = exclusions(sdata, ["art_1_class", "spots_2"], images)
-    assert {name: one.words for name, one in found.items()} == {"image_1": ("art_1_class",), "image_2": ("spots_2",)}
+    assert {name: one.labels for name, one in found.items()} == {"image_1": ("art_1_class",), "image_2": ("spots_2",)}
     assert list(exclusions(sdata, "spots_2", images)) == ["image_2"]
     with pytest.raises(ValueError, match="exclude names labels that belong to none of them by their number: 'cells'"):
         exclusions(sdata, "cells", images)

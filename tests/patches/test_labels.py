@@ -12,7 +12,8 @@ from kronos_sc.patches import _labels, label_table
 
 def test_by_hand():
     labels = np.zeros((6, 8), np.uint8)
-    labels[1:3, 2:4], labels[5, 7] = 9, 4
+    labels[1:3, 2:4] = 9
+    labels[5, 7] = 4
     table = label_table(labels)
     assert table.to_dict("list") == {"label": [4, 9], "y": [5.5, 2.0], "x": [7.5, 3.0], "area": [1, 4]}
     assert label_table(np.zeros((4, 4), np.uint8)).shape == (0, 4)
@@ -48,7 +49,8 @@ def test_ids_far_apart_do_not_take_memory():
     import tracemalloc
 
     labels = np.zeros((64, 64), np.int64)
-    labels[0, 0], labels[9, 9] = 1, 60_000_000
+    labels[0, 0] = 1
+    labels[9, 9] = 60_000_000
     tracemalloc.start()
     assert list(label_table(labels)["label"]) == [1, 60_000_000]
     assert tracemalloc.get_traced_memory()[1] < 20 * 2**20

@@ -81,7 +81,8 @@ def test_any_shape_chunk_window_and_memory(shape, chunk, size, memory, channels,
 
 
 def test_small_memory_gives_many_blocks_and_large_memory_one():
-    image, units = an_image(np.ones((1, 256, 256), np.uint8), (1, 32, 32)), windows((256, 256), 32, 400)
+    image = an_image(np.ones((1, 256, 256), np.uint8), (1, 32, 32))
+    units = windows((256, 256), 32, 400)
     assert len(patches.plan(image, [0], units, block_memory=1).blocks) == 64
     assert len(patches.plan(image, [0], units, block_memory=10**9).blocks) == 1
 

@@ -60,7 +60,7 @@ def filled(where, channels, rects, dtype, run=map):
 
 
 def check(stored, array, *, channels=(3, 0, 4)):
-    """Compare windows on, across and beyond chunk borders with plain slicing, through threads, and with the way through dask."""
+    """Compare windows on, across and beyond chunk borders with plain slicing, through threads and through dask."""
     rects = [
         Rect(0, 40, 0, 33),
         Rect(7, 121, 20, 97),

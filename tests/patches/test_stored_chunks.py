@@ -16,7 +16,8 @@ from kronos_sc._storage import chunks as chunks
 def reads(monkeypatch):
     """Count what is read from stores on disk, by file."""
     seen = Counter()
-    plain, plain_bytes = LocalStore.get, chunks.stored_bytes
+    plain = LocalStore.get
+    plain_bytes = chunks.stored_bytes
 
     async def counted(self, key, *args, **kwargs):
         seen[str(self.root / key)] += 1
@@ -32,7 +33,7 @@ def reads(monkeypatch):
 
 
 def chunks_of(seen, kind):
-    """Return counts by (channel, row, column) or (row, column) of the chunks of one kind of element, full resolution."""
+    """Return counts by (channel, row, column) or (row, column) of the full-resolution chunks of one kind."""
     pattern = re.compile(rf"/{kind}/[^/]+/(?:0|s0)/c/([\d/]+)$")
     return {tuple(map(int, hit[1].split("/"))): n for key, n in seen.items() if (hit := pattern.search(key))}
 
@@ -47,7 +48,8 @@ def test_each_chunk_is_decoded_once_and_only_matched_channels(
     monkeypatch.setattr(ks.settings, "block_memory", memory)
     reads.clear()
     ks.tl.embed(sdata, model=tiny, precision="float32")
-    images, labels = chunks_of(reads, "images"), chunks_of(reads, "labels")
+    images = chunks_of(reads, "images")
+    labels = chunks_of(reads, "labels")
     assert set(images.values()) == {1}
     assert set(labels.values()) == {1}
     assert {key[0] for key in images} == ({0, 2, 4} if per_chunk == 1 else {0})
@@ -58,7 +60,8 @@ def test_each_chunk_is_decoded_once_and_only_matched_channels(
 
 def test_chunks_without_units_are_not_read(stored, tiny, tmp_path, reads):
     labels = np.zeros((64, 640), np.int32)
-    labels[20:30, 20:30], labels[20:30, 600:610] = 1, 2
+    labels[20:30, 20:30] = 1
+    labels[20:30, 600:610] = 2
     sdata = stored(
         tmp_path / "a.zarr", image=np.full((2, 64, 640), 900, np.uint16), labels=labels, channels=("DAPI", "CD3")
     )
@@ -78,10 +81,11 @@ def test_corrupt_image_chunk_is_named(stored, tiny, tmp_path, state, unchanged):
     path = chunk_file(tmp_path / "a.zarr", "images", 2, 1, 1)
     path.write_bytes(path.read_bytes()[:20])
     before = state(sdata)
-    with pytest.raises(
-        OSError,
-        match=r"Image 'image' could not be decoded at channel 'CD8', rows \d+–\d+, columns \d+–\d+: .*The SpatialData is as it was. Restore that chunk",
-    ):
+    message = (
+        r"Image 'image' could not be decoded at channel 'CD8', rows \d+–\d+, columns \d+–\d+: "
+        r".*The SpatialData is as it was. Restore that chunk"
+    )
+    with pytest.raises(OSError, match=message):
         ks.tl.embed(sdata, model=tiny)
     unchanged(before, state(sdata))
     ks.tl.embed(sdata, model=tiny, channels=["DAPI", "CD3"])  # other channels are unharmed
@@ -91,7 +95,10 @@ def test_missing_image_chunk_is_named(stored, tiny, tmp_path, state, unchanged):
     sdata = stored(tmp_path / "a.zarr")
     chunk_file(tmp_path / "a.zarr", "images", 1, 0, 2).unlink()
     before = state(sdata)
-    message = r"Image 'image' has no stored chunk under some units: channel 'CD3' rows 0–64 columns 128–190. The SpatialData is as it was. Restore.*nan='zero'"
+    message = (
+        r"Image 'image' has no stored chunk under some units: channel 'CD3' rows 0–64 columns 128–190. "
+        r"The SpatialData is as it was. Restore.*nan='zero'"
+    )
     with pytest.raises(OSError, match=message):
         ks.tl.embed(sdata, model=tiny)
     with pytest.raises(OSError, match=message):
@@ -106,7 +113,10 @@ def test_corrupt_labels_chunk_is_named(stored, tiny, tmp_path, state, unchanged)
     path = chunk_file(tmp_path / "a.zarr", "labels", 1, 2)
     path.write_bytes(b"\x00" * 9)
     before = state(sdata)
-    message = r"Labels 'cells' could not be decoded at rows 64–128, columns 128–190: .*The SpatialData is as it was. Restore that chunk"
+    message = (
+        r"Labels 'cells' could not be decoded at rows 64–128, columns 128–190: "
+        r".*The SpatialData is as it was. Restore that chunk"
+    )
     with pytest.raises(OSError, match=message):
         ks.tl.embed(sdata, model=tiny)
     with pytest.raises(OSError, match=message):
@@ -118,7 +128,10 @@ def test_missing_labels_chunk_that_held_whole_cells_is_named(stored, tiny, tmp_p
     sdata = stored(tmp_path / "a.zarr")
     chunk_file(tmp_path / "a.zarr", "labels", 1, 1).unlink()
     before = state(sdata)
-    message = r"\d+ rows of the table have no pixels in labels 'cells': .*Its store has no chunk at rows 64–128 columns 64–128: restore it"
+    message = (
+        r"\d+ rows of the table have no pixels in labels 'cells': "
+        r".*Its store has no chunk at rows 64–128 columns 64–128: restore it"
+    )
     with pytest.raises(ValueError, match=message):
         ks.tl.embed(sdata, model=tiny)
     unchanged(before, state(sdata))
@@ -126,7 +139,8 @@ def test_missing_labels_chunk_that_held_whole_cells_is_named(stored, tiny, tmp_p
 
 def test_chunks_without_any_label_are_sound(stored, tiny, tmp_path):
     labels = np.zeros((128, 128), np.int32)
-    labels[10:20, 10:20], labels[40:50, 55:64] = 1, 2  # the second ends where the chunk does
+    labels[10:20, 10:20] = 1
+    labels[40:50, 55:64] = 2  # the second ends where the chunk does
     sdata = stored(tmp_path / "a.zarr", image=np.full((1, 128, 128), 900, np.uint16), labels=labels, channels=("DAPI",))
     assert not list((tmp_path / "a.zarr" / "labels").rglob("c/0/1"))  # Zarr leaves out chunks of background
     assert list((tmp_path / "a.zarr" / "labels").rglob("c/0/0"))

@@ -24,13 +24,15 @@ def plan_units(sdata, *, size=64, **how):
 
 def crops(sdata, **how):
     units, image = plan_units(sdata, **how)
-    out, masks = None, None
+    pixels = None
+    masks = None
     for block in patches.read(patches.plan(image, range(len(image.channels)), units, block_memory=1)):
-        if out is None:
-            out = np.zeros((len(units), len(image.channels), units.size, units.size), block.pixels.dtype)
+        if pixels is None:
+            pixels = np.zeros((len(units), len(image.channels), units.size, units.size), block.pixels.dtype)
             masks = np.zeros((len(units), units.size, units.size), bool)
-        out[block.units], masks[block.units] = patches.crop(block), patches.crop_masks(block)
-    return out, masks
+        pixels[block.units] = patches.crop(block)
+        masks[block.units] = patches.crop_masks(block)
+    return pixels, masks
 
 
 def test_window_by_hand(make):
@@ -48,9 +50,8 @@ def test_window_by_hand(make):
     assert units.edge((100, 120)).tolist() == [False, True, True]
     pixels, masks = crops(sdata)
     np.testing.assert_array_equal(pixels[0, 0], image[0, 18:82, 28:92])
-    np.testing.assert_array_equal(
-        np.argwhere(masks[0]), [[32, 32]]
-    )  # the cell's pixel is the first of the lower right quarter
+    # the cell's pixel is the first of the lower right quarter
+    np.testing.assert_array_equal(np.argwhere(masks[0]), [[32, 32]])
     np.testing.assert_array_equal(pixels[1, 0, 31:, 31:], image[0, :33, :33])
     assert pixels[1, 0, :31].max() == pixels[1, 0, :, :31].max() == 0
     np.testing.assert_array_equal(np.argwhere(masks[1]), [[31 + i, 31 + j] for i in range(3) for j in range(2)])
@@ -73,7 +74,9 @@ def test_every_dtype_of_labels(make, tiny, dtype):
 def test_large_ids_are_not_confused(make, first):
     """float32 cannot tell 2**24 from 2**24 + 1, float64 not 2**53 from 2**53 + 1."""
     labels = np.zeros((64, 64), np.int64)
-    labels[20:30, 20:30], labels[20:30, 30:40], labels[30:40, 20:30] = first, first + 1, first + 2
+    labels[20:30, 20:30] = first
+    labels[20:30, 30:40] = first + 1
+    labels[30:40, 20:30] = first + 2
     if first + 2 < 2**32:
         labels = labels.astype(np.uint32)
     sdata = make(image=np.ones((1, 64, 64), np.uint16), labels=labels, channels=("DAPI",))
@@ -105,10 +108,10 @@ def test_labels_shifted_against_the_image(make):
         np.testing.assert_array_equal(got, want)
     # the same, said by the image: it lies 30 up and 41 to the left, both seen at 0.5 µm per pixel
     half = Scale([0.5, 0.5], axes=("y", "x"))
-    there = moved(
+    other_way = moved(
         make(labels=whole[30:110, 41:141]), image=Sequence([Translation([-30, -41], axes=("y", "x")), half]), cells=half
     )
-    for got, want in zip(crops(there), expected, strict=True):
+    for got, want in zip(crops(other_way), expected, strict=True):
         np.testing.assert_array_equal(got, want)
 
 
@@ -151,7 +154,7 @@ BENT = {"rotation": TURN, "swap": MapAxis({"x": "y", "y": "x"}), "flip": Scale([
 )
 @pytest.mark.parametrize("turned", ["cells", "image"])
 def test_labels_that_are_mirrored_or_turned(make, back, transformation, turned):
-    """The transformation brings back what was mirrored or turned, whether the labels carry it or the image its inverse."""
+    """What was mirrored or turned comes back, whether the labels carry the transformation or the image its inverse."""
     sdata = make((150, 190))
     other = make((150, 190), labels=back(np.asarray(sdata["cells"].data)).copy())
     if turned == "cells":
@@ -159,7 +162,8 @@ def test_labels_that_are_mirrored_or_turned(make, back, transformation, turned):
     else:
         matrix = np.linalg.inv(transformation.to_affine_matrix(("y", "x"), ("y", "x")))
         moved(other, image=Affine(matrix, input_axes=("y", "x"), output_axes=("y", "x")))
-    one, same = plan_units(sdata)[0], plan_units(other)[0]
+    one, _ = plan_units(sdata)
+    same, _ = plan_units(other)
     assert same.ids.tolist() == one.ids.tolist()
     assert same.area.tolist() == one.area.tolist()
     np.testing.assert_allclose(same.y, one.y, atol=1)  # a centroid between two pixels goes to the other one of them
@@ -168,7 +172,7 @@ def test_labels_that_are_mirrored_or_turned(make, back, transformation, turned):
 
 
 def test_labels_turned_by_some_degrees(make):
-    """Each image pixel takes the label under its centre: what scipy finds by the nearest pixel, in blocks that do not matter."""
+    """Each image pixel takes the label under its centre: what scipy finds by the nearest pixel, whatever the blocks."""
     from scipy.ndimage import affine_transform
 
     angle = np.deg2rad(10)
@@ -197,12 +201,15 @@ def test_boxes_do_not_follow_a_rotation_and_the_error_names_what_is_turned(make,
     if name == "both":  # turned alike, they fit together
         assert len(plan_boxes(sdata)) > 0
         moved(sdata, image=Sequence([BENT[bent], TURN]))
-    found = {
+    turned = {
         "patches": "shapes 'patches' has",
         "image": "image 'image' has",
         "both": "shapes 'patches' and image 'image' both have",
     }
-    match = rf"'patches' and 'image' are related by a rotation, shear or flip; .*'global' {found[name]} such .*spatialdata\.transform\("
+    match = (
+        rf"'patches' and 'image' are related by a rotation, shear or flip; .*'global' {turned[name]} such "
+        r".*spatialdata\.transform\("
+    )
     with pytest.raises(ValueError, match=match) as caught:
         plan_boxes(sdata)
     assert [f"spatialdata.transform(sdata['{each}']" in str(caught.value) for each in names] == [True] * len(names)
@@ -334,10 +341,11 @@ def test_circles_polygons_and_order_of_rows():
     units, _ = plan_units(sdata, size=32)
     assert (units.y + 16).tolist() == [10, 115]  # centre of the bounding box
     assert (units.x + 16).tolist() == [20, 105]
-    with pytest.raises(
-        ValueError,
-        match=r"Shapes 'boxes' are boxes of different size \(10\.0 to 40\.0 pixels\)\. Choose one window for all of them with patch_size=",
-    ):
+    message = (
+        r"Shapes 'boxes' are boxes of different size \(10\.0 to 40\.0 pixels\)\. "
+        r"Choose one window for all of them with patch_size="
+    )
+    with pytest.raises(ValueError, match=message):
         plan_units(sdata, size=None)
 
 
@@ -373,9 +381,10 @@ def test_labels_of_a_pyramid(make):
 
 
 def test_coordinates_are_pixels_of_the_annotated_element():
-    """Labels at half the resolution: the centroids that label_table writes mean the same windows as the labels themselves."""
+    """Labels at half the resolution: the centroids that label_table writes mean the same windows as the labels."""
     labels = np.zeros((64, 64), np.uint32)
-    labels[10:20, 30:40], labels[44:50, 6:12] = 1, 2
+    labels[10:20, 30:40] = 1
+    labels[44:50, 6:12] = 2
     image = np.random.default_rng(0).integers(0, 9000, (1, 128, 128)).astype(np.uint16)
     sdata = SpatialData(
         images={"image": Image2DModel.parse(image, dims=("c", "y", "x"), c_coords=["DAPI"])},

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
 
-def writable(values: ArrayLike, dtype: DTypeLike = None) -> np.ndarray:
+def writable(values: ArrayLike, dtype: DTypeLike | None = None) -> np.ndarray:
     """Return an array that torch can share: the one given if it is contiguous and may be written to, else a copy.
 
     pandas 3 hands out columns read-only, and so do memory maps and whoever has frozen an array; torch knows no

@@ -20,10 +20,15 @@ def select_a_plane(element: Any, name: str, *, kind: str) -> str:
         `"images"` or `"labels"`.
     """
     levels = getattr(element, "children", None)
-    array = next(iter(element[next(iter(levels))].values())) if levels else element
+    array = element
+    if levels:
+        array = next(iter(element[next(iter(levels))].values()))
     if "z" not in array.dims:
         return "Select a plane first."
-    full = f"sdata.{kind}[{name!r}]" + (f"[{next(iter(levels))!r}].image" if levels else "")
+
+    full = f"sdata.{kind}[{name!r}]"
+    if levels:
+        full += f"[{next(iter(levels))!r}].image"
     names = f", c_coords={full}.c.values.tolist()" if kind == "images" else ""
     return (
         f"Select a plane first: sdata.{kind}[{name!r}] = spatialdata.models.{_PARSER[kind]}.parse({full}.isel(z=0, "

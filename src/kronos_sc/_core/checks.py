@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from math import inf
+from math import inf, nan
 from numbers import Real
 from typing import TYPE_CHECKING
 
@@ -13,17 +13,16 @@ if TYPE_CHECKING:
 
 def listed(items: Iterable[object], *, most: int = 10) -> str:
     """Return up to `most` items in quotes, and how many more there are."""
-    every = list(items)
-    shown = ", ".join(repr(str(item)) for item in every[:most])
-    rest = f" and {len(every) - most} more" if len(every) > most else ""
-    return f"{shown}{rest}" if every else "none"
+    return numbers((repr(str(item)) for item in items), most=most)
 
 
 def numbers(items: Iterable[object], *, most: int = 10) -> str:
     """Return up to `most` numbers, unquoted, and how many more there are."""
     every = list(items)
-    rest = f" and {len(every) - most} more" if len(every) > most else ""
-    return ", ".join(str(item) for item in every[:most]) + rest if every else "none"
+    if not every:
+        return "none"
+    shown = ", ".join(str(item) for item in every[:most])
+    return f"{shown} and {len(every) - most} more" if len(every) > most else shown
 
 
 def near(name: str, options: Iterable[str], *, most: int = 3) -> list[str]:
@@ -65,10 +64,12 @@ def positive_integer(value: object, *, name: str) -> int:
 
 def positive_number(value: object, *, name: str) -> float:
     """Return `value` as a float if it is a finite number above 0."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < inf:
+    # to Python, True is the number 1; to a user it is a mistake
+    number = float(value) if not isinstance(value, bool) and isinstance(value, Real) else nan
+    if not 0 < number < inf:
         msg = f"{name} must be a positive number, got {value!r}."
         raise ValueError(msg)
-    return float(value)
+    return number
 
 
 def repeated(names: Iterable[str]) -> list[str]:

@@ -28,8 +28,10 @@ def record_of(adata: AnnData, name: str) -> tuple[dict[str, Any], str] | None:
         return None
     for key, suffixed in ((stem, False), (stem.removesuffix("_cls"), True)):
         if is_embedding(adata.uns.get(key)):
-            found = thaw(adata.uns[key])
-            return found, "cls" if suffixed or "marker" not in list(found["params"]["features"]) else "marker"
+            record = thaw(adata.uns[key])
+            if suffixed or "marker" not in list(record["params"]["features"]):
+                return record, "cls"
+            return record, "marker"
     return None
 
 
@@ -37,8 +39,8 @@ def feature_frame(adata: AnnData, rep: Representation) -> pd.DataFrame:
     """Return one row per column of a representation, indexed by its name, with what is known of it.
 
     - variables (`X`) and columns of a frame keep their names; column `name` repeats them
-    - features of markers are `CD3` where a marker has one, `CD3_mean` where the model names them (`per_marker` in its record), else
-      `CD3_17`; columns `marker` and, where a marker has several, `feature`
+    - features of markers are `CD3` where a marker has one, `CD3_mean` where the model names them (`per_marker` in its
+      record), else `CD3_17`; columns `marker` and, where a marker has several, `feature`
     - features of the unit that the model names (`per_unit` in its record) are those names; column `name`
     - neighbourhoods (`tl.nhood_aggregate`) add ring and statistic, `CD3_mean_hop1_var`; columns `hop` and `stat`
     - anything else, components among it, is `{representation}_{number}`, without columns
@@ -47,9 +49,11 @@ def feature_frame(adata: AnnData, rep: Representation) -> pd.DataFrame:
         return _named(adata.var_names)
     if isinstance(rep.values, pd.DataFrame):
         return _named(rep.values.columns)
-    found = record_of(adata, rep.name)
-    frame = _of_rings(adata, rep) if found is None else _of_record(*found, rep.width)
-    return pd.DataFrame(index=[f"{rep.label}_{i}" for i in range(rep.width)]) if frame is None else frame
+    record = record_of(adata, rep.name)
+    frame = _of_rings(adata, rep) if record is None else _of_record(*record, rep.width)
+    if frame is None:
+        return pd.DataFrame(index=[f"{rep.label}_{i}" for i in range(rep.width)])
+    return frame
 
 
 def owners(frame: pd.DataFrame) -> list[str] | None:
@@ -99,16 +103,16 @@ def _of_record(entry: Mapping[str, Any], kind: str, width: int) -> pd.DataFrame 
     if kind == "cls" or not markers or width % len(markers):
         names = _listed(model, "per_unit")
         return _named(names) if len(names) == width else None
-    each = width // len(markers)
-    if each == 1:
+
+    per_marker = width // len(markers)
+    if per_marker == 1:
         return pd.DataFrame({"marker": markers}, index=markers)
     names = _listed(model, "per_marker")
-    inside = np.array(names, dtype=object) if len(names) == each else np.arange(each)
-    marker = np.repeat(np.array(markers, dtype=object), each)
-    feature = np.tile(inside, len(markers))
-    return pd.DataFrame(
-        {"marker": marker, "feature": feature}, index=[f"{m}_{f}" for m, f in zip(marker, feature, strict=True)]
-    )
+    features = np.array(names, dtype=object) if len(names) == per_marker else np.arange(per_marker)
+    marker = np.repeat(np.array(markers, dtype=object), per_marker)
+    feature = np.tile(features, len(markers))
+    index = [f"{m}_{f}" for m, f in zip(marker, feature, strict=True)]
+    return pd.DataFrame({"marker": marker, "feature": feature}, index=index)
 
 
 def _listed(model: Mapping[str, Any], field: str) -> list[str]:
@@ -116,21 +120,23 @@ def _listed(model: Mapping[str, Any], field: str) -> list[str]:
 
 
 def _of_rings(adata: AnnData, rep: Representation) -> pd.DataFrame | None:
-    """Return the names of neighbourhood features: those of the features they were made from, with ring and statistic."""
+    """Return the names of neighbourhood features: those they were made from, with ring and statistic."""
     key = rep.name.removeprefix("X_")
     if key not in results.names(adata) or str(adata.uns[key]["kind"]) != "nhood_aggregate":
         return None
-    params, layout = results.params(adata, key), results.frame(adata, key, "layout")
+    params = results.params(adata, key)
+    layout = results.frame(adata, key, "layout")
+
+    # columns have names only if what they were made from is still here, and was not turned into components
     source = str(params["use_rep"])
-    if source not in ({"X"} if adata.n_vars else set()) | set(adata.obsm) or str(params["n_pcs"]):
+    is_here = source in adata.obsm or (source == "X" and adata.n_vars > 0)
+    if not is_here or str(params["n_pcs"]):
         return None
     base = feature_frame(adata, representation(adata, source))
-    if (
-        owners(base) is None
-        or layout["stop"].iloc[-1] != rep.width
-        or (layout["stop"] - layout["start"] != len(base)).any()
-    ):
+    fits = layout["stop"].iloc[-1] == rep.width and (layout["stop"] - layout["start"] == len(base)).all()
+    if owners(base) is None or not fits:
         return None
+
     parts = []
     for hop, stat in zip(layout["hop"].astype(int), layout["stat"], strict=True):
         ending = f"_hop{hop}_{stat}" if hop else ""

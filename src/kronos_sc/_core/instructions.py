@@ -1,4 +1,4 @@
-"""Which instruction sets the matrix products of this process may use: those of the processor, unless oneDNN is told to use fewer."""
+"""Which instruction sets matrix products may use: those of the processor, unless oneDNN is told to use fewer."""
 
 from __future__ import annotations
 
@@ -20,10 +20,8 @@ _LEFT_OUT_BY = {
     "amx_fp16": _WITHOUT_TILES | {"AVX512_CORE_AMX", "AVX10_1_512_AMX"},
 }
 
-_ASKED_BEFORE = {
-    "amx_bf16": "_is_amx_tile_supported",
-    "avx512_bf16": "_is_avx512_bf16_supported",
-}  # before torch could list them
+# How single ones were asked for before torch could list them.
+_OLDER_QUERIES = {"amx_bf16": "_is_amx_tile_supported", "avx512_bf16": "_is_avx512_bf16_supported"}
 
 
 def capabilities(cpu: Any) -> Mapping[str, object]:
@@ -34,8 +32,8 @@ def capabilities(cpu: Any) -> Mapping[str, object]:
     cpu
         The module `torch.cpu`.
     """
-    listed = getattr(cpu, "get_capabilities", dict)()
-    return listed or {name: bool(getattr(cpu, asks, bool)()) for name, asks in _ASKED_BEFORE.items()}
+    listed: Mapping[str, object] = getattr(cpu, "get_capabilities", dict)()
+    return listed or {name: bool(getattr(cpu, query, bool)()) for name, query in _OLDER_QUERIES.items()}
 
 
 def usable(capabilities: Mapping[str, object], *names: str) -> bool:

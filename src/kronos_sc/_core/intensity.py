@@ -19,20 +19,23 @@ def max_value(dtype: np.dtype, given: float | None, *, image: str) -> float:
     scale = _FULL_SCALE.get(f"{dtype.kind}{dtype.itemsize}")
     if scale is None:
         msg = (
-            f"Image {image!r} has dtype {dtype}, whose full scale is not defined (uint8: 255, uint16: 65535, float: "
-            "1). "
-            "Say which value is full scale with max_value=."
+            f"Image {image!r} has dtype {dtype}, whose full scale is not defined "
+            "(uint8: 255, uint16: 65535, float: 1). Say which value is full scale with max_value=."
         )
         raise ValueError(msg)
     return scale
 
 
 def check_range(pixels: np.ndarray, *, given: float | None, image: str) -> None:
-    """Raise a ValueError for values that the scale does not cover: negative integers, or floats beyond [0, 1] without a scale."""
-    if pixels.size == 0 or pixels.dtype.kind == "u" or (pixels.dtype.kind == "f" and given is not None):
+    """Raise a ValueError for values that the scale does not cover.
+
+    They are negative integers, and floats beyond [0, 1] without a scale.
+    """
+    is_float = pixels.dtype.kind == "f"
+    if pixels.size == 0 or pixels.dtype.kind == "u" or (is_float and given is not None):
         return
     low, high = pixels.min(), pixels.max()
-    if pixels.dtype.kind == "f" and (low < 0 or high > 1):
+    if is_float and (low < 0 or high > 1):
         msg = (
             f"Image {image!r} holds floats from {low:.4g} to {high:.4g}; without a scale they must lie in [0, 1]. "
             "Say which value is full scale with max_value= (the brightest value of the instrument, not of this image)."

@@ -28,9 +28,10 @@ class EmbedKeys:
 
     def __post_init__(self) -> None:
         # what SpatialData accepts in names; anything else would fail when the table is written
-        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z0-9_.-]+", self.name):
+        name: object = self.name  # users pass what they like
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
             msg = (
-                f"key_added={self.name!r} is no name that can be stored; letters, digits, '_', '-' and '.' can be. "
+                f"key_added={name!r} is no name that can be stored; letters, digits, '_', '-' and '.' can be. "
                 "Choose such a name."
             )
             raise ValueError(msg)
@@ -60,10 +61,10 @@ def storable(names: Iterable[object]) -> list[str]:
 
     Unique in any case.
     """
-    out: list[str] = []
+    unique: list[str] = []
     for name in names:
         plain = str(name).replace("/", "|")
-        while plain in out:
+        while plain in unique:
             plain += "_"
-        out.append(plain)
-    return out
+        unique.append(plain)
+    return unique

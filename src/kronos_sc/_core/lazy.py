@@ -1,4 +1,4 @@
-"""Dask arrays read by rows: each chunk computed once on the way through, and what is known of an array kept while it lives."""
+"""Dask arrays read by rows: each chunk computed once, and what is known of an array kept while it lives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ def is_lazy(values: Any) -> bool:
 
 
 def is_dense(rows: np.ndarray) -> bool:
-    """Whether increasing row numbers fill at least half of their range, so that reading all of it costs less than picking."""
+    """Whether increasing row numbers fill at least half of their range.
+
+    Reading all of it then costs less than picking.
+    """
     return len(rows) > 0 and int(rows[-1]) - int(rows[0]) < _DENSE * len(rows)
 
 
@@ -34,11 +37,12 @@ def remembered(values: Any, find: Callable[[], np.ndarray]) -> np.ndarray:
         return find()
     key = id(values)
     known = _KNOWN.get(key)
-    if known is not None and known[0]() is values and known[1] == values.name:
+    # numbers of objects are used again, and an array that is assigned to changes its name
+    if known is not None and known[1] == values.name and known[0]() is values:
         return known[2]
-    found = find()
-    _KNOWN[key] = (weakref.ref(values, lambda _: _KNOWN.pop(key, None)), values.name, found)
-    return found
+    answer = find()
+    _KNOWN[key] = (weakref.ref(values, lambda _: _KNOWN.pop(key, None)), values.name, answer)
+    return answer
 
 
 def computed(values: Any) -> np.ndarray:
@@ -64,10 +68,10 @@ def _on_a_cluster(values: Any) -> bool:
     from distributed import Future
 
     graph = values.__dask_graph__()
-    layers = [
-        layer for layer in getattr(graph, "layers", {"": graph}).values() if not isinstance(layer, Blockwise)
-    ]  # rules, not parts
-    return any(isinstance(part, Future) for layer in layers for part in layer.values())
+    layers = getattr(graph, "layers", {"": graph}).values()
+    # a Blockwise layer is a rule to make parts by, and holds none
+    held = [layer for layer in layers if not isinstance(layer, Blockwise)]
+    return any(isinstance(part, Future) for layer in held for part in layer.values())
 
 
 class ForwardReader:
@@ -85,9 +89,12 @@ class ForwardReader:
     """
 
     def __init__(self, values: Any, *, most: int) -> None:
-        self._values, self._most = values, most
+        self._values = values
+        self._most = most
         self._edges = np.cumsum([0, *values.chunks[0]])
-        self._start, self._rest = 0, np.empty((0, values.shape[1]), values.dtype)
+        # rows from `_start` on that were computed and not asked for yet
+        self._start = 0
+        self._rest = np.empty((0, values.shape[1]), values.dtype)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -101,19 +108,26 @@ class ForwardReader:
         increasing = len(index) == 0 or bool((np.diff(index) > 0).all())
         if increasing and is_dense(index):
             return self._range(int(index[0]), int(index[-1]) + 1)[index - index[0]]
-        unique, back = (index, slice(None)) if increasing else np.unique(index, return_inverse=True)
+        if increasing:
+            return computed(self._values[index])
+        unique, back = np.unique(index, return_inverse=True)
         return computed(self._values[unique])[back]
 
     def _range(self, first: int, stop: int) -> np.ndarray:
         kept = self._start + len(self._rest)
-        inside = self._start <= first < kept
-        begin = kept if inside else first
-        parts = [self._rest[first - self._start : stop - self._start]] if inside else []
+        begin = first
+        parts = []
+        if self._start <= first < kept:
+            parts.append(self._rest[first - self._start : stop - self._start])
+            begin = kept
+
         if begin < stop:
+            # to the end of the chunk, which is computed whole in any case
             end = int(self._edges[np.searchsorted(self._edges, stop)])
-            end = end if end - stop <= self._most else stop
+            if end - stop > self._most:
+                end = stop
             read = computed(self._values[begin:end])
             parts.append(read[: stop - begin])
-            # a copy: a view would hold all that was read
-            self._start, self._rest = stop, read[stop - begin :].copy()
+            self._start = stop
+            self._rest = read[stop - begin :].copy()  # a view would hold all that was read
         return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -34,10 +34,10 @@ def class_column(column: pd.Series, *, place: str) -> pd.Series:
     place
         The column as code, for the line that repairs it: `adata.obs['by_hand']`.
     """
-    found = _texts(column)
-    if not found:
+    texts = _texts(column)
+    if not texts:
         return column
-    if loud := [text for text in found if text]:
+    if loud := [text for text in texts if text]:
         count = int(column.isin(loud).sum())
         categories = f"{place}.astype('category').cat"
         warn(
@@ -47,8 +47,8 @@ def class_column(column: pd.Series, *, place: str) -> pd.Series:
             f"{categories}.rename_categories({{{loud[0]!r}: 'other'}})."
         )
     if isinstance(column.dtype, pd.CategoricalDtype):
-        return column.cat.remove_categories(found)
-    return column.where(~column.isin(found), None)
+        return column.cat.remove_categories(texts)
+    return column.where(~column.isin(texts), None)
 
 
 def _texts(column: pd.Series) -> Sequence[str]:

@@ -24,8 +24,10 @@ class Moments:
         if values.dtype.kind in "ui" and values.dtype.itemsize <= 2:
             # int64 holds the squares of 2**31 pixels of 16 bits; the rest is Python's exact whole numbers
             whole = values.astype(np.int64, copy=False).ravel()
-            total, squared = int(whole.sum()), int(np.dot(whole, whole))
-            mean, squares = total / n, (squared * n - total * total) / n
+            total = int(whole.sum())
+            squared = int(np.dot(whole, whole))
+            mean = total / n
+            squares = (squared * n - total * total) / n
         else:
             mean = float(values.mean(dtype=np.float64))
             squares = float(np.square(values.astype(np.float64) - mean).sum())
@@ -35,9 +37,9 @@ class Moments:
         """Take in the moments of other numbers, each divided by `scale`."""
         if other.count == 0:
             return
-        mean, squares = other.mean / scale, other.squares / scale**2
-        delta, total = mean - self.mean, self.count + other.count
-        self.squares += squares + delta * delta * self.count * other.count / total
+        delta = other.mean / scale - self.mean
+        total = self.count + other.count
+        self.squares += other.squares / scale**2 + delta * delta * self.count * other.count / total
         self.mean += delta * other.count / total
         self.count = total
 

@@ -17,11 +17,11 @@ _START = ((0, 0), (0, 1), (1, 1), (1, 0))  # corner where a side begins, from th
 
 
 def outlines(classes: np.ndarray) -> list[tuple[int, Polygon]]:
-    """Return code and outline of each connected part of a label image, background (0) left out, in reading order of their first pixels.
+    """Return code and outline of each connected part of a label image, in reading order of their first pixels.
 
-    Outlines run along pixel edges: pixel `i` covers [i, i + 1), so the area of a polygon is its number of pixels. Parts
-    are connected through edges, not corners, and holes are holes, so every polygon is valid; corners lie only where an
-    outline turns.
+    Background (0) is left out. Outlines run along pixel edges: pixel `i` covers [i, i + 1), so the area of a polygon is
+    its number of pixels. Parts are connected through edges, not corners, and holes are holes, so every polygon is
+    valid; corners lie only where an outline turns.
 
     Parameters
     ----------
@@ -37,6 +37,8 @@ def outlines(classes: np.ndarray) -> list[tuple[int, Polygon]]:
     walk, ring = _walks(following)
     if not len(walk):
         return []
+
+    # corners lie where a ring turns; before its first side comes its last
     pixel, side = np.divmod(sides[walk], 4)
     y, x = np.divmod(pixel, parts.shape[1])
     first = np.flatnonzero(np.r_[True, np.diff(ring) > 0])
@@ -44,12 +46,14 @@ def outlines(classes: np.ndarray) -> list[tuple[int, Polygon]]:
     turns = side != np.roll(side, 1)
     turns[first] = side[first] != side[last]
     xy = np.stack([x, y], -1)[turns] - 1 + np.array(_START)[side[turns], ::-1]
+
+    # walks are found from top to bottom, so the shell of a part comes before its holes
     owner = parts.ravel()[pixel[first]]
-    order = np.argsort(
-        owner, kind="stable"
-    )  # walks are found from top to bottom, so the shell of a part comes before its holes
+    order = np.argsort(owner, kind="stable")
     rings = shapely.linearrings(xy.astype(float), indices=ring[turns])
     polygons = shapely.polygons(rings[order], indices=owner[order] - 1)
+
+    # the code of a part is that of the pixel in which its outline begins
     pixels = np.zeros(len(polygons), np.int64)
     pixels[owner - 1] = pixel[first]
     y, x = np.divmod(pixels, parts.shape[1])
@@ -57,29 +61,37 @@ def outlines(classes: np.ndarray) -> list[tuple[int, Polygon]]:
 
 
 def _sides(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return every side between a part and something else (4 · pixel + side), and the position of the one that follows it.
+    """Return every side between a part and something else (4 · pixel + side), and the position of its successor.
 
     Where two pixels of one part touch at a corner, the walk goes over to the other: its holes become rings of their
     own.
     """
-    width, flat = parts.shape[1], parts.ravel()
-    found, after = [], []
+    height, width = parts.shape
+    flat = parts.ravel()
+    side_parts = []
+    successor_parts = []
     for side, (ahead, out) in enumerate(zip(_AHEAD, _OUT, strict=True)):
-        step, over = ahead[0] * width + ahead[1], out[0] * width + out[1]
-        inner = np.flatnonzero(
-            parts[1:-1, 1:-1] != parts[1 + out[0] : parts.shape[0] - 1 + out[0], 1 + out[1] : width - 1 + out[1]]
-        )
+        # pixels whose neighbour over this side is of another part
+        beyond = parts[1 + out[0] : height - 1 + out[0], 1 + out[1] : width - 1 + out[1]]
+        inner = np.flatnonzero(parts[1:-1, 1:-1] != beyond)
         pixel = (inner // (width - 2) + 1) * width + inner % (width - 2) + 1
         pixel = pixel[flat[pixel] > 0]
-        mine = flat[pixel]
-        diagonal, straight = flat[pixel + step + over] == mine, flat[pixel + step] == mine
-        target = np.where(diagonal, 4 * (pixel + step + over) + (side - 1) % 4, 4 * pixel + (side + 1) % 4)
-        target[straight & ~diagonal] = 4 * (pixel + step)[straight & ~diagonal] + side
-        found.append(4 * pixel + side)
-        after.append(target)
-    sides, target = np.concatenate(found), np.concatenate(after)
+
+        # at the end of the side: over to the pixel across the corner, else straight on, else round the own corner
+        own_part = flat[pixel]
+        straight_on = pixel + ahead[0] * width + ahead[1]
+        across = straight_on + out[0] * width + out[1]
+        diagonal = flat[across] == own_part
+        straight = (flat[straight_on] == own_part) & ~diagonal
+        successor = np.where(diagonal, 4 * across + (side - 1) % 4, 4 * pixel + (side + 1) % 4)
+        successor[straight] = 4 * straight_on[straight] + side
+        side_parts.append(4 * pixel + side)
+        successor_parts.append(successor)
+
+    sides = np.concatenate(side_parts)
+    successors = np.concatenate(successor_parts)
     order = np.argsort(sides)
-    return sides[order], np.searchsorted(sides[order], target[order])
+    return sides[order], np.searchsorted(sides[order], successors[order])
 
 
 def _walks(following: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -91,10 +103,10 @@ def _walks(following: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for start in range(len(steps)):
         if seen[start]:
             continue
-        at = start
-        while not seen[at]:
-            seen[at] = 1
-            walk.append(at)
-            at = steps[at]
+        position = start
+        while not seen[position]:
+            seen[position] = 1
+            walk.append(position)
+            position = steps[position]
         ends.append(len(walk))
     return np.array(walk, np.int64), np.repeat(np.arange(len(ends)), np.diff([0, *ends]))

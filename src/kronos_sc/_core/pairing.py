@@ -1,4 +1,4 @@
-"""Which elements belong together by their names: cells_3 and image_3, 3_labels and 3_image, ROI003_mask and ROI003_image."""
+"""Which elements belong together by their names: cells_3 and image_3, ROI003_mask and 3_image."""
 
 from __future__ import annotations
 
@@ -27,9 +27,8 @@ _VERSIONED = {
     "cd",
     "ck",
 }
-_PLACE = re.compile(
-    r"([^\W\d_])?0*(\d+)([^\W\d_])?"
-)  # 3, 003, A3, 3a: a number, or a place of a plate or a tissue microarray
+# 3, 003, A3, 3a: a number, or a place of a plate or a tissue microarray
+_PLACE = re.compile(r"([^\W\d_])?0*(\d+)([^\W\d_])?")
 
 Marks = tuple[str, ...]
 
@@ -68,10 +67,14 @@ def name_parts(name: str) -> NameParts:
     for chunk in chunks:
         place = _PLACE.fullmatch(chunk)
         if place or len(chunk) == 1:
-            mark = "".join(part or "" for part in place.groups()) if place else chunk
+            mark = chunk
+            if place:
+                mark = "".join(part or "" for part in place.groups())
             marks.append(mark)
             free.append(mark)
             continue
+
+        # letters and numbers in one piece: roi3 is the third region, cellpose3 a program
         before = ""
         for part in _PART.findall(chunk):
             if not part.isdecimal():
@@ -81,8 +84,10 @@ def name_parts(name: str) -> NameParts:
             else:
                 marks.append(str(int(part)))
             before = part
-    last = chunks[-1] if len(chunks) > 1 and chunks[-1].isdecimal() else ""
-    end = last.lstrip("0") or last[-1:]
+
+    end = ""
+    if len(chunks) > 1 and chunks[-1].isdecimal():
+        end = chunks[-1].lstrip("0") or "0"
     return NameParts(tuple(marks), tuple(free), end, frozenset(words), tuple(chunks))
 
 
@@ -97,8 +102,8 @@ def fitting(name: str, candidates: Iterable[str]) -> list[str]:
     own = name_parts(name)
     others = {candidate: name_parts(candidate) for candidate in candidates}
     for agree in (_in_all, _in_name, _in_free, _in_end):
-        if found := {candidate: other for candidate, other in others.items() if agree(own, other)}:
-            return _by_words(own, found)
+        if matches := {candidate: other for candidate, other in others.items() if agree(own, other)}:
+            return _by_words(own, matches)
     return []
 
 
@@ -123,23 +128,24 @@ def _in_free(own: NameParts, other: NameParts) -> bool:
 
 
 def _in_end(own: NameParts, other: NameParts) -> bool:
-    mine, theirs = set(own.marks), set(other.marks)
-    return bool(own.end) and own.end == other.end and (mine <= theirs or theirs <= mine)
+    own_marks = set(own.marks)
+    other_marks = set(other.marks)
+    return bool(own.end) and own.end == other.end and (own_marks <= other_marks or other_marks <= own_marks)
 
 
 def _has_number(marks: Marks) -> bool:
     return any(character.isdecimal() for mark in marks for character in mark)
 
 
-def _by_words(own: NameParts, found: dict[str, NameParts]) -> list[str]:
+def _by_words(own: NameParts, matches: dict[str, NameParts]) -> list[str]:
     """Return the only candidate whose words, but for those of all, are in the name.
 
     All of them where that is not one.
     """
-    shared = frozenset.intersection(*(other.words for other in found.values()))
+    shared = frozenset.intersection(*(other.words for other in matches.values()))
     telling = []
-    for candidate, other in found.items():
+    for candidate, other in matches.items():
         special = other.words - shared
         if special and special <= own.words:
             telling.append(candidate)
-    return telling if len(telling) == 1 else list(found)
+    return telling if len(telling) == 1 else list(matches)

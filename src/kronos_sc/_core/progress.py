@@ -15,22 +15,22 @@ T = TypeVar("T")
 
 
 def bar(*, total: int | None = None, description: str = "", unit: str = "it") -> tqdm[Any]:
-    """Return a tqdm bar (terminal or notebook) that stays silent for the first second and where `settings.progress` is off."""
+    """Return a tqdm bar, for a terminal or a notebook.
+
+    It stays silent for the first second, and where `settings.progress` is off.
+    """
     from tqdm.auto import tqdm as auto
 
-    silent = (
-        {} if settings.progress else {"disable": True}
-    )  # said only if so: otherwise tqdm's own TQDM_DISABLE decides
+    # said only if so: otherwise tqdm's own TQDM_DISABLE decides
+    silent = {} if settings.progress else {"disable": True}
     return auto(total=total, desc=description, unit=unit, delay=1.0, leave=False, **silent)
 
 
 def track(items: Iterable[T], *, total: int | None = None, description: str = "", unit: str = "it") -> Iterator[T]:
     """Yield `items` under a progress bar."""
-    with bar(
-        total=total if total is not None else getattr(items, "__len__", lambda: None)(),
-        description=description,
-        unit=unit,
-    ) as shown:
+    if total is None:
+        total = getattr(items, "__len__", lambda: None)()
+    with bar(total=total, description=description, unit=unit) as shown:
         for item in items:
             yield item
             shown.update()

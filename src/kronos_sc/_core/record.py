@@ -48,17 +48,19 @@ def freeze(value: Any) -> Any:
 
 def _column(column: pd.Series) -> np.ndarray:
     values = column.to_numpy()
-    return values if values.dtype.kind in "iufb" else np.asarray([str(v) for v in values], dtype=object)
+    if values.dtype.kind in "iufb":
+        return values
+    return np.asarray([str(v) for v in values], dtype=object)
 
 
 def thaw(value: Any) -> Any:
     """Return a record as plain values: dicts of equally long arrays with a `channel` column become frames again."""
     if isinstance(value, Mapping):
         if "channel" in value and "marker" in value:
-            order = [key for key in _PANEL if key in value] + [
-                key for key in value if key not in _PANEL
-            ]  # files sort keys by name
-            return pd.DataFrame({key: _plain(value[key]) for key in order})
+            # files sort keys by name; a panel begins with its channels
+            first = [key for key in _PANEL if key in value]
+            others = [key for key in value if key not in _PANEL]
+            return pd.DataFrame({key: _plain(value[key]) for key in (*first, *others)})
         return {key: thaw(item) for key, item in value.items()}
     if isinstance(value, np.generic):
         return value.item()

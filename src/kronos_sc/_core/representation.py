@@ -70,7 +70,8 @@ class Representation:
             index = slice(None)
         elif not isinstance(index, slice):
             index = np.asarray(index)
-            index = np.flatnonzero(index) if index.dtype == bool else index
+            if index.dtype == bool:
+                index = np.flatnonzero(index)
         return np.ascontiguousarray(lazy.computed(_take(self.values, index)), dtype=np.float32)
 
     def blocks(
@@ -82,20 +83,19 @@ class Representation:
         wherever blocks end.
         """
         rows = np.arange(self.n_units) if index is None else np.asarray(index)
-        step = size or self._held
-        source = (
-            replace(self, values=lazy.ForwardReader(self.values, most=max(step, self._held)))
-            if lazy.is_lazy(self.values)
-            else self
-        )
+        step = size or self._rows_per_block
+        source = self
+        if lazy.is_lazy(self.values):
+            most = max(step, self._rows_per_block)
+            source = replace(self, values=lazy.ForwardReader(self.values, most=most))
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
             # a run of rows is read as a slice: one contiguous read wherever the array lies
-            run = len(part) == part[-1] - part[0] + 1 and bool((np.diff(part) == 1).all())
-            yield part, source.rows(slice(int(part[0]), int(part[-1]) + 1) if run else part)
+            is_run = len(part) == part[-1] - part[0] + 1 and bool((np.diff(part) == 1).all())
+            yield part, source.rows(slice(int(part[0]), int(part[-1]) + 1) if is_run else part)
 
     @property
-    def _held(self) -> int:
+    def _rows_per_block(self) -> int:
         """Rows that `settings.block_memory` holds; rows are read whole."""
         return max(1, settings.block_memory // (4 * max(int(self.values.shape[1]), 1)))
 
@@ -111,9 +111,8 @@ class Representation:
 
     def _read_finite(self) -> np.ndarray:
         mask = np.zeros(self.n_units, bool)
-        for part, values in track(
-            self.blocks(), total=-(-self.n_units // self._held), description="look for NaN", unit="block"
-        ):
+        n_blocks = -(-self.n_units // self._rows_per_block)
+        for part, values in track(self.blocks(), total=n_blocks, description="look for NaN", unit="block"):
             mask[part] = np.isfinite(values.sum(axis=1, dtype=np.float64))
         mask.setflags(write=False)
         return mask
@@ -135,13 +134,20 @@ def representation(adata: AnnData, name: str) -> Representation:
 
 
 def representations(adata: AnnData, use_rep: str | Sequence[str] | None) -> list[Representation]:
-    """Return the representations to compare: those named, or all embeddings on record, and always mean marker expression.
+    """Return the representations to compare: those named, or all on record, and always mean marker expression.
 
     Mean marker expression is `obsm["X_mean_marker"]` (`tl.embed(sdata, model="mean-marker")`) or else `X`. It comes
     last unless it was named elsewhere: a claim about an embedding is a comparison with it.
     """
-    named = [use_rep] if isinstance(use_rep, str) else list(use_rep) if use_rep is not None else _on_record(adata)
-    baseline = BASELINE if BASELINE in adata.obsm else "X" if adata.X is not None and adata.n_vars else None
+    if isinstance(use_rep, str):
+        use_rep = [use_rep]
+    named = _on_record(adata) if use_rep is None else list(use_rep)
+
+    baseline = None
+    if BASELINE in adata.obsm:
+        baseline = BASELINE
+    elif adata.X is not None and adata.n_vars:
+        baseline = "X"
     if baseline is None:
         info("no mean marker expression to compare with; tl.embed(sdata, model='mean-marker') adds it")
     elif BASELINE not in named and baseline not in named:
@@ -149,31 +155,32 @@ def representations(adata: AnnData, use_rep: str | Sequence[str] | None) -> list
     if not named:
         msg = f"This table has no embedding on record and no X (obsm has: {listed(adata.obsm)}). {_FIX}"
         raise KeyError(msg)
-    found = [representation(adata, name) for name in dict.fromkeys(named)]
-    if twice := repeated([rep.label for rep in found]):
+
+    chosen = [representation(adata, name) for name in dict.fromkeys(named)]
+    if twice := repeated([rep.label for rep in chosen]):
         msg = (
             f"Two representations go by the name {listed(twice)} once the 'X_' is left out. Rename one of them in obsm."
         )
         raise ValueError(msg)
-    return found
+    return chosen
 
 
 def _on_record(adata: AnnData) -> list[str]:
-    """Return the embeddings that `tl.embed` has on record, in the order of `obsm`, without the baseline, which goes last."""
+    """Return the embeddings that `tl.embed` has on record, in the order of `obsm`.
+
+    Without the baseline, which goes last.
+    """
     recorded = [key for key, entry in adata.uns.items() if is_embedding(entry)]
     slots = {name for key in recorded for name in (f"X_{key}", f"X_{key}_cls")}
-    found = [name for name in adata.obsm if name in slots and name != BASELINE]
-    if (
-        not found
-        and not recorded
-        and (others := [name for name in adata.obsm if name.startswith("X_") and name not in _NO_EMBEDDING])
-    ):
+    embeddings = [name for name in adata.obsm if name in slots and name != BASELINE]
+    others = [name for name in adata.obsm if name.startswith("X_") and name not in _NO_EMBEDDING]
+    if not embeddings and not recorded and others:
         msg = (
             f"obsm has {listed(others)}, and no record of tl.embed says which of them are embeddings (anndata.concat "
             "drops records unless uns_merge='same'). Name them with use_rep=."
         )
         raise ValueError(msg)
-    return found
+    return embeddings
 
 
 def _take(values: Any, index: np.ndarray | slice) -> Any:

@@ -13,6 +13,8 @@ from kronos_sc._core.keys import UNS_SPATIALDATA
 from kronos_sc._core.pairing import fitting
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from anndata import AnnData
 
 
@@ -77,11 +79,13 @@ def _is_map(sdata: Any, name: str) -> bool:
 
 
 def _names_classes(table: AnnData) -> bool:
-    """Whether the rows of a table are classes of a labels element rather than units: a label and a class each, and nothing measured."""
+    """Whether the rows of a table are classes of a labels element rather than units.
+
+    They have a label and a class each, and nothing measured.
+    """
     attrs = table.uns.get(UNS_SPATIALDATA) or {}
-    return (
-        str(attrs.get("instance_key")) == "label" and CLASS in table.obs and table.n_vars == 0 and not len(table.obsm)
-    )
+    measured = table.n_vars > 0 or len(table.obsm) > 0
+    return str(attrs.get("instance_key")) == "label" and CLASS in table.obs and not measured
 
 
 def classes_of_labels(sdata: Any, labels: str) -> tuple[AnnData | None, dict[int, str]]:
@@ -94,18 +98,21 @@ def classes_of_labels(sdata: Any, labels: str) -> tuple[AnnData | None, dict[int
     from kronos_sc._core.missing import class_column
 
     for key, table in sdata.tables.items():
-        if table.uns.get(UNS_SPATIALDATA) and CLASS in table.obs:
-            what = annotation(table, name=key)
-            if len(rows := what.rows(table, labels)):
-                codes = pd.to_numeric(table.obs[what.instance_key].iloc[rows])
-                named = class_column(table.obs[CLASS], place=f"sdata.tables[{key!r}].obs[{CLASS!r}]").iloc[rows]
-                said = named.notna().to_numpy()
-                return table, dict(zip((int(code) for code in codes[said]), named[said].astype(str), strict=True))
+        if not table.uns.get(UNS_SPATIALDATA) or CLASS not in table.obs:
+            continue
+        what = annotation(table, name=key)
+        rows = what.rows(table, labels)
+        if len(rows):
+            codes = pd.to_numeric(table.obs[what.instance_key].iloc[rows])
+            classes = class_column(table.obs[CLASS], place=f"sdata.tables[{key!r}].obs[{CLASS!r}]").iloc[rows]
+            has_class = classes.notna().to_numpy()
+            names = classes[has_class].astype(str)
+            return table, dict(zip((int(code) for code in codes[has_class]), names, strict=True))
     return None, {}
 
 
 def unit_tables(sdata: Any) -> Mapping[str, Any]:
-    """Return the tables without those that name the classes of maps and regions, which are meant only where they are named."""
+    """Return the tables without those that name classes of maps and regions, meant only where they are named."""
     return {name: table for name, table in sdata.tables.items() if not _names_classes(table)}
 
 
@@ -116,10 +123,18 @@ def unit_labels(sdata: Any) -> Mapping[str, Any]:
     return {name: labels for name, labels in sdata.labels.items() if name not in classes}
 
 
+def images_fitting(sdata: Any, element: str, named: Iterable[str] = ()) -> list[str]:
+    """Return the images that an element belongs to by its name (`cells_3`: `image_3`).
+
+    Asked are all images of tissue, and those that a call names (`named`) whatever they hold.
+    """
+    return fitting(element, dict.fromkeys([*tissue_images(sdata), *named]))
+
+
 def image_of(sdata: Any, region: str | None, image_key: str | Mapping[str, str] | None = None) -> str:
     """Return the image of a region: as told, the only one, or the one whose name has its number (cells_3, image_3)."""
     if isinstance(image_key, Mapping):
-        if region not in image_key:
+        if region is None or region not in image_key:
             msg = (
                 f"image_key names no image for region {region!r}; it has {listed(image_key)}. Add {region!r}: one of "
                 f"{listed(sdata.images)}."
@@ -128,18 +143,17 @@ def image_of(sdata: Any, region: str | None, image_key: str | Mapping[str, str] 
         return image_key[region]
     images = sdata.images if image_key is not None else tissue_images(sdata)
     if image_key is None and region is not None and len(images) > 1:
-        fits = fitting(region, images)
-        if len(fits) == 1:
-            return fits[0]
+        matches = images_fitting(sdata, region)
+        if len(matches) == 1:
+            return matches[0]
     return only(images, image_key, what="image", argument="image_key", fix="Read one with io.read_tiff(path).")
 
 
 def table_key(sdata: Any, name: str | None) -> str:
     """Return the key of the table to work on."""
     fix = "Make one with pp.label_table(sdata, labels_key=...) for cells or pp.tile(sdata, size=...) for patches."
-    return only(
-        sdata.tables if name is not None else unit_tables(sdata), name, what="table", argument="table_key", fix=fix
-    )
+    tables = sdata.tables if name is not None else unit_tables(sdata)
+    return only(tables, name, what="table", argument="table_key", fix=fix)
 
 
 def annotation(table: AnnData, *, name: str) -> Annotation:
@@ -151,21 +165,23 @@ def annotation(table: AnnData, *, name: str) -> Annotation:
             "Link it with spatialdata.models.TableModel.parse(adata, region=..., region_key=..., instance_key=...)."
         )
         raise ValueError(msg)
-    key, instance = str(attrs["region_key"]), str(attrs["instance_key"])
-    for column in (key, instance):
+    region_key = str(attrs["region_key"])
+    instance_key = str(attrs["instance_key"])
+    for column in (region_key, instance_key):
         known(column, list(table.obs.columns), what=f"column in obs of table {name!r}", fix=_LINK_AGAIN)
     region = attrs["region"]
     regions = (region,) if isinstance(region, str) else tuple(str(r) for r in region)
-    return Annotation(regions, key, instance)
+    return Annotation(regions, region_key, instance_key)
 
 
 def linked_to(name: str, what: Annotation, old: str, new: str) -> str:
     """Return the lines that link the rows of one region of a table to another element."""
     column = f"sdata[{name!r}].obs[{what.region_key!r}]"
     regions = [new if region == old else region for region in what.regions]
+    linked = regions[0] if len(regions) == 1 else regions
     return (
         f"{column} = {column}.astype(str).replace({old!r}, {new!r}); "
-        f"sdata.set_table_annotates_spatialelement({name!r}, region={(regions[0] if len(regions) == 1 else regions)!r})"
+        f"sdata.set_table_annotates_spatialelement({name!r}, region={linked!r})"
     )
 
 
@@ -203,16 +219,15 @@ def require_free(sdata: Any, names: Mapping[str, str], *, overwrite: bool | None
 
     `overwrite` allows the same name of the same kind; None for calls that cannot replace anything.
     """
-    replaceable = overwrite is not None
-    wanted = {name.lower(): name for name in names}  # SpatialData tells names apart without case, across all kinds
+    # SpatialData tells names apart without case, across all kinds
+    by_lower_case = {name.lower(): name for name in names}
     for kind in ("images", "labels", "points", "shapes", "tables"):
         for other in getattr(sdata, kind):
-            name = wanted.get(other.lower())
-            if name is not None and not (overwrite and other == name and names[name] == kind):
-                hint = (
-                    ", or pass overwrite=True to replace it"
-                    if other == name and names[name] == kind and replaceable
-                    else ""
-                )
+            name = by_lower_case.get(other.lower())
+            if name is None:
+                continue
+            same_element = other == name and names[name] == kind
+            if not (overwrite and same_element):
+                hint = ", or pass overwrite=True to replace it" if same_element and overwrite is not None else ""
                 msg = f"The name {other!r} is taken ({kind}). Choose another with key_added={hint}."
                 raise ValueError(msg)

@@ -30,7 +30,10 @@ class HasResult(Protocol):
 def store(
     adata: AnnData, key: str, *, kind: str, params: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], **arrays: Any
 ) -> None:
-    """Write one result to `uns[key]`: `kind` (the function), `params`, frames by name, the first being the main one, and arrays by name."""
+    """Write one result to `uns[key]`.
+
+    It holds `kind` (the function), `params`, frames by name, the first being the main one, and arrays by name.
+    """
     entry: dict[str, Any] = {"kind": kind, "params": freeze(params), "main": next(iter(tables), "")}
     entry |= {name: _storable(table) for name, table in tables.items()}
     adata.uns[key] = entry | {name: freeze(value) for name, value in arrays.items()}
@@ -41,12 +44,18 @@ def _storable(table: pd.DataFrame) -> pd.DataFrame:
     plain = table.reset_index(drop=True)
     plain.columns = [str(column) for column in plain.columns]
     for name in plain.columns:
-        column = plain[name]
-        if not pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-            plain[name] = column.map(
-                lambda value: "" if value is None or value is pd.NA or value != value else str(value)
-            ).astype(object)
+        if _is_text(plain[name]):
+            plain[name] = plain[name].map(lambda value: "" if _is_missing(value) else str(value)).astype(object)
     return plain
+
+
+def _is_text(column: pd.Series) -> bool:
+    """Whether a column holds neither numbers nor truth values."""
+    return not pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or value is pd.NA or value != value
 
 
 def names(adata: AnnData) -> list[str]:
@@ -59,25 +68,21 @@ def entry(adata: AnnData | HasResult, key: str | None, *, kind: str | None = Non
     if isinstance(adata, HasResult):
         return _by_itself(adata, key)
     require_anndata(adata)
-    there = names(adata)
+    keys = names(adata)
     if key is None:
-        msg = f"key is missing: which result in uns? There are: {listed(there)}."
+        msg = f"key is missing: which result in uns? There are: {listed(keys)}."
         raise TypeError(msg)
-    known(
-        key,
-        there,
-        what="result in uns",
-        fix=f"Run {_call(kind) if kind else 'the analysis'} first, or name its key_added.",
-    )
-    found = adata.uns[key]
-    if kind is not None and str(found["kind"]) != kind:
-        fitting = [name for name in there if str(adata.uns[name]["kind"]) == kind]
+    analysis = _call(kind) if kind else "the analysis"
+    known(key, keys, what="result in uns", fix=f"Run {analysis} first, or name its key_added.")
+    result = adata.uns[key]
+    if kind is not None and str(result["kind"]) != kind:
+        of_kind = [name for name in keys if str(adata.uns[name]["kind"]) == kind]
         msg = (
-            f"uns[{key!r}] was made by {_call(found['kind'])}, not by {_call(kind)}, whose results are: "
-            f"{listed(fitting)}. Name one of them."
+            f"uns[{key!r}] was made by {_call(result['kind'])}, not by {_call(kind)}, whose results are: "
+            f"{listed(of_kind)}. Name one of them."
         )
         raise ValueError(msg)
-    return found
+    return result
 
 
 def _by_itself(source: HasResult, key: str | None) -> Mapping[str, Any]:
@@ -109,13 +114,13 @@ def frame(
 
     Text comes back as plain strings from every file format.
     """
-    found = entry(adata, key, kind=kind)
-    tables = [name for name, value in found.items() if isinstance(value, pd.DataFrame)]
+    result = entry(adata, key, kind=kind)
+    tables = [name for name, value in result.items() if isinstance(value, pd.DataFrame)]
     what = f"table of the result {described(adata, key)}"
-    name = known(table or str(found["main"]), tables, what=what, fix="Leave table out for the main one.")
-    copy = found[name].reset_index(drop=True)
+    name = known(table or str(result["main"]), tables, what=what, fix="Leave table out for the main one.")
+    copy = result[name].reset_index(drop=True)
     for column in copy.columns:
-        if not pd.api.types.is_numeric_dtype(copy[column]) and not pd.api.types.is_bool_dtype(copy[column]):
+        if _is_text(copy[column]):
             copy[column] = copy[column].astype(str).astype(object)
     return copy
 
@@ -127,15 +132,14 @@ def params(adata: AnnData, key: str, *, kind: str | None = None) -> dict[str, An
 
 def array(adata: AnnData, key: str, name: str, *, kind: str | None = None) -> np.ndarray:
     """Return one array of a result."""
-    found = entry(adata, key, kind=kind)
-    arrays = [k for k, value in found.items() if isinstance(value, np.ndarray)]
-    return found[
-        known(name, arrays, what=f"array of the result {key!r}", fix="See get.result(adata, key) for the table.")
-    ]
+    result = entry(adata, key, kind=kind)
+    arrays = [k for k, value in result.items() if isinstance(value, np.ndarray)]
+    known(name, arrays, what=f"array of the result {key!r}", fix="See get.result(adata, key) for the table.")
+    return result[name]
 
 
 def keys_of(key: str, labels: Sequence[str]) -> list[str]:
-    """Return the column of each representation in `obs`: the plain key for the first, its name appended for the others."""
+    """Return the column of each representation in `obs`: the key for the first, its name appended for the others."""
     return [key if i == 0 else f"{key}_{label}" for i, label in enumerate(labels)]
 
 
@@ -146,14 +150,14 @@ def in_words(scores: pd.DataFrame, metric: str, *, digits: str = ".3f") -> str:
 
 
 def half_width(sd: Any, n: Any) -> Any:
-    """Return half of the 95 % interval of a mean (Student's t) from standard deviations (n − 1) and numbers of values."""
+    """Return half of the 95 % interval of a mean (Student's t), from standard deviations (n − 1) and counts."""
     from scipy.stats import t
 
     return t.ppf(0.975, np.maximum(n - 1, 1)) * sd / np.sqrt(np.maximum(n, 1))
 
 
 def summary(scores: pd.DataFrame, *, by: str | list[str], metrics: list[str]) -> pd.DataFrame:
-    """Return mean, standard deviation (n − 1), number and 95 % interval of the mean of each metric, one row per group and metric.
+    """Return mean, standard deviation (n − 1), number and 95 % interval of the mean, a row per group and metric.
 
     The interval is Student's, mean ± t · sd / √n. It takes the values as independent; folds and draws share training
     units, so it is rather too narrow.
@@ -161,6 +165,6 @@ def summary(scores: pd.DataFrame, *, by: str | list[str], metrics: list[str]) ->
     by = [by] if isinstance(by, str) else by
     long = scores.melt(id_vars=by, value_vars=metrics, var_name="metric")
     groups = long.groupby([*by, "metric"], sort=False, observed=True)["value"]
-    out = groups.agg(mean="mean", sd="std", n="count").reset_index()
-    half = half_width(out["sd"], out["n"])
-    return out.assign(low=out["mean"] - half, high=out["mean"] + half)
+    table = groups.agg(mean="mean", sd="std", n="count").reset_index()
+    half = half_width(table["sd"], table["n"])
+    return table.assign(low=table["mean"] - half, high=table["mean"] + half)

@@ -14,7 +14,9 @@ def start(rng: Seed) -> np.random.Generator:
 
 def seed(rng: Seed) -> int | str:
     """Return what the record says of it: the seed, or that it was not one."""
-    return int(rng) if isinstance(rng, int | np.integer) else "generator" if rng is not None else "none"
+    if isinstance(rng, int | np.integer):
+        return int(rng)
+    return "none" if rng is None else "generator"
 
 
 def integer(rng: np.random.Generator) -> int:

@@ -50,17 +50,18 @@ class Settings:
         """Refuse numbers that could not work, where they are set and not hours later."""
         if name in ("block_memory", "read_threads"):
             value = positive_integer(value, name=f"settings.{name}")
-        elif (
-            name == "memory"
-            and value is not None
-            and (isinstance(value, bool) or not isinstance(value, Real) or not value >= 0)
-        ):
+        elif name == "memory" and value is not None and not _is_size(value):
             msg = (
                 "settings.memory must be a number of bytes, 0 or more, or None for a quarter of the machine's; got "
                 f"{value!r}."
             )
             raise ValueError(msg)
         super().__setattr__(name, value)
+
+
+def _is_size(value: object) -> bool:
+    """Whether a value is a number of bytes; to Python, True is the number 1, and to a user a mistake."""
+    return not isinstance(value, bool) and isinstance(value, Real) and float(value) >= 0
 
 
 settings = Settings()

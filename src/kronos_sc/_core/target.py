@@ -55,12 +55,11 @@ class ClassColumn:
 def require_anndata(adata: Any) -> None:
     """Raise a TypeError unless `adata` is an AnnData."""
     if not (hasattr(adata, "obs") and hasattr(adata, "obsm")):
-        tables = (
-            f" It has the tables {listed(adata.tables)}; pass one, as in sdata['{next(iter(adata.tables), 'table')}']."
-            if hasattr(adata, "tables")
-            else ""
-        )
-        msg = f"Expected an AnnData, got {type(adata).__name__}.{tables}"
+        hint = ""
+        if hasattr(adata, "tables"):
+            first = next(iter(adata.tables), "table")
+            hint = f" It has the tables {listed(adata.tables)}; pass one, as in sdata['{first}']."
+        msg = f"Expected an AnnData, got {type(adata).__name__}.{hint}"
         raise TypeError(msg)
 
 
@@ -78,16 +77,16 @@ def target(adata: AnnData, name: str, *, argument: str = "target", least: int = 
 
     Units without a value are missing and counted, and fewer than `least` classes are an error.
     """
-    found = classes_of(column(adata, name, argument=argument), name=name)
-    if missing := int((~found.labelled).sum()):
+    classes = classes_of(column(adata, name, argument=argument), name=name)
+    if missing := int((~classes.labelled).sum()):
         info(f"{missing:,} of {adata.n_obs:,} units have no {name!r} and are left out")
-    if len(found.classes) < least:
+    if len(classes.classes) < least:
         msg = (
-            f"obs[{name!r}] has {len(found.classes)} classes ({listed(found.classes)}); at least {least} are needed. "
-            f"Name another column with {argument}=."
+            f"obs[{name!r}] has {len(classes.classes)} classes ({listed(classes.classes)}); "
+            f"at least {least} are needed. Name another column with {argument}=."
         )
         raise ValueError(msg)
-    return found
+    return classes
 
 
 def classes_of(values: pd.Series | Sequence[Any], *, name: str = "") -> ClassColumn:

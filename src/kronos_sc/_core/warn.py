@@ -12,7 +12,9 @@ _PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
 
 def warn(message: str) -> None:
     """Warn about a result that may mislead; attributed to the first line outside the package."""
-    level, frame = 1, sys._getframe()
+    level = 1
+    frame = sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        level, frame = level + 1, frame.f_back
+        level += 1
+        frame = frame.f_back
     warnings.warn(message, UserWarning, stacklevel=level)

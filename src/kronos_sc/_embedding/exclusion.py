@@ -60,10 +60,12 @@ def apply_exclusion(sdata: SpatialData, jobs: list[RegionJob], exclude: Any, row
     is_excluded = np.zeros(rows, bool)
     kept_jobs = []
     for job in jobs:
-        units, image = job.units, job.plan.image
+        units = job.units
+        image = job.plan.image
         if image.name not in exclusions:
             kept_jobs.append(job)
             continue
+        # the pixel at the centre decides, also for cells that reach onto excluded ones
         on_excluded = exclusions[image.name].at(units.y + units.size // 2, units.x + units.size // 2)
         is_excluded[units.rows[on_excluded]] = True
         if not on_excluded.all():

@@ -1,10 +1,13 @@
-"""Chunks of a Zarr array in a folder, decoded in the calling thread: through Zarr's event loop the same takes twice the time."""
+"""Chunks of a Zarr array in a folder, decoded in the calling thread.
+
+Through Zarr's event loop the same takes twice the time.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,35 +25,49 @@ _SAME = {
     "gzip": {"id": "gzip"},
     "crc32c": {"id": "crc32c", "location": "end"},
 }
+_BYTE_ORDER: dict[str, Literal["<", ">"]] = {"little": "<", "big": ">"}
 _NONE = 2**64 - 1  # offset and length of a chunk that a shard does not hold (Zarr sharding codec 1.0)
 
 
 def direct(array: zarr.Array) -> Chunks | Shards | None:
-    """Return a reader of chunks by key, or None where the array is not in a folder or has codecs that Zarr should apply itself."""
+    """Return a reader of chunks by key.
+
+    None where the array is not in a folder, or has codecs that Zarr should apply itself.
+    """
     from zarr.storage import LocalStore
 
-    store, metadata = array.store_path.store, array.metadata.to_dict()
+    store = array.store_path.store
+    metadata: dict[str, Any] = array.metadata.to_dict()
     if type(store) is not LocalStore or array.dtype.kind not in "biuf":
         return None
     folder = Path(store.root) / array.store_path.path
+    file_name = array.metadata.encode_chunk_key
     if metadata["zarr_format"] == 2:
-        steps, dtype = _version_2(metadata), array.dtype
-        return None if steps is None else Chunks(folder, array.metadata.encode_chunk_key, array.chunks, dtype, steps)
+        steps = _version_2(metadata)
+        return None if steps is None else Chunks(folder, file_name, array.chunks, array.dtype, steps)
     if metadata["chunk_grid"]["name"] != "regular":
         return None
+
     codecs = list(metadata["codecs"])
-    sharding = codecs[0]["configuration"] if len(codecs) == 1 and codecs[0]["name"] == "sharding_indexed" else None
-    found = _version_3(codecs if sharding is None else sharding["codecs"], array.dtype)
-    if found is None:
+    sharding = None
+    if len(codecs) == 1 and codecs[0]["name"] == "sharding_indexed":
+        sharding = codecs[0]["configuration"]
+        codecs = sharding["codecs"]
+    decoding = _version_3(codecs, array.dtype)
+    if decoding is None:
         return None
+    chunks = Chunks(folder, file_name, array.chunks, *decoding)
     if sharding is None:
-        return Chunks(folder, array.metadata.encode_chunk_key, array.chunks, *found)
+        return chunks
+
     index = _version_3(sharding["index_codecs"], np.dtype(np.uint64))
-    if index is None or any(codec["name"] != "crc32c" for codec in sharding["index_codecs"][1:]):
+    if array.shards is None or index is None:
         return None
-    whole = Chunks(folder, array.metadata.encode_chunk_key, array.chunks, *found)
+    # of an index that is compressed, nobody could tell how many bytes it takes
+    if any(codec["name"] != "crc32c" for codec in sharding["index_codecs"][1:]):
+        return None
     place = sharding.get("index_location") or "end"
-    return Shards(whole, array.shards, index, first=getattr(place, "value", place) == "start")
+    return Shards(chunks, array.shards, index, first=getattr(place, "value", place) == "start")
 
 
 def _version_2(metadata: dict[str, Any]) -> list[Decode] | None:
@@ -69,7 +86,7 @@ def _version_3(codecs: Sequence[dict[str, Any]], dtype: np.dtype) -> tuple[np.dt
     if first["name"] != "bytes" or any(codec["name"] not in _SAME for codec in rest):
         return None
     endian = (first.get("configuration") or {}).get("endian") or "little"
-    order = {"little": "<", "big": ">"}[getattr(endian, "value", endian)]
+    order = _BYTE_ORDER[getattr(endian, "value", endian)]
     steps = _decoders([_SAME[codec["name"]] for codec in reversed(rest)])
     return None if steps is None else (dtype.newbyteorder(order), steps)
 
@@ -89,7 +106,9 @@ def _blosc(raw: bytes) -> bytes:
     """Decompress; Blosc does not look whether its input is all there, and may give noise where it is not."""
     from numcodecs import Blosc
 
-    size = int.from_bytes(raw[12:16], "little") if len(raw) >= 16 else 16
+    size = 16  # of the header, which says how many bytes follow
+    if len(raw) >= size:
+        size = int.from_bytes(raw[12:16], "little")
     if len(raw) < size:
         msg = f"{len(raw):,} bytes of a Blosc chunk of {size:,} or more: it was cut short"
         raise ValueError(msg)
@@ -121,7 +140,11 @@ class Chunks:
         dtype: np.dtype,
         steps: list[Decode],
     ) -> None:
-        self.folder, self.name, self.shape, self._dtype, self._steps = folder, name, shape, dtype, steps
+        self.folder = folder
+        self.name = name
+        self.shape = shape
+        self._dtype = dtype
+        self._steps = steps
 
     def __call__(self, key: tuple[int, ...]) -> np.ndarray | None:
         """Return a chunk, whole even at the edge of the image, or None if it was never written."""
@@ -153,7 +176,8 @@ class Shards:
     def __init__(
         self, chunks: Chunks, shape: tuple[int, ...], index: tuple[np.dtype, list[Decode]], *, first: bool
     ) -> None:
-        self._chunks, self._first = chunks, first
+        self._chunks = chunks
+        self._first = first
         self._per_shard = tuple(whole // edge for whole, edge in zip(shape, chunks.shape, strict=True))
         self._dtype, self._steps = index
         self._bytes = 16 * int(np.prod(self._per_shard)) + 4 * len(self._steps)  # the steps check sums of four bytes
@@ -161,9 +185,8 @@ class Shards:
 
     def __call__(self, key: tuple[int, ...]) -> np.ndarray | None:
         """Return a chunk, whole even at the edge of the image, or None if it was never written."""
-        shard, inside = zip(
-            *(divmod(index, count) for index, count in zip(key, self._per_shard, strict=True)), strict=True
-        )
+        places = (divmod(index, count) for index, count in zip(key, self._per_shard, strict=True))
+        shard, inside = zip(*places, strict=True)
         path = self._chunks.folder / self._chunks.name(shard)
         if shard not in self._known:  # two threads may both read it: the same answer
             self._known[shard] = self._index(path)
@@ -186,15 +209,15 @@ class Shards:
 
 
 def stored_bytes(path: Path, start: int = 0, length: int = -1) -> bytes | None:
-    """Return bytes of a file, all of them by default (from its end if `start` is negative), or None if there is no such file."""
+    """Return bytes of a file, or None if there is no such file.
+
+    All of them by default; counted from its end if `start` is negative.
+    """
     try:
         with path.open("rb", buffering=0) as file:
             if start:
                 file.seek(start if start > 0 else max(0, os.fstat(file.fileno()).st_size + start))
             return file.read(length)
-    except (
-        FileNotFoundError,
-        IsADirectoryError,
-        NotADirectoryError,
-    ):  # what Zarr takes for a chunk that was never written
+    # what Zarr takes for a chunk that was never written
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return None

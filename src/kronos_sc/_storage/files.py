@@ -37,9 +37,10 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def on_disk(folder: Path) -> None:
     """Wait until a folder is on the disk: the files that only it has, and the names of all."""
-    every = [Path(root, name) for root, _, files in os.walk(folder) for name in (*files, "")]
-    waiting = [path for path in every if path.is_dir() or path.stat().st_nlink == 1]  # links are on the disk already
-    with ThreadPoolExecutor(_AT_ONCE) as pool:  # the file system puts requests that come together into one
+    paths = [Path(root, name) for root, _, files in os.walk(folder) for name in (*files, "")]
+    waiting = [path for path in paths if path.is_dir() or path.stat().st_nlink == 1]  # links are on the disk already
+    # the file system puts requests that come together into one
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
         for _ in track(pool.map(sync, waiting), total=len(waiting), description="to disk", unit="file"):
             pass
 
@@ -48,8 +49,8 @@ def sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk; folders cannot be asked for on Windows."""
     if os.name == "nt" and path.is_dir():
         return
-    number = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(number)
+        os.fsync(descriptor)
     finally:
-        os.close(number)
+        os.close(descriptor)

@@ -13,7 +13,7 @@ _NOTICED = 0.5  # seconds of waiting that need no word
 
 
 @contextmanager
-def held(
+def file_lock(
     lock: Path, *, busy: Callable[[], str], wait: float = 0.0, waiting: Callable[[], None] | None = None
 ) -> Iterator[None]:
     """Hold a lock.

@@ -9,25 +9,27 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from concurrent.futures import Future
 
 T = TypeVar("T")
 S = TypeVar("S")
 
 
-def in_thread(items: Iterable[T], ahead: int) -> Iterator[T]:
+def in_thread(items: Iterable[T], ahead: int) -> Generator[T, None, None]:
     """Yield `items` while a thread makes up to `ahead` next ones.
 
     Errors of the thread are raised here, and it ends when the caller stops.
     """
     queue: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
-    room, stop = threading.Semaphore(max(1, ahead)), threading.Event()
+    free_slots = threading.Semaphore(max(1, ahead))
+    stop = threading.Event()
 
     def work() -> None:
         iterator = iter(items)
         try:
-            while room.acquire() and not stop.is_set():  # room first: what is being made takes memory like what waits
+            # the slot first: what is being made takes memory like what waits
+            while free_slots.acquire() and not stop.is_set():
                 queue.put((True, next(iterator)))
         except StopIteration:
             queue.put((False, None))
@@ -46,12 +48,12 @@ def in_thread(items: Iterable[T], ahead: int) -> Iterator[T]:
                 if value is not None:
                     raise value
                 return
-            room.release()
+            free_slots.release()
             yield value
-            del value
+            del value  # or this frame would hold a block that the caller is done with
     finally:
         stop.set()
-        room.release()
+        free_slots.release()  # the thread may wait for one
         if thread.ident is not None:
             thread.join()
 

@@ -12,7 +12,8 @@ from kronos_sc._core.checks import listed
 from kronos_sc._core.progress import track
 from kronos_sc._core.settings import settings
 from kronos_sc.patches._ahead import in_threads
-from kronos_sc.patches._source import chunk_reader
+from kronos_sc.patches._rect import Rect
+from kronos_sc.patches._source import chunk_reader, view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_STRIP = (
-    2**22
-)  # pixels measured at once: working memory is a few bytes per pixel (a hundred where no two are equal), whatever the size of chunks
+# Pixels measured at once: working memory is a few bytes per pixel (a hundred where no two are equal), whatever the size
+# of chunks.
+_STRIP = 2**22
 _EXACT = 2**53  # float64 holds every whole number below
 _TILE = 256  # edge of what is compressed at once: a window in a corner does not decode a whole chunk
 
@@ -55,11 +56,13 @@ def scan(labels: da.Array | np.ndarray, *, name: str | None = None) -> tuple[pd.
     """Measure every label and hold the pixels compressed for later reading, in the same pass."""
     parts: list[np.ndarray] = []
     copy = LabelImage(labels.shape, labels.dtype)
-    for sums, packed in _strip_by_strip(
-        labels, name, lambda y0, x0, strip: (_sums(strip, y0, x0, name), list(copy.packed(y0, x0, strip)))
-    ):
+
+    def measured(y0: int, x0: int, strip: np.ndarray) -> tuple[np.ndarray, list[Tile]]:
+        return _sums(strip, y0, x0, name), list(copy.packed(y0, x0, strip))
+
+    for sums, tiles in _strip_by_strip(labels, name, measured):
         parts.append(sums)
-        copy.keep(packed)
+        copy.keep(tiles)
     return _merge(parts, unsigned=labels.dtype.kind == "u"), copy
 
 
@@ -72,18 +75,21 @@ def _strip_by_strip(
     labels: da.Array | np.ndarray, name: str | None, work: Callable[[int, int, np.ndarray], T]
 ) -> Iterator[T]:
     """Yield what `work` makes of origin and pixels of each strip; several chunks at a time, results in order."""
-    read, corners = _chunks(labels, name)
+    read, origin = _chunks(labels, name)
 
-    def one(key: tuple[int, int]) -> list[T]:
+    def strips_of(key: tuple[int, int]) -> list[T]:
         chunk = read(key)
-        (y0, x0), rows = corners(key), max(1, _STRIP // max(1, chunk.shape[1]))
+        y0, x0 = origin(key)
+        rows = max(1, _STRIP // max(1, chunk.shape[1]))
         return [work(y0 + start, x0, chunk[start : start + rows]) for start in range(0, len(chunk), rows)]
 
-    numblocks, largest = getattr(labels, "numblocks", (1, 1)), getattr(labels, "chunksize", labels.shape)
-    room = 2 * settings.block_memory // max(1, int(np.prod(largest)) * labels.dtype.itemsize)
-    keys = product(*(range(n) for n in numblocks))
-    done = in_threads(one, keys, max(1, min(settings.read_threads, room)))
-    for results in track(done, total=int(np.prod(numblocks)), description="labels", unit="chunk"):
+    down, across = getattr(labels, "numblocks", (1, 1))
+    largest = getattr(labels, "chunksize", labels.shape)
+    # chunks of labels may be far larger than those of images
+    n_in_memory = 2 * settings.block_memory // max(1, int(np.prod(largest)) * labels.dtype.itemsize)
+    threads = max(1, min(settings.read_threads, n_in_memory))
+    chunks = in_threads(strips_of, product(range(down), range(across)), threads)
+    for results in track(chunks, total=int(down * across), description="labels", unit="chunk"):
         yield from results
 
 
@@ -132,23 +138,25 @@ def _sums(chunk: np.ndarray, y0: int, x0: int, name: str | None) -> np.ndarray:
         raise ValueError(msg)
     # counting over the range of ids is the fastest way to sum, until most counters stay empty
     if high - low < max(2**16, 4 * ids.size):
-        names, local = None, ids - low
+        local = ids - low
+        present = np.flatnonzero(np.bincount(local))
+        names = present + low
     else:
         names, local = np.unique(ids, return_inverse=True)
-    present = np.flatnonzero(np.bincount(local))
+        present = np.arange(len(names))
     # float64 sums of whole numbers are exact below 2**53; a run of columns adds up like its two ends
     count, sum_y, sum_2x = (
         np.bincount(local, weights=weights)[present].astype(np.int64)
         for weights in (length, rows * length, (2 * first + length - 1) * length)
     )
-    return np.stack(
-        [present + low if names is None else names[present], count, sum_y + y0 * count, sum_2x // 2 + x0 * count],
-        axis=1,
-    )
+    return np.stack([names, count, sum_y + y0 * count, sum_2x // 2 + x0 * count], axis=1)
 
 
 def _runs(chunk: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return label, row, first column and length of each run of equal labels within a row, background left out (int64 each)."""
+    """Return label, row, first column and length of each run of equal labels within a row (int64 each).
+
+    Background is left out.
+    """
     begins = np.empty(chunk.shape, bool)
     begins[:, :1] = True
     np.not_equal(chunk[:, 1:], chunk[:, :-1], out=begins[:, 1:])
@@ -162,17 +170,20 @@ def _runs(chunk: np.ndarray) -> tuple[np.ndarray, ...]:
 
 def _merge(parts: list[np.ndarray], *, unsigned: bool) -> pd.DataFrame:
     """Add the sums of all chunks and turn them into centroids."""
-    every = np.concatenate(parts) if parts else np.empty((0, 4), np.int64)
-    large = unsigned and len(every) > 0 and every[:, 0].min() < 0
-    ids = every[:, 0].astype(np.uint64) if large else every[:, 0]
+    rows = np.concatenate([np.empty((0, 4), np.int64), *parts])
+    ids = rows[:, 0]
+    if unsigned and ids.min(initial=0) < 0:
+        ids = ids.astype(np.uint64)
+
     order = np.argsort(ids, kind="stable")
-    every = every[order]
-    starts = np.flatnonzero(np.r_[True, every[1:, 0] != every[:-1, 0]]) if len(every) else np.empty(0, np.int64)
-    sums = np.add.reduceat(every[:, 1:], starts, axis=0) if len(every) else every[:, 1:]
+    ids = ids[order]
+    sums = rows[order, 1:]
+    if len(ids):
+        starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
+        ids = ids[starts]
+        sums = np.add.reduceat(sums, starts, axis=0)
     area = sums[:, 0]
-    return pd.DataFrame(
-        {"label": ids[order][starts], "y": sums[:, 1] / area + 0.5, "x": sums[:, 2] / area + 0.5, "area": area}
-    )
+    return pd.DataFrame({"label": ids, "y": sums[:, 1] / area + 0.5, "x": sums[:, 2] / area + 0.5, "area": area})
 
 
 def whole_ids(values: Any, *, what: str) -> np.ndarray:
@@ -206,9 +217,9 @@ def find_ids(ids: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Signed and unsigned are compared as numbers.
     """
     if np.uint64 in (ids.dtype, labels.dtype):
-        positive = ids > 0
-        found = pd.Index(labels.astype(np.uint64)).get_indexer(ids.astype(np.uint64))
-        return np.where(positive, found, -1)
+        # a negative id would become some large one
+        positions = pd.Index(labels.astype(np.uint64)).get_indexer(ids.astype(np.uint64))
+        return np.where(ids > 0, positions, -1)
     return pd.Index(labels).get_indexer(ids)
 
 
@@ -228,12 +239,12 @@ class LabelImage:
     def __init__(self, shape: tuple[int, int], dtype: np.dtype) -> None:
         from numcodecs import Blosc
 
-        self.shape, self.dtype = shape, np.dtype(dtype).newbyteorder("=")
-        self._codec = Blosc(
-            cname="zstd", clevel=1, shuffle=Blosc.SHUFFLE
-        )  # a third of the memory that lz4 takes, twice its time
+        self.shape = shape
+        self.dtype = np.dtype(dtype).newbyteorder("=")
+        # a third of the memory that lz4 takes, twice its time
+        self._codec = Blosc(cname="zstd", clevel=1, shuffle=Blosc.SHUFFLE)
         self._tiles: list[Tile] = []
-        self._at: dict[tuple[int, int], list[int]] = {}  # square of the image → tiles that meet it
+        self._tiles_of: dict[tuple[int, int], list[int]] = {}  # square of the image → tiles that meet it
 
     def add(self, y0: int, x0: int, chunk: np.ndarray) -> None:
         """Keep one chunk."""
@@ -250,22 +261,22 @@ class LabelImage:
         for tile in tiles:
             y, x, height, width, _ = tile
             for square in _squares(y, y + height, x, x + width):
-                self._at.setdefault(square, []).append(len(self._tiles))
+                self._tiles_of.setdefault(square, []).append(len(self._tiles))
             self._tiles.append(tile)
 
     def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         """Return labels of rows `y0`–`y1` and columns `x0`–`x1`; pixels outside the image are 0."""
-        out = np.zeros((y1 - y0, x1 - x0), self.dtype)
-        on_image = _squares(max(0, y0), min(y1, self.shape[0]), max(0, x0), min(x1, self.shape[1]))
-        for number in sorted({number for square in on_image for number in self._at.get(square, ())}):
-            ty, tx, height, width, packed = self._tiles[number]
-            top, bottom, left, right = max(y0, ty), min(y1, ty + height), max(x0, tx), min(x1, tx + width)
-            if top < bottom and left < right:
+        labels = np.zeros((y1 - y0, x1 - x0), self.dtype)
+        squares = _squares(max(0, y0), min(y1, self.shape[0]), max(0, x0), min(x1, self.shape[1]))
+        rect = Rect(y0, y1, x0, x1)
+        for number in sorted({number for square in squares for number in self._tiles_of.get(square, ())}):
+            y, x, height, width, packed = self._tiles[number]
+            tile_rect = Rect(y, y + height, x, x + width)
+            common = rect.meet(tile_rect)
+            if common is not None:
                 tile = np.frombuffer(self._codec.decode(packed), self.dtype).reshape(height, width)
-                out[top - y0 : bottom - y0, left - x0 : right - x0] = tile[
-                    top - ty : bottom - ty, left - tx : right - tx
-                ]
-        return out
+                view(labels, rect, common)[...] = view(tile, tile_rect, common)
+        return labels
 
 
 def _squares(y0: int, y1: int, x0: int, x1: int) -> Iterator[tuple[int, int]]:

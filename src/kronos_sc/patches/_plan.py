@@ -1,4 +1,7 @@
-"""Windows → blocks: each unit is owned by exactly one chunk-aligned block, each chunk is decoded for the first block that needs it."""
+"""Windows → blocks, unions of whole chunks.
+
+Each unit is owned by exactly one block, and each chunk is decoded for the first block that needs it.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class Block:
         Bounding box of its windows.
     units
         Positions of the units it owns (int64).
-    fresh
+    first_use
         Chunks (row, column of the chunk grid) that no earlier block has decoded.
     """
 
@@ -58,7 +61,7 @@ class ReadPlan:
         In reading order.
     chunks
         Extent of each needed chunk.
-    takers
+    consumers
         Blocks that need a chunk, in reading order.
     """
 
@@ -70,7 +73,10 @@ class ReadPlan:
     consumers: dict[tuple[int, int], tuple[int, ...]]
 
     def only(self, index: int) -> ReadPlan:
-        """Return a plan of one block alone, small enough to be sent to another machine: its units, and the labels under them."""
+        """Return a plan of one block alone, small enough to be sent to another machine.
+
+        It holds the units of the block, and the labels under them.
+        """
         from kronos_sc.patches._units import LabelWindow
 
         block = self.blocks[index]
@@ -79,9 +85,8 @@ class ReadPlan:
             units = replace(units, labels=LabelWindow.of(units.labels, block.rect))
         touched = {key: rect for key, rect in self.chunks.items() if index in self.consumers[key]}
         alone = Block(0, block.rect, np.arange(len(units)), tuple(touched))
-        return ReadPlan(
-            replace(self.image, element=None), self.channels, units, (alone,), touched, dict.fromkeys(touched, (0,))
-        )
+        image = replace(self.image, element=None)
+        return ReadPlan(image, self.channels, units, (alone,), touched, dict.fromkeys(touched, (0,)))
 
 
 def plan(
@@ -116,9 +121,9 @@ def plan(
     """
     edges = [np.concatenate([[0], np.cumsum(axis)]) for axis in image.data.chunks[1:]]
     if groups is None:
-        groups = _groups(
-            image, len(channels), units, edges, settings.block_memory if block_memory is None else block_memory, most
-        )
+        if block_memory is None:
+            block_memory = settings.block_memory
+        groups = _groups(image, len(channels), units, edges, block_memory, most)
     return _with_chunks(image, tuple(channels), units, groups, edges)
 
 
@@ -130,10 +135,13 @@ def _groups(
     strides = _chunks_per_block(image, pixel_bytes, block_memory)
     centre = np.stack([units.y, units.x], axis=1) + units.size // 2
     cells = np.stack([np.searchsorted(edges[axis], centre[:, axis], side="right") - 1 for axis in (0, 1)], axis=1)
+    # blocks row by row, and the units of each from top to bottom
     blocks_across = -(-(len(edges[1]) - 1) // strides[1])
     owner = cells[:, 0] // strides[0] * blocks_across + cells[:, 1] // strides[1]
     order = np.lexsort((units.x, units.y, owner))
-    groups = np.split(order, np.flatnonzero(np.diff(owner[order])) + 1) if len(order) else []
+    if not len(order):
+        return []
+    groups = np.split(order, np.flatnonzero(np.diff(owner[order])) + 1)
     return [band for group in groups for band in np.array_split(group, -(-len(group) // most))]
 
 
@@ -143,43 +151,47 @@ def _chunks_per_block(image: Raster, pixel_bytes: int, block_memory: int) -> tup
     Wide first, so that fewer rows of halo are carried over.
     """
     height, width = (max(axis) for axis in image.data.chunks[1:])
-    room = max(1, block_memory // (height * width * pixel_bytes))
-    side = int(np.sqrt(room))
-    across = min(len(image.data.chunks[2]), max(1, room // max(1, side)))
-    return max(1, room // across), across
+    n_chunks = max(1, block_memory // (height * width * pixel_bytes))
+    edge = int(np.sqrt(n_chunks))
+    across = min(len(image.data.chunks[2]), max(1, n_chunks // max(1, edge)))
+    return max(1, n_chunks // across), across
 
 
 def _with_chunks(
     image: Raster, channels: tuple[int, ...], units: Units, groups: Sequence[np.ndarray], edges: list[np.ndarray]
 ) -> ReadPlan:
     """Find out which chunks each block needs and who decodes them."""
-    seen: dict[tuple[int, int], list[int]] = {}
+    consumers: dict[tuple[int, int], list[int]] = {}
     chunks: dict[tuple[int, int], Rect] = {}
     blocks = []
     for index, members in enumerate(groups):
-        y, x = units.y[members], units.x[members]
+        y = units.y[members]
+        x = units.x[members]
         rect = Rect(int(y.min()), int(y.max()) + units.size, int(x.min()), int(x.max()) + units.size)
         first_use = []
         for key, extent in _touched(y, x, units.size, edges):
-            if key not in seen:
+            if key not in consumers:
                 first_use.append(key)
                 chunks[key] = extent
-            seen.setdefault(key, []).append(index)
+            consumers.setdefault(key, []).append(index)
         blocks.append(Block(index, rect, members, tuple(first_use)))
-    return ReadPlan(
-        image, channels, units, tuple(blocks), chunks, {key: tuple(consumers) for key, consumers in seen.items()}
-    )
+    indices = {key: tuple(blocks_of_chunk) for key, blocks_of_chunk in consumers.items()}
+    return ReadPlan(image, channels, units, tuple(blocks), chunks, indices)
 
 
 def _touched(y: np.ndarray, x: np.ndarray, size: int, edges: list[np.ndarray]) -> list[tuple[tuple[int, int], Rect]]:
     """Return the chunks that at least one window meets, in row-major order."""
-    first, last = [], []
+    first = []
+    last = []
     for axis, low in zip(edges, (y, x), strict=True):
         first.append(np.maximum(0, np.searchsorted(axis, low, side="right") - 1))
         last.append(np.minimum(len(axis) - 1, np.searchsorted(axis, low + size, side="left")))
+
+    # the n-th chunk that each window meets, for all windows at once
     codes: list[np.ndarray] = []
     for down, across in np.ndindex(*(int((end - start).max()) for start, end in zip(first, last, strict=True))):
-        i, j = first[0] + down, first[1] + across
+        i = first[0] + down
+        j = first[1] + across
         met = (i < last[0]) & (j < last[1])
         codes.append(np.unique(i[met] * len(edges[1]) + j[met]))
     ys, xs = edges

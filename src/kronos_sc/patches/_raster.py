@@ -1,4 +1,7 @@
-"""The boundary to SpatialData: elements become rasters (a lazy array with a name) and affine maps between pixel grids."""
+"""The boundary to SpatialData: elements become rasters and affine maps between pixel grids.
+
+A raster is a lazy array with a name.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,9 @@ def raster(sdata: SpatialData, image_key: str | None = None, *, scale: str | Non
     """Return the named (or only) image of a SpatialData, at full resolution or at the pyramid level `scale`."""
     name = image_of(sdata, None, image_key)
     element = _level(sdata.images[name], name, scale)
-    channels = tuple(str(c) for c in element.coords["c"].to_numpy()) if "c" in element.coords else ()
+    channels: tuple[str, ...] = ()
+    if "c" in element.coords:
+        channels = tuple(str(c) for c in element.coords["c"].to_numpy())
     if element.dims != ("c", "y", "x") or not channels:
         msg = (
             f"Image {name!r} has axes {element.dims}; two-dimensional images with axes ('c', 'y', 'x') are embedded. "
@@ -86,7 +91,9 @@ def _level(element: Any, name: str, scale: str | None) -> Any:
 def _as_dask(element: Any) -> da.Array:
     import dask.array as da
 
-    return element.data if isinstance(element.data, da.Array) else da.from_array(element.data, chunks=-1)
+    if isinstance(element.data, da.Array):
+        return element.data
+    return da.from_array(element.data, chunks=-1)
 
 
 def _whole_numbers(sdata: SpatialData, name: str) -> str:
@@ -110,7 +117,9 @@ def label_raster(sdata: SpatialData, labels_key: str) -> tuple[da.Array, Any]:
 
 @dataclass(frozen=True)
 class Affine:
-    """From an element to an image: row = scale[0] · y + cross[0] · x + shift[0], column = cross[1] · y + scale[1] · x + shift[1].
+    """From an element to an image.
+
+    row = scale[0] · y + cross[0] · x + shift[0], column = cross[1] · y + scale[1] · x + shift[1].
 
     Parameters
     ----------
@@ -153,13 +162,15 @@ class Affine:
         """Return the map from image pixels to element coordinates."""
         (a, d), (b, c) = self.scale, self.cross
         determinant = a * d - b * c
-        a, b, c, d = d / determinant, -b / determinant, -c / determinant, a / determinant
+        scale = (d / determinant, a / determinant)
+        cross = (-b / determinant, -c / determinant)
         y, x = self.shift
-        return Affine((a, d), (-(a * y + b * x), -(c * y + d * x)), (b, c))
+        shift = (-(scale[0] * y + cross[0] * x), -(cross[1] * y + scale[1] * x))
+        return Affine(scale, shift, cross)
 
 
 def between(element: Any, image: Any, *, names: tuple[str, str], upright: bool = True) -> Affine:
-    """Return the map from an element's intrinsic coordinates to an image's pixels, through a coordinate system they share.
+    """Return the map from an element's intrinsic coordinates to an image's pixels, through a system they share.
 
     Raises a ValueError for more than scale and translation, which windows and boxes cannot follow, unless `upright` is
     False.
@@ -168,9 +179,9 @@ def between(element: Any, image: Any, *, names: tuple[str, str], upright: bool =
     matrix = np.linalg.inv(back) @ forward
     bent = turned(matrix)
     if bent and upright:
-        advice = how_to_straighten(
-            dict(zip(names, (element, image), strict=True)), dict(zip(names, (forward, back), strict=True)), system
-        )
+        elements = dict(zip(names, (element, image), strict=True))
+        matrices = dict(zip(names, (forward, back), strict=True))
+        advice = how_to_straighten(elements, matrices, system)
         msg = (
             f"{names[0]!r} and {names[1]!r} are related by a rotation, shear or flip; scale and translation are "
             f"honoured. {advice}"
@@ -191,8 +202,8 @@ def labels_on(sdata: SpatialData, labels_key: str, image: Raster) -> tuple[da.Ar
     if affine.identity and data.shape != image.shape:
         msg = (
             f"Labels {labels_key!r} ({data.shape[0]} × {data.shape[1]} pixels) and image {image.name!r} "
-            f"({image.shape[0]} × {image.shape[1]}) differ in size "
-            "and no transformation relates them. Give one of them its scale or translation with "
+            f"({image.shape[0]} × {image.shape[1]}) differ in size and no transformation relates them. "
+            "Give one of them its scale or translation with "
             "spatialdata.transformations.set_transformation."
         )
         raise ValueError(msg)
@@ -201,25 +212,28 @@ def labels_on(sdata: SpatialData, labels_key: str, image: Raster) -> tuple[da.Ar
 
 def _snapped(value: float) -> float:
     """Return the whole number that a value differs from by rounding alone, else the value."""
-    return float(round(value)) if abs(value - round(value)) < 1e-9 * max(1.0, abs(value)) else value
+    whole = float(round(value))
+    return whole if abs(value - whole) < 1e-9 * max(1.0, abs(value)) else value
 
 
 def _matrices(element: Any, image: Any, names: tuple[str, str]) -> tuple[str, np.ndarray, np.ndarray]:
     """Return a coordinate system that two elements share, and the 3 × 3 matrix (y, x, 1) from each of them to it."""
     from spatialdata.transformations import get_transformation
 
-    mine, theirs = get_transformation(element, get_all=True), get_transformation(image, get_all=True)
-    shared = [system for system in mine if system in theirs]
+    of_element = get_transformation(element, get_all=True)
+    of_image = get_transformation(image, get_all=True)
+    shared = [system for system in of_element if system in of_image]
     if not shared:
         msg = (
-            f"{names[0]!r} (coordinate systems {listed(mine)}) and {names[1]!r} ({listed(theirs)}) share no coordinate "
-            "system. "
+            f"{names[0]!r} (coordinate systems {listed(of_element)}) and {names[1]!r} ({listed(of_image)}) share no "
+            "coordinate system. "
             "Align them with spatialdata.transformations.set_transformation(element, transformation, 'global')."
         )
         raise ValueError(msg)
     system = "global" if "global" in shared else shared[0]
     axes = ("y", "x")
-    forward, back = (t[system].to_affine_matrix(input_axes=axes, output_axes=axes) for t in (mine, theirs))
+    forward = of_element[system].to_affine_matrix(input_axes=axes, output_axes=axes)
+    back = of_image[system].to_affine_matrix(input_axes=axes, output_axes=axes)
     return system, forward, back
 
 
@@ -235,24 +249,20 @@ def pixel_size(image: Raster) -> float | None:
 
 
 def stored_array(data: da.Array) -> zarr.Array | None:
-    """Return the Zarr array that a dask array reads as it is, if there is exactly one and nothing is computed from it."""
+    """Return the Zarr array that a dask array reads as it is.
+
+    None unless there is exactly one, and nothing is computed from it.
+    """
     import zarr
     from dask.array.core import getter, getter_inline, getter_nofancy
 
+    # one layer holds the array, the other reads its chunks; a third would compute something
     layers = data.dask.layers
     if len(layers) != 2:
         return None
-    found = [
-        value
-        for layer in layers.values()
-        if len(layer) == 1
-        for value in layer.values()
-        if isinstance(value, zarr.Array)
-    ]
-    reads = getattr(getattr(layers.get(data.name), "task", None), "func", None) in (
-        getter,
-        getter_inline,
-        getter_nofancy,
-    )
-    same = len(found) == 1 and found[0].shape == data.shape and found[0].dtype == data.dtype
-    return found[0] if reads and same else None
+    held = [layer for layer in layers.values() if len(layer) == 1]
+    arrays = [value for layer in held for value in layer.values() if isinstance(value, zarr.Array)]
+    task = getattr(layers.get(data.name), "task", None)
+    reads = getattr(task, "func", None) in (getter, getter_inline, getter_nofancy)
+    same = len(arrays) == 1 and arrays[0].shape == data.shape and arrays[0].dtype == data.dtype
+    return arrays[0] if reads and same else None

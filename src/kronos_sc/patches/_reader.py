@@ -18,7 +18,7 @@ from kronos_sc.patches._source import Want, around, source, view
 from kronos_sc.patches._stored import in_words, stored_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from kronos_sc.patches._plan import Block, ReadPlan
     from kronos_sc.patches._rect import Rect
@@ -28,7 +28,7 @@ _AS_IT_WAS = "The SpatialData is as it was."  # whatever a store of features may
 _WAITING = 2**28  # bytes of decoded pixels that may wait for later blocks
 
 
-def read(plan: ReadPlan, *, nan: str = "error", ahead: int = 1) -> Iterator[PixelBlock]:
+def read(plan: ReadPlan, *, nan: str = "error", ahead: int = 1) -> Generator[PixelBlock, None, None]:
     """Yield the blocks of a plan in order, reading ahead in a thread.
 
     Parameters
@@ -45,24 +45,27 @@ def read(plan: ReadPlan, *, nan: str = "error", ahead: int = 1) -> Iterator[Pixe
 
 def _blocks(plan: ReadPlan, nan: str) -> Iterator[PixelBlock]:
     """Decode, assemble and check one block after the other."""
-    pixels_of = source(plan.image.data)
+    image = source(plan.image.data)
     strips = _Strips(plan)
     with _threads() as run:
         for block in plan.blocks:
+            # what earlier blocks have decoded for this one
             pixels = np.zeros((len(plan.channels), *block.rect.shape), plan.image.data.dtype.newbyteorder("="))
             for rect, strip in strips.pop(block):
                 view(pixels, block.rect, rect)[...] = strip
+
             labels = run(partial(_labels, plan), (block,))  # several threads begin now; one waits until it is asked
             wants = [strips.want(block, key, pixels) for key in (*block.first_use, *strips.to_redecode(block))]
             try:
-                pixels_of.fill(plan.channels, wants, run)
+                image.fill(plan.channels, wants, run)
             except Exception as error:
-                raise _undecodable(plan, pixels_of, [want.rect for want in wants], error) from error
-            del wants
+                raise _undecodable(plan, image, [want.rect for want in wants], error) from error
+            del wants  # they hold pixels of later blocks
+
             loaded = _loaded(plan, block, pixels, next(labels))
             _check_finite(loaded, plan, block, nan, run)
             yield loaded
-            del pixels, loaded, labels
+            del pixels, loaded, labels  # before the next block takes as much
 
 
 @contextmanager
@@ -85,56 +88,69 @@ class _Strips:
     def __init__(self, plan: ReadPlan) -> None:
         self._plan = plan
         self._waiting: dict[int, list[tuple[Rect, np.ndarray]]] = {}
-        self._owed: dict[int, list[tuple[int, int]]] = {}
-        self._bytes, self._most = 0, max(_WAITING, 4 * settings.block_memory)
+        self._to_redecode: dict[int, list[tuple[int, int]]] = {}
+        self._bytes = 0
+        self._most = max(_WAITING, 4 * settings.block_memory)
 
     def pop(self, block: Block) -> list[tuple[Rect, np.ndarray]]:
         """Return what waits for a block, and forget it."""
-        found = self._waiting.pop(block.index, [])
-        self._bytes -= sum(strip.nbytes for _, strip in found)
-        return found
+        strips = self._waiting.pop(block.index, [])
+        self._bytes -= sum(strip.nbytes for _, strip in strips)
+        return strips
 
     def to_redecode(self, block: Block) -> list[tuple[int, int]]:
         """Return the chunks that were decoded before and must be again, for this block."""
-        return self._owed.pop(block.index, [])
+        return self._to_redecode.pop(block.index, [])
 
     def want(self, block: Block, key: tuple[int, int], pixels: np.ndarray) -> Want:
-        """Return what is taken of a chunk, and where it goes: into this block, or into strips that wait for later ones."""
-        plan, first = self._plan, key in block.first_use
+        """Return what is taken of a chunk, and where it goes: into this block, or into strips for later ones."""
+        plan = self._plan
+        first = key in block.first_use
         targets = []
-        for taker in plan.consumers[key]:
-            rect = plan.chunks[key].meet(plan.blocks[taker].rect)
-            if taker == block.index:
+        for consumer in plan.consumers[key]:
+            rect = plan.chunks[key].meet(plan.blocks[consumer].rect)
+            if rect is None:
+                continue
+            if consumer == block.index:
                 targets.append((rect, view(pixels, block.rect, rect)))
-            elif taker > block.index and (first or key in self._owed.get(taker, [])):
-                size = len(pixels) * rect.shape[0] * rect.shape[1] * pixels.itemsize
-                if self._bytes + size > self._most:
-                    self._owe(taker, key)
-                    continue
-                if not first:
-                    self._owed[taker].remove(key)
-                self._bytes += size
-                strip = np.zeros((len(pixels), *rect.shape), pixels.dtype)
-                self._waiting.setdefault(taker, []).append((rect, strip))
-                targets.append((rect, strip))
+            elif consumer > block.index and (first or key in self._to_redecode.get(consumer, [])):
+                strip = self._strip(consumer, key, rect, pixels)
+                if strip is not None:
+                    targets.append((rect, strip))
         return Want(around([rect for rect, _ in targets]), tuple(targets))
 
-    def _owe(self, taker: int, key: tuple[int, int]) -> None:
-        keys = self._owed.setdefault(taker, [])
-        if key not in keys:
-            keys.append(key)
+    def _strip(self, consumer: int, key: tuple[int, int], rect: Rect, pixels: np.ndarray) -> np.ndarray | None:
+        """Return zeros that wait for a later block.
+
+        None where too much waits; it is noted that the chunk is to be decoded again.
+        """
+        again = self._to_redecode.setdefault(consumer, [])
+        size = len(pixels) * rect.shape[0] * rect.shape[1] * pixels.itemsize
+        if self._bytes + size > self._most:
+            if key not in again:
+                again.append(key)
+            return None
+        if key in again:
+            again.remove(key)
+        self._bytes += size
+        strip = np.zeros((len(pixels), *rect.shape), pixels.dtype)
+        self._waiting.setdefault(consumer, []).append((rect, strip))
+        return strip
 
 
 def _labels(plan: ReadPlan, block: Block) -> np.ndarray | None:
-    labels, rect = plan.units.labels, block.rect
+    labels = plan.units.labels
+    rect = block.rect
     return None if labels is None else labels.read(rect.y0, rect.y1, rect.x0, rect.x1)
 
 
 def _loaded(plan: ReadPlan, block: Block, pixels: np.ndarray, labels: np.ndarray | None) -> PixelBlock:
-    units, rect = plan.units, block.rect
+    units = plan.units
+    rect = block.rect
     height, width = plan.image.shape
     inside = (max(0, -rect.y0), min(rect.y1, height) - rect.y0, max(0, -rect.x0), min(rect.x1, width) - rect.x0)
-    y, x = units.y[block.units] - rect.y0, units.x[block.units] - rect.x0
+    y = units.y[block.units] - rect.y0
+    x = units.x[block.units] - rect.x0
     ids = None if units.ids is None else units.ids[block.units]
     return PixelBlock(block.index, block.units, pixels, labels, y, x, inside, units.size, ids)
 
@@ -154,32 +170,32 @@ def windows(plan: ReadPlan, wanted: Iterable[tuple[int, Rect]]) -> Iterator[np.n
     OSError
         If a piece cannot be decoded; names channel and extent.
     """
-    pixels_of = source(plan.image.data)
-    return (_window(plan, pixels_of, channel, rect) for channel, rect in wanted)
+    image = source(plan.image.data)
+    return (_window(plan, image, channel, rect) for channel, rect in wanted)
 
 
-def _window(plan: ReadPlan, pixels_of: Stored | Lazy, channel: int, rect: Rect) -> np.ndarray:
-    out = np.zeros((1, *rect.shape), plan.image.data.dtype.newbyteorder("="))
+def _window(plan: ReadPlan, image: Stored | Lazy, channel: int, rect: Rect) -> np.ndarray:
+    pixels = np.zeros((1, *rect.shape), plan.image.data.dtype.newbyteorder("="))
     try:
-        pixels_of.fill((channel,), [Want(rect, ((rect, out),))], map)
+        image.fill((channel,), [Want(rect, ((rect, pixels),))], map)
     except Exception as error:
-        where = f"channel {plan.image.channels[channel]!r}, rows {rect.y0}–{rect.y1}, columns {rect.x0}–{rect.x1}"
+        place = f"channel {plan.image.channels[channel]!r}, rows {rect.y0}–{rect.y1}, columns {rect.x0}–{rect.x1}"
         msg = (
-            f"Image {plan.image.name!r} could not be decoded at {where}: {type(error).__name__}: {error}. "
+            f"Image {plan.image.name!r} could not be decoded at {place}: {type(error).__name__}: {error}. "
             f"{_AS_IT_WAS} Restore that chunk, or write the image again from its source."
         )
         raise OSError(msg) from error
-    return out[0]
+    return pixels[0]
 
 
-def _undecodable(plan: ReadPlan, pixels_of: Stored | Lazy, rects: list[Rect], error: Exception) -> OSError:
+def _undecodable(plan: ReadPlan, image: Stored | Lazy, rects: list[Rect], error: Exception) -> OSError:
     """Return an error that names the first channel and chunk that cannot be decoded."""
     for rect in rects:
         for channel in plan.channels:
             try:
-                _window(plan, pixels_of, channel, rect)
-            except OSError as found:
-                return found
+                _window(plan, image, channel, rect)
+            except OSError as first:
+                return first
     return OSError(f"Image {plan.image.name!r} could not be decoded: {type(error).__name__}: {error}. {_AS_IT_WAS}")
 
 
@@ -193,19 +209,21 @@ def _check_finite(
     broken = [c for c, finite in enumerate(run(_finite, pixels)) if not finite]
     if not broken:
         return
-    if nan == "error":  # what lies between the windows depends on the size of blocks, and nobody sees it
+    # what lies between the windows depends on the size of blocks, and nobody sees it
+    if nan == "error":
         seen = covered(loaded)
         broken = [c for c in broken if not np.isfinite(pixels[c][seen]).all()]
     if nan == "zero" or not broken:
         np.nan_to_num(pixels, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
         return
+
     names = ", ".join(repr(plan.image.channels[plan.channels[c]]) for c in broken[:10])
-    rect, (height, width) = block.rect, plan.image.shape
-    rows, columns = (max(0, rect.y0), min(rect.y1, height)), (max(0, rect.x0), min(rect.x1, width))
+    rect = block.rect
+    height, width = plan.image.shape
     msg = (
         f"Image {plan.image.name!r} has NaN or infinite pixels in channels {names}, within "
-        f"rows {rows[0]}–{rows[1]}, columns {columns[0]}–{columns[1]}. Mend the image, or take such pixels as zero "
-        "with nan='zero'."
+        f"rows {max(0, rect.y0)}–{min(rect.y1, height)}, columns {max(0, rect.x0)}–{min(rect.x1, width)}. "
+        "Mend the image, or take such pixels as zero with nan='zero'."
     )
     raise ValueError(msg)
 
@@ -219,20 +237,17 @@ def unstored(plan: ReadPlan) -> list[str]:
     """Name the chunks under the centre of a unit that a Zarr store on disk does not hold."""
     if (stored := stored_chunks(plan.image.data)) is None:
         return []
-    chunk, exists = stored
-    y, x = (
-        (np.asarray(c) + plan.units.size // 2) // edge
-        for c, edge in zip((plan.units.y, plan.units.x), chunk[1:], strict=True)
-    )
-    across = -(-plan.image.shape[1] // chunk[2])
-    cells = [divmod(cell, across) for cell in np.unique(y * across + x).tolist()]
+    (depth, height, width), exists = stored
+    y = (np.asarray(plan.units.y) + plan.units.size // 2) // height
+    x = (np.asarray(plan.units.x) + plan.units.size // 2) // width
+    across = -(-plan.image.shape[1] // width)
+    places = [divmod(number, across) for number in np.unique(y * across + x).tolist()]
     names = []
     for channel in plan.channels:
-        for row, column in cells:
-            if not exists((channel // chunk[0], row, column)):
-                names.append(
-                    f"channel {plan.image.channels[channel]!r} {in_words((row, column), chunk[1:], plan.image.shape)}"
-                )
+        for row, column in places:
+            if not exists((channel // depth, row, column)):
+                extent = in_words((row, column), (height, width), plan.image.shape)
+                names.append(f"channel {plan.image.channels[channel]!r} {extent}")
     return names
 
 

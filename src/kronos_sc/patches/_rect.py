@@ -16,7 +16,10 @@ class Rect:
 
     def meet(self, other: Rect) -> Rect | None:
         """Return the common part, or None."""
-        y0, y1, x0, x1 = max(self.y0, other.y0), min(self.y1, other.y1), max(self.x0, other.x0), min(self.x1, other.x1)
+        y0 = max(self.y0, other.y0)
+        y1 = min(self.y1, other.y1)
+        x0 = max(self.x0, other.x0)
+        x1 = min(self.x1, other.x1)
         return Rect(y0, y1, x0, x1) if y0 < y1 and x0 < x1 else None
 
     @property

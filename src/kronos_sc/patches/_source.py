@@ -55,14 +55,16 @@ def chunk_reader(data: da.Array) -> Callable[[tuple[int, ...]], np.ndarray]:
     starts = [np.concatenate([[0], np.cumsum(axis)]).tolist() for axis in data.chunks]
     read = direct(array) if _same_chunks(data, array) else None
 
-    def one(key: tuple[int, ...]) -> np.ndarray:
+    def read_chunk(key: tuple[int, ...]) -> np.ndarray:
         if read is None:
             return np.asarray(array[tuple(slice(axis[i], axis[i + 1]) for i, axis in zip(key, starts, strict=True))])
         shape = tuple(axis[i] for i, axis in zip(key, data.chunks, strict=True))
         chunk = read(key)
-        return np.full(shape, array.fill_value or 0, data.dtype) if chunk is None else chunk[tuple(map(slice, shape))]
+        if chunk is None:  # was never written
+            return np.full(shape, array.fill_value or 0, data.dtype)
+        return chunk[tuple(map(slice, shape))]
 
-    return one
+    return read_chunk
 
 
 def _same_chunks(data: da.Array, array: zarr.Array) -> bool:
@@ -72,7 +74,9 @@ def _same_chunks(data: da.Array, array: zarr.Array) -> bool:
 
 
 class Stored:
-    """A Zarr array: each stored chunk that is needed is decoded once per call, in any thread, and copied to where it belongs.
+    """A Zarr array.
+
+    Each stored chunk that is needed is decoded once per call, in any thread, and copied to where it belongs.
 
     Parameters
     ----------
@@ -90,36 +94,37 @@ class Stored:
     def fill(self, channels: Sequence[int], wants: Iterable[Want], run: Run) -> None:
         """Replace the targets by pixels of these channels; `run` maps a function over jobs, in threads or not."""
         depth, height, width = self._cell
+        # several channels may lie in one chunk, and several targets want a part of it
         planes: dict[int, list[tuple[int, int]]] = {}
         for position, channel in enumerate(channels):
             planes.setdefault(channel // depth, []).append((position, channel))
         parts: dict[tuple[int, int], list[tuple[Rect, np.ndarray]]] = {}
-        for rect, out in (target for want in wants for target in want.targets):
+        for rect, pixels in (target for want in wants for target in want.targets):
             for i in range(rect.y0 // height, -(-rect.y1 // height)):
                 for j in range(rect.x0 // width, -(-rect.x1 // width)):
                     if part := rect.meet(Rect(i * height, (i + 1) * height, j * width, (j + 1) * width)):
-                        parts.setdefault((i, j), []).append((part, view(out, rect, part)))
-        for _ in run(self._copy, [((plane, *cell), planes[plane], parts[cell]) for cell in parts for plane in planes]):
+                        parts.setdefault((i, j), []).append((part, view(pixels, rect, part)))
+
+        jobs = [((plane, *cell), planes[plane], parts[cell]) for cell in parts for plane in planes]
+        for _ in run(self._copy, jobs):
             pass
 
     def _copy(self, job: tuple[tuple[int, int, int], list[tuple[int, int]], list[tuple[Rect, np.ndarray]]]) -> None:
         """Decode one chunk and copy its pixels to all who want some."""
         key, channels, parts = job
+        chunk: np.ndarray | None
         if self._direct is None:
-            pixels, (c0, y0, x0) = self._through_zarr([channel for _, channel in channels], [part for part, _ in parts])
+            chunk, (c0, y0, x0) = self._through_zarr([channel for _, channel in channels], [part for part, _ in parts])
         else:
-            pixels = self._direct(key)
+            chunk = self._direct(key)
             c0, y0, x0 = (index * edge for index, edge in zip(key, self._cell, strict=True))
-        if pixels is None and not self._fill:  # a chunk that was never written
-            return
-        for part, out in parts:
+
+        for part, pixels in parts:
             for position, channel in channels:
-                found = (
-                    self._fill
-                    if pixels is None
-                    else pixels[channel - c0, part.y0 - y0 : part.y1 - y0, part.x0 - x0 : part.x1 - x0]
-                )
-                out[position] = found
+                if chunk is not None:
+                    pixels[position] = chunk[channel - c0, part.y0 - y0 : part.y1 - y0, part.x0 - x0 : part.x1 - x0]
+                elif self._fill:  # was never written, and what is not written is not 0
+                    pixels[position] = self._fill
 
     def _through_zarr(self, channels: list[int], parts: list[Rect]) -> tuple[np.ndarray, tuple[int, int, int]]:
         """Return pixels of a box around the parts, and where it begins."""
@@ -151,11 +156,10 @@ class Lazy:
         data = self._of_chunks({key for want in wants for key in self._keys(channels, want.rect)})
         # rows and columns first: choosing channels of the whole image would make a task for each of its chunks
         boxes = [data[:, w.rect.y0 : w.rect.y1, w.rect.x0 : w.rect.x1][list(channels)] for w in wants]
-        for want, pixels in zip(
-            wants, dask.compute(*boxes, scheduler="threads", num_workers=settings.read_threads), strict=True
-        ):
-            for rect, out in want.targets:
-                out[...] = view(np.asarray(pixels), want.rect, rect)
+        computed = dask.compute(*boxes, scheduler="threads", num_workers=settings.read_threads)
+        for want, box in zip(wants, computed, strict=True):
+            for rect, pixels in want.targets:
+                pixels[...] = view(np.asarray(box), want.rect, rect)
 
     def _keys(self, channels: Sequence[int], rect: Rect) -> Iterator[tuple[str, int, int, int]]:
         """Yield the keys of the chunks that hold a rectangle of some channels."""

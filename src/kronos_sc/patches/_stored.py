@@ -25,8 +25,9 @@ def stored_chunks(data: da.Array) -> tuple[tuple[int, ...], Callable[[tuple[int,
     array = stored_array(data)
     if array is None or not isinstance(array.store_path.store, LocalStore):
         return None
-    root, name = os.fspath(array.store_path.store.root / array.store_path.path), array.metadata.encode_chunk_key
-    return array.shards or array.chunks, lambda key: _exists(f"{root}/{name(key)}")
+    root = os.fspath(array.store_path.store.root / array.store_path.path)
+    file_name = array.metadata.encode_chunk_key
+    return array.shards or array.chunks, lambda key: _exists(f"{root}/{file_name(key)}")
 
 
 def _exists(path: str) -> bool:
@@ -37,7 +38,7 @@ def _exists(path: str) -> bool:
     return True
 
 
-def in_words(key: tuple[int, int], chunk: tuple[int, int], shape: tuple[int, int]) -> str:
+def in_words(key: tuple[int, ...], chunk: tuple[int, ...], shape: tuple[int, int]) -> str:
     """Return the rows and columns of a stored chunk, ends excluded."""
     (y0, y1), (x0, x1) = (
         (i * edge, min((i + 1) * edge, whole)) for i, edge, whole in zip(key, chunk, shape, strict=True)

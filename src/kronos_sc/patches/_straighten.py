@@ -8,7 +8,10 @@ import numpy as np
 
 
 def turned(matrix_yx: np.ndarray) -> bool:
-    """Return whether an affine matrix (y, x, 1) holds more than a positive scale and a shift: a rotation, shear, flip or swap."""
+    """Return whether an affine matrix (y, x, 1) holds more than a positive scale and a shift.
+
+    That is a rotation, shear, flip or swap of axes.
+    """
     off_diagonal = np.abs([matrix_yx[0, 1], matrix_yx[1, 0]]).max()
     return bool(off_diagonal > 1e-9 * np.abs(matrix_yx[:2]).max() or matrix_yx[0, 0] <= 0 or matrix_yx[1, 1] <= 0)
 
@@ -68,7 +71,10 @@ def _in_its_place(kind: str, name: str) -> str:
 
 
 def _target(elements: dict[str, Any], matrices: dict[str, np.ndarray], bent: list[str], system: str) -> tuple[str, str]:
-    """Return the system to transform to, and the lines that make it: rasters take pixels of one unit of it, whatever theirs were."""
+    """Return the system to transform to, and the lines that make it.
+
+    Transformed rasters have pixels of one unit of that system, whatever theirs were.
+    """
     rasters = [name for name in bent if _kind(elements[name]) != "shapes"]
     if not rasters:
         return system, ""

@@ -62,9 +62,9 @@ def target(
     if not sdata.images:
         raster(sdata)  # raises: there is no image
     name = _table(sdata, table, region)
-    found = sdata.tables[name]
-    what = annotation(found, name=name)
-    if found.n_obs == 0:
+    adata = sdata.tables[name]
+    what = annotation(adata, name=name)
+    if adata.n_obs == 0:
         msg = (
             f"Table {name!r} has no rows, so there is nothing to read pixels for. "
             f"Remove it (del sdata.tables[{name!r}]), and make one with pp.label_table(sdata) or pp.tile(sdata)."
@@ -76,17 +76,16 @@ def target(
             f"Choose the table with table_key=, or {_new_table(sdata, region)}."
         )
         raise ValueError(msg)
-    regions = [region] if region is not None else [r for r in what.regions if len(what.rows(found, r))]
+    regions = [region] if region is not None else [r for r in what.regions if len(what.rows(adata, r))]
     if not regions:
         msg = (
             f"No row of table {name!r} belongs to a region that it annotates ({listed(what.regions)}); "
-            f"obs[{what.region_key!r}] holds {listed(found.obs[what.region_key].unique())}. Say which rows are which "
-            f"element's: {_own_rows(sdata, name, found, what)}."
+            f"obs[{what.region_key!r}] holds {listed(adata.obs[what.region_key].unique())}. Say which rows are which "
+            f"element's: {_own_rows(sdata, name, adata, what)}."
         )
         raise ValueError(msg)
-    return EmbedTarget(
-        name, found, what, {r: raster(sdata, image_of(sdata, r, image_key), scale=scale) for r in regions}
-    )
+    images = {r: raster(sdata, image_of(sdata, r, image_key), scale=scale) for r in regions}
+    return EmbedTarget(name, adata, what, images)
 
 
 def _region(sdata: SpatialData, labels_key: str | None, shapes_key: str | None) -> str | None:
@@ -111,10 +110,8 @@ def _own_rows(sdata: SpatialData, name: str, table: AnnData, what: Annotation) -
     """Return the line that brings the regions of a table and those of its rows together."""
     regions = table.obs[what.region_key].astype(str).unique().tolist()
     if all(region in sdata.labels or region in sdata.shapes for region in regions):
-        return (
-            f"sdata.set_table_annotates_spatialelement({name!r}, "
-            f"region={(regions[0] if len(regions) == 1 else regions)!r})"
-        )
+        linked = regions[0] if len(regions) == 1 else regions
+        return f"sdata.set_table_annotates_spatialelement({name!r}, region={linked!r})"
     return f"sdata[{name!r}].obs[{what.region_key!r}] = {what.regions[0]!r}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -57,16 +57,16 @@ class LabelSource:
 
     def _read_turned(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         """Return labels that are rotated, sheared or mirrored against the image."""
-        out = np.zeros((y1 - y0, x1 - x0), self.image.dtype)
+        labels = np.zeros((y1 - y0, x1 - x0), self.image.dtype)
         back = self.affine.inverse()
         # by squares, because what a long strip covers on a turned grid is far larger than itself
         for top, left in product(range(y0, y1, _SQUARE), range(x0, x1, _SQUARE)):
             y, x = np.mgrid[top : min(top + _SQUARE, y1), left : min(left + _SQUARE, x1)]
             rows, columns = (np.floor(c).astype(np.int64) for c in back.apply(y + 0.5, x + 0.5))
             corner = self.image.read(rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
-            found = corner[rows - rows.min(), columns - columns.min()]
-            out[top - y0 : top - y0 + found.shape[0], left - x0 : left - x0 + found.shape[1]] = found
-        return out
+            square = corner[rows - rows.min(), columns - columns.min()]
+            labels[top - y0 : top - y0 + square.shape[0], left - x0 : left - x0 + square.shape[1]] = square
+        return labels
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class LabelWindow:
     part: LabelImage
 
     @classmethod
-    def of(cls, labels: LabelSource, rect: Rect) -> LabelWindow:
+    def of(cls, labels: LabelSource | LabelWindow, rect: Rect) -> LabelWindow:
         """Return the labels under a rectangle."""
         pixels = labels.read(rect.y0, rect.y1, rect.x0, rect.x1)
         part = LabelImage(pixels.shape, pixels.dtype)
@@ -138,7 +138,7 @@ class Units:
     def resized(self, size: int) -> Units:
         """Return windows of another size around the same centres."""
         y, x = (corner + self.size // 2 - size // 2 for corner in (self.y, self.x))
-        return Units(self.region, self.rows, y, x, size, self.ids, self.area, self.labels)
+        return replace(self, y=y, x=x, size=size)
 
     def subset(self, keep: np.ndarray) -> Units:
         """Return the chosen units (positions or flags), in the given order."""
@@ -185,11 +185,10 @@ def units(
         )
         raise ValueError(msg)
     if region in sdata.labels:
-        found = _cells(
-            sdata, region, image, rows, instances, size=64 if size is None else size, key=annotation.instance_key
-        )
+        edge = 64 if size is None else size
+        windows = _cells(sdata, region, image, rows, instances, size=edge, key=annotation.instance_key)
     elif region in sdata.shapes:
-        found = _boxes(sdata, region, image, rows, instances, size=size)
+        windows = _boxes(sdata, region, image, rows, instances, size=size)
     else:
         msg = (
             f"The table annotates {region!r}, which is neither labels ({listed(sdata.labels)}) nor shapes "
@@ -199,8 +198,8 @@ def units(
     if spatial_key is not None:
         element = label_raster(sdata, region)[1] if region in sdata.labels else sdata.shapes[region]
         affine = between(element, image.element, names=(region, image.name), upright=region in sdata.shapes)
-        found = _recentred(found, table, spatial_key, affine)
-    return _inside(found, image, table)
+        windows = _recentred(windows, table, spatial_key, affine)
+    return _inside(windows, image, table)
 
 
 def _another_element(sdata: SpatialData, table: AnnData, annotation: Annotation, region: str) -> str:
@@ -209,10 +208,8 @@ def _another_element(sdata: SpatialData, table: AnnData, annotation: Annotation,
     name = next((key for key, other in sdata.tables.items() if other is table), "table")
     if not elements:
         return f"Add that element first, as in sdata[{region!r}] = ..."
-    return (
-        "Link the table to an existing element: "
-        f"{linked_to(name, annotation, region, [*near(region, elements), *elements][0])}."
-    )
+    closest = [*near(region, elements), *elements][0]
+    return f"Link the table to an existing element: {linked_to(name, annotation, region, closest)}."
 
 
 def _cells(
@@ -222,11 +219,12 @@ def _cells(
     data, affine = labels_on(sdata, region, image)
     ids = _whole_ids(instances, region, key)
     table, copy = scan(data, name=region)
-    where = find_ids(ids, table["label"].to_numpy())
-    if (where < 0).any():
-        lost = ids[where < 0]
-        gaps = unstored_labels(data)
-        holes = f" Its store has no chunk at {numbers(gaps, most=5)}: restore it if it was lost." if gaps else ""
+    positions = find_ids(ids, table["label"].to_numpy())
+    if (positions < 0).any():
+        lost = ids[positions < 0]
+        holes = ""
+        if gaps := unstored_labels(data):
+            holes = f" Its store has no chunk at {numbers(gaps, most=5)}: restore it if it was lost."
         msg = (
             f"{len(lost)} rows of the table have no pixels in labels {region!r}: {numbers(lost)}. The element holds "
             f"{len(table)} labels.{holes} Keep the other rows only (table[~table.obs[{key!r}].isin([...])]), or "
@@ -235,10 +233,11 @@ def _cells(
         raise ValueError(msg)
     if len(table) > len(ids):
         info(f"{len(table) - len(ids)} labels of {region!r} have no row in the table and are left out")
-    found = table.iloc[where]
-    y, x = affine.apply(found["y"].to_numpy(), found["x"].to_numpy())
+
+    cells = table.iloc[positions]
+    y, x = affine.apply(cells["y"].to_numpy(), cells["x"].to_numpy())
     top, left = (np.floor(c).astype(np.int64) - size // 2 for c in (y, x))
-    return Units(region, rows, top, left, size, ids, found["area"].to_numpy(), LabelSource(copy, affine))
+    return Units(region, rows, top, left, size, ids, cells["area"].to_numpy(), LabelSource(copy, affine))
 
 
 def _whole_ids(instances: np.ndarray, region: str, key: str) -> np.ndarray:
@@ -275,15 +274,16 @@ def _boxes(
             "with shapes.reset_index(drop=True)."
         )
         raise ValueError(msg)
-    where = shapes.index.get_indexer(instances)
-    if (where < 0).any():
+    positions = shapes.index.get_indexer(instances)
+    unknown = positions < 0
+    if unknown.any():
         msg = (
-            f"{int((where < 0).sum())} rows of the table name no shape of {region!r}: {listed(instances[where < 0])}. "
+            f"{int(unknown.sum())} rows of the table name no shape of {region!r}: {listed(instances[unknown])}. "
             "The instance column must hold the index of the shapes."
         )
         raise ValueError(msg)
     affine = between(shapes, image.element, names=(region, image.name))
-    bounds = shapes.geometry.bounds.to_numpy()[where]  # minx, miny, maxx, maxy
+    bounds = shapes.geometry.bounds.to_numpy()[positions]  # minx, miny, maxx, maxy
     if (empty := ~np.isfinite(bounds).all(axis=1)).any():
         msg = (
             f"{int(empty.sum())} shapes of {region!r} are empty or have no finite outline: {listed(instances[empty])}. "
@@ -291,16 +291,16 @@ def _boxes(
         )
         raise ValueError(msg)
     if "radius" in shapes.columns:
-        radius = shapes["radius"].to_numpy()[where]
+        radius = shapes["radius"].to_numpy()[positions]
         bounds = bounds + np.stack([-radius, -radius, radius, radius], axis=1)
+
     top, left = affine.apply(bounds[:, 1], bounds[:, 0])
     bottom, right = affine.apply(bounds[:, 3], bounds[:, 2])
     if size is None:
         size = _common_size(np.concatenate([bottom - top, right - left]), region)
     # a centre that lies on the line between two pixels but for rounding belongs to the second
-    y, x = (
-        np.floor((low + high) / 2 + 1e-6).astype(np.int64) - size // 2 for low, high in ((top, bottom), (left, right))
-    )
+    y = np.floor((top + bottom) / 2 + 1e-6).astype(np.int64) - size // 2
+    x = np.floor((left + right) / 2 + 1e-6).astype(np.int64) - size // 2
     return Units(region, rows, y, x, size)
 
 
@@ -316,33 +316,30 @@ def _common_size(edges: np.ndarray, region: str) -> int:
     return size
 
 
-def _recentred(found: Units, table: AnnData, spatial_key: str, affine: Affine) -> Units:
+def _recentred(windows: Units, table: AnnData, spatial_key: str, affine: Affine) -> Units:
     """Return the units with windows around the table's own coordinates (x, y), in pixels of the annotated element."""
-    known(
-        spatial_key, list(table.obsm), what="entry of obsm", fix="Leave spatial_key out to use the labels' centroids."
-    )
-    xy = np.asarray(table.obsm[spatial_key])[found.rows]
+    fix = "Leave spatial_key out to use the labels' centroids."
+    known(spatial_key, list(table.obsm), what="entry of obsm", fix=fix)
+    xy = np.asarray(table.obsm[spatial_key])[windows.rows]
     if xy.ndim != 2 or xy.shape[1] < 2 or not np.isfinite(xy[:, :2]).all():
-        msg = (
-            f"obsm[{spatial_key!r}] must hold finite x and y per row, got shape {xy.shape}. Leave spatial_key out to "
-            "use the labels' centroids."
-        )
+        msg = f"obsm[{spatial_key!r}] must hold finite x and y per row, got shape {xy.shape}. {fix}"
         raise ValueError(msg)
-    y, x = (np.floor(c).astype(np.int64) - found.size // 2 for c in affine.apply(xy[:, 1], xy[:, 0]))
-    return Units(found.region, found.rows, y, x, found.size, found.ids, found.area, found.labels)
+    y, x = (np.floor(c).astype(np.int64) - windows.size // 2 for c in affine.apply(xy[:, 1], xy[:, 0]))
+    return replace(windows, y=y, x=x)
 
 
-def _inside(found: Units, image: Raster, table: Any) -> Units:
+def _inside(windows: Units, image: Raster, table: Any) -> Units:
     """Return the units unchanged if each one's centre lies on the image."""
-    y, x = found.y + found.size // 2, found.x + found.size // 2
+    y = windows.y + windows.size // 2
+    x = windows.x + windows.size // 2
     outside = (y < 0) | (x < 0) | (y >= image.shape[0]) | (x >= image.shape[1])
     if outside.any():
-        names = table.obs_names[found.rows[outside]]
+        names = table.obs_names[windows.rows[outside]]
         msg = (
-            f"{int(outside.sum())} units of {found.region!r} have their centre outside image {image.name!r} "
+            f"{int(outside.sum())} units of {windows.region!r} have their centre outside image {image.name!r} "
             f"({image.shape[0]} × {image.shape[1]} pixels): {listed(names)}. Check the transformations with "
             "spatialdata.transformations.get_transformation, "
             "or leave these units out: table[~table.obs_names.isin([...])]."
         )
         raise ValueError(msg)
-    return found
+    return windows

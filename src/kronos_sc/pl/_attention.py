@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kronos_sc._core import results
-from kronos_sc._core.balanced import drawn, standardised
+from kronos_sc._core.balanced import sample_per_class, standardised
 from kronos_sc._core.checks import known, positive_integer
 from kronos_sc._core.resolve import as_table
 from kronos_sc._core.rng import start as start_rng
@@ -104,7 +104,7 @@ def attention(
         raise ValueError(msg)
 
     # z-scores are taken over the units drawn, so that a large group does not set the scale of the others
-    rows = drawn(groups.codes, n_per_group, start_rng(rng))
+    rows = sample_per_class(groups.codes, n_per_group, start_rng(rng))
     z_scores = standardised(raw[rows])
     codes = groups.codes[rows]
     group_codes = [int(code) for code in np.unique(codes)]

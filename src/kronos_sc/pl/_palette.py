@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kronos_sc._core.checks import listed
-from kronos_sc._core.colours import EIGHT, MORE, stored_colours
+from kronos_sc._core.colors import EIGHT, MORE, stored_colors
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -28,7 +28,7 @@ def category_colors(table: AnnData, key: str, categories: Sequence[Any], palette
             raise KeyError(msg)
         return {c: palette[c] if c in palette else palette[str(c)] for c in categories}
     if palette is None:
-        stored = stored_colours(table, key, categories)
+        stored = stored_colors(table, key, categories)
         return stored or dict(zip(categories, default_colors(len(categories)), strict=False))
     colors = _from_map(palette, len(categories)) if isinstance(palette, str) else list(palette)
     if len(colors) < len(categories):
@@ -51,6 +51,7 @@ def _from_map(name: str, count: int) -> list[Any]:
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
+    # a qualitative map is a list whose neighbours differ most; a continuous one is sampled from end to end
     colormap = number_map(name)
     if getattr(colormaps[name], "N", 256) <= 20:
         return [to_hex(colormap(i)) for i in range(colormap.N)]

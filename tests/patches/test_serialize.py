@@ -11,7 +11,7 @@ from distributed.protocol import deserialize_bytes, serialize_bytes
 from kronos_sc import patches
 from kronos_sc.patches._raster import Raster, stored_array
 from kronos_sc.patches._rect import Rect
-from kronos_sc.patches._sent import Window, by_reference, check_visible, with_pixels
+from kronos_sc.patches._serialize import SentWindow, by_reference, check_visible, with_pixels
 
 CHANNELS = ("DAPI", "CD3", "CD8")
 
@@ -38,13 +38,13 @@ def stored(pixels, tmp_path):
 def test_every_block_arrives_as_it_would_be_read_here(pixels, stored, travel) -> None:
     whole = planned(stored if travel == "address" else da.from_array(pixels, chunks=(2, 16, 16)) + 0)
     assert len(whole.blocks) > 3
-    for index, here in enumerate(patches.read(whole)):
+    for index, local in enumerate(patches.read(whole)):
         plan = whole.only(index)
         plan = with_pixels(plan, nan="error") if travel == "pixels" else sent(plan)
-        (there,) = patches.read(deserialize_bytes(serialize_bytes(plan)))
-        np.testing.assert_array_equal(there.pixels, here.pixels)
-        np.testing.assert_array_equal((there.y, there.x), (here.y, here.x))
-        assert there.inside == here.inside
+        (arrived,) = patches.read(deserialize_bytes(serialize_bytes(plan)))
+        np.testing.assert_array_equal(arrived.pixels, local.pixels)
+        np.testing.assert_array_equal((arrived.y, arrived.x), (local.y, local.x))
+        assert arrived.inside == local.inside
         assert plan.image.shape == whole.image.shape
         assert [plan.image.channels[c] for c in plan.channels] == ["CD8", "DAPI"]
 
@@ -115,10 +115,10 @@ def test_pixels_are_checked_before_they_travel() -> None:
 
 def test_a_window_answers_for_the_whole_image() -> None:
     pixels = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
-    window = Window.of(pixels, Rect(5, 8, 2, 6), (2, 10, 9))
-    wanted = np.zeros((2, 10, 9), np.uint8)
-    wanted[:, 5:8, 2:6] = pixels
-    np.testing.assert_array_equal(window[:, :, :], wanted)
-    np.testing.assert_array_equal(window[1:2, 4:7, 3:9], wanted[1:2, 4:7, 3:9])
-    np.testing.assert_array_equal(window[:, 0:2, :], wanted[:, 0:2, :])
+    window = SentWindow.of(pixels, Rect(5, 8, 2, 6), (2, 10, 9))
+    expected = np.zeros((2, 10, 9), np.uint8)
+    expected[:, 5:8, 2:6] = pixels
+    np.testing.assert_array_equal(window[:, :, :], expected)
+    np.testing.assert_array_equal(window[1:2, 4:7, 3:9], expected[1:2, 4:7, 3:9])
+    np.testing.assert_array_equal(window[:, 0:2, :], expected[:, 0:2, :])
     assert (window.ndim, window.shape, window.dtype) == (3, (2, 10, 9), np.uint8)

@@ -26,13 +26,13 @@ MORE = (
 )
 
 
-def class_colours(count: int) -> list[str]:
+def class_colors(count: int) -> list[str]:
     """Return colours (#rrggbb) for so many classes; beyond twenty they come round again."""
     every = [*EIGHT, *MORE]
     return [every[i % len(every)] for i in range(count)]
 
 
-def stored_colours(table: Any, key: str, names: Sequence[Any]) -> dict[Any, Any]:
+def stored_colors(table: Any, key: str, names: Sequence[Any]) -> dict[Any, Any]:
     """Return the colours that a table has for classes of a column of `obs`; empty where it has none, or not enough.
 
     They stand in the order of the column's categories, of which a call may use some only.
@@ -45,4 +45,6 @@ def stored_colours(table: Any, key: str, names: Sequence[Any]) -> dict[Any, Any]
         by_name = dict(zip(map(str, categories), stored, strict=False))
         if all(str(name) in by_name for name in names):
             return {name: by_name[str(name)] for name in names}
-    return dict(zip(names, stored, strict=False)) if len(stored) >= len(names) else {}
+    if len(stored) < len(names):
+        return {}
+    return dict(zip(names, stored, strict=False))

@@ -1,8 +1,11 @@
-"""Images on their way to another process: by their address where they lie in a Zarr store, by their pixels otherwise."""
+"""Images on their way to another process.
+
+They go by their address where they lie in a Zarr store, by their pixels otherwise.
+"""
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +15,7 @@ import numpy as np
 from kronos_sc.patches._raster import Raster, stored_array
 from kronos_sc.patches._reader import read, require_stored
 from kronos_sc.patches._rect import Rect
+from kronos_sc.patches._source import view
 
 if TYPE_CHECKING:
     import zarr
@@ -29,11 +33,15 @@ def by_reference(image: Raster) -> Raster | None:
     from zarr.storage import FsspecStore, LocalStore, ObjectStore
 
     array = stored_array(image.data)
-    if array is None or not isinstance(store := array.store_path.store, LocalStore | FsspecStore | ObjectStore):
+    if array is None:
         return None
-    if isinstance(store, LocalStore):  # other processes work in other folders
-        here = LocalStore(Path(store.root).absolute(), read_only=True)
-        array = zarr.open_array(here, path=array.store_path.path, zarr_format=array.metadata.zarr_format, mode="r")
+    store = array.store_path.store
+    if not isinstance(store, LocalStore | FsspecStore | ObjectStore):
+        return None
+    # other processes work in other folders
+    if isinstance(store, LocalStore):
+        absolute = LocalStore(Path(store.root).absolute(), read_only=True)
+        array = zarr.open_array(absolute, path=array.store_path.path, zarr_format=array.metadata.zarr_format, mode="r")
     return replace(image, data=da.from_array(array, chunks=image.data.chunks, name=False), element=None)
 
 
@@ -44,16 +52,13 @@ def check_visible(plan: ReadPlan, *, nan: str) -> None:
     array = stored_array(plan.image.data)
     if array is None:
         return
-    where = array.store_path
-    try:
-        there: zarr.Array | None = zarr.open_array(
-            where.store, path=where.path, zarr_format=array.metadata.zarr_format, mode="r"
-        )
-    except (OSError, KeyError):
-        there = None
-    if there is None or there.shape != array.shape or there.dtype != array.dtype:
+    address = array.store_path
+    visible: zarr.Array | None = None
+    with suppress(OSError, KeyError):
+        visible = zarr.open_array(address.store, path=address.path, zarr_format=array.metadata.zarr_format, mode="r")
+    if visible is None or visible.shape != array.shape or visible.dtype != array.dtype:
         msg = (
-            f"Image {plan.image.name!r} is not seen here at {where}. All workers must see the SpatialData under the "
+            f"Image {plan.image.name!r} is not seen here at {address}. All workers must see the SpatialData under the "
             "path that it was opened with: put it on a disk that they share."
         )
         raise OSError(msg)
@@ -66,22 +71,24 @@ def with_pixels(plan: ReadPlan, *, nan: str) -> ReadPlan:
     import dask.array as da
 
     with closing(read(plan, nan=nan)) as blocks:
-        pixels = next(blocks).pixels
-    (block,), image = plan.blocks, plan.image
-    height, width = image.shape
-    inside = block.rect.meet(Rect(0, height, 0, width))
-    y, x = inside.y0 - block.rect.y0, inside.x0 - block.rect.x0
-    rows, columns = inside.shape
-    window = Window.of(pixels[:, y : y + rows, x : x + columns], inside, (len(pixels), height, width))
-    data = da.from_array(
-        window, chunks=((len(pixels),), *image.data.chunks[1:]), name=False, asarray=False, fancy=False
-    )
+        loaded = next(blocks)
+    (block,) = plan.blocks
+    image = plan.image
+
+    # the part of the block that lies on the image
+    top, bottom, left, right = loaded.inside
+    y0, x0 = block.rect.y0, block.rect.x0
+    rect = Rect(y0 + top, y0 + bottom, x0 + left, x0 + right)
+    n_channels = len(loaded.pixels)
+    window = SentWindow.of(loaded.pixels[:, top:bottom, left:right], rect, (n_channels, *image.shape))
+    chunks = ((n_channels,), *image.data.chunks[1:])
+    data = da.from_array(window, chunks=chunks, name=False, asarray=False, fancy=False)
     names = tuple(image.channels[channel] for channel in plan.channels)
     return replace(plan, image=Raster(image.name, data, names, None), channels=tuple(range(len(names))))
 
 
 @dataclass(frozen=True, eq=False)
-class Window:
+class SentWindow:
     """A rectangle of an image, compressed, that answers as if it were all of it; the rest is zero.
 
     Parameters
@@ -102,7 +109,7 @@ class Window:
     packed: tuple[bytes, ...]
 
     @classmethod
-    def of(cls, pixels: np.ndarray, rect: Rect, shape: tuple[int, int, int]) -> Window:
+    def of(cls, pixels: np.ndarray, rect: Rect, shape: tuple[int, int, int]) -> SentWindow:
         """Return the window that holds pixels (channels, rows, columns) at a rectangle."""
         return cls(rect, shape, pixels.dtype, tuple(_codec().encode(np.ascontiguousarray(plane)) for plane in pixels))
 
@@ -118,16 +125,15 @@ class Window:
 
     def __getitem__(self, key: tuple[slice, slice, slice]) -> np.ndarray:
         (c0, c1, _), (y0, y1, _), (x0, x1, _) = (part.indices(size) for part, size in zip(key, self.shape, strict=True))
-        out = np.zeros((c1 - c0, y1 - y0, x1 - x0), self.dtype)
-        common = self.rect.meet(Rect(y0, y1, x0, x1))
+        rect = Rect(y0, y1, x0, x1)
+        pixels = np.zeros((c1 - c0, *rect.shape), self.dtype)
+        common = self.rect.meet(rect)
         if common is None:
-            return out
-        rows = slice(common.y0 - self.rect.y0, common.y1 - self.rect.y0)
-        columns = slice(common.x0 - self.rect.x0, common.x1 - self.rect.x0)
-        for plane, packed in zip(out, self.packed[c0:c1], strict=True):
-            pixels = np.frombuffer(_codec().decode(packed), self.dtype).reshape(self.rect.shape)
-            plane[common.y0 - y0 : common.y1 - y0, common.x0 - x0 : common.x1 - x0] = pixels[rows, columns]
-        return out
+            return pixels
+        for plane, packed in zip(pixels, self.packed[c0:c1], strict=True):
+            held = np.frombuffer(_codec().decode(packed), self.dtype).reshape(self.rect.shape)
+            view(plane, rect, common)[...] = view(held, self.rect, common)
+        return pixels
 
 
 def _codec() -> Any:
