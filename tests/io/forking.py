@@ -1,5 +1,6 @@
-"""Processes to be killed, starved or locked out: forked in milliseconds from one that has imported everything and started no thread.
+"""Processes to be killed, starved or locked out.
 
+They are forked in milliseconds from one that has imported everything and started no thread.
 As a module: `Children`. As a script: the process that forks.
 """
 

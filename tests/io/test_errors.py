@@ -73,7 +73,8 @@ def test_cut_off(tmp_path, cyx, kind, share):
         (
             (4, 20, 30),
             "ZYX",
-            r"axes ZYX \(shape \(4, 20, 30\)\): Z \(depth\) × 4.*Project or choose one plane.*pass their 4 names with channels=",
+            r"axes ZYX \(shape \(4, 20, 30\)\): Z \(depth\) × 4.*Project or choose one plane.*pass their 4 names "
+            r"with channels=",
         ),
         ((4, 3, 20, 30), "ZCYX", r"Z \(depth\) × 4, C \(channels\) × 3.*Project or choose one plane per channel"),
         ((2, 3, 20, 30), "TCYX", r"T \(time\) × 2, C \(channels\) × 3"),

@@ -126,7 +126,7 @@ def test_what_is_broken_is_named(tissue, put, state, unchanged, content, words) 
 
 @pytest.mark.parametrize("pack", [gzip.compress, lambda content: zipped(a_dot_geojson=content)])
 def test_what_unpacks_to_more_than_text_can_is_not_unpacked(tissue, put, monkeypatch, pack) -> None:
-    monkeypatch.setattr(_packed, "_FREE", 2**16)
+    monkeypatch.setattr(_packed, "_ALWAYS_ALLOWED", 2**16)
     with pytest.raises(ValueError, match=r"'a.geojson' unpacks to more than .* unpack it yourself"):
         ks.io.read_geojson(tissue, put(pack(b" " * 2**22 + feature())))
     ks.io.read_geojson(tissue, put(pack(feature())))

@@ -124,7 +124,9 @@ def test_imagej_single_directory(tmp_path, cyx):
 
 def test_qptiff(tmp_path, cyx):
     path = tmp_path / "a.qptiff"
-    xml = '<?xml version="1.0" encoding="utf-16"?><PerkinElmer-QPI-ImageDescription><Name>{}</Name>{}</PerkinElmer-QPI-ImageDescription>'
+    declaration = '<?xml version="1.0" encoding="utf-16"?>'
+    root = "PerkinElmer-QPI-ImageDescription"
+    xml = f"{declaration}<{root}><Name>{{}}</Name>{{}}</{root}>"
     with tifffile.TiffWriter(path) as tif:
         for plane, (name, more) in zip(
             cyx, [("DAPI", ""), ("Opal 520", "<Biomarker>CD3 &amp; CD4</Biomarker>"), ("Opal 690", "")], strict=True
@@ -197,7 +199,10 @@ def test_multi_file_ome(tmp_path, cyx):
         for i, u in enumerate(uuids)
     )
     channels = "".join(f'<Channel ID="Channel:0:{i}" Name="m{i}" SamplesPerPixel="1"/>' for i in range(3))
-    pixel = '<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint16" SizeX="90" SizeY="70" SizeC="3" SizeZ="1" SizeT="1">'
+    pixel = (
+        '<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint16" SizeX="90" SizeY="70" SizeC="3" SizeZ="1" '
+        'SizeT="1">'
+    )
     for plane, uuid, number in zip(cyx, uuids, range(3), strict=True):
         xml = (
             f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{uuid}">'

@@ -96,7 +96,8 @@ def test_signed_labels_stay(tmp_path, image, labels):
         (lambda m: m.astype(np.complex64), r"complex64 values; labels are whole numbers.*Export it as a label image"),
         (
             lambda m: m[:60],
-            r"Mask 'm\.tif' has 60 × 90 pixels, image 'core\.ome\.tif' has 70 × 90\. Pass the mask that belongs to this image",
+            r"Mask 'm\.tif' has 60 × 90 pixels, image 'core\.ome\.tif' has 70 × 90\. Pass the mask that belongs "
+            r"to this image",
         ),
         (lambda m: m * 0, r"holds no label: all pixels are 0\. Pass the mask of this image"),
     ],

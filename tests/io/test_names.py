@@ -64,7 +64,8 @@ def test_empty_file(unnamed, tmp_path):
 def test_wrong_number(image):
     with pytest.raises(
         ValueError,
-        match=r"names 2 channels, but 'core\.ome\.tif' has 3 \(stored: 'DAPI', 'CD3', 'CD20'\)\. Give one name per channel",
+        match=r"names 2 channels, but 'core\.ome\.tif' has 3 \(stored: 'DAPI', 'CD3', 'CD20'\)\. Give one name "
+        r"per channel",
     ):
         ks.io.read_tiff(image, channels=["a", "b"])
 

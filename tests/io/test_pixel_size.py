@@ -42,9 +42,15 @@ def test_ome_units(tmp_path, cyx, value, unit, expected):
 
 @pytest.mark.parametrize(
     ("resolution", "unit", "expected"),
-    [((20_000, 20_000), "CENTIMETER", (0.5, 0.5)), ((20_000, 40_000), "CENTIMETER", (0.25, 0.5)), ((50_800, 50_800), "INCH", (0.5, 0.5)),
-     ((72, 72), "INCH", None), ((300, 300), "INCH", None), ((2, 2), "NONE", None)],
-)  # fmt: skip
+    [
+        ((20_000, 20_000), "CENTIMETER", (0.5, 0.5)),
+        ((20_000, 40_000), "CENTIMETER", (0.25, 0.5)),
+        ((50_800, 50_800), "INCH", (0.5, 0.5)),
+        ((72, 72), "INCH", None),
+        ((300, 300), "INCH", None),
+        ((2, 2), "NONE", None),
+    ],
+)
 def test_resolution_tags(tmp_path, cyx, resolution, unit, expected):
     tifffile.imwrite(tmp_path / "a.tif", cyx, metadata={"axes": "CYX"}, resolution=resolution, resolutionunit=unit)
     found = mpp(ks.io.read_tiff(tmp_path / "a.tif"))

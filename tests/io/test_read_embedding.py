@@ -33,7 +33,8 @@ def test_the_same_table(embedded):
     for slot in ("X_kronos", "X_kronos_cls"):
         np.testing.assert_array_equal(table.obsm[slot].compute(), sdata["table"].obsm[slot].compute())
     np.testing.assert_array_equal(table.obs["kronos_edge"], sdata["table"].obs["kronos_edge"])
-    here, there = ks.get.record(table), ks.get.record(sdata)
+    here = ks.get.record(table)
+    there = ks.get.record(sdata)
     assert here["panel"].equals(there["panel"])
     assert here["model"]["name"] == there["model"]["name"] == "tiny"
     assert {**here["params"], "window": 0, "regions": 0}.keys() == {**there["params"], "window": 0, "regions": 0}.keys()

@@ -84,7 +84,8 @@ def template(stored, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("template") / "tissue.zarr"
     sdata = stored(folder, shape=(96, 96))
-    old, rng = sdata["table"], np.random.default_rng(0)
+    old = sdata["table"]
+    rng = np.random.default_rng(0)
     table = anndata.AnnData(
         rng.poisson(2, (old.n_obs, 7)).astype(np.float32), obs=old.obs, obsm=dict(old.obsm), uns=dict(old.uns)
     )
@@ -143,7 +144,8 @@ table.obsm["X_kronos"] = np.full((table.n_obs, 6), value, np.float32)
 table.obs["kronos_edge"] = np.arange(table.n_obs) % 3 == 0
 texts = np.array(["DAPI"], object)
 panel = {"channel": texts, "marker": texts, "id": np.array([4])}
-table.uns["kronos"] = {"model": {"name": "x"}, "panel": panel, "params": {"features": np.array(["marker"], object)}, "seconds": float(value)}
+params = {"features": np.array(["marker"], object)}
+table.uns["kronos"] = {"model": {"name": "x"}, "panel": panel, "params": params, "seconds": float(value)}
 if not exchange:
     exchanges.exchange = lambda *paths: False
 swap, at = table_store.put, []
@@ -248,7 +250,8 @@ def test_the_slot_of_an_embedding_named_like_class_features_stays(folder, sdata)
 @pytest.mark.parametrize("chunks", [1, 5, 13, 1000])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_features_on_disk_are_written_in_pieces(folder, sdata, monkeypatch, chunks, dtype):
-    table, rng = sdata["table"], np.random.default_rng(1)
+    table = sdata["table"]
+    rng = np.random.default_rng(1)
     values = rng.normal(size=(table.n_obs, 6)).astype(dtype)
     values[3] = np.nan
     read = []
@@ -436,7 +439,10 @@ def test_killed_at_any_step_the_table_is_the_old_one_or_the_new_one(children, fo
     done = children.run(CHILD, value=1, **how)
     assert done.code == 0, done.said
     swap, steps = map(int, done.said.split()[-2:])
-    before, seen, gone, value = files(folder), [], 0, 2.0
+    before = files(folder)
+    seen = []
+    gone = 0
+    value = 2.0
     rng = np.random.default_rng(exchange)
     # anywhere, and close to the exchange
     for step in sorted({*rng.integers(1, steps, 4).tolist(), *range(swap - 5, swap + 6)}):
@@ -592,7 +598,8 @@ def test_readers_find_a_whole_table_while_it_is_replaced(children, folder):
     )
     io_path = folder / "tables" / "table" / "obsm"
     pid = children.start(code, path=str(folder), value=1, exchange=True, wait=5)
-    seen, until = set(), time.monotonic() + 300
+    seen = set()
+    until = time.monotonic() + 300
     while 8.0 not in seen and time.monotonic() < until:
         assert (folder / "tables" / "table" / "zarr.json").exists()
         if (io_path / "X_kronos" / "zarr.json").exists():

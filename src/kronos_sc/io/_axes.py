@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import tifffile
 
-_FEW = 16  # pixels: narrower than any image of tissue
+_MAX_LAST_AXIS = 16  # pixels: narrower than any image of tissue
 _MEANING = {"Z": "depth", "T": "time", "C": "channels", "S": "colour samples", "I": "pages", "Q": "unnamed"}
 
 
@@ -34,7 +34,7 @@ def has_samples(series: tifffile.TiffPageSeries, named: Collection[int] = ()) ->
     return any(axis == "S" for axis, _ in sizes)
 
 
-def described(series: tifffile.TiffPageSeries) -> str:
+def describe_axes(series: tifffile.TiffPageSeries) -> str:
     """Return the axes of the planes of a series in words, as in "T (time) × 4, C (channels) × 3".
 
     Empty for a single plane.
@@ -86,17 +86,18 @@ def channel_count(series: tifffile.TiffPageSeries, path: Path, named: Collection
         _refuse_last_axis(sizes, series, path, named)
         if len(planes) > 1:
             info(
-                f"{path.name}: planes along {described(series)} are taken as the {count} channels named, the last axis "
-                "running fastest"
+                f"{path.name}: planes along {describe_axes(series)} are taken as the {count} channels named, the last "
+                "axis running fastest"
             )
         elif axis in "ZT":
             info(f"{path.name}: {count} planes along {axis} ({_MEANING[axis]}) are taken as the {count} channels named")
         return count
+    order = ", in the order stored" if len(planes) > 1 else ""
     msg = (
-        f"{str(path)!r} has axes {series.axes} (shape {series.shape}): {described(series)}, where one image of "
+        f"{str(path)!r} has axes {series.axes} (shape {series.shape}): {describe_axes(series)}, where one image of "
         "channels, rows and columns is needed. Project or choose one plane per channel and write that (axes CYX); if "
         f"these planes are the channels, pass their {count} names with "
-        f"channels=[...]{', in the order stored' if len(planes) > 1 else ''}."
+        f"channels=[...]{order}."
     )
     raise ValueError(msg)
 
@@ -104,11 +105,14 @@ def channel_count(series: tifffile.TiffPageSeries, path: Path, named: Collection
 def _refuse_last_axis(
     sizes: list[tuple[str, int]], series: tifffile.TiffPageSeries, path: Path, named: Collection[int]
 ) -> None:
-    """Raise a ValueError for an array (rows, columns, channels) that was written as it is: its pages are rows of columns × channels."""
+    """Raise a ValueError for an array (rows, columns, channels) that was written as it is.
+
+    Its pages are rows of columns × channels.
+    """
     if len(sizes) != 3 or sizes[0][0] not in "QI":
         return
     rows, columns, last = (size for _, size in sizes)
-    if rows in named or not (last in named or (last <= _FEW and min(rows, columns) > _FEW)):
+    if rows in named or not (last in named or (last <= _MAX_LAST_AXIS and min(rows, columns) > _MAX_LAST_AXIS)):
         return
     msg = (
         f"{str(path)!r} has shape {series.shape}, which is {rows} planes of {columns} × {last} pixels: its channels "

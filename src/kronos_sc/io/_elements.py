@@ -23,7 +23,10 @@ def transformations(mpp: tuple[float, float] | None) -> dict[str, BaseTransforma
     """Return what relates pixels to "global" (the same) and, where their size (y, x) is known, to micrometres."""
     from spatialdata.transformations import Identity
 
-    return {"global": Identity()} | ({} if mpp is None else {MICROMETRE: micrometre_scale(mpp)})
+    to_systems: dict[str, BaseTransformation] = {"global": Identity()}
+    if mpp is not None:
+        to_systems[MICROMETRE] = micrometre_scale(mpp)
+    return to_systems
 
 
 def image_element(
@@ -87,17 +90,18 @@ def cell_table(cells: Mapping[str, pd.DataFrame]) -> AnnData:
     from anndata import AnnData
     from spatialdata.models import TableModel
 
-    every = pd.concat(cells.values(), keys=cells, names=["region", None]).reset_index("region")
+    all_cells = pd.concat(cells.values(), keys=cells, names=["region", None]).reset_index("region")
     # signed and unsigned 64 bits together would become float64, which rounds
     large = any(frame["label"].dtype == np.uint64 for frame in cells.values())
-    every["label"] = np.concatenate(
-        [frame["label"].to_numpy(np.uint64 if large else np.int64) for frame in cells.values()]
-    )
-    labels = every["label"].astype(str)
-    every.index = pd.Index(labels if len(cells) == 1 else every["region"] + "_" + labels, name=None)
-    region = pd.Categorical(every["region"], categories=list(cells))
-    obs = pd.DataFrame({"region": region, "cell_id": every["label"], "area": every["area"]}, index=every.index)
-    table = AnnData(
-        X=np.zeros((len(obs), 0), np.float32), obs=obs, obsm={"spatial": every[["x", "y"]].to_numpy(np.float64)}
-    )
+    dtype = np.uint64 if large else np.int64
+    all_cells["label"] = np.concatenate([frame["label"].to_numpy(dtype) for frame in cells.values()])
+    names = all_cells["label"].astype(str)
+    if len(cells) > 1:  # two elements may have the same labels
+        names = all_cells["region"] + "_" + names
+    all_cells.index = pd.Index(names, name=None)
+    region = pd.Categorical(all_cells["region"], categories=list(cells))
+    columns = {"region": region, "cell_id": all_cells["label"], "area": all_cells["area"]}
+    obs = pd.DataFrame(columns, index=all_cells.index)
+    centroids = all_cells[["x", "y"]].to_numpy(np.float64)
+    table = AnnData(X=np.zeros((len(obs), 0), np.float32), obs=obs, obsm={"spatial": centroids})
     return TableModel.parse(table, region=list(cells), region_key="region", instance_key="cell_id")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kronos_sc.io._packed import unpacked
+from kronos_sc.io._packed import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ _LONG = 10_000  # longer text is no classification
 
 
 @dataclass(frozen=True)
-class Words:
+class ObjectProperties:
     """What is said of one object.
 
     Parameters
@@ -41,7 +41,7 @@ class Words:
         Its class, None where it has none; derived classes as QuPath shows them ("Tumor: Positive").
     name
         Its own name, or None.
-    colour
+    color
         #rrggbb of the class, else of the object, or None.
     kind
         "annotation", "detection", "cell", "tile", …
@@ -49,31 +49,39 @@ class Words:
 
     label: str | None
     name: str | None
-    colour: str | None
+    color: str | None
     kind: str
 
 
 def features(path: Path) -> list[Mapping[str, Any]]:
-    """Return the features of a file, plain, gzip or the only one in a zip: a collection, a single one, or a bare list of them."""
-    raw = unpacked(path, suffixes=(".geojson", ".json"), what="GeoJSON", advice=_EXPORT)
+    """Return the features of a file: of a collection, a single one, or a bare list of them.
+
+    The file may be plain, gzip, or the only one in a zip.
+    """
+    raw = unpack(path, suffixes=(".geojson", ".json"), what="GeoJSON", advice=_EXPORT)
     try:
         # of bytes, json tells UTF-8, UTF-16 and byte order marks apart itself
         data = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        reason = "its brackets are nested too deep" if isinstance(error, RecursionError) else error
+        reason = error
+        if isinstance(error, RecursionError):
+            reason = "its brackets are nested too deep"
         msg = f"{path.name!r} is no GeoJSON: {reason}. {_EXPORT}"
         raise ValueError(msg) from error
-    found = data.get("features", [data]) if isinstance(data, Mapping) else data
-    if not isinstance(found, list) or not all(
-        isinstance(one, Mapping) and one.get("type") == "Feature" for one in found
-    ):
+    objects = data
+    if isinstance(data, Mapping):  # a collection, or a single feature
+        objects = data.get("features", [data])
+    are_features = isinstance(objects, list) and all(
+        isinstance(one, Mapping) and one.get("type") == "Feature" for one in objects
+    )
+    if not are_features:
         kind = data.get("type", "no type") if isinstance(data, Mapping) else type(data).__name__
         msg = (
             f"{path.name!r} holds {kind!r}; a FeatureCollection, a Feature or a list of Features is read. "
             "Export the objects again, in QuPath with File > Export objects as GeoJSON."
         )
         raise ValueError(msg)
-    return found
+    return objects
 
 
 @contextmanager
@@ -93,7 +101,9 @@ def object_of(path: Path, number: int, what: str) -> Iterator[None]:
         RecursionError,
         shapely.errors.ShapelyError,
     ) as error:
-        reason = "it is nested too deep" if isinstance(error, RecursionError) else error
+        reason = error
+        if isinstance(error, RecursionError):
+            reason = "it is nested too deep"
         msg = (
             f"Object {number} of {path.name!r} has {what} that cannot be read: {reason}. Remove or mend it, and export "
             "again."
@@ -101,22 +111,28 @@ def object_of(path: Path, number: int, what: str) -> Iterator[None]:
         raise ValueError(msg) from error
 
 
-def words(feature: Mapping[str, Any]) -> Words:
+def parse_properties(feature: Mapping[str, Any]) -> ObjectProperties:
     """Return what a feature's properties say; a TypeError says what is no property of QuPath's."""
     properties = _as_object(feature.get("properties") or {})
     if not isinstance(properties, Mapping):
         msg = f"its properties are of the kind {type(properties).__name__}, not an object"
         raise TypeError(msg)
-    given = _as_object(properties.get("classification"))
-    label = _label(given)
-    colour = _colour(given) if isinstance(given, Mapping) else None
+    classification = _as_object(properties.get("classification"))
+    label = _label(classification)
+    # the colour of the class comes first: QuPath colours objects by their class
+    color = None
+    if isinstance(classification, Mapping):
+        color = _color(classification)
+    color = color or _color(properties)
     name = properties.get("name")
+    if name is not None:
+        name = str(name)
     kind = (
         properties.get("objectType")
         or properties.get("object_type")
         or _OLD_IDS.get(str(feature.get("id")), "annotation")
     )
-    return Words(label, None if name is None else str(name), colour or _colour(properties), str(kind).lower())
+    return ObjectProperties(label, name, color, str(kind).lower())
 
 
 def _as_object(value: Any) -> Any:
@@ -124,7 +140,9 @@ def _as_object(value: Any) -> Any:
 
     Anything else unchanged.
     """
-    text = value.strip() if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
     if not text or text[0] + text[-1] not in ("{}", "[]") or len(text) > _LONG:
         return value
     try:
@@ -137,29 +155,29 @@ def _as_object(value: Any) -> Any:
         return value
 
 
-def _label(said: Any) -> str | None:
+def _label(spec: Any) -> str | None:
     """Return a class: a text, a list of the parts of a derived class, or an object with either."""
-    if isinstance(said, Mapping):
-        return _label(said.get("name")) or _label(said.get("names"))
-    if isinstance(said, list | tuple):
-        return ": ".join(str(part) for part in said) or None
-    if said is None or isinstance(said, str):
-        return said or None
-    msg = f"its class is {said!r}, of the kind {type(said).__name__}, not a text"
+    if isinstance(spec, Mapping):
+        return _label(spec.get("name")) or _label(spec.get("names"))
+    if isinstance(spec, list | tuple):
+        return ": ".join(str(part) for part in spec) or None
+    if spec is None or isinstance(spec, str):
+        return spec or None
+    msg = f"its class is {spec!r}, of the kind {type(spec).__name__}, not a text"
     raise TypeError(msg)
 
 
-def _colour(said: Mapping[str, Any]) -> str | None:
+def _color(spec: Mapping[str, Any]) -> str | None:
     """Return a colour as #rrggbb.
 
     QuPath writes [r, g, b], its older versions one signed whole number (alpha, red, green, blue).
     """
-    value = _as_object(said.get("color", said.get("colorRGB")))
+    value = _as_object(spec.get("color", spec.get("colorRGB")))
     if isinstance(value, str):
         if value.strip().lstrip("-").isdecimal():
             value = int(value)
-        elif found := _HEX.fullmatch(value.strip()):
-            return f"#{found[1].lower()}"
+        elif match := _HEX.fullmatch(value.strip()):
+            return f"#{match[1].lower()}"
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int | float) and value % 1 == 0:
@@ -173,14 +191,14 @@ def _byte(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 255 and value % 1 == 0
 
 
-def properties(said: Words) -> str:
+def format_properties(spec: ObjectProperties) -> str:
     """Return properties as text that QuPath reads."""
-    out: dict[str, Any] = {"objectType": said.kind}
-    if said.name is not None:
-        out["name"] = said.name
+    written: dict[str, Any] = {"objectType": spec.kind}
+    if spec.name is not None:
+        written["name"] = spec.name
     # QuPath takes no class whose name is blank or has a line break
-    if said.label is not None and (label := " ".join(said.label.split())):
-        out["classification"] = {"name": label}
-        if said.colour is not None:
-            out["classification"]["color"] = [int(said.colour[i : i + 2], 16) for i in (1, 3, 5)]
-    return json.dumps(out, ensure_ascii=False, separators=(",", ":"))
+    if spec.label is not None and (label := " ".join(spec.label.split())):
+        written["classification"] = {"name": label}
+        if spec.color is not None:
+            written["classification"]["color"] = [int(spec.color[i : i + 2], 16) for i in (1, 3, 5)]
+    return json.dumps(written, ensure_ascii=False, separators=(",", ":"))

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def label_outlines(labels: da.Array, *, name: str) -> Iterator[tuple[int, Any]]:
-    """Yield each label and its outline (a polygon, or a multipolygon of parts that do not touch), in pixels of the labels.
+    """Yield each label and its outline, in pixels of the labels.
+
+    An outline is a polygon, or a multipolygon of parts that do not touch.
 
     A label is complete when its pixels have all been seen; until then its pieces wait. The order is that of the pieces
     of the image in which labels are completed.
@@ -49,4 +51,6 @@ def joined(pieces: list[Any]) -> Any:
     """Return pieces that share edges as one; corners on a straight edge, left by a seam, go."""
     import shapely
 
-    return pieces[0] if len(pieces) == 1 else shapely.simplify(shapely.union_all(pieces), 0)
+    if len(pieces) == 1:
+        return pieces[0]
+    return shapely.simplify(shapely.union_all(pieces), 0)

@@ -1,4 +1,7 @@
-"""All planes of a file of labels, whatever its axes call them: pages, depth, samples, or an array whose last axis holds them."""
+"""All planes of a file of labels, whatever its axes call them.
+
+Pages, depth, samples, or an array whose last axis holds them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kronos_sc.io._axes import described, has_samples, squeezed_shape
+from kronos_sc.io._axes import describe_axes, has_samples, squeezed_shape
 from kronos_sc.io._open import like, opened, planes_each, stacks
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from kronos_sc.io._planes import PlaneStack
 
 _EDGE = 1024
-_FEW = 4  # planes on a last axis: nuclei, whole cells, and what else a program may write
+_MAX_LAST_AXIS = 4  # planes on a last axis: nuclei, whole cells, and what else a program may write
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,15 @@ class MaskPlanes:
     ----------
     levels
         (plane, row, column) by pyramid level, full resolution first.
-    words
+    description
         What these planes are in the file, for messages.
-    colour
+    color
         Whether they are the samples of a colour picture.
     """
 
     levels: tuple[PlaneStack | LoadedPlanes, ...]
-    words: str = ""
-    colour: bool = False
+    description: str = ""
+    color: bool = False
 
 
 class LoadedPlanes:
@@ -80,24 +83,26 @@ def mask_planes(path: Path, size: tuple[int, int]) -> MaskPlanes:
         separate = chosen.keyframe.planarconfig == 2 and shape[-2:] == chosen.shape[-2:]
         samples = has_samples(chosen) and not separate
         if samples or _on_last_axis(shape, size):
-            colour = samples and chosen.keyframe.photometric.name not in ("MINISBLACK", "MINISWHITE")
-            words = f"axes {chosen.axes}, shape {chosen.shape}" + (
-                "" if colour else f": {shape[-1]} planes on the last axis"
-            )
-            return MaskPlanes((LoadedPlanes(_loaded(chosen, path)),), words, colour)
+            color = samples and chosen.keyframe.photometric.name not in ("MINISBLACK", "MINISWHITE")
+            description = f"axes {chosen.axes}, shape {chosen.shape}"
+            if not color:
+                description += f": {shape[-1]} planes on the last axis"
+            return MaskPlanes((LoadedPlanes(_load_planes(chosen, path)),), description, color)
         group = like(chosen, every)
-        words = f"axes {chosen.axes}: {described(chosen)}" if len(group) == 1 else f"{len(group)} images"
-        return MaskPlanes(stacks(group, planes_each(chosen), path), words)
+        description = f"{len(group)} images"
+        if len(group) == 1:
+            description = f"axes {chosen.axes}: {describe_axes(chosen)}"
+        return MaskPlanes(stacks(group, planes_each(chosen), path), description)
 
 
 def _on_last_axis(shape: tuple[int, ...], size: tuple[int, int]) -> bool:
     """Whether an array (rows, columns, planes) was written as it is, so that its pages are rows."""
     if len(shape) != 3 or shape[1:] == size:
         return False
-    return shape[:2] == size or shape[2] <= _FEW < min(shape[:2])
+    return shape[:2] == size or shape[2] <= _MAX_LAST_AXIS < min(shape[:2])
 
 
-def _loaded(series: tifffile.TiffPageSeries, path: Path) -> np.ndarray:
+def _load_planes(series: tifffile.TiffPageSeries, path: Path) -> np.ndarray:
     """Return (plane, row, column) of an array with planes last."""
     try:
         array = series.asarray()

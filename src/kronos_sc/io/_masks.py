@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MaskPath = str | Path | tuple[str | Path, int]
-_LARGEST = 2**63 - 1
+_MAX_LABEL = 2**63 - 1
 _RELABEL = "skimage.measure.label(mask > 0)"
 
 
@@ -44,15 +44,16 @@ def mask_files(mask: MaskPath | Mapping[str, MaskPath] | None, labels_key: str) 
     """Return the mask files by the name of their labels element."""
     if mask is None:
         return {}
-    by_name = mask if isinstance(mask, Mapping) else {labels_key: mask}
-    return {
-        str(name): _mask_file(value, f"mask[{name!r}]" if isinstance(mask, Mapping) else "mask")
-        for name, value in by_name.items()
-    }
+    if isinstance(mask, Mapping):
+        return {str(name): _mask_file(value, f"mask[{name!r}]") for name, value in mask.items()}
+    return {str(labels_key): _mask_file(mask, "mask")}
 
 
 def _mask_file(value: object, argument: str) -> MaskFile:
-    path, page = value if isinstance(value, tuple) and len(value) == 2 else (value, None)
+    path: object = value
+    page: object = None
+    if isinstance(value, tuple) and len(value) == 2:
+        path, page = value
     if (
         not isinstance(path, (str, Path))
         or isinstance(page, bool)
@@ -60,18 +61,18 @@ def _mask_file(value: object, argument: str) -> MaskFile:
     ):
         msg = (
             f"{argument} is {type(value).__name__}, not the path of a label TIFF. Pass a path, (path, page), or a dict "
-            "of them by name; "
-            "labels already in memory go into sdata.labels with spatialdata.models.Labels2DModel.parse."
+            "of them by name; labels already in memory go into sdata.labels with "
+            "spatialdata.models.Labels2DModel.parse."
         )
         raise TypeError(msg)
-    found = existing(path, argument=argument)
-    if found.is_dir():
+    mask_path = existing(path, argument=argument)
+    if mask_path.is_dir():
         msg = (
-            f"{argument} is the folder {str(found)!r}; a mask is one TIFF of labels. "
+            f"{argument} is the folder {str(mask_path)!r}; a mask is one TIFF of labels. "
             f"Pass the file, or several as mask={{'cells': file, 'nuclei': file}}."
         )
         raise ValueError(msg)
-    return MaskFile(found, page if page is None else int(page))
+    return MaskFile(mask_path, None if page is None else int(page))
 
 
 def open_mask(file: MaskFile, size: tuple[int, int], image: Path, chunks: tuple[int, int] | None) -> da.Array:
@@ -99,18 +100,18 @@ def _page(file: MaskFile, planes: MaskPlanes) -> int:
     count = planes.levels[0].shape[0]
     name = str(file.path)
     choose = f"mask=({file.path.name!r}, 0)"
-    if file.page is None and planes.colour:
+    if file.page is None and planes.color:
         msg = (
-            f"Mask {name!r} is stored as colour samples ({planes.words}), as RGB pictures are. Labels are whole "
-            "numbers, one per pixel: "
-            "export the label image, not a picture of it. If one of the samples holds the labels, choose it, as in "
+            f"Mask {name!r} is stored as colour samples ({planes.description}), as RGB pictures are. Labels are whole "
+            "numbers, one per pixel: export the label image, not a picture of it. If one of the samples holds "
+            "the labels, choose it, as in "
             f"{choose}."
         )
         raise ValueError(msg)
     if file.page is None and count > 1:
         msg = (
             f"Mask {name!r} has {count} pages, and only one can be the labels. "
-            f"Choose it, counted from 0, as in {choose} ({planes.words}); "
+            f"Choose it, counted from 0, as in {choose} ({planes.description}); "
             f"nuclei and whole cells both, as in mask={{'cells': ({file.path.name!r}, 0), 'nuclei': "
             f"({file.path.name!r}, 1)}}."
         )
@@ -139,15 +140,15 @@ def _labels(pixels: da.Array, file: MaskFile) -> da.Array:
             "it as a label image."
         )
         raise ValueError(msg)
-    fractions = (pixels != np.floor(pixels)).any() if pixels.dtype.kind == "f" else False
-    low, high, broken = dask.compute(
-        pixels.min(), pixels.max(), fractions, scheduler="threads"
-    )  # workers may not see the file
+    fractions = False
+    if pixels.dtype.kind == "f":
+        fractions = (pixels != np.floor(pixels)).any()
+    # in this process: workers of a cluster may not see the file
+    low, high, broken = dask.compute(pixels.min(), pixels.max(), fractions, scheduler="threads")
     if broken or not np.isfinite([float(low), float(high)]).all():
         msg = (
             f"Mask {file.path.name!r} holds {pixels.dtype} values that are not whole numbers (from {low:g} to "
-            f"{high:g}): "
-            "probabilities, perhaps, not labels. "
+            f"{high:g}): probabilities, perhaps, not labels. "
             "Export the label image; or threshold and label it with skimage.measure.label(mask > 0.5)."
         )
         raise ValueError(msg)
@@ -159,9 +160,9 @@ def _labels(pixels: da.Array, file: MaskFile) -> da.Array:
         raise ValueError(msg)
     if pixels.dtype.kind == "i":
         return pixels
-    if int(high) > _LARGEST:
+    if int(high) > _MAX_LABEL:
         msg = (
-            f"Mask {file.path.name!r} holds the label {high:.0f} as {pixels.dtype}, beyond {_LARGEST}, the largest "
+            f"Mask {file.path.name!r} holds the label {high:.0f} as {pixels.dtype}, beyond {_MAX_LABEL}, the largest "
             "that is read of such numbers. "
             "Number its objects anew with skimage.segmentation.relabel_sequential(mask)[0]."
         )
@@ -170,8 +171,7 @@ def _labels(pixels: da.Array, file: MaskFile) -> da.Array:
     if high > exact:
         warn(
             f"Mask {file.path.name!r} holds labels up to {high:.0f} as {pixels.dtype}, which tells whole numbers apart "
-            f"up to {exact:,} only: "
-            "cells may have been merged when it was saved. Export it as uint32."
+            f"up to {exact:,} only: cells may have been merged when it was saved. Export it as uint32."
         )
     whole = np.dtype(np.uint32 if high < 2**32 else np.int64)
     info(f"mask {file.path.name}: {pixels.dtype} labels, all whole numbers, are read as {whole}")
@@ -191,14 +191,15 @@ def check_cells(cells: pd.DataFrame, name: str, file: MaskFile) -> None:
         warn(
             f"Mask {file.path.name!r} holds one label only ({label}), so {name!r} is one cell of "
             f"{int(cells['area'].iloc[0])} pixels: "
-            "it looks like a binary mask. "
-            f"Number its objects with {_RELABEL} and pass that."
+            f"it looks like a binary mask. Number its objects with {_RELABEL} and pass that."
         )
 
 
 def check_keys(image_key: str, labels: list[str], table_key: str) -> None:
     """Raise a ValueError unless all elements have names of their own."""
-    names = [image_key, *labels, table_key] if labels else [image_key]
+    names = [image_key]
+    if labels:  # without a mask there is no table
+        names += [*labels, table_key]
     if len(set(names)) < len(names):
         msg = (
             f"Elements need names of their own: image {image_key!r}, labels {listed(labels)}, table {table_key!r}. "

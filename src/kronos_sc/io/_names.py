@@ -40,7 +40,7 @@ def channel_names(source: Source, given: PanelFile | None) -> list[str]:
     if given is not None:
         if count not in given.counts:
             msg = (
-                f"channels names {given.told()}, but {source.path.name!r} has {count} ({_stored(source)}). "
+                f"channels names {given.told()}, but {source.path.name!r} has {count} ({_stored_names(source)}). "
                 "Give one name per channel, in the order stored."
             )
             raise ValueError(msg)
@@ -61,9 +61,9 @@ def channel_names(source: Source, given: PanelFile | None) -> list[str]:
         names = [f"channel_{i}" for i in range(count)]
         origin = ""
         info(f"{source.path.name} holds no channel names: they are numbered; pass channels= to name them")
-    if twice := repeated(names):
+    if duplicates := repeated(names):
         msg = (
-            f"{source.path.name!r} has channels of the same name: {listed(twice)} ({origin}). "
+            f"{source.path.name!r} has channels of the same name: {listed(duplicates)} ({origin}). "
             "Models find markers by name, so each must be its own. "
             f"Pass {count} distinct names with channels=[...], as in 'DAPI_1', 'DAPI_2'."
         )
@@ -72,13 +72,17 @@ def channel_names(source: Source, given: PanelFile | None) -> list[str]:
 
 
 def _warn_of_another_order(source: Source, names: list[str]) -> None:
-    """Warn where the names given are those of the file, at other planes: a panel sorted by hand beside files sorted by name."""
-    places = {
+    """Warn where the names given are those of the file, at other planes.
+
+    Such is a panel sorted by hand beside files sorted by name.
+    """
+    plane_of = {
         name.casefold(): place for place, name in enumerate(source.names) if name and source.names.count(name) == 1
     }
-    both = [(place, places[name.casefold()]) for place, name in enumerate(names) if name.casefold() in places]
-    moved = [pair for pair in both if pair[0] != pair[1]]
-    if 2 * len(both) < len(names) or 2 * len(moved) <= len(both):
+    pairs = [(place, plane_of[name.casefold()]) for place, name in enumerate(names) if name.casefold() in plane_of]
+    moved = [pair for pair in pairs if pair[0] != pair[1]]
+    # few names in common say nothing, and a few swapped ones may well be a correction
+    if 2 * len(pairs) < len(names) or 2 * len(moved) <= len(pairs):
         return
     stored = moved[0][1]
     warn(
@@ -88,5 +92,7 @@ def _warn_of_another_order(source: Source, names: list[str]) -> None:
     )
 
 
-def _stored(source: Source) -> str:
-    return f"stored: {listed(name or '?' for name in source.names)}" if source.names else "no names stored"
+def _stored_names(source: Source) -> str:
+    if not source.names:
+        return "no names stored"
+    return f"stored: {listed(name or '?' for name in source.names)}"

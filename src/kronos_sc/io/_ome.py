@@ -43,7 +43,10 @@ class OmeImage:
 
 
 def ome_image(xml: str, index: int, size: tuple[int, int]) -> OmeImage | None:
-    """Return what OME-XML says of the image of a series: the one at its position if sizes agree, else the first of that size."""
+    """Return what OME-XML says of the image of a series.
+
+    The image at its position if sizes agree, else the first of that size.
+    """
     return image_of_series(ome_images(xml), index, size)
 
 
@@ -51,7 +54,10 @@ def image_of_series(images: list[OmeImage], index: int, size: tuple[int, int]) -
     """Return the image of a series among those that OME-XML describes."""
     if index < len(images) and images[index].size == size:
         return images[index]
-    return next((image for image in images if image.size == size), images[0] if len(images) == 1 else None)
+    for image in images:
+        if image.size == size:
+            return image
+    return images[0] if len(images) == 1 else None
 
 
 def ome_images(xml: str) -> list[OmeImage]:
@@ -88,7 +94,10 @@ def channels_of_their_own(images: list[OmeImage]) -> list[str | None] | None:
         # without any name they are as good as pages, which are channels
         if not any(names):
             return names
-    return names if len(set(names)) == len(names) and all(names) else None
+    # the same channel twice: two fields of view of it
+    if len(set(names)) < len(names) or not all(names):
+        return None
+    return names
 
 
 def _from_model(image: Any) -> OmeImage:
@@ -98,32 +107,35 @@ def _from_model(image: Any) -> OmeImage:
         _length(getattr(pixels, f"physical_size_{axis}"), getattr(pixels, f"physical_size_{axis}_unit").value)
         for axis in "yx"
     )
-    places = [
+    positions = [
         (plane.position_y, plane.position_x)
         for plane in pixels.planes[:1]
         if None not in (plane.position_y, plane.position_x)
     ]
-    return OmeImage((pixels.size_y, pixels.size_x), names, _both(y, x), image.name, places[0] if places else None)
+    position = positions[0] if positions else None
+    return OmeImage((pixels.size_y, pixels.size_x), names, _complete_pair(y, x), image.name, position)
 
 
 def _by_attributes(xml: str) -> list[OmeImage]:
     """Read Pixels and Channel elements by their attributes, whatever surrounds them."""
-    found = []
+    images = []
     before, *parts = re.split(r"<(?:\w+:)?Pixels\b", xml)
     for part in parts:
         image = re.findall(r"<(?:\w+:)?Image\b([^>]*)>", before)
-        label = _attributes(image[-1]).get("Name") if image else None
+        label = None
+        if image:
+            label = _attributes(image[-1]).get("Name")
         before = part
         pixels = _attributes(part.split(">", 1)[0])
         channels = [_attributes(text) for text in re.findall(r"<(?:\w+:)?Channel\b([^>]*)>", part)]
         y, x = (
             _length(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "YX"
         )
-        height, width = (int(pixels[f"Size{axis}"]) if pixels.get(f"Size{axis}", "").isdigit() else 0 for axis in "YX")
-        found.append(
-            OmeImage((height, width), tuple(c.get("Name") or c.get("Fluor") for c in channels), _both(y, x), label)
-        )
-    return found
+        sizes = [pixels.get(f"Size{axis}", "") for axis in "YX"]
+        height, width = (int(size) if size.isdigit() else 0 for size in sizes)
+        names = tuple(channel.get("Name") or channel.get("Fluor") for channel in channels)
+        images.append(OmeImage((height, width), names, _complete_pair(y, x), label))
+    return images
 
 
 def _attributes(text: str) -> dict[str, str]:
@@ -133,13 +145,20 @@ def _attributes(text: str) -> dict[str, str]:
 def _length(value: object, unit: str) -> float | None:
     """Return a length in µm, or None if there is none or its unit is not a length."""
     scale = micrometres(str(unit))
+    if value is None or scale is None:
+        return None
     try:
-        return None if value is None or scale is None else float(value) * scale  # type: ignore[arg-type]
+        return float(value) * scale  # type: ignore[arg-type]
     except ValueError:
         return None
 
 
-def _both(y: float | None, x: float | None) -> tuple[float, float] | None:
+def _complete_pair(y: float | None, x: float | None) -> tuple[float, float] | None:
     """Return (y, x), taking the one for the other where only one is stated."""
-    y, x = (x if y is None else y), (y if x is None else x)
-    return None if y is None or x is None else (y, x)
+    if y is None:
+        y = x
+    if x is None:
+        x = y
+    if y is None or x is None:
+        return None
+    return y, x

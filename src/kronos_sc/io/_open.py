@@ -15,7 +15,7 @@ from kronos_sc.io._axes import channel_count, has_samples, samples_error
 from kronos_sc.io._ome import channels_of_their_own
 from kronos_sc.io._paths import stem, tiffs_in
 from kronos_sc.io._planes import Plane, PlaneStack, stamp
-from kronos_sc.io._stored import described_images, stored
+from kronos_sc.io._tiff_metadata import described_images, read_tiff_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -65,7 +65,9 @@ def open_source(
     without
         Files of a folder that are no channels.
     """
-    return _open_folder(path, without) if path.is_dir() else _open_file(path, series, named)
+    if path.is_dir():
+        return _open_folder(path, without)
+    return _open_file(path, series, named)
 
 
 def _open_folder(folder: Path, without: Collection[Path]) -> Source:
@@ -84,30 +86,37 @@ def _open_folder(folder: Path, without: Collection[Path]) -> Source:
         odd = [f"{name} ({y} × {x})" for name, (y, x) in sizes.items() if (y, x) != common]
         msg = (
             f"The channels in {str(folder)!r} differ in size: most are {common[0]} × {common[1]} pixels, but not "
-            f"{listed(odd)}. "
-            "Move what is no channel of this image elsewhere, or register the channels to one grid."
+            f"{listed(odd)}. Move what is no channel of this image elsewhere, or register the channels to one grid."
         )
         raise ValueError(msg)
     level_sizes = [[stack.shape[1:] for stack in part.levels] for part in parts]
-    depth = len(level_sizes[0]) if all(shapes == level_sizes[0] for shapes in level_sizes) else 1
+    depth = 1
+    if all(sizes == level_sizes[0] for sizes in level_sizes):  # pyramids that differ cannot be put on top of each other
+        depth = len(level_sizes[0])
     levels = tuple(PlaneStack([part.levels[level].planes[0] for part in parts]) for level in range(depth))
     return Source(folder, levels, tuple(stem(path) for path in paths), "file names", parts[0].mpp, parts[0].mpp_from)
 
 
 def _open_file(path: Path, series: int | None, named: Collection[int]) -> Source:
-    with opened(path) as (tif, every):
-        chosen = _chosen(every, series, path, named)
-        alike = like(chosen, every) if series is None else [chosen]
-        indexes = [every.index(one) for one in alike]
-        group = alike if _belong_together(tif, alike, indexes, path, named) else [chosen]
-        count = channel_count(chosen, path, named) if len(group) == 1 else planes_each(chosen) * len(group)
+    with opened(path) as (tif, all_series):
+        main = _choose_series(all_series, series, path, named)
+        alike = [main]
+        if series is None:  # nobody asked for one alone
+            alike = like(main, all_series)
+        indexes = [all_series.index(one) for one in alike]
+        group = alike if _belong_together(tif, alike, indexes, path, named) else [main]
+        count = planes_each(main) * len(group)
+        if len(group) == 1:  # its axes may say that planes are no channels
+            count = channel_count(main, path, named)
         if series is None:
-            _tell_others(every, group, path)
-        if (told := int((tif.imagej_metadata or {}).get("images", 1))) > count and chosen.kind != "imagej":
-            raise _cut_off(path, told, count)
+            _log_unread(all_series, group, path)
+        if (n_expected := int((tif.imagej_metadata or {}).get("images", 1))) > count and main.kind != "imagej":
+            raise _truncated_error(path, n_expected, count)
         levels = stacks(group, count // len(group), path)
         pages = [page for one in group for page in _pages(one, path)]
-        names, names_from, mpp, mpp_from = stored(tif, [every.index(one) for one in group], chosen, pages)
+        names, names_from, mpp, mpp_from = read_tiff_metadata(
+            tif, [all_series.index(one) for one in group], main, pages
+        )
         # names of another number of channels belong to something else
         return Source(path, levels, names if len(names) == count else (), names_from, mpp, mpp_from)
 
@@ -125,12 +134,12 @@ def stacks(group: Sequence[tifffile.TiffPageSeries], each: int, path: Path) -> t
         For messages.
     """
     full = PlaneStack([plane for one in group for plane in _planes(one, each, path)])
-    found = [full]
+    levels = [full]
     for depth in range(1, min(len(one.levels) for one in group)):
-        parts = [_level(one.levels[depth], each, full.shape[2], path) for one in group]
+        parts = [_level_planes(one.levels[depth], each, full.shape[2], path) for one in group]
         if all(parts) and len({part[0].shape for part in parts if part}) == 1:
-            found.append(PlaneStack([plane for part in parts if part for plane in part]))
-    return tuple(found)
+            levels.append(PlaneStack([plane for part in parts if part for plane in part]))
+    return tuple(levels)
 
 
 @contextmanager
@@ -150,7 +159,7 @@ def opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, list[tifffile.TiffPa
         raise OSError(msg) from error
     with tif:
         try:
-            every = list(tif.series)
+            all_series = list(tif.series)
         except (
             AssertionError,
             AttributeError,
@@ -164,56 +173,55 @@ def opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, list[tifffile.TiffPa
         ) as error:
             msg = (
                 f"The pages of {str(path)!r} cannot be read ({type(error).__name__}: {error}): the file is damaged or "
-                "cut off. "
-                "Copy or export it again."
+                "cut off. Copy or export it again."
             )
             raise OSError(msg) from error
-        if not every:
+        if not all_series:
             msg = (
                 f"{str(path)!r} holds no image that can be read: the file is damaged or cut off. Copy or export it "
                 "again."
             )
             raise OSError(msg)
-        yield tif, every
+        yield tif, all_series
 
 
-def _chosen(
-    every: list[tifffile.TiffPageSeries], series: int | None, path: Path, named: Collection[int]
+def _choose_series(
+    all_series: list[tifffile.TiffPageSeries], series: int | None, path: Path, named: Collection[int]
 ) -> tifffile.TiffPageSeries:
     """Return the series asked for, or the largest that is no colour picture."""
     if series is not None:
-        if series not in range(len(every)):
+        if series not in range(len(all_series)):
             msg = (
-                f"{path.name!r} has no series {series}; it has {listed(_in_words(every))}. "
+                f"{path.name!r} has no series {series}; it has {listed(_describe_series(all_series))}. "
                 "Choose one with series=, or leave it out for the largest."
             )
             raise ValueError(msg)
-        return every[series]
-    usable = [one for one in every if not has_samples(one, named)]
+        return all_series[series]
+    usable = [one for one in all_series if not has_samples(one, named)]
     if not usable:
-        raise samples_error(every[0], path)
+        raise samples_error(all_series[0], path)
     return max(usable, key=lambda one: math.prod(one.shape))
 
 
-def _in_words(every: Sequence[tifffile.TiffPageSeries]) -> list[str]:
-    return [f"{i}: {one.axes} {' × '.join(map(str, one.shape))}" for i, one in enumerate(every)]
+def _describe_series(all_series: Sequence[tifffile.TiffPageSeries]) -> list[str]:
+    return [f"{i}: {one.axes} {' × '.join(map(str, one.shape))}" for i, one in enumerate(all_series)]
 
 
-def _tell_others(every: list[tifffile.TiffPageSeries], group: list[tifffile.TiffPageSeries], path: Path) -> None:
+def _log_unread(all_series: list[tifffile.TiffPageSeries], group: list[tifffile.TiffPageSeries], path: Path) -> None:
     """Say which series are not read."""
-    words = _in_words(every)
-    read = [words[every.index(one)] for one in group]
-    rest = [text for one, text in zip(every, words, strict=True) if one not in group]
+    descriptions = _describe_series(all_series)
+    read = [descriptions[all_series.index(one)] for one in group]
+    rest = [text for one, text in zip(all_series, descriptions, strict=True) if one not in group]
     if rest and len(group) == 1:
         info(f"{path.name}: reading series {read[0]}; also there (series=): {listed(rest)}")
 
 
-def like(chosen: tifffile.TiffPageSeries, every: Sequence[tifffile.TiffPageSeries]) -> list[tifffile.TiffPageSeries]:
+def like(main: tifffile.TiffPageSeries, all_series: Sequence[tifffile.TiffPageSeries]) -> list[tifffile.TiffPageSeries]:
     """Return the series of the same axes, shape and dtype as one of them."""
     return [
         one
-        for one in every
-        if (one.kind, one.axes, one.shape, one.dtype) == (chosen.kind, chosen.axes, chosen.shape, chosen.dtype)
+        for one in all_series
+        if (one.kind, one.axes, one.shape, one.dtype) == (main.kind, main.axes, main.shape, main.dtype)
     ]
 
 
@@ -225,7 +233,10 @@ def planes_each(series: tifffile.TiffPageSeries) -> int:
 def _belong_together(
     tif: tifffile.TiffFile, alike: list[tifffile.TiffPageSeries], indexes: list[int], path: Path, named: Collection[int]
 ) -> bool:
-    """Whether series of one shape are the channels of one image, as files written channel by channel, or cycle by cycle, hold them."""
+    """Whether series of one shape are the channels of one image.
+
+    Files written channel by channel, or cycle by cycle, hold them like that.
+    """
     if len(alike) == 1:
         return False
     each = planes_each(alike[0])
@@ -251,15 +262,18 @@ def _belong_together(
     names = listed(f"{image.label or 'image'}: {image.names[0] if image.names else 'no channel'}" for image in images)
     warn(
         f"{path.name!r} holds {len(alike)} images of one plane each ({names}), which seem to be fields of view: the "
-        "first is read. "
-        f"Choose another with series=; if they are the channels of one image, pass their {len(alike)} names with "
+        "first is read. Choose another with series=; if they are the channels of one image, pass their "
+        f"{len(alike)} names with "
         "channels=[...]."
     )
     return False
 
 
-def _level(level: tifffile.TiffPageSeries, count: int, width: int, path: Path) -> list[Plane] | None:
-    """Return the planes of a pyramid level, or None where it is not the same image, `width` pixels wide, at lower resolution."""
+def _level_planes(level: tifffile.TiffPageSeries, count: int, width: int, path: Path) -> list[Plane] | None:
+    """Return the planes of a pyramid level.
+
+    None where it is not the same image, `width` pixels wide, at lower resolution.
+    """
     if planes_each(level) != count or not level.axes.endswith("YX") or 0 in level.shape or level.shape[-1] >= width:
         info(f"{path.name}: leaving out a pyramid level of axes {level.axes}, shape {level.shape}")
         return None
@@ -274,13 +288,13 @@ def _planes(series: tifffile.TiffPageSeries, count: int, path: Path) -> list[Pla
         if page.is_final:
             # one directory describes all planes (ImageJ above 4 GB, tifffile): their pixels follow each other
             size = math.prod(series.shape[-2:]) * page.dtype.itemsize
-            return [_plane(page, path, number, at=page.dataoffsets[0] + number * size) for number in range(count)]
+            return [_plane(page, path, number, offset=page.dataoffsets[0] + number * size) for number in range(count)]
         if page.planarconfig == 2 and page.samplesperpixel == count:
             # channels as separate samples of one page: one run of tiles or strips after the other
             step = len(page.dataoffsets) // count
             return [_plane(page, path, number, first=number * step) for number in range(count)]
     if len(pages) != count or any(one is None for one in pages):
-        raise _cut_off(path, count, sum(one is not None for one in pages))
+        raise _truncated_error(path, count, sum(one is not None for one in pages))
     return [_plane(page, path, number) for number, page in enumerate(pages)]
 
 
@@ -289,19 +303,21 @@ def _pages(series: tifffile.TiffPageSeries, path: Path) -> list[Any]:
     try:
         return list(series)
     except (IndexError, OSError, RuntimeError, ValueError, struct.error) as error:
-        raise _cut_off(path, len(series), 0) from error
+        raise _truncated_error(path, len(series), 0) from error
 
 
-def _cut_off(path: Path, told: int, there: int) -> OSError:
-    found = f"holds {there}" if there else "ends before they do"
+def _truncated_error(path: Path, n_expected: int, n_present: int) -> OSError:
+    state = "ends before they do"
+    if n_present:
+        state = f"holds {n_present}"
     return OSError(
-        f"{str(path)!r} describes {told} planes but {found}: it is cut off or damaged, or files that belong to it are "
-        "missing beside it. "
-        "Copy or export it again."
+        f"{str(path)!r} describes {n_expected} planes but {state}: it is cut off or damaged, or files that "
+        "belong to it "
+        "are missing beside it. Copy or export it again."
     )
 
 
-def _plane(page: Any, path: Path, number: int, *, at: int | None = None, first: int = 0) -> Plane:
+def _plane(page: Any, path: Path, number: int, *, offset: int | None = None, first: int = 0) -> Plane:
     """Return where a plane lies, or raise an OSError if the file ends before it does.
 
     Parameters
@@ -312,19 +328,29 @@ def _plane(page: Any, path: Path, number: int, *, at: int | None = None, first: 
         For messages.
     number
         Of the plane.
-    at
+    offset
         Where its plain pixels start; None where the page says so.
     first
         Its first tile or strip among those of the page.
     """
-    frame, owner = page.keyframe, page.parent.filehandle.path
-    shape, dtype = tuple(frame.shape[-2:]), frame.dtype.newbyteorder(page.parent.byteorder)
-    plain = at is not None or page.offset == 0 or (frame.is_final and page.dataoffsets[0] > 0)
-    begin = page.offset if not plain else page.dataoffsets[0] if at is None else at
-    tile = (1, 1) if plain else frame.chunks if frame.is_tiled else (min(frame.rowsperstrip, shape[0]), shape[1])
-    plane = Plane(owner, stamp(owner), number, begin, None if plain else frame.offset, first, shape, dtype.str, tile)
-    last = max(range(len(page.dataoffsets)), key=page.dataoffsets.__getitem__)
-    end = begin + math.prod(shape) * dtype.itemsize if plain else page.dataoffsets[last] + page.databytecounts[last]
+    frame = page.keyframe
+    owner = page.parent.filehandle.path
+    shape = tuple(frame.shape[-2:])
+    dtype = frame.dtype.newbyteorder(page.parent.byteorder)
+    # plain pixels follow each other and are read without a codec; all else goes by the page's directory
+    plain = offset is not None or page.offset == 0 or (frame.is_final and page.dataoffsets[0] > 0)
+    if plain:
+        start = page.dataoffsets[0] if offset is None else offset
+        end = start + math.prod(shape) * dtype.itemsize
+        keyframe = None
+        tile = (1, 1)
+    else:
+        start = page.offset
+        last = max(range(len(page.dataoffsets)), key=page.dataoffsets.__getitem__)
+        end = page.dataoffsets[last] + page.databytecounts[last]
+        keyframe = frame.offset
+        tile = frame.chunks if frame.is_tiled else (min(frame.rowsperstrip, shape[0]), shape[1])
+    plane = Plane(owner, stamp(owner), number, start, keyframe, first, shape, dtype.str, tile)
     if end > plane.stamp[0]:
         msg = (
             f"{str(path)!r} is cut off: plane {number} ends at byte {end:,}, the file at {plane.stamp[0]:,}. Copy or "

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 _GZIP = b"\x1f\x8b"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second is an archive without entries
-_FREE = 64 * 2**20  # bytes that anything may unpack to
-_RATIO = 100  # text packs ten- to fiftyfold; what packs better holds nothing
+_ALWAYS_ALLOWED = 64 * 2**20  # bytes that anything may unpack to
+_MAX_RATIO = 100  # text packs ten- to fiftyfold; what packs better holds nothing
 _PIECE = 2**20
 _DAMAGE = (zlib.error, zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
 
 
-def unpacked(path: Path, *, suffixes: tuple[str, ...], what: str, advice: str) -> bytes:
+def unpack(path: Path, *, suffixes: tuple[str, ...], what: str, advice: str) -> bytes:
     """Return the bytes of a file, whatever its name says: of itself, of what gzip packed, or of the entry of a zip.
 
     Parameters
@@ -37,13 +37,13 @@ def unpacked(path: Path, *, suffixes: tuple[str, ...], what: str, advice: str) -
         What to do about one that cannot be read.
     """
     raw = path.read_bytes()
-    most = max(_FREE, _RATIO * len(raw))
+    limit = max(_ALWAYS_ALLOWED, _MAX_RATIO * len(raw))
     try:
         if raw.startswith(_ZIP):
-            raw = _entry(raw, suffixes, most)
+            raw = _entry(raw, suffixes, limit)
         if raw.startswith(_GZIP):
             with gzip.GzipFile(fileobj=io.BytesIO(raw)) as stream:
-                raw = _bounded(stream, most)
+                raw = _bounded(stream, limit)
     except _Refused as error:
         msg = f"{path.name!r} {error}"
         raise ValueError(msg) from None
@@ -57,23 +57,23 @@ class _Refused(Exception):
     """An archive that is whole and yet not read; the text goes behind its name."""
 
 
-def _entry(raw: bytes, suffixes: tuple[str, ...], most: int) -> bytes:
+def _entry(raw: bytes, suffixes: tuple[str, ...], limit: int) -> bytes:
     """Return the only entry of a zip that is meant."""
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
         names = [name for name in archive.namelist() if not name.endswith("/")]
         # macOS puts a second file beside each, with what its file system knows of it
         plain = [name for name in names if "__MACOSX" not in name and not PurePosixPath(name).name.startswith(".")]
         for suffix in suffixes:
-            meant = [name for name in plain if name.lower().endswith((suffix, f"{suffix}.gz"))]
-            if len(meant) > 1:
+            matches = [name for name in plain if name.lower().endswith((suffix, f"{suffix}.gz"))]
+            if len(matches) > 1:
                 msg = (
-                    f"is a zip of {len(meant)} files of the kind {suffix!r}: {listed(meant)}. "
+                    f"is a zip of {len(matches)} files of the kind {suffix!r}: {listed(matches)}. "
                     "Unpack it, and read each of them by a call of its own, with key_added= of its own."
                 )
                 raise _Refused(msg)
-            if meant:
-                with archive.open(meant[0]) as stream:
-                    return _bounded(stream, most)
+            if matches:
+                with archive.open(matches[0]) as stream:
+                    return _bounded(stream, limit)
     msg = (
         f"is a zip without a file of the kind {' or '.join(map(repr, suffixes))}; it holds {listed(names)}. Name the "
         "file that is meant."
@@ -81,15 +81,15 @@ def _entry(raw: bytes, suffixes: tuple[str, ...], most: int) -> bytes:
     raise _Refused(msg)
 
 
-def _bounded(stream: IO[bytes], most: int) -> bytes:
+def _bounded(stream: IO[bytes], limit: int) -> bytes:
     """Return all that a stream holds, unless that is far more than text packs to."""
-    out = io.BytesIO()
+    buffer = io.BytesIO()
     while piece := stream.read(_PIECE):
-        out.write(piece)
-        if out.tell() > most:
+        buffer.write(piece)
+        if buffer.tell() > limit:
             msg = (
-                f"unpacks to more than {most / 2**20:,.0f} MiB, over {_RATIO} times its size, which text does not do. "
-                "If you know where it comes from, unpack it yourself and read what is in it."
+                f"unpacks to more than {limit / 2**20:,.0f} MiB, over {_MAX_RATIO} times its size, which text does not "
+                "do. If you know where it comes from, unpack it yourself and read what is in it."
             )
             raise _Refused(msg)
-    return out.getvalue()
+    return buffer.getvalue()

@@ -36,17 +36,15 @@ def tiffs_in(folder: Path, *, without: Collection[Path]) -> list[Path]:
             f"spatialdata.read_zarr({str(folder)!r})."
         )
         raise ValueError(msg)
-    aside = {path.resolve() for path in without}
-    every = sorted(
-        (entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=lambda entry: natural(entry.name)
-    )
-    found = [
-        entry for entry in every if entry.suffix.lower() in _TIFF and entry.is_file() and entry.resolve() not in aside
-    ]
-    if not found:
+    excluded = {path.resolve() for path in without}
+    visible = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    entries = sorted(visible, key=lambda entry: natural(entry.name))
+    candidates = [entry for entry in entries if entry.suffix.lower() in _TIFF and entry.is_file()]
+    tiffs = [entry for entry in candidates if entry.resolve() not in excluded]
+    if not tiffs:
         msg = (
-            f"The folder {str(folder)!r} holds no TIFF file; it holds: {listed(entry.name for entry in every)}. "
+            f"The folder {str(folder)!r} holds no TIFF file; it holds: {listed(entry.name for entry in entries)}. "
             "Name the folder that holds one TIFF per marker."
         )
         raise ValueError(msg)
-    return found
+    return tiffs

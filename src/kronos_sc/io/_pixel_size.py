@@ -69,24 +69,30 @@ def set_pixel_size(
 
     require_spatialdata(sdata)
     size = given_mpp(mpp)
-    there = {name: element for kind in (sdata.images, sdata.labels, sdata.shapes) for name, element in kind.items()}
-    wanted = list(there) if elements is None else [elements] if isinstance(elements, str) else list(elements)
-    for name in wanted:
+    available = {name: element for kind in (sdata.images, sdata.labels, sdata.shapes) for name, element in kind.items()}
+    if elements is None:
+        names = list(available)
+    elif isinstance(elements, str):
+        names = [elements]
+    else:
+        names = list(elements)
+    for name in names:
         known(
             name,
-            there,
+            available,
             what="image, labels or shapes element",
             fix="Correct elements=, or leave it out for all of them.",
         )
-    if not wanted:
+    if not names:
         msg = (
-            f"There is no element to set a pixel size on: images, labels and shapes hold {listed(there)}. "
+            f"There is no element to set a pixel size on: images, labels and shapes hold {listed(available)}. "
             "Name some with elements=, or add an image first."
         )
         raise ValueError(msg)
-    for name in wanted:
-        to_global = get_transformation(there[name], get_all=True).get("global", Identity())
-        scale = micrometre_scale(size)
-        way = scale if isinstance(to_global, Identity) else Chain([to_global, scale])
-        set_transformation(there[name], way, to_coordinate_system=MICROMETRE)
-    info(f"pixel size {size[0]:g} × {size[1]:g} µm recorded on {listed(wanted)}")
+    for name in names:
+        to_global = get_transformation(available[name], get_all=True).get("global", Identity())
+        transformation = micrometre_scale(size)
+        if not isinstance(to_global, Identity):
+            transformation = Chain([to_global, transformation])
+        set_transformation(available[name], transformation, to_coordinate_system=MICROMETRE)
+    info(f"pixel size {size[0]:g} × {size[1]:g} µm recorded on {listed(names)}")

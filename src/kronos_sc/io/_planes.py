@@ -72,7 +72,7 @@ class Plane:
             if self.keyframe is None:
                 # mapped for the length of this line only: a copy leaves it
                 return np.array(np.memmap(self.path, self.dtype, "r", self.offset, self.shape)[y0:y1, x0:x1])
-            return self._decoded(y0, y1, x0, x1)
+            return self._decode_window(y0, y1, x0, x1)
         except (
             OSError,
             RuntimeError,
@@ -88,23 +88,24 @@ class Plane:
             )
             raise OSError(msg) from error
 
-    def _decoded(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+    def _decode_window(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         encoding = _encoding(self.path, self.stamp, self.keyframe)
-        where = _segments(self.path, self.stamp, self.offset)
-        out = np.full((y1 - y0, x1 - x0), encoding.empty, np.dtype(self.dtype).newbyteorder("="))
+        segments = _segments(self.path, self.stamp, self.offset)
+        result = np.full((y1 - y0, x1 - x0), encoding.empty, np.dtype(self.dtype).newbyteorder("="))
         height, width = self.tile
         across = -(-self.shape[1] // width)
+        # only tiles or strips that the window touches are decoded
         with Path(self.path).open("rb") as handle:
             for row, column in product(range(y0 // height, -(-y1 // height)), range(x0 // width, -(-x1 // width))):
-                pixels = _segment(handle, encoding, where, self.first + row * across + column)
+                pixels = _segment(handle, encoding, segments, self.first + row * across + column)
                 if pixels is None:
                     continue
-                top, left = row * height, column * width
-                ys, xs = _overlap(y0, y1, top, len(pixels)), _overlap(x0, x1, left, pixels.shape[1])
-                out[ys[0] - y0 : ys[1] - y0, xs[0] - x0 : xs[1] - x0] = pixels[
-                    ys[0] - top : ys[1] - top, xs[0] - left : xs[1] - left
-                ]
-        return out
+                top = row * height
+                left = column * width
+                ya, yb = _overlap(y0, y1, top, len(pixels))
+                xa, xb = _overlap(x0, x1, left, pixels.shape[1])
+                result[ya - y0 : yb - y0, xa - x0 : xb - x0] = pixels[ya - top : yb - top, xa - left : xb - left]
+        return result
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,9 @@ def _encoding(path: str, _stamp: tuple[int, int], offset: int) -> _Encoding:
         tif.filehandle.seek(offset)
         page = tifffile.TiffPage(tif, index=0)
         # only JPEG needs more than the bytes of the segment
-        tables = {"jpegheader": page.jpegheader} if page.compression in {6, 7, 33007, 34892} else {}
+        tables: dict[str, Any] = {}
+        if page.compression in {6, 7, 33007, 34892}:
+            tables["jpegheader"] = page.jpegheader
         return _Encoding(page.decode, tables, page.nodata)
 
 
@@ -152,9 +155,10 @@ def _segments(path: str, _stamp: tuple[int, int], offset: int) -> _Segments:
         )
 
 
-def _segment(handle: BinaryIO, encoding: _Encoding, where: _Segments, index: int) -> np.ndarray | None:
+def _segment(handle: BinaryIO, encoding: _Encoding, segments: _Segments, index: int) -> np.ndarray | None:
     """Return one decoded tile or strip (rows × columns, cut at the border), or None where nothing is stored."""
-    offset, count = int(where.offsets[index]), int(where.counts[index])
+    offset = int(segments.offsets[index])
+    count = int(segments.counts[index])
     if offset == 0 or count == 0:
         return None
     handle.seek(offset)
@@ -162,7 +166,9 @@ def _segment(handle: BinaryIO, encoding: _Encoding, where: _Segments, index: int
     if len(data) < count:
         msg = f"{count} bytes expected at {offset}, {len(data)} found"
         raise OSError(msg)
-    tables = {**encoding.tables, "jpegtables": where.tables} if encoding.tables else {}
+    tables = {}
+    if encoding.tables:
+        tables = {**encoding.tables, "jpegtables": segments.tables}
     pixels, _, shape = encoding.decode(data, index, **tables)
     return pixels.reshape(pixels.shape[1:3])[: shape[1], : shape[2]]
 
@@ -193,21 +199,22 @@ class PlaneStack:
     def __getitem__(self, key: tuple[int | slice, ...]) -> np.ndarray:
         windows = [slice(k, k + 1) if isinstance(k, (int, np.integer)) else k for k in key]
         c, y, x = (range(*window.indices(size)) for window, size in zip(windows, self.shape, strict=True))
-        out = np.empty((len(c), len(y), len(x)), self.dtype)
-        if out.size:
+        result = np.empty((len(c), len(y), len(x)), self.dtype)
+        if result.size:
             for slot, channel in enumerate(c):
                 window = self.planes[channel].read(min(y), max(y) + 1, min(x), max(x) + 1)
-                out[slot] = window[:: y.step, :: x.step]
-        return out[tuple(0 if isinstance(k, (int, np.integer)) else slice(None) for k in key)]
+                result[slot] = window[:: y.step, :: x.step]
+        return result[tuple(0 if isinstance(k, (int, np.integer)) else slice(None) for k in key)]
 
     def lazy(self, chunks: tuple[int, int] | None = None) -> da.Array:
         """Return a dask array; chunks hold one channel and whole stored tiles, so that none is decoded twice."""
         import dask.array as da
 
         tile = tuple(max(plane.tile[axis] for plane in self.planes) for axis in (0, 1))
-        wanted = chunks or _spread(tile, self.shape[1:])
+        target = chunks or _spread(tile, self.shape[1:])
+        # rounded up to whole tiles: none is decoded for two chunks
         edges = [
-            min(size, -(-edge // step) * step) for edge, step, size in zip(wanted, tile, self.shape[1:], strict=True)
+            min(size, -(-edge // step) * step) for edge, step, size in zip(target, tile, self.shape[1:], strict=True)
         ]
         return da.from_array(self, chunks=(1, *edges), fancy=False, asarray=False)
 
@@ -218,5 +225,7 @@ def _spread(tile: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
     Of many rows where tiles are as wide as the image.
     """
     width = tile[1] * max(1, _EDGE // tile[1])
-    rows = _EDGE if tile[1] < shape[1] else max(1, _EDGE**2 // width)
+    rows = _EDGE
+    if tile[1] >= shape[1]:
+        rows = max(1, _EDGE**2 // width)
     return tile[0] * max(1, rows // tile[0]), width

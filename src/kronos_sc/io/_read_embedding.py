@@ -58,26 +58,21 @@ def read_embedding(
     """
     table = as_table(data, table_key)
     path = _beside(data, table_key) if store is None else Path(store).expanduser().absolute()
-    found = _store.EmbeddingStore(path)
-    entry = found.record()
+    stored = _store.EmbeddingStore(path)
+    entry = stored.record()
     if entry is None:
         msg = (
-            f"{path} is not finished: {found.complete()} of {len(found.rows)} blocks are there. Make the call of "
-            "tl.embed that began it again; "
-            "it goes on from there."
+            f"{path} is not finished: {stored.complete()} of {len(stored.rows)} blocks are there. Make the call of "
+            "tl.embed that began it again; it goes on from there."
         )
         raise ValueError(msg)
-    rows = _rows_of(table, found.names(), path)
-    keys = EmbedKeys(key_added or found.key)
-    excluded = None if (flags := found.excluded()) is None else flags[rows]
-    slots = fill(
-        table,
-        keys,
-        {kind: found.features(kind, rows) for kind in found.kinds},
-        found.edge()[rows],
-        entry,
-        excluded=excluded,
-    )
+    rows = _rows_of(table, stored.names(), path)
+    keys = EmbedKeys(key_added or stored.key)
+    excluded = stored.excluded()
+    if excluded is not None:
+        excluded = excluded[rows]
+    features = {kind: stored.features(kind, rows) for kind in stored.kinds}
+    slots = fill(table, keys, features, stored.edge()[rows], entry, excluded=excluded)
     info(
         f"added {', '.join(f'obsm[{slot!r}]' for slot in slots)}, obs[{keys.edge!r}] and uns[{keys.uns!r}]: "
         f"{table.n_obs:,} units of {path}"
@@ -87,51 +82,51 @@ def read_embedding(
 def _beside(data: AnnData | SpatialData, name: str | None) -> Path:
     """Return the only embedding that lies beside a SpatialData for one of its tables."""
     if not hasattr(data, "tables") or data.path is None:
-        what = (
-            "This SpatialData is in memory only"
-            if hasattr(data, "tables")
-            else "A table alone does not say where it lies"
-        )
+        what = "A table alone does not say where it lies"
+        if hasattr(data, "tables"):
+            what = "This SpatialData is in memory only"
         msg = (
             f"{what}, so no store can be found beside it. Name the folder that tl.embed wrote: io.read_embedding(data, "
             "'features.zarr')."
         )
         raise ValueError(msg)
-    tissue, key = Path(data.path).absolute(), table_key(data, name)
-    found = _store.found_beside(tissue, key)
-    if not found:
+    tissue = Path(data.path).absolute()
+    key = table_key(data, name)
+    stores = _store.found_beside(tissue, key)
+    if not stores:
         msg = (
             f"No embedding of table {key!r} lies beside {tissue} ({_store.beside(tissue, key, '…').name}). "
             "Make one with tl.embed(sdata, store=True), or name the folder: io.read_embedding(sdata, 'features.zarr')."
         )
         raise FileNotFoundError(msg)
-    if len(found) > 1:
+    if len(stores) > 1:
         msg = (
-            f"{len(found)} embeddings of table {key!r} lie beside {tissue}: {listed(place.name for place in found)}. "
-            f"Name one: io.read_embedding(sdata, {str(found[0])!r}), say."
+            f"{len(stores)} embeddings of table {key!r} lie beside {tissue}: {listed(path.name for path in stores)}. "
+            f"Name one: io.read_embedding(sdata, {str(stores[0])!r}), say."
         )
         raise ValueError(msg)
-    return found[0]
+    return stores[0]
 
 
 def _rows_of(table: AnnData, names: np.ndarray, path: Path) -> np.ndarray:
     """Return the stored row of each row of the table."""
-    wanted = table.obs_names.to_numpy().astype(object)
-    if np.array_equal(wanted, names):
+    obs_names = table.obs_names.to_numpy().astype(object)
+    # row by row the same table: names may then repeat
+    if np.array_equal(obs_names, names):
         return np.arange(len(names))
-    there = pd.Index(names)
-    if not there.is_unique:
+    index = pd.Index(names)
+    if not index.is_unique:
         msg = (
             f"{path} was written for a table with repeated obs_names, and this table is not that one row by row. "
             "Attach it to the table that was embedded."
         )
         raise ValueError(msg)
-    rows = there.get_indexer(wanted)
+    rows = index.get_indexer(obs_names)
     if (rows < 0).any():
         msg = (
-            f"{int((rows < 0).sum()):,} of {len(wanted):,} rows of the table are not in {path}: "
-            f"{listed(wanted[rows < 0])}. "
-            f"It holds {len(names):,} units ({listed(names, most=3)}, …). Attach it to the table that was embedded, or "
+            f"{int((rows < 0).sum()):,} of {len(obs_names):,} rows of the table are not in {path}: "
+            f"{listed(obs_names[rows < 0])}. It holds {len(names):,} units ({listed(names, most=3)}, …). Attach "
+            "it to the table that was embedded, or "
             "to a part of it."
         )
         raise ValueError(msg)

@@ -17,8 +17,8 @@ from kronos_sc._core.paths import existing
 from kronos_sc._core.progress import track
 from kronos_sc._core.resolve import require_free, require_spatialdata
 from kronos_sc._core.warn import warn
-from kronos_sc.io._geojson import features, object_of, words
-from kronos_sc.io._valid_areas import area_of, not_finite, say_mended, valid_areas
+from kronos_sc.io._geojson import features, object_of, parse_properties
+from kronos_sc.io._valid_areas import area_of, log_repaired, not_finite, valid_areas
 from kronos_sc.patches import Raster, raster
 
 if TYPE_CHECKING:
@@ -104,17 +104,17 @@ def read_geojson(
     image = raster(sdata, image_key)
     require_free(sdata, {key_added: "shapes"}, overwrite=overwrite)
     file = existing(Path(path), argument="path")
-    frame = _frame(features(file), file, class_key)
-    _check_place(frame, image, file)
+    frame = _frame_of_areas(features(file), file, class_key)
+    _require_overlap(frame, image, file)
     sdata.shapes[key_added] = _element(frame, image)
     counts = frame[class_key].value_counts(sort=False, dropna=False)
-    said = ", ".join(
+    class_counts = ", ".join(
         f"{count:,} {'without a class' if pd.isna(name) else repr(name)}" for name, count in counts.items() if count
     )
-    info(f"added {len(frame):,} areas of {file.name!r} to shapes[{key_added!r}]: {said}")
+    info(f"added {len(frame):,} areas of {file.name!r} to shapes[{key_added!r}]: {class_counts}")
 
 
-def _frame(found: list[Mapping[str, Any]], file: Path, class_key: str) -> GeoDataFrame:
+def _frame_of_areas(objects: list[Mapping[str, Any]], file: Path, class_key: str) -> GeoDataFrame:
     """Return the areas among the features, each valid, and what is said of them."""
     import geopandas
     import shapely
@@ -122,19 +122,18 @@ def _frame(found: list[Mapping[str, Any]], file: Path, class_key: str) -> GeoDat
     kinds: Counter[str] = Counter()
     areas = []
     shapes = []
-    for number, one in enumerate(track(found, description=f"read {file.name}", unit="object")):
+    for number, one in enumerate(track(objects, description=f"read {file.name}", unit="object")):
         with object_of(file, number, "an outline"):
             kind = _kind(one)
-            area = _geometry(one["geometry"]) if kind in _AREAS else None
+            if kind in _AREAS:
+                shapes.append(_geometry(one["geometry"]))
+                areas.append((number, one))
         kinds[kind] += 1
-        if area is not None:
-            areas.append((number, one))
-            shapes.append(area)
     if others := {kind: count for kind, count in kinds.items() if kind not in _AREAS}:
         info(
             f"{file.name}: {', '.join(f'{count:,} {kind}' for kind, count in others.items())} left out; areas are read"
         )
-    geometry = _mended(shapely.force_2d(np.array(shapes, dtype=object)), [number for number, _ in areas], file)
+    geometry = _repaired(shapely.force_2d(np.array(shapes, dtype=object)), [number for number, _ in areas], file)
     empty = shapely.is_empty(geometry) if len(geometry) else np.empty(0, bool)
     if empty.all():
         what = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items()) or "no object"
@@ -155,19 +154,19 @@ def _frame(found: list[Mapping[str, Any]], file: Path, class_key: str) -> GeoDat
 
 def _columns(areas: list[tuple[int, Mapping[str, Any]]], file: Path, class_key: str) -> dict[str, Any]:
     """Return what is said of each area."""
-    said = []
+    properties = []
     for number, one in areas:
         with object_of(file, number, "properties"):
-            said.append(words(one))
+            properties.append(parse_properties(one))
     # tables that were exported as GeoJSON write missing classes as text
-    classes = [None if is_missing_text(one.label) else one.label for one in said]
-    if lost := sorted({repr(one.label) for one in said if one.label and is_missing_text(one.label)}):
-        info(f"{file.name}: the class {', '.join(lost)} is taken as none: it is the text of a missing value")
+    classes = [None if is_missing_text(one.label) else one.label for one in properties]
+    if texts := sorted({repr(one.label) for one in properties if one.label and is_missing_text(one.label)}):
+        info(f"{file.name}: the class {', '.join(texts)} is taken as none: it is the text of a missing value")
     return {
         class_key: pd.Categorical(classes, categories=[name for name in dict.fromkeys(classes) if name is not None]),
-        "name": pd.Series([one.name for one in said], dtype=object),
-        "color": pd.Series([one.colour for one in said], dtype=object),
-        "object_type": pd.Series([one.kind for one in said], dtype=object),
+        "name": pd.Series([one.name for one in properties], dtype=object),
+        "color": pd.Series([one.color for one in properties], dtype=object),
+        "object_type": pd.Series([one.kind for one in properties], dtype=object),
     }
 
 
@@ -177,53 +176,60 @@ def _kind(feature: Mapping[str, Any]) -> str:
     if geometry is not None and not isinstance(geometry, Mapping):
         msg = f"it is of the kind {type(geometry).__name__}, not an object"
         raise TypeError(msg)
-    return "no geometry" if geometry is None else str(geometry.get("type", "no geometry"))
+    if geometry is None:
+        return "no geometry"
+    return str(geometry.get("type", "no geometry"))
 
 
-def _geometry(given: Mapping[str, Any]) -> Any:
+def _geometry(geometry: Mapping[str, Any]) -> Any:
     """Return the areas of a GeoJSON geometry; a ring of no point is a hole in the file, not in the tissue."""
     import shapely
     from shapely.geometry import shape
 
-    if given["type"] == "GeometryCollection":
-        parts = [_geometry(part) for part in given.get("geometries") or () if part and part.get("type") in _AREAS]
+    if geometry["type"] == "GeometryCollection":
+        parts = [_geometry(part) for part in geometry.get("geometries") or () if part and part.get("type") in _AREAS]
         return area_of(shapely.GeometryCollection(parts))
-    whole = [given["coordinates"]] if given["type"] == "Polygon" else given["coordinates"]
-    parts = [[ring for ring in part if ring] for part in whole if part and part[0]]
+    polygons = geometry["coordinates"]
+    if geometry["type"] == "Polygon":
+        polygons = [polygons]
+    parts = [[ring for ring in part if ring] for part in polygons if part and part[0]]
     return area_of(shape({"type": "MultiPolygon", "coordinates": parts}))
 
 
-def _mended(geometry: np.ndarray, number: list[int], file: Path) -> np.ndarray:
+def _repaired(geometry: np.ndarray, number: list[int], file: Path) -> np.ndarray:
     """Return areas that are valid; those that crossed themselves are cut into parts that do not."""
-    if len(lost := not_finite(geometry)):
+    if len(unreadable := not_finite(geometry)):
         msg = (
-            f"Object {number[lost[0]]} of {file.name!r} has corners that are not finite. Remove or mend it, and export "
+            f"Object {number[unreadable[0]]} of {file.name!r} has corners that are not finite. Remove or mend "
+            "it, and export "
             "again."
         )
         raise ValueError(msg)
     geometry, broken = valid_areas(geometry)
-    say_mended(file.name, (number[i] for i in broken))
+    log_repaired(file.name, (number[i] for i in broken))
     return geometry
 
 
-def _check_place(frame: GeoDataFrame, image: Raster, file: Path) -> None:
+def _require_overlap(frame: GeoDataFrame, image: Raster, file: Path) -> None:
     """Raise a ValueError if no area lies on the image; warn of those that do not."""
     import shapely
 
+    # coordinates of another image, or of another zoom, show by where they lie
     height, width = image.shape
     outside = ~shapely.intersects(frame.geometry.to_numpy(), shapely.box(0, 0, width, height))
     if not outside.any():
         return
     left, top, right, bottom = frame.total_bounds
-    where = (
+    extent = (
         f"the areas span x {left:g} to {right:g}, y {top:g} to {bottom:g}; image {image.name!r} has {width} × {height} "
         "pixels"
     )
     if outside.all():
-        msg = f"No area of {file.name!r} lies on the image: {where}. Name the image that was drawn on with image_key=."
+        msg = f"No area of {file.name!r} lies on the image: {extent}. Name the image that was drawn on with image_key=."
         raise ValueError(msg)
     warn(
-        f"{int(outside.sum()):,} of {len(frame):,} areas of {file.name!r} lie outside the image: {where}. Was it drawn "
+        f"{int(outside.sum()):,} of {len(frame):,} areas of {file.name!r} lie outside the image: {extent}. Was "
+        "it drawn "
         "on another image?"
     )
 

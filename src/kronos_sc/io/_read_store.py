@@ -19,7 +19,9 @@ _METADATA = ("zarr.json", ".zgroup")
 
 
 def read_store(path: str | os.PathLike[str]) -> SpatialData:
-    """Read a SpatialData store as `spatialdata.read_zarr` does, also where its path holds what an address would end at, "#" say.
+    """Read a SpatialData store as `spatialdata.read_zarr` does, whatever its path holds.
+
+    That is, also where the path holds what an address would end at, "#" say.
 
     SpatialData gives the path of a table to anndata as text, and a recent zarr takes text for an address: of "run
     #2.zarr" it opens "run ". Such tables are read here by their path.

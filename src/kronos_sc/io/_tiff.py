@@ -103,7 +103,8 @@ def read_tiff(
     >>> import tempfile, numpy as np, tifffile
     >>> import kronos_sc as ks
     >>> path = tempfile.mkdtemp() + "/core.ome.tif"
-    >>> tifffile.imwrite(path, np.zeros((2, 64, 64), "uint16"), metadata={"axes": "CYX", "Channel": {"Name": ["DAPI", "CD3"]}})
+    >>> metadata = {"axes": "CYX", "Channel": {"Name": ["DAPI", "CD3"]}}
+    >>> tifffile.imwrite(path, np.zeros((2, 64, 64), "uint16"), metadata=metadata)
     >>> sdata = ks.io.read_tiff(path, mpp=0.5)
     >>> sdata.images["image"].c.values.tolist()
     ['DAPI', 'CD3']
@@ -111,17 +112,18 @@ def read_tiff(
     from spatialdata import SpatialData
 
     started = time.perf_counter()
-    found = existing(path, argument="path")
+    image_path = existing(path, argument="path")
     files = mask_files(mask, labels_key)
     check_keys(image_key, list(files), table_key)
-    given = given_names(channels)
+    panel_file = given_names(channels)
     size = None if mpp is None else given_mpp(mpp)
     edges = _edges(chunks)
-    named = given.counts if given else set()
-    source = open_source(found, series=series, named=named, without=[file.path for file in files.values()])
-    names, stacks = channel_names(source, given), _levels(source, level)
-    size = _mpp(source, size, stacks[0])
-    labels = {name: open_mask(file, stacks[0].shape[1:], found, edges) for name, file in files.items()}
+    n_named = panel_file.counts if panel_file else set()
+    source = open_source(image_path, series=series, named=n_named, without=[file.path for file in files.values()])
+    names = channel_names(source, panel_file)
+    stacks = _levels(source, level)
+    size = _pixel_size(source, size, stacks[0])
+    labels = {name: open_mask(file, stacks[0].shape[1:], image_path, edges) for name, file in files.items()}
     cells = {name: label_table(array) for name, array in labels.items()}
     for name, file in files.items():
         check_cells(cells[name], name, file)
@@ -138,7 +140,9 @@ def _edges(chunks: int | tuple[int, int] | None) -> tuple[int, int] | None:
     """Return the chunk asked for as (rows, columns)."""
     if chunks is None:
         return None
-    pair = chunks if isinstance(chunks, tuple) and len(chunks) == 2 else (chunks, chunks)
+    pair = chunks
+    if not isinstance(chunks, tuple) or len(chunks) != 2:
+        pair = (chunks, chunks)
     return positive_integer(pair[0], name="chunks"), positive_integer(pair[1], name="chunks")
 
 
@@ -156,11 +160,13 @@ def _levels(source: Source, level: int | None) -> tuple[PlaneStack, ...]:
     return (source.levels[level],)
 
 
-def _mpp(source: Source, given: tuple[float, float] | None, stack: PlaneStack) -> tuple[float, float] | None:
+def _pixel_size(source: Source, given: tuple[float, float] | None, stack: PlaneStack) -> tuple[float, float] | None:
     """Return edges (y, x) of a pixel of the level read, in µm, or None where nothing true is known."""
-    full, origin = given, "mpp="
+    full = given
+    origin = "mpp="
     if full is None and source.mpp is not None:
-        full, origin = stored_size(source.mpp, source.mpp_from, source.path.name), source.mpp_from
+        full = stored_size(source.mpp, source.mpp_from, source.path.name)
+        origin = source.mpp_from
     if full is None:
         info(
             f"{source.path.name}: pixel size not known; pass mpp=, or record it later with io.set_pixel_size(sdata, "
@@ -177,8 +183,9 @@ def _announce(source: Source, stacks: tuple[PlaneStack, ...], cells: dict[str, i
     """Say what was read."""
     count, height, width = stacks[0].shape
     levels = f", {len(stacks)} levels" if len(stacks) > 1 else ""
-    found = "".join(f", {number:,} {name}" for name, number in cells.items())
+    cell_counts = "".join(f", {number:,} {name}" for name, number in cells.items())
     info(
-        f"{source.path.name}: {count} channels of {height} × {width} pixels, {stacks[0].dtype}{levels}{found}, in "
+        f"{source.path.name}: {count} channels of {height} × {width} pixels, "
+        f"{stacks[0].dtype}{levels}{cell_counts}, in "
         f"{seconds:.1f} s"
     )

@@ -8,8 +8,9 @@ from numbers import Real
 from kronos_sc._core.warn import warn
 
 _MICROMETRES = {
-    "µm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6,
-    "pm": 1e-6, "å": 1e-4, "inch": 25400.0, "in": 25400.0, '"': 25400.0, "ft": 304800.0, "pt": 25400 / 72, "mil": 25.4,
+    "µm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0,
+    "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "pm": 1e-6, "å": 1e-4, "inch": 25400.0, "in": 25400.0,
+    '"': 25400.0, "ft": 304800.0, "pt": 25400 / 72, "mil": 25.4,
 }  # fmt: skip
 _SMALLEST, _LARGEST = 0.02, 20.0
 
@@ -26,7 +27,9 @@ def plausible(mpp: tuple[float, float]) -> bool:
 
 def given_mpp(mpp: float | tuple[float, float]) -> tuple[float, float]:
     """Return the pixel size that a user gave as (y, x) in µm, or raise a ValueError."""
-    pair = (mpp, mpp) if isinstance(mpp, Real) and not isinstance(mpp, bool) else mpp
+    pair = mpp
+    if isinstance(mpp, Real) and not isinstance(mpp, bool):
+        pair = (mpp, mpp)
     try:
         y, x = (float(edge) for edge in pair)  # type: ignore[union-attr]
     except (TypeError, ValueError):
@@ -40,8 +43,7 @@ def given_mpp(mpp: float | tuple[float, float]) -> tuple[float, float]:
     if not plausible((y, x)):
         warn(
             f"mpp={mpp!r} means pixels of {y:g} × {x:g} µm, outside of {_SMALLEST:g}–{_LARGEST:g} µm, and is recorded "
-            "as given. "
-            "mpp is in micrometres: give 0.325 for 325 nm."
+            "as given. mpp is in micrometres: give 0.325 for 325 nm."
         )
     return y, x
 
@@ -54,8 +56,6 @@ def stored_size(mpp: tuple[float, float], origin: str, name: str) -> tuple[float
     if origin != "resolution tags":
         warn(
             f"{name!r} states pixels of {mpp[0]:g} × {mpp[1]:g} µm ({origin}), outside of {_SMALLEST:g}–{_LARGEST:g} "
-            "µm; "
-            "no pixel size is recorded. "
-            "Pass the true size with mpp=, in micrometres per pixel."
+            "µm; no pixel size is recorded. Pass the true size with mpp=, in micrometres per pixel."
         )
     return None

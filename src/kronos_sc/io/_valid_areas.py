@@ -36,11 +36,12 @@ def valid_areas(geometry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     geometry = np.asarray(geometry, dtype=object).copy()
     other = shapely.get_type_id(geometry) != shapely.GeometryType.POLYGON
+    # first collections and multipolygons: what is left of them may be valid as it is
     geometry[other] = [area_of(one) for one in geometry[other]]
     broken = np.flatnonzero(~shapely.is_valid(geometry)) if len(geometry) else np.empty(0, np.int64)
     if len(broken):
-        mended = shapely.make_valid(geometry[broken], method="structure", keep_collapsed=False)
-        geometry[broken] = [area_of(one) for one in mended]
+        areas = shapely.make_valid(geometry[broken], method="structure", keep_collapsed=False)
+        geometry[broken] = [area_of(one) for one in areas]
     return geometry, broken
 
 
@@ -58,16 +59,20 @@ def area_of(geometry: Any) -> Any:
     parts = [part for part in _leaves(geometry) if part.geom_type == "Polygon" and not part.is_empty]
     if len(parts) == 1:
         return parts[0]
-    return shapely.MultiPolygon(parts) if parts else shapely.Polygon()
+    if not parts:
+        return shapely.Polygon()
+    return shapely.MultiPolygon(parts)
 
 
 def _leaves(geometry: Any) -> list[Any]:
     """Return the parts of a geometry, and of collections within it."""
     parts = getattr(geometry, "geoms", None)
-    return [geometry] if parts is None else [leaf for part in parts for leaf in _leaves(part)]
+    if parts is None:
+        return [geometry]
+    return [leaf for part in parts for leaf in _leaves(part)]
 
 
-def say_mended(name: str, which: Iterable[object]) -> None:
+def log_repaired(name: str, which: Iterable[object]) -> None:
     """Log which outlines of a file or an element were mended."""
-    if every := list(which):
-        info(f"{name}: {len(every):,} outlines crossed or touched themselves and were mended: {numbers(every)}")
+    if repaired := list(which):
+        info(f"{name}: {len(repaired):,} outlines crossed or touched themselves and were mended: {numbers(repaired)}")

@@ -19,7 +19,7 @@ from kronos_sc._core.resolve import table_key as chosen_table
 from kronos_sc._core.settings import feature_memory
 from kronos_sc._core.warn import warn
 from kronos_sc._store.table import Slots, StoredTable, require_store, require_writable
-from kronos_sc._store.table_lock import lock_table_store, leftover_dirs, missing_tables, restore_tables, writing
+from kronos_sc._store.table_lock import leftover_dirs, lock_table_store, missing_tables, restore_tables, writing
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -40,9 +40,8 @@ def write_embedding(
     Readers see the old table or the new one, each whole, and so does everybody after a crash: the new table is made
     beside the old one, of hard links to its files, and takes its place in one step when all of it is on the disk. Where
     the file system cannot exchange two folders (NFS, Windows) there are two steps, and a process killed between them
-    leaves a store without that table;
-    :func:`kronos_sc.io.recover`, or the next call of this function, puts it back. A reader that has begun to read the table when it is
-    replaced may find parts of both.
+    leaves a store without that table; :func:`kronos_sc.io.recover`, or the next call of this function, puts it back. A
+    reader that has begun to read the table when it is replaced may find parts of both.
 
     Parameters
     ----------
@@ -88,7 +87,8 @@ def write_embedding(
         raise ValueError(msg)
     name = chosen_table(sdata, table_key)
     table = sdata.tables[name]
-    key = _only_embedding(table, name) if key is None else key
+    if key is None:
+        key = _only_embedding(table, name)
     slots = slots_of(table, key, name=name)
     if sdata.path is None:
         msg = (
@@ -100,6 +100,7 @@ def write_embedding(
     stored = StoredTable(Path(sdata.path), name)
     require_writable(stored.store)
     start = time.perf_counter()
+    # rows are compared under the lock: nobody else can change them before the table is replaced
     with writing(stored.store, wait=wait) as work:
         stored.require_rows(np.asarray(table.obs_names, dtype=object).astype(str))
         stored.replace(slots, work)
@@ -118,7 +119,10 @@ def _only_embedding(table: AnnData, name: str) -> str:
         return embedding_keys[0]
     if not embedding_keys or _DEFAULT in embedding_keys:  # none: what names it says so
         return _DEFAULT
-    msg = f"Table {name!r} has {len(embedding_keys)} embeddings ({listed(embedding_keys)}) and none was named. Choose one with key=."
+    msg = (
+        f"Table {name!r} has {len(embedding_keys)} embeddings ({listed(embedding_keys)}) and none was named. Choose "
+        "one with key=."
+    )
     raise ValueError(msg)
 
 
@@ -148,7 +152,8 @@ def slots_of(table: AnnData, key: str, *, name: str) -> Slots:
     kinds = [str(kind) for kind in np.atleast_1d(record["params"]["features"])]
     slot_names = [keys.obsm(kind, alone=len(kinds) == 1) for kind in kinds]
     missing = [f"obsm[{slot!r}]" for slot in slot_names if slot not in table.obsm]
-    missing += [] if keys.edge in table.obs else [f"obs[{keys.edge!r}]"]
+    if keys.edge not in table.obs:
+        missing.append(f"obs[{keys.edge!r}]")
     if missing:
         msg = (
             f"uns[{key!r}] of table {name!r} is the record of an embedding, but {', '.join(missing)} is gone (obsm "
@@ -162,9 +167,9 @@ def slots_of(table: AnnData, key: str, *, name: str) -> Slots:
 def recover(path: str | os.PathLike[str]) -> None:
     """Put a SpatialData store in order after a process that was killed while it wrote a table.
 
-    :func:`kronos_sc.io.write_embedding` and `kronos-sc embed` do so themselves when they next write to the store. Call this if a table
-    is missing (only possible where the file system cannot exchange two folders, NFS say), or to remove the hidden work
-    folder `.kronos_sc-…` that a killed process left.
+    :func:`kronos_sc.io.write_embedding` and `kronos-sc embed` do so themselves when they next write to the store. Call
+    this if a table is missing (only possible where the file system cannot exchange two folders, NFS say), or to remove
+    the hidden work folder `.kronos_sc-…` that a killed process left.
 
     Parameters
     ----------

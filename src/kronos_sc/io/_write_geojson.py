@@ -14,10 +14,10 @@ from kronos_sc._core.log import info
 from kronos_sc._core.progress import track
 from kronos_sc._core.resolve import image_of, require_spatialdata
 from kronos_sc._core.warn import warn
-from kronos_sc.io._geojson import OBJECT_TYPES, Words, properties
+from kronos_sc.io._geojson import OBJECT_TYPES, ObjectProperties, format_properties
 from kronos_sc.io._geojson_classes import Classes, classes_of
 from kronos_sc.io._label_outlines import label_outlines
-from kronos_sc.io._valid_areas import not_finite, say_mended, valid_areas
+from kronos_sc.io._valid_areas import log_repaired, not_finite, valid_areas
 from kronos_sc.io._whole_file import whole_file
 from kronos_sc.patches import Raster, raster
 from kronos_sc.patches._raster import between, label_raster
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from kronos_sc.patches._raster import Affine
 
-    Outline = tuple[Any, Words, Any]  # label or index, what is said of it, geometry in pixels of the image
+    Outline = tuple[Any, ObjectProperties, Any]  # label or index, what is said of it, geometry in pixels of the image
 
-_NAMES = UUID("6f6a5a86-7f0b-5c64-9d4c-0f3f0d2f7c11")  # of all ids that this package gives
-_AT_ONCE = 1000
+_ID_NAMESPACE = UUID("6f6a5a86-7f0b-5c64-9d4c-0f3f0d2f7c11")  # of all ids that this package gives
+_BATCH = 1000
 
 
 def write_geojson(
@@ -109,7 +109,7 @@ def write_geojson(
     require_spatialdata(sdata)
     known(element, [*sdata.shapes, *sdata.labels], what="shapes or labels", fix="Name one with element=.")
     one_of(object_type, (None, *OBJECT_TYPES), name="object_type")
-    file = _free(Path(path).expanduser(), overwrite=overwrite)
+    file = _require_free(Path(path).expanduser(), overwrite=overwrite)
     image = raster(sdata, image_of(sdata, element, image_key))
     classes = classes_of(sdata, element, class_key, table_key)
     if element in sdata.labels:
@@ -117,14 +117,13 @@ def write_geojson(
     else:
         outlines, total = _of_shapes(sdata, element, image, classes, object_type or "annotation")
     areas = _Areas(element)
-    count = _write(
-        file, areas.of(track(outlines, total=total, description=f"write {file.name}", unit="object")), element
-    )
+    tracked = track(outlines, total=total, description=f"write {file.name}", unit="object")
+    count = _write(file, areas.of(tracked), element)
     areas.say()
     info(f"wrote {count:,} outlines of {element!r} to {file}, in pixels of image {image.name!r}")
 
 
-def _free(path: Path, *, overwrite: bool) -> Path:
+def _require_free(path: Path, *, overwrite: bool) -> Path:
     """Return the path if a file may be written there."""
     if not path.parent.is_dir():
         msg = (
@@ -133,7 +132,9 @@ def _free(path: Path, *, overwrite: bool) -> Path:
         )
         raise FileNotFoundError(msg)
     if path.is_dir() or (path.exists() and not overwrite):
-        what = "a folder" if path.is_dir() else "there already"
+        what = "there already"
+        if path.is_dir():
+            what = "a folder"
         msg = f"{str(path)!r} is {what}. Choose another path, or pass overwrite=True to replace a file."
         raise FileExistsError(msg)
     return path
@@ -149,11 +150,15 @@ def _of_shapes(
     geometry = shapes.geometry.to_numpy()
     if "radius" in shapes.columns:
         geometry = shapely.buffer(geometry, shapes["radius"].to_numpy())
-    placed = _placed(geometry, between(shapes, image.element, names=(name, image.name)))
-    names = shapes["name"].tolist() if "name" in shapes.columns else [None] * len(shapes)
+    geometry_in_image = _in_image_pixels(geometry, between(shapes, image.element, names=(name, image.name)))
+    names: list[Any] = [None] * len(shapes)
+    if "name" in shapes.columns:
+        names = shapes["name"].tolist()
     keep = [i for i, index in enumerate(shapes.index) if index in classes]
-    said = (classes.words(shapes.index[i], names[i] if isinstance(names[i], str) else None, kind) for i in keep)
-    return zip(shapes.index[keep], said, placed[keep], strict=True), len(keep)
+    # missing names are NaN or None
+    names = [name if isinstance(name, str) else None for name in names]
+    properties = (classes.properties(shapes.index[i], names[i], kind) for i in keep)
+    return zip(shapes.index[keep], properties, geometry_in_image[keep], strict=True), len(keep)
 
 
 def _of_labels(
@@ -165,21 +170,26 @@ def _of_labels(
     labels, element = label_raster(sdata, name)
     affine = between(element, image.element, names=(name, image.name))
 
-    def every() -> Iterator[Outline]:
+    def outlines() -> Iterator[Outline]:
         for label, outline in label_outlines(labels, name=name):
             if label in classes:
-                said = classes.words(label, None, kind)
-                for part in shapely.get_parts(outline) if kind == "annotation" else [outline]:
-                    yield label, said, _placed(np.array([part], object), affine)[0]
+                properties = classes.properties(label, None, kind)
+                parts = [outline]
+                if kind == "annotation":  # QuPath edits one outline at a time
+                    parts = shapely.get_parts(outline)
+                for part in parts:
+                    yield label, properties, _in_image_pixels(np.array([part], object), affine)[0]
 
-    return every(), classes.count
+    return outlines(), classes.count
 
 
-def _placed(geometry: np.ndarray, affine: Affine) -> np.ndarray:
+def _in_image_pixels(geometry: np.ndarray, affine: Affine) -> np.ndarray:
     """Return geometries in pixels of the image, to a millionth."""
     import shapely
 
-    scale, shift = affine.scale[::-1], affine.shift[::-1]
+    # of an affine (y, x), of geometries (x, y)
+    scale = affine.scale[::-1]
+    shift = affine.shift[::-1]
     return shapely.transform(geometry, lambda xy: np.round(xy * scale + shift, 6))
 
 
@@ -191,23 +201,24 @@ class _Areas:
         self.mended: list[Any] = []
         self.lost: list[Any] = []
 
-    def of(self, outlines: Iterable[Outline]) -> Iterator[tuple[list[Words], np.ndarray]]:
+    def of(self, outlines: Iterable[Outline]) -> Iterator[tuple[list[ObjectProperties], np.ndarray]]:
         """Yield a thousand outlines at a time, each a valid area."""
         import shapely
 
         for batch in _batches(outlines):
-            units, said, every = zip(*batch, strict=True)
-            geometry = np.array(every, dtype=object)
+            units, properties, geometries = zip(*batch, strict=True)
+            geometry = np.array(geometries, dtype=object)
+            # these cannot be repaired: they count as covering nothing
             geometry[not_finite(geometry)] = None
             geometry, broken = valid_areas(geometry)
             empty = shapely.is_empty(geometry)
             self.mended += [units[i] for i in broken if not empty[i]]
             self.lost += [units[i] for i in np.flatnonzero(empty)]
-            yield [one for one, gone in zip(said, empty, strict=True) if not gone], geometry[~empty]
+            yield [one for one, is_empty in zip(properties, empty, strict=True) if not is_empty], geometry[~empty]
 
     def say(self) -> None:
         """Say what was mended, and warn of what is not in the file."""
-        say_mended(self.element, self.mended)
+        log_repaired(self.element, self.mended)
         if self.lost:
             warn(
                 f"{len(self.lost):,} outlines of {self.element!r} cover nothing (empty, flat, or with corners that are "
@@ -215,24 +226,24 @@ class _Areas:
             )
 
 
-def _write(file: Path, batches: Iterable[tuple[list[Words], np.ndarray]], name: str) -> int:
+def _write(file: Path, batches: Iterable[tuple[list[ObjectProperties], np.ndarray]], name: str) -> int:
     """Write all features; return how many. The id of each is drawn from its number and all that it says."""
     import shapely
 
     count = 0
-    with whole_file(file) as out:
-        out.write(b'{"type":"FeatureCollection","features":[')
-        for said, outlines in batches:
-            for one, outline in zip(said, shapely.to_geojson(outlines), strict=True):
-                body = f'"geometry":{outline},"properties":{properties(one)}'
-                line = f'{{"type":"Feature","id":"{uuid5(_NAMES, f"{name}:{count}:{body}")}",{body}}}'
-                out.write((",\n" if count else "\n").encode() + line.encode())
+    with whole_file(file) as stream:
+        stream.write(b'{"type":"FeatureCollection","features":[')
+        for properties, outlines in batches:
+            for one, outline in zip(properties, shapely.to_geojson(outlines), strict=True):
+                body = f'"geometry":{outline},"properties":{format_properties(one)}'
+                line = f'{{"type":"Feature","id":"{uuid5(_ID_NAMESPACE, f"{name}:{count}:{body}")}",{body}}}'
+                stream.write((",\n" if count else "\n").encode() + line.encode())
                 count += 1
-        out.write(b"\n]}\n")
+        stream.write(b"\n]}\n")
     return count
 
 
 def _batches(outlines: Iterable[Outline]) -> Iterator[list[Outline]]:
     outlines = iter(outlines)
-    while batch := list(islice(outlines, _AT_ONCE)):
+    while batch := list(islice(outlines, _BATCH)):
         yield batch

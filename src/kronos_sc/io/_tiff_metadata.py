@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Names = tuple[str | None, ...]
 
 
-def stored(
+def read_tiff_metadata(
     tif: tifffile.TiffFile, indexes: Sequence[int], series: tifffile.TiffPageSeries, pages: Sequence[Any]
 ) -> tuple[Names, str, tuple[float, float] | None, str]:
     """Return channel names and where they stand, pixel size (y, x) in µm and where it stands.
@@ -41,26 +41,32 @@ def stored(
 
 def described_images(tif: tifffile.TiffFile, indexes: Sequence[int], series: tifffile.TiffPageSeries) -> list[OmeImage]:
     """Return what OME-XML says of images of one size; nothing where it does not say it of each."""
-    every = ome_images(tif.ome_metadata) if tif.ome_metadata else []
-    found = [image_of_series(every, index, tuple(series.shape[-2:])) for index in indexes]
-    return [image for image in found if image is not None] if None not in found else []
+    if not tif.ome_metadata:
+        return []
+    every = ome_images(tif.ome_metadata)
+    matches = [image_of_series(every, index, tuple(series.shape[-2:])) for index in indexes]
+    if None in matches:
+        return []
+    return [image for image in matches if image is not None]
 
 
 def _names(tif: tifffile.TiffFile, pages: Sequence[Any], images: Sequence[OmeImage]) -> tuple[Names, str]:
     """Return the first names that any convention gives."""
-    own = channels_of_their_own(list(images)) if len(images) > 1 else None
-    told = own or [name for image in images for name in image.names]
-    if any(told):
-        return _clean(told), "OME-XML"
+    own_names = None
+    if len(images) > 1:
+        own_names = channels_of_their_own(list(images))
+    names = own_names or [name for image in images for name in image.names]
+    if any(names):
+        return _clean(names), "OME-XML"
     labels = (tif.imagej_metadata or {}).get("Labels")
     # Fiji numbers unnamed planes "c:1/3"; that is no name
     if labels and not all(re.match(r"[czt]:\d+/\d+", label) for label in labels):
         return _clean(labels), "ImageJ labels"
     first = pages[0].keyframe
-    for origin, found in (("PerkinElmer-QPI pages", _qpi), ("MIBI pages", _mibi), ("page names", _page_name)):
-        if found(first):
+    for origin, name_of in (("PerkinElmer-QPI pages", _qpi), ("MIBI pages", _mibi), ("page names", _page_name)):
+        if name_of(first):
             # frames carry no tags of their own: only now is it worth reading them
-            return _clean([found(page if hasattr(page, "tags") else page.aspage()) for page in pages]), origin
+            return _clean([name_of(page if hasattr(page, "tags") else page.aspage()) for page in pages]), origin
     return (), ""
 
 
@@ -80,8 +86,10 @@ def _qpi(page: Any) -> str | None:
 
 def _mibi(page: Any) -> str | None:
     """Return the target of an IonPath page, else its mass."""
-    told = mibi(page)
-    return told.get("channel.target") or (str(told["channel.mass"]) if "channel.mass" in told else None)
+    metadata = mibi(page)
+    if metadata.get("channel.target"):
+        return metadata["channel.target"]
+    return str(metadata["channel.mass"]) if "channel.mass" in metadata else None
 
 
 def mibi(page: Any) -> dict[str, Any]:
@@ -89,10 +97,10 @@ def mibi(page: Any) -> dict[str, Any]:
     if '"mibi.' not in page.description and '"channel.target"' not in page.description:
         return {}
     try:
-        told = json.loads(page.description)
+        metadata = json.loads(page.description)
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def _page_name(page: Any) -> str | None:
@@ -110,6 +118,7 @@ def _size(
         return (width / page.imagewidth, width / page.imagewidth), "MIBI field of view"
     imagej = micrometres(str((tif.imagej_metadata or {}).get("unit", "")))
     unit = imagej or {2: 25400.0, 3: 10000.0}.get(int(page.tags.valueof("ResolutionUnit", default=1)))
+    # tags hold pixels per unit as a rational
     edges = [_per_pixel(page.tags.valueof(name)) for name in ("YResolution", "XResolution")]
     if unit is None or None in edges:
         return None, ""
