@@ -234,7 +234,8 @@ CASES = [
     (
         two_images,
         ValueError,
-        r"There are 2 elements of the kind 'image' \('image', 'other'\) and none was named\. Choose one with image_key=",
+        r"There are 2 elements of the kind 'image' \('image', 'other'\) and none was named\. Choose one with "
+        r"image_key=",
     ),
     (
         unknown_image,
@@ -260,17 +261,20 @@ CASES = [
     (
         region_without_element,
         KeyError,
-        r"The table annotates 'cells', which is neither labels \('mask'\) nor shapes \(none\).*set_table_annotates_spatialelement\('table', region='mask'\)",
+        r"The table annotates 'cells', which is neither labels \('mask'\) nor shapes "
+        r"\(none\).*set_table_annotates_spatialelement\('table', region='mask'\)",
     ),
     (
         labels_without_table,
         ValueError,
-        r"Table 'table' annotates 'cells', not 'nuclei'.*pp\.label_table\(sdata, labels_key='nuclei', key_added='nuclei_table'\)",
+        r"Table 'table' annotates 'cells', not 'nuclei'.*pp\.label_table\(sdata, labels_key='nuclei', "
+        r"key_added='nuclei_table'\)",
     ),
     (
         rows_without_pixels,
         ValueError,
-        r"12 rows of the table have no pixels in labels 'cells': 5000, 5001, .*5009 and 2 more\. .*Keep the other rows only .*\['cell_id'\]\.isin",
+        r"12 rows of the table have no pixels in labels 'cells': 5000, 5001, .*5009 and 2 more\. .*Keep the "
+        r"other rows only .*\['cell_id'\]\.isin",
     ),
     (
         rows_of_background,
@@ -283,7 +287,8 @@ CASES = [
     (
         repeated_channels,
         ValueError,
-        r"Image 'image' has repeated channel names: 'CD3'\. Name channels uniquely with sdata\.set_channel_names\('image'",
+        r"Image 'image' has repeated channel names: 'CD3'\. Name channels uniquely with "
+        r"sdata\.set_channel_names\('image'",
     ),
     (unknown_channel, KeyError, r"There is no channel 'CD33'; there are: 'DAPI', 'CD3', .*Did you mean 'CD3'\?"),
     (
@@ -300,7 +305,8 @@ CASES = [
     (
         one_marker_twice,
         ValueError,
-        r"Several channels match one marker.*CD4 is 'CD4-FITC', 'CD4 Cy7'\. Keep the first of each with channels=\{'CD4 Cy7': None\}",
+        r"Several channels match one marker.*CD4 is 'CD4-FITC', 'CD4 Cy7'\. Keep the first of each with "
+        r"channels=\{'CD4 Cy7': None\}",
     ),
     (listed_without_marker, ValueError, r"2 of 3 channels listed .*channels=\['DAPI', 'AR=unseen', 'xyzzy=unseen'\]"),
     (no_nuclear_stain, ValueError, r"No matched channel is a nuclear stain; matched are 'CD3'.*require_nuclear=False"),
@@ -332,7 +338,8 @@ CASES = [
     (
         unseen_with_nan,
         ValueError,
-        r"Channel 'AR' of image 'image' has NaN or infinite pixels, so it has no mean\. Mend the image, or count them as zero with nan='zero'",
+        r"Channel 'AR' of image 'image' has NaN or infinite pixels, so it has no mean\. Mend the image, or count "
+        r"them as zero with nan='zero'",
     ),
     (
         float_labels,
@@ -399,7 +406,8 @@ def test_not_a_spatialdata(make, tiny):
     for other in (make()["table"], "slide.zarr", None, np.zeros((3, 4, 4))):
         with pytest.raises(
             TypeError,
-            match=rf"Expected a SpatialData, got {type(other).__name__}; pixels are needed\. Read images with io\.read_tiff",
+            match=rf"Expected a SpatialData, got {type(other).__name__}; pixels are needed\. Read images with "
+            r"io\.read_tiff",
         ):
             ks.tl.embed(other, model=tiny)
 
@@ -408,7 +416,8 @@ def test_unknown_pyramid_level(make, tiny):
     sdata = make(scale_factors=[2])
     with pytest.raises(
         ValueError,
-        match=r"'image' has no scale 'scale7'; there are: scale0 \(150 × 190\), scale1 \(75 × 95\)\. Choose one with scale=",
+        match=r"'image' has no scale 'scale7'; there are: scale0 \(150 × 190\), scale1 \(75 × 95\)\. Choose one "
+        r"with scale=",
     ):
         ks.tl.embed(sdata, model=tiny, scale="scale7")
 
@@ -475,7 +484,8 @@ def test_zeros_for_pixels_without_a_value(make, tiny):
     zeros = image.copy()
     image[3, 70:72, 70] = np.nan, -np.inf
     zeros[3, 70:72, 70] = 0
-    bad, good = make(image=image), make(image=zeros)
+    bad = make(image=image)
+    good = make(image=zeros)
     ks.tl.embed(bad, model=tiny, nan="zero")
     ks.tl.embed(good, model=tiny)
     np.testing.assert_array_equal(bad["table"].obsm["X_kronos"], good["table"].obsm["X_kronos"])
@@ -492,7 +502,8 @@ def test_zeros_also_count_for_the_statistics_of_unseen_markers(make, tiny):
 
 def test_floats_with_a_scale(make, tiny):
     small = np.random.default_rng(0).random((5, 60, 70)).astype(np.float32)
-    one, other = make(image=small), make(image=small * 500)
+    one = make(image=small)
+    other = make(image=small * 500)
     ks.tl.embed(one, model=tiny, precision="float32")
     ks.tl.embed(other, model=tiny, precision="float32", max_value=500)
     np.testing.assert_allclose(one["table"].obsm["X_kronos"], other["table"].obsm["X_kronos"], atol=1e-4)
@@ -523,7 +534,8 @@ def test_counts_in_a_16_bit_container(make, tiny, dtype):
         return
     with pytest.warns(
         UserWarning,
-        match=r"Image 'image' is almost empty on its scale: the 99\.9th percentile .*Counts in a uint16 container\? .*max_value=",
+        match=r"Image 'image' is almost empty on its scale: the 99\.9th percentile .*Counts in a uint16 "
+        r"container\? .*max_value=",
     ) as caught:
         ks.tl.embed(make(image=image), model=tiny)
     assert [hit.filename for hit in caught if "almost empty" in str(hit.message)] == [__file__]
@@ -560,7 +572,8 @@ def test_cell_larger_than_the_window(make, tiny):
     sdata = make(image=np.full((1, 200, 200), 9_000, np.uint16), labels=labels, channels=("DAPI",))
     with pytest.warns(
         UserWarning,
-        match=r"1 of 2 cells of 'cells' have more than a tenth of their pixels beyond the window of 64 pixels\. Choose a larger patch_size",
+        match=r"1 of 2 cells of 'cells' have more than a tenth of their pixels beyond the window of 64 pixels\. "
+        r"Choose a larger patch_size",
     ):
         ks.tl.embed(sdata, model=tiny)
     with warnings.catch_warnings():
@@ -653,7 +666,8 @@ def test_no_nuclear_stain_can_be_accepted(make, tiny):
 
 
 def test_images_of_one_call_need_the_same_channels(make, tiny):
-    first, second = make(), make(channels=("DAPI", "CD3", "CD8", "CD4", "CYTOKERATIN"))
+    first = make()
+    second = make(channels=("DAPI", "CD3", "CD8", "CD4", "CYTOKERATIN"))
     tables = [part["table"].copy() for part in (first, second)]
     for i, table in enumerate(tables):
         table.obs["region"] = pd.Categorical([f"cells_{i}"] * table.n_obs)

@@ -82,7 +82,8 @@ def bright(make):
     sdata = make((200, 260))
     cells = ks.patches.label_table(np.asarray(sdata["cells"].data))
     near = cells.loc[((cells["y"] - 100) ** 2 + (cells["x"] - 130) ** 2).idxmin()]
-    labels, image = np.asarray(sdata["cells"].data), np.asarray(sdata["image"].data).copy()
+    labels = np.asarray(sdata["cells"].data)
+    image = np.asarray(sdata["image"].data).copy()
     y, x = np.argwhere(labels == near["label"])[0]
     image[0, y, x] = 65_000
     return make(image=image, labels=labels)
@@ -363,15 +364,19 @@ class MovedAway:
 
 
 # --- faults
-# ----------------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_a_block_that_always_fails_is_named_and_all_others_are_kept(make, threads, encoders, fault, tmp_path) -> None:
-    sdata, store = bright(make), tmp_path / "features.zarr"
+    sdata = bright(make)
+    store = tmp_path / "features.zarr"
     wanted = means(sdata, ks.models.load("mean-marker"))
     model = encoders.Refuses(fault)
     with Client(threads):
-        named = r"1 of the blocks .* 3 times: block \d+ \(\d+ units of 'cells', rows \d+–\d+, columns \d+–\d+ of 'image'\): RuntimeError: too bright"
+        named = (
+            r"1 of the blocks .* 3 times: block \d+ \(\d+ units of 'cells', rows \d+–\d+, columns \d+–\d+ of "
+            r"'image'\): RuntimeError: too bright"
+        )
         with pytest.raises(RuntimeError, match=named) as caught:
             means(sdata, model, store=store)
         assert "All others are kept" in str(caught.value)
@@ -393,7 +398,8 @@ def test_in_memory_the_run_ends_with_the_first_block_that_is_given_up(make, thre
 
 @pytest.mark.slow(3)
 def test_wrong_pixels_end_the_run_at_once(make, processes, encoders, fault, tmp_path) -> None:
-    sdata, store = bright(make), tmp_path / "features.zarr"
+    sdata = bright(make)
+    store = tmp_path / "features.zarr"
     model = encoders.RefusesValue(fault)
     with Client(processes), pytest.raises(ValueError, match=r"^too bright for me"):
         means(sdata, model, store=store)
@@ -418,7 +424,8 @@ def test_a_truncated_chunk_stops_only_its_blocks(stored, threads, encoders, faul
     whole = chunk.read_bytes()
     chunk.write_bytes(whole[: len(whole) // 2])
     wanted = means(stored(tmp_path / "again.zarr", shape=(200, 260)), ks.models.load("mean-marker"))
-    model, store = encoders.Counted(fault), tmp_path / "features.zarr"
+    model = encoders.Counted(fault)
+    store = tmp_path / "features.zarr"
     with Client(threads):
         with pytest.raises(
             OSError, match=r"blocks could not be embedded.*OSError: Image 'image' could not be decoded at channel 'CD3'"
@@ -546,7 +553,8 @@ class FakeTask:
 def test_what_a_dead_driver_has_staged_never_counts(on_disk, threads, encoders, fault, tmp_path, monkeypatch) -> None:
     from kronos_sc._store import FeatureBlock
 
-    wanted, store = means(on_disk, ks.models.load("mean-marker")), tmp_path / "features.zarr"
+    wanted = means(on_disk, ks.models.load("mean-marker"))
+    store = tmp_path / "features.zarr"
     model = encoders.Counted(fault)
     accept = EmbeddingStore.accept
 
@@ -567,7 +575,8 @@ def test_what_a_dead_driver_has_staged_never_counts(on_disk, threads, encoders, 
 
 def test_the_client_is_closed_meanwhile(on_disk, threads, encoders, fault, tmp_path, monkeypatch) -> None:
     store = tmp_path / "features.zarr"
-    model, client = encoders.Slow(fault), Client(threads)
+    model = encoders.Slow(fault)
+    client = Client(threads)
     accept = EmbeddingStore.accept
 
     def closing(self, staged) -> None:
@@ -581,7 +590,9 @@ def test_the_client_is_closed_meanwhile(on_disk, threads, encoders, fault, tmp_p
 
 
 def test_ctrl_c_while_it_waits(on_disk, threads, encoders, fault, tmp_path, monkeypatch) -> None:
-    model, store, accept = encoders.Slow(fault), tmp_path / "features.zarr", EmbeddingStore.accept
+    model = encoders.Slow(fault)
+    store = tmp_path / "features.zarr"
+    accept = EmbeddingStore.accept
 
     def then_interrupted(self, staged) -> None:
         accept(self, staged)
@@ -654,7 +665,8 @@ def test_a_worker_dies_and_nobody_notices(on_disk, processes, encoders, fault, t
 def test_a_block_that_kills_its_workers_is_found_and_its_neighbours_are_not_blamed(
     make, processes, encoders, fault, tmp_path
 ) -> None:
-    sdata, store = bright(make), tmp_path / "features.zarr"
+    sdata = bright(make)
+    store = tmp_path / "features.zarr"
     model = encoders.Dies(fault)
     before, processes.scheduler.allowed_failures = processes.scheduler.allowed_failures, 0
     try:
@@ -676,13 +688,16 @@ from distributed import Client
 if __name__ == "__main__":
     ks.settings.block_memory = 100_000
     with Client({address!r}):
-        ks.tl.embed(spatialdata.read_zarr({image!r}), model=faulty_encoders.Slow(Path({fault!r})), key_added="m", store={store!r})
+        sdata = spatialdata.read_zarr({image!r})
+        model = faulty_encoders.Slow(Path({fault!r}))
+        ks.tl.embed(sdata, model=model, key_added="m", store={store!r})
 """
 
 
 @pytest.mark.slow(10)
 def test_the_driver_is_killed_and_the_next_one_goes_on(on_disk, processes, encoders, fault, tmp_path) -> None:
-    wanted, store = means(on_disk, ks.models.load("mean-marker")), tmp_path / "features.zarr"
+    wanted = means(on_disk, ks.models.load("mean-marker"))
+    store = tmp_path / "features.zarr"
     given = {
         "address": processes.scheduler_address,
         "image": str(on_disk.path),

@@ -1,4 +1,7 @@
-"""What must not change the result: chunks, blocks, batches, threads, the order of rows, who else is embedded, where features go."""
+"""What must not change the result.
+
+Chunks, blocks, batches, threads, the order of rows, who else is embedded, where features go.
+"""
 
 import numpy as np
 import pytest

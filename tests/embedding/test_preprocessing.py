@@ -22,7 +22,8 @@ def oracle(sdata, model, *, mask_fill, channels, patch=64, max_value=None):
     ids = torch.tensor([[m.id for m in rows]])
     marker, cls = [], []
     half = ((patch // 2, patch // 2),) * 2
-    padded, inside = np.pad(image[[names.index(n) for n in channels]], ((0, 0), *half)), np.pad(labels, half)
+    padded = np.pad(image[[names.index(n) for n in channels]], ((0, 0), *half))
+    inside = np.pad(labels, half)
     full = max_value or FULL[">u2" if image.dtype == np.dtype(">u2") else image.dtype.name]
     for cell in sdata["table"].obs["cell_id"]:
         rr, cc = np.nonzero(labels == cell)
@@ -109,7 +110,8 @@ def test_mean_marker_against_scipy(make):
     for dtype in ("uint8", "uint16", "float32"):
         sdata = make((120, 130), dtype=dtype)
         ks.tl.embed(sdata, model="mean-marker", precision="float32")
-        image, labels = np.asarray(sdata["image"].data) / FULL[dtype], np.asarray(sdata["cells"].data)
+        image = np.asarray(sdata["image"].data) / FULL[dtype]
+        labels = np.asarray(sdata["cells"].data)
         expected = np.stack([ndimage.mean(plane, labels, sdata["table"].obs["cell_id"]) for plane in image], axis=1)
         np.testing.assert_allclose(sdata["table"].obsm["X_mean_marker"], expected, atol=1e-6)
 
@@ -121,7 +123,8 @@ def test_mean_marker_of_boxes_counts_only_the_image(make):
         sdata, model="mean-marker", patch_size=64, precision="float32"
     )  # wider than the boxes: some reach beyond the border
     image = np.asarray(sdata["image"].data) / 65535
-    x, y = sdata["patches"].geometry.centroid.x.astype(int), sdata["patches"].geometry.centroid.y.astype(int)
+    x = sdata["patches"].geometry.centroid.x.astype(int)
+    y = sdata["patches"].geometry.centroid.y.astype(int)
     expected = [
         image[:, max(0, r - 32) : r + 32, max(0, c - 32) : c + 32].mean((1, 2)) for r, c in zip(y, x, strict=True)
     ]

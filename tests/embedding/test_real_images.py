@@ -1,4 +1,7 @@
-"""Real images from their files to features, with a tiny network: shapes, no NaN, and numbers that the authors' tables know too."""
+"""Real images from their files to features, with a tiny network.
+
+Shapes, no NaN, and numbers that the authors' tables know too.
+"""
 
 import warnings
 
@@ -18,7 +21,8 @@ def embedded(sdata, tiny, **how):
     ks.tl.embed(sdata, model=tiny, precision="float32", **how)
     ks.tl.embed(sdata, model="mean-marker", precision="float32", **how)
     table = next(table for table in sdata.tables.values() if "X_kronos" in table.obsm)
-    features, means = table.obsm["X_kronos"], pd.DataFrame(table.obsm["X_mean_marker"], index=table.obs_names)
+    features = table.obsm["X_kronos"]
+    means = pd.DataFrame(table.obsm["X_mean_marker"], index=table.obs_names)
     panel = ks.get.record(table)["panel"]
     means.columns = panel["channel"]
     assert features.shape == (table.n_obs, len(panel) * 48)
@@ -50,7 +54,8 @@ def test_codex_56_channels(real, tiny):
     assert table.n_obs == 1021
     # in a panel of one's own the order is the image's
     assert list(panel["channel"]) == [c for c in sdata["image"].c.values if c in few]
-    image, labels = tifffile.imread(folder / "crop512.image.ome.tif"), tifffile.imread(folder / "crop512.mask.tif")
+    image = tifffile.imread(folder / "crop512.image.ome.tif")
+    labels = tifffile.imread(folder / "crop512.mask.tif")
     names = list(sdata["image"].c.values)
     expected = scipy_means(image[[names.index(c) for c in means.columns]], labels, table.obs["cell_id"], 255)
     cut = ndimage.find_objects(labels)
@@ -134,7 +139,8 @@ def test_codex_large_ids_and_cells_of_one_pixel(real, tiny):
     assert list(panel["channel"]) == ["DAPI", "CD4", "CD8", "FOXP3", "BCL6"]
     assert table.obs["cell_id"].max() > 200_000
     assert table.obs["area"].min() == 1
-    image, labels = tifffile.imread(folder / "image.ome.tif"), tifffile.imread(folder / "mask.tif")
+    image = tifffile.imread(folder / "image.ome.tif")
+    labels = tifffile.imread(folder / "mask.tif")
     np.testing.assert_allclose(means, scipy_means(image, labels, table.obs["cell_id"], 65535), atol=1e-6)
 
 
@@ -161,7 +167,8 @@ def test_codex_three_segmentations(real, tiny):
         np.testing.assert_allclose(table.obsm[f"X_{region}"][mine], together[mine], atol=1e-5)
         assert np.isnan(table.obsm[f"X_{region}"][~mine]).all()
     expert = table.obs["region"] == "expert1"
-    image, labels = tifffile.imread(start / "R001_X003_Y004.channels.ome.tif"), tifffile.imread(masks["expert1"])
+    image = tifffile.imread(start / "R001_X003_Y004.channels.ome.tif")
+    labels = tifffile.imread(masks["expert1"])
     np.testing.assert_allclose(
         means[expert.to_numpy()], scipy_means(image, labels, table.obs["cell_id"][expert], 65535), atol=1e-5
     )
@@ -216,7 +223,8 @@ def test_mif_with_coordinates_only(real, tiny):
         sdata["table"].obsm["X_mean_marker"], columns=ks.get.record(sdata, key="mean_marker")["panel"]["channel"]
     )
     types = cells["cell_type"].to_numpy()
-    tumour, cd8 = means[types == "TUMOR"].mean(), means[np.char.startswith(types.astype(str), "CD8")].mean()
+    tumour = means[types == "TUMOR"].mean()
+    cd8 = means[np.char.startswith(types.astype(str), "CD8")].mean()
     assert tumour["CK-EPCAM"] > cd8["CK-EPCAM"]
     assert cd8["CD8a"] > tumour["CD8a"]
     few = sdata["table"][::10].copy()

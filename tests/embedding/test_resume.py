@@ -61,7 +61,8 @@ def test_a_call_goes_on_with_the_blocks_it_began_with(make, tiny, tmp_path, monk
     sdata = make((200, 240))
     ks.tl.embed(sdata, model=tiny, key_added="memory", precision="float32")
     how = {"model": tiny, "store": tmp_path / "x.zarr", "precision": "float32"}
-    encode, seen = type(tiny).encode, []
+    encode = type(tiny).encode
+    seen = []
 
     def counting(self, *args):
         seen.append(len(args[0]))
@@ -85,7 +86,8 @@ def test_a_call_goes_on_with_the_blocks_it_began_with(make, tiny, tmp_path, monk
 
 
 def test_several_regions_in_one_store(make, tiny, tmp_path):
-    first, second = make((150, 190)), make((120, 100), seed=3)
+    first = make((150, 190))
+    second = make((120, 100), seed=3)
     sdata = spatialdata.SpatialData(
         images={"image_1": first["image"], "image_2": second["image"]},
         labels={"cells_1": first["cells"], "cells_2": second["cells"]},
@@ -155,7 +157,8 @@ def test_an_embedding_named_like_the_class_features_of_another_stays(make, tiny)
 
 def test_auto_goes_on_in_the_precision_of_the_store(make, tiny, tmp_path, monkeypatch):
     """On a machine that would take another one."""
-    sdata, how = make(), {"model": tiny, "store": tmp_path / "x.zarr"}
+    sdata = make()
+    how = {"model": tiny, "store": tmp_path / "x.zarr"}
     ks.tl.embed(sdata, **how, precision="bfloat16")
     before = sdata["table"].obsm["X_kronos"].compute()
     monkeypatch.setattr(
@@ -173,12 +176,16 @@ def test_auto_goes_on_in_the_precision_of_the_store(make, tiny, tmp_path, monkey
 
 
 def test_a_part_of_the_table_is_sent_to_read_embedding(make, tmp_path):
-    sdata, how = make(), {"model": "mean-marker", "store": tmp_path / "x.zarr"}
+    sdata = make()
+    how = {"model": "mean-marker", "store": tmp_path / "x.zarr"}
     ks.tl.embed(sdata, **how)
     whole = sdata["table"]
     rows = np.flatnonzero(np.arange(whole.n_obs) % 2)
     sdata.tables["table"] = whole[rows].copy()
-    message = rf"It was made for a table of {whole.n_obs} rows that has all {len(rows)} of this one: .*io\.read_embedding\(sdata, '.*x\.zarr'\)"
+    message = (
+        rf"It was made for a table of {whole.n_obs} rows that has all {len(rows)} of this one: "
+        r".*io\.read_embedding\(sdata, '.*x\.zarr'\)"
+    )
     with pytest.raises(ValueError, match=message):
         ks.tl.embed(sdata, **how)
     ks.io.read_embedding(sdata, tmp_path / "x.zarr")
@@ -191,14 +198,16 @@ def test_a_part_of_the_table_is_sent_to_read_embedding(make, tmp_path):
 
 
 def test_a_check_that_passed_is_no_part_of_a_call(make, tmp_path):
-    sdata, how = make(), {"model": "mean-marker", "store": tmp_path / "x.zarr"}
+    sdata = make()
+    how = {"model": "mean-marker", "store": tmp_path / "x.zarr"}
     ks.tl.embed(sdata, **how)
     ks.tl.embed(sdata, **how, require_nuclear=False)
 
 
 @pytest.mark.usefixtures("small_blocks")
 def test_a_finished_store_on_a_read_only_disk(make, tiny, tmp_path, monkeypatch):
-    sdata, store = make(), tmp_path / "x.zarr"
+    sdata = make()
+    store = tmp_path / "x.zarr"
     ks.tl.embed(sdata, model=tiny, store=store)
     wanted = sdata["table"].obsm["X_kronos"].compute()
     plain = os.access
@@ -235,7 +244,8 @@ def test_too_little_room_is_said_before_the_run(make, tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("small_blocks")
 def test_damaged_blocks_are_counted_and_named(make, tmp_path, caplog):
-    sdata, how = make(), {"model": "mean-marker", "store": tmp_path / "x.zarr"}
+    sdata = make()
+    how = {"model": "mean-marker", "store": tmp_path / "x.zarr"}
     ks.tl.embed(sdata, **how)
     for block in (1, 3):
         path = tmp_path / "x.zarr" / "marker" / "c" / str(block) / "0"

@@ -98,7 +98,8 @@ class Case:
 
         if not (self.store / "zarr.json").exists():
             return 0
-        store, complete = EmbeddingStore(self.store), self.complete()
+        store = EmbeddingStore(self.store)
+        complete = self.complete()
         assert set(np.flatnonzero(store.intact()).tolist()) == complete
         rows = store.rows[sorted(complete)]
         rows = rows[rows >= 0]
@@ -177,7 +178,10 @@ def case(template, truth, tiny, tmp_path):
 
 
 class Children:
-    """Runs functions of `forked.py` in forked processes, so that each starts in milliseconds with all that it needs imported."""
+    """Runs functions of `forked.py` in forked processes.
+
+    Each starts in milliseconds, with all that it needs imported.
+    """
 
     def __init__(self, tissue: Path) -> None:
         threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
@@ -201,7 +205,10 @@ class Children:
         return self._ask(do="start", how=how)["pid"]
 
     def wait(self, pid: int, *, kill_after: float | None = None) -> dict[str, Any]:
-        """Return what a child said at its end (empty if it was killed), `seconds` it ran and whether it was `killed`."""
+        """Return what a child said at its end, `seconds` it ran and whether it was `killed`.
+
+        Empty but for these if it was killed.
+        """
         return self._ask(do="wait", pid=pid, kill_after=kill_after)
 
     def run(self, **how: Any) -> dict[str, Any]:

@@ -106,7 +106,8 @@ def forbid(at: dict[str, Any]) -> None:
 
 def small_disk(folder: str, size: str) -> None:
     """Mount a tiny file system that this process alone sees; needs no rights but those of user namespaces."""
-    uid, gid = os.getuid(), os.getgid()
+    uid = os.getuid()
+    gid = os.getgid()
     call("unshare", _CLONE_NEWNS | _CLONE_NEWUSER)
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"0 {uid} 1")

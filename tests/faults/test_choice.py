@@ -61,7 +61,8 @@ def test_a_tissue_that_lies_nowhere(case, make, monkeypatch, store):
     sdata = make()
     with pytest.raises(
         ValueError,
-        match=r"not on disk.* Write it first with sdata\.write\(.*name a folder with store=, or keep .* with store=False",
+        match=r"not on disk.* Write it first with sdata\.write\(.*name a folder with store=, or keep .* with "
+        r"store=False",
     ) as caught:
         case.embed(sdata, store=store)
     assert ("settings.memory" in str(caught.value)) == (store is None)

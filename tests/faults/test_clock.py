@@ -26,7 +26,8 @@ def test_the_clock_jumps_at_every_look(case, monkeypatch, jump):
 
 def test_the_clock_jumps_between_two_calls(case, monkeypatch):
     """The second run finds files from the future and from 1970, and takes them for what they hold."""
-    encode, turns = KronosModel.encode, iter(range(100))
+    encode = KronosModel.encode
+    turns = iter(range(100))
 
     def failing(self, *arguments):
         if next(turns) == 6:

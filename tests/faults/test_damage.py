@@ -52,7 +52,8 @@ HURTS = {
 @pytest.mark.row("a damaged byte of a finished block")
 @pytest.mark.parametrize("hurt", HURTS)
 def test_a_damaged_shard_is_named_and_made_again(whole, hurt):
-    kind, number = KINDS[len(hurt) % 2], 5
+    kind = KINDS[len(hurt) % 2]
+    number = 5
     before = contents(whole.store)
     HURTS[hurt](whole.store / kind / "c" / str(number) / "0")
     assert contents(whole.store) != before
@@ -197,7 +198,8 @@ def test_a_block_that_looks_empty_is_there(case, monkeypatch):
 
     from kronos_sc.models import KronosModel
 
-    encode, turns = KronosModel.encode, iter(range(100))
+    encode = KronosModel.encode
+    turns = iter(range(100))
 
     def blind(self, *arguments):
         found = encode(self, *arguments)

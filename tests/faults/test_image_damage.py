@@ -12,7 +12,8 @@ pytestmark = pytest.mark.slow(7)  # seconds, for the file
 @pytest.fixture
 def begun(case, monkeypatch):
     """A store with some blocks."""
-    encode, turns = KronosModel.encode, iter(range(100))
+    encode = KronosModel.encode
+    turns = iter(range(100))
 
     def failing(self, *arguments):
         if next(turns) == 5:
@@ -34,7 +35,8 @@ CHUNK = "images/image/s0/c/2/2/2"  # the third channel
 
 @pytest.mark.parametrize("how", ["cut", "empty", "lost"])
 def test_a_bad_chunk_is_named_and_what_is_complete_is_kept(begun, how):
-    chunk, complete = begun.path / CHUNK, begun.complete()
+    chunk = begun.path / CHUNK
+    complete = begun.complete()
     data = chunk.read_bytes()
     chunk.unlink() if how == "lost" else chunk.write_bytes(data[:-40] if how == "cut" else b"")
     with pytest.raises(OSError, match=r"Image 'image' .*channel 'CD8',? rows \d+–\d+,? columns \d+–\d+"):
@@ -59,7 +61,8 @@ def test_every_chunk_of_the_image_counts(begun):
 
 
 def test_labels_that_cannot_be_decoded_stop_the_call_before_it_touches_the_store(begun):
-    chunk, complete = begun.path / "labels/cells/s0/c/1/1", begun.complete()
+    chunk = begun.path / "labels/cells/s0/c/1/1"
+    complete = begun.complete()
     data = chunk.read_bytes()
     chunk.write_bytes(data[:-20])
     with pytest.raises(OSError, match="Labels 'cells' could not be decoded at rows"):

@@ -11,7 +11,10 @@ KILLS = 50
 @pytest.mark.slow(35)
 def test_fifty_kills_at_random_moments(case, children):
     rng = np.random.default_rng(20)
-    kills, finished, complete, whole = 0, 0, set(), []
+    kills = 0
+    finished = 0
+    complete = set()
+    whole = []
     begun, overwrite = 0, False
     while kills < KILLS:
         pid = children.start(path=case.path, store=case.store, overwrite=overwrite, pause=0.03)

@@ -21,7 +21,8 @@ pytestmark = pytest.mark.slow(12)  # seconds, for the file
 
 def in_pass(monkeypatch, turn, act):
     """Do something in one pass of the network."""
-    encode, turns = KronosModel.encode, iter(range(1000))
+    encode = KronosModel.encode
+    turns = iter(range(1000))
 
     def watched(self, *arguments):
         if next(turns) == turn:
@@ -87,7 +88,8 @@ def test_stopped(case, monkeypatch, act, error, turn):
 def test_ctrl_c_at_random_moments(case):
     """The signal comes at any time of the call, from another thread; the end is the same."""
     rng = np.random.default_rng(8)
-    sdata, stopped = case.read(), 0
+    sdata = case.read()
+    stopped = 0
     case.check(case.embed(sdata))
     spans = {
         False: 1.0,
@@ -117,7 +119,8 @@ def test_ctrl_c_at_random_moments(case):
 
 
 def test_few_blocks_are_held_when_the_disk_is_slow(case, monkeypatch):
-    alive, most = weakref.WeakSet(), []
+    alive = weakref.WeakSet()
+    most = []
     made, stage = FeatureBlock.__init__, BlockWriter.__call__
 
     def counted(self, *arguments, **named):
@@ -142,7 +145,8 @@ def test_few_blocks_are_held_when_the_disk_is_slow(case, monkeypatch):
 
 def test_the_error_of_the_disk_is_not_hidden_by_the_next(case, monkeypatch):
     """The first of several blocks that cannot be written is the one that is told."""
-    stage, turns = BlockWriter.__call__, iter(range(100))
+    stage = BlockWriter.__call__
+    turns = iter(range(100))
 
     def failing(self, block):
         turn = next(turns)

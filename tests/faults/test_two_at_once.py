@@ -118,7 +118,8 @@ def test_a_reader_never_gets_rows_of_another_embedding(case, children, tmp_path)
 
 def test_two_threads(case, monkeypatch):
     """One waits in the middle of its run; the other fails at once."""
-    inside, go = threading.Event(), threading.Event()
+    inside = threading.Event()
+    go = threading.Event()
     encode = KronosModel.encode
 
     def waiting(self, *arguments):
@@ -148,7 +149,8 @@ def test_two_threads(case, monkeypatch):
 
 def test_two_tissues_from_the_same_folder(case):
     """A SpatialData opened twice: both tables read the same store."""
-    one, two = case.read(), case.read()
+    one = case.read()
+    two = case.read()
     case.check(case.embed(one))
     assert "X_kronos" not in two["table"].obsm
     case.check(case.embed(two))

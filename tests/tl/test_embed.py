@@ -75,7 +75,8 @@ def test_record_is_the_same_from_memory_and_files(make, tiny, tmp_path, channels
     sdata = make((60, 70), channels=channels)
     how = {"channels": {"AR": "unseen"}} if "AR" in channels else {}
     ks.tl.embed(sdata, model=tiny, features=["marker", "cls"], **how)
-    table, record = sdata["table"], ks.get.record(sdata)
+    table = sdata["table"]
+    record = ks.get.record(sdata)
     assert list(record["panel"].columns) == ["channel", "marker", "id", "mean", "std", "how"]
     assert record["params"]["images"].tolist() == ["image"]
     assert record["params"]["mpp"] == ""
@@ -155,7 +156,8 @@ def test_several_regions_on_several_images(make, tiny):
     sdata.images["second"] = sdata.images.pop("image_1")
     with pytest.raises(
         ValueError,
-        match=r"There are 3 elements of the kind 'image' \('image_0', 'image_2', 'second'\) and none was named.*image_key=",
+        match=r"There are 3 elements of the kind 'image' \('image_0', 'image_2', 'second'\) and none was "
+        r"named.*image_key=",
     ):
         ks.tl.embed(sdata, model=tiny)
     with pytest.raises(

@@ -84,12 +84,14 @@ def _region_facts(job: RegionJob) -> dict[str, Any]:
 
 def _samples(plan: patches.ReadPlan, units: patches.Units) -> Iterator[np.ndarray]:
     """Yield raw pixels of evenly spread windows; the channels take turns."""
+    # spread over the image from top to bottom, whatever the order of the table
     order = np.lexsort((units.x, units.y))
     sampled = order[np.linspace(0, len(units) - 1, min(_N_WINDOWS, len(units))).astype(int)]
     image = patches.Rect(0, plan.image.shape[0], 0, plan.image.shape[1])
     samples = []
     for turn, unit in enumerate(sampled.tolist()):
-        y, x = int(units.y[unit]), int(units.x[unit])
+        y = int(units.y[unit])
+        x = int(units.x[unit])
         if inside := patches.Rect(y, y + units.size, x, x + units.size).meet(image):
             samples.append((plan.channels[turn % len(plan.channels)], inside))
     for pixels in patches.windows(plan, samples):

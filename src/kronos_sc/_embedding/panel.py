@@ -73,6 +73,7 @@ def complete(
     if not model.needs_statistics:
         return panel.without_scaling()
     used = panel.used
+    # only markers without statistics of their own cost a pass over the pixels
     from_images = (used["how"] == "unseen") | model.image_statistics
     lacking = used.loc[from_images & ~np.isfinite(used["std"].to_numpy(float)), "channel"]
     if len(lacking):

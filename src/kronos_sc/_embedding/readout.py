@@ -111,7 +111,10 @@ def prepare(sdata: SpatialData, view: models.Model, options: ReadOptions, kinds:
     """
     excluded_codes(sdata, options.exclude)
     device = placement.choose_device(options.device)
-    dtype = placement.choose_dtype(options.precision if view.net is not None else "float32", device)
+    precision = options.precision
+    if view.net is None:  # arithmetic on pixels, the same on every device
+        precision = "float32"
+    dtype = placement.choose_dtype(precision, device)
     plan = EmbedRequest.of(sdata, view, options, kinds).plan()
     return Readout(plan, plan.jobs, plan.rows, device, dtype)
 
@@ -147,6 +150,7 @@ def _jobs_of_rows(jobs: list[RegionJob], rows: np.ndarray, n_obs: int) -> list[R
     is_wanted = np.zeros(n_obs, bool)
     is_wanted[rows] = True
     kept_jobs = []
+    # blocks keep their bounds and numbers, and so their reads, with fewer units in them
     for job in jobs:
         groups = [block.units[is_wanted[job.units.rows[block.units]]] for block in job.plan.blocks]
         kept = [(group, number) for group, number in zip(groups, job.numbers, strict=True) if len(group)]

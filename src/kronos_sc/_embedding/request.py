@@ -83,13 +83,12 @@ class EmbedRequest:
     def plan(self) -> EmbedPlan:
         """Scan labels for their cells, divide regions into blocks, and measure what statistics are lacking."""
         options = self.options
-        jobs = numbered(
-            [
-                make_job(self.sdata, self.target, region, image, self.model, self.panel.channels, options)
-                for region, image in self.target.images.items()
-            ]
-        )
-        exclusion = apply_exclusion(self.sdata, jobs, options.exclude, self.table.n_obs)
+        jobs = [
+            make_job(self.sdata, self.target, region, image, self.model, self.panel.channels, options)
+            for region, image in self.target.images.items()
+        ]
+        # before statistics are measured: excluded pixels do not count in them
+        exclusion = apply_exclusion(self.sdata, numbered(jobs), options.exclude, self.table.n_obs)
         panel = complete(
             self.panel,
             list(self.target.images.values()),

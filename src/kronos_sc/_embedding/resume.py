@@ -49,6 +49,7 @@ def resolve_store_path(
     size
         Bytes of all features.
     """
+    # nobody named a folder: the size decides, or True and False do
     if isinstance(store, bool) or store is None:
         budget = None if isinstance(store, bool) else feature_memory()
         if store is False or (store is None and size <= budget):
@@ -149,6 +150,7 @@ def _remaining_jobs(store: _store.EmbeddingStore, jobs: list[RegionJob]) -> tupl
     """Return what is left of the jobs, and which blocks are done; say so, and which were done and are damaged."""
     present = store.present()
     done = store.intact()
+    # blocks that are there and fail their checksums are computed again, like those that are missing
     if len(damaged := np.flatnonzero(present & ~done)):
         info(
             f"{len(damaged)} of {len(done)} blocks in {store.path} are damaged and computed again: block "

@@ -29,7 +29,9 @@ class WindowSize:
 
 def window(image: patches.Raster, *, patch_size: int | None, mpp: float | None, boxes: bool) -> WindowSize:
     """Return the window of a region; with `mpp` the image is resampled to that many micrometres per pixel."""
-    patch = patch_size if patch_size is not None or boxes else 64
+    patch = patch_size
+    if patch is None and not boxes:  # cells have no size of their own that all of them fit
+        patch = 64
     if mpp is None:
         return WindowSize(patch, patch)
     size = patches.pixel_size(image)
@@ -42,7 +44,8 @@ def window(image: patches.Raster, *, patch_size: int | None, mpp: float | None, 
     if not mpp > 0:
         msg = f"mpp must be a positive number of micrometres per pixel, got {mpp!r}."
         raise ValueError(msg)
-    return WindowSize(patch, None if patch is None else max(1, round(patch * mpp / size)))
+    source = None if patch is None else max(1, round(patch * mpp / size))
+    return WindowSize(patch, source)
 
 
 def for_boxes(source: int, image: patches.Raster, model: Model, mpp: float | None) -> WindowSize:

@@ -16,8 +16,10 @@ def differences(stored: Any, current: Any, *, name: str = "") -> list[str]:
         return [line for group in lines for line in group]
     if stored == current:
         return []
+    # a checksum says that something differs, and nothing that a reader could use
     if name.endswith("sha256"):
         return [f"{name.removesuffix('sha256').strip()} differ"]
+    # of long lists what came and went, not all that they hold
     if isinstance(stored, list) and isinstance(current, list) and not len(stored) == len(current) == 1:
         removed = [item for item in stored if item not in current]
         added = [item for item in current if item not in stored]
@@ -29,10 +31,14 @@ def _listed(name: str, removed: list[Any], added: list[Any], *, sizes: tuple[int
     """Say what a list has lost and won."""
     if removed and added:
         return f"{name} had {_items(removed)} and has {_items(added)} instead"
-    if removed or added:
-        return f"{name} lacks {_items(removed)} now" if removed else f"{name} has {_items(added)} now, and had not"
+    if removed:
+        return f"{name} lacks {_items(removed)} now"
+    if added:
+        return f"{name} has {_items(added)} now, and had not"
     before, after = sizes
-    return f"{name} had {before} entries and has {after} now" if before != after else f"{name} is in another order"
+    if before != after:
+        return f"{name} had {before} entries and has {after} now"
+    return f"{name} is in another order"
 
 
 def _items(items: list[Any], most: int = 4) -> str:
@@ -44,5 +50,7 @@ def _item(item: Any) -> str:
     if item is None:
         return "missing"
     if isinstance(item, list):
-        return repr(item[0]) if len(item) == 1 else " ".join(str(part) for part in item)
+        if len(item) == 1:
+            return repr(item[0])
+        return " ".join(str(part) for part in item)
     return repr(item)

@@ -63,6 +63,7 @@ class Spec:
 
 def create_block_arrays(spec: Spec, group: Any) -> dict[str, zarr.Array]:
     """Make the arrays that are written block by block."""
+    # (rows of a block, width, dtype); what is one number per unit, or per block, has no width
     blocks, capacity = spec.rows.shape
     layouts = {kind: (capacity, width, spec.dtype) for kind, width in spec.kinds.items()}
     layouts |= {PIXELS: (capacity, None, "int32"), BRIGHTEST: (1, None, "float32")}

@@ -59,6 +59,7 @@ def _rewrite_rows(path: Path, name: str, values: np.ndarray) -> None:
     """Write names or flags anew."""
     import zarr
 
+    # beside the old one first: a kill leaves the damaged array, or none, and the next call comes here again
     work = path / PARTS / secrets.token_hex(8)
     with ignore_zarr_warnings():
         group = zarr.create_group(work, zarr_format=3)

@@ -155,6 +155,7 @@ class StoredTable:
         back after it: in between, readers look at what is there, and at no time are they told of something that is not.
         """
         new = work / NEW / self.name
+        # hard links: only what is written anew takes space
         clone(self.path, new, without=self._replaced_paths(slots))
         _write_slots(new, slots)
         on_disk(new)

@@ -47,6 +47,7 @@ def writing(store: Path, *, wait: float) -> Iterator[Path]:
     """
     with lock_table_store(store, wait=wait):
         restore_tables(store)
+        # within the store: folders trade places on one file system only
         work = store / f"{WORK}{secrets.token_hex(4)}"
         try:
             for folder in (work, work / NEW, work / OLD):

@@ -220,7 +220,9 @@ def embed(
     precision = precision_for(path, precision, overwrite=overwrite)
 
     plan = request.plan()
-    torch_device, torch_dtype = executor.resolve_device(precision if encoder.net is not None else "float32")
+    if encoder.net is None:  # arithmetic on pixels, the same on every device
+        precision = "float32"
+    torch_device, torch_dtype = executor.resolve_device(precision)
     number_format = str(torch_dtype).removeprefix("torch.")
     config = InferenceConfig(encoder, plan.used, kinds, nan, batch_size, torch_device, torch_dtype)
     parameters = plan.parameters | {"features": list(kinds), "dtype": dtype}
@@ -239,7 +241,9 @@ def embed(
         )
         entry = finish(sink, entry, anew=units > 0)
 
-    table = table if inplace else table.copy()
+    # nothing of the user's changes before all of it succeeded
+    if not inplace:
+        table = table.copy()
     values = {kind: sink.features(kind) for kind in kinds}
     slots = fill(table, keys, values, plan.edge, entry, excluded=plan.exclusion.is_excluded)
     _report(plan, keys, slots, path, units=units, seconds=seconds)
@@ -250,7 +254,8 @@ def _store_description(
     plan: EmbedPlan, key: str, dtype: str, parameters: dict[str, Any], *, precision: str
 ) -> Callable[[np.ndarray], Spec]:
     """Return what makes, of the rows of its blocks, the description of a store for this call."""
-    table, widths = plan.request.table, plan.request.widths
+    table = plan.request.table
+    widths = plan.request.widths
     recorded = dict(parameters)
 
     def describe(rows: np.ndarray) -> Spec:

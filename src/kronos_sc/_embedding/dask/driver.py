@@ -105,6 +105,7 @@ class _ClusterRun:
         """Accept what is done, whatever happened, and call the rest off."""
         if self._client.status != "running":
             return
+        # of a run that failed: what workers have finished is kept
         while error is not None and not self._returned.empty():
             self._accept_if_done(self._returned.get())
         self._cancel(list(self._pending))
@@ -117,6 +118,7 @@ class _ClusterRun:
 
         self._refresh_workers()
         info(f"blocks go to the workers of {self._client.scheduler.address} ({len(self._workers)} now)")
+        # on the processor, and in its final number format: half the bytes travel, and every worker has the same numbers
         model = config.model.at(torch.device("cpu"), config.dtype)
         data = serialize_bytes(WorkerState(replace(config, model=model), device, self._sink.stager))
         self._worker_state = self._submit(deserialize, data, key=f"{self._name}-model")
@@ -241,6 +243,7 @@ class _ClusterRun:
             raise (ValueError if why.final == "ValueError" else OSError)(why.message)
         # several workers in a row; but perhaps through the fault of another block
         is_worker_loss = why.kind == "KilledWorker"
+
         task.tries += 1
         task.worker_losses += is_worker_loss
         task.avoid_workers |= {why.worker} - {""}
