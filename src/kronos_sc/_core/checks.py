@@ -8,21 +8,27 @@ from numbers import Real
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
 
 def listed(items: Iterable[object], *, most: int = 10) -> str:
     """Return up to `most` items in quotes, and how many more there are."""
-    return numbers((repr(str(item)) for item in items), most=most)
+    return _first(items, lambda item: repr(str(item)), most)
 
 
 def numbers(items: Iterable[object], *, most: int = 10) -> str:
     """Return up to `most` numbers, unquoted, and how many more there are."""
-    every = list(items)
-    if not every:
+    return _first(items, str, most)
+
+
+def _first(items: Iterable[object], spell: Callable[[object], str], most: int) -> str:
+    entries = list(items)
+    if not entries:
         return "none"
-    shown = ", ".join(str(item) for item in every[:most])
-    return f"{shown} and {len(every) - most} more" if len(every) > most else shown
+    shown = ", ".join(spell(entry) for entry in entries[:most])
+    if len(entries) > most:
+        return f"{shown} and {len(entries) - most} more"
+    return shown
 
 
 def near(name: str, options: Iterable[str], *, most: int = 3) -> list[str]:

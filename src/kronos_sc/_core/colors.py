@@ -28,8 +28,8 @@ MORE = (
 
 def class_colors(count: int) -> list[str]:
     """Return colours (#rrggbb) for so many classes; beyond twenty they come round again."""
-    every = [*EIGHT, *MORE]
-    return [every[i % len(every)] for i in range(count)]
+    palette = (*EIGHT, *MORE)
+    return [palette[i % len(palette)] for i in range(count)]
 
 
 def stored_colors(table: Any, key: str, names: Sequence[Any]) -> dict[Any, Any]:

@@ -102,7 +102,9 @@ def _of_record(entry: Mapping[str, Any], kind: str, width: int) -> pd.DataFrame 
     markers = [str(marker) for marker in entry["panel"]["marker"]]
     if kind == "cls" or not markers or width % len(markers):
         names = _listed(model, "per_unit")
-        return _named(names) if len(names) == width else None
+        if len(names) != width:
+            return None
+        return _named(names)
 
     per_marker = width // len(markers)
     if per_marker == 1:

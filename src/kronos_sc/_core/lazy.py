@@ -48,7 +48,8 @@ def remembered(values: Any, find: Callable[[], np.ndarray]) -> np.ndarray:
 def computed(values: Any) -> np.ndarray:
     """Return a lazy, sparse or any other array as a plain one."""
     if is_lazy(values):
-        values = values.compute(scheduler=None if _on_a_cluster(values) else "threads")
+        scheduler = None if _on_a_cluster(values) else "threads"
+        values = values.compute(scheduler=scheduler)
     elif hasattr(values, "compute"):
         values = values.compute()
     if hasattr(values, "toarray"):

@@ -70,9 +70,9 @@ def _sides(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     flat = parts.ravel()
     side_parts = []
     successor_parts = []
-    for side, (ahead, out) in enumerate(zip(_AHEAD, _OUT, strict=True)):
+    for side, (ahead, outward) in enumerate(zip(_AHEAD, _OUT, strict=True)):
         # pixels whose neighbour over this side is of another part
-        beyond = parts[1 + out[0] : height - 1 + out[0], 1 + out[1] : width - 1 + out[1]]
+        beyond = parts[1 + outward[0] : height - 1 + outward[0], 1 + outward[1] : width - 1 + outward[1]]
         inner = np.flatnonzero(parts[1:-1, 1:-1] != beyond)
         pixel = (inner // (width - 2) + 1) * width + inner % (width - 2) + 1
         pixel = pixel[flat[pixel] > 0]
@@ -80,7 +80,7 @@ def _sides(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # at the end of the side: over to the pixel across the corner, else straight on, else round the own corner
         own_part = flat[pixel]
         straight_on = pixel + ahead[0] * width + ahead[1]
-        across = straight_on + out[0] * width + out[1]
+        across = straight_on + outward[0] * width + outward[1]
         diagonal = flat[across] == own_part
         straight = (flat[straight_on] == own_part) & ~diagonal
         successor = np.where(diagonal, 4 * across + (side - 1) % 4, 4 * pixel + (side + 1) % 4)

@@ -148,4 +148,6 @@ def _by_words(own: NameParts, matches: dict[str, NameParts]) -> list[str]:
         special = other.words - shared
         if special and special <= own.words:
             telling.append(candidate)
-    return telling if len(telling) == 1 else list(matches)
+    if len(telling) == 1:
+        return telling
+    return list(matches)

@@ -187,10 +187,10 @@ def _take(values: Any, index: np.ndarray | slice) -> Any:
     """Return rows of an array-like in the order asked for, reading each once."""
     if isinstance(values, lazy.ForwardReader):
         return values.take(index)
-    if isinstance(values, np.ndarray) or isinstance(index, slice):
-        return values.iloc[index] if hasattr(values, "iloc") else values[index]
     if hasattr(values, "iloc"):
         return values.iloc[index]
+    if isinstance(values, np.ndarray) or isinstance(index, slice):
+        return values[index]
     # arrays on disk want increasing rows, and read a range faster than they pick
     unique, back = np.unique(index, return_inverse=True)
     if lazy.is_dense(unique):

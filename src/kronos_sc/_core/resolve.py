@@ -73,9 +73,13 @@ def tissue_images(sdata: Any) -> Mapping[str, Any]:
 
 def _is_map(sdata: Any, name: str) -> bool:
     """Whether an image holds class probabilities: the table beside it says so, or the class map of its name."""
+    if f"{name}_class" in sdata.labels:
+        return True
     table = sdata.tables.get(f"{name}_table")
-    entry = None if table is None else table.uns.get(name)
-    return (isinstance(entry, Mapping) and str(entry.get("kind")) == "predict_map") or f"{name}_class" in sdata.labels
+    if table is None:
+        return False
+    entry = table.uns.get(name)
+    return isinstance(entry, Mapping) and str(entry.get("kind")) == "predict_map"
 
 
 def _names_classes(table: AnnData) -> bool:

@@ -99,12 +99,15 @@ def _by_itself(source: HasResult, key: str | None) -> Mapping[str, Any]:
 
 def described(adata: AnnData | HasResult, key: str | None) -> str:
     """Return a result as messages name it."""
-    return repr(key) if key is not None else f"of this {type(adata).__name__}"
+    if key is None:
+        return f"of this {type(adata).__name__}"
+    return repr(key)
 
 
 def _call(kind: object) -> str:
     """Return a function as people call it."""
-    return f"{'pp' if str(kind) in _PREPARATION else 'tl'}.{kind}"
+    room = "pp" if str(kind) in _PREPARATION else "tl"
+    return f"{room}.{kind}"
 
 
 def frame(
@@ -162,7 +165,8 @@ def summary(scores: pd.DataFrame, *, by: str | list[str], metrics: list[str]) ->
     The interval is Student's, mean ± t · sd / √n. It takes the values as independent; folds and draws share training
     units, so it is rather too narrow.
     """
-    by = [by] if isinstance(by, str) else by
+    if isinstance(by, str):
+        by = [by]
     long = scores.melt(id_vars=by, value_vars=metrics, var_name="metric")
     groups = long.groupby([*by, "metric"], sort=False, observed=True)["value"]
     table = groups.agg(mean="mean", sd="std", n="count").reset_index()

@@ -44,7 +44,9 @@ def direct(array: zarr.Array) -> Chunks | Shards | None:
     file_name = array.metadata.encode_chunk_key
     if metadata["zarr_format"] == 2:
         steps = _version_2(metadata)
-        return None if steps is None else Chunks(folder, file_name, array.chunks, array.dtype, steps)
+        if steps is None:
+            return None
+        return Chunks(folder, file_name, array.chunks, array.dtype, steps)
     if metadata["chunk_grid"]["name"] != "regular":
         return None
 
@@ -77,7 +79,9 @@ def _version_2(metadata: dict[str, Any]) -> list[Decode] | None:
         return None
     if compressor is None:
         return []
-    return _decoders([compressor if isinstance(compressor, dict) else compressor.get_config()])
+    if not isinstance(compressor, dict):
+        compressor = compressor.get_config()
+    return _decoders([compressor])
 
 
 def _version_3(codecs: Sequence[dict[str, Any]], dtype: np.dtype) -> tuple[np.dtype, list[Decode]] | None:
@@ -88,7 +92,9 @@ def _version_3(codecs: Sequence[dict[str, Any]], dtype: np.dtype) -> tuple[np.dt
     endian = (first.get("configuration") or {}).get("endian") or "little"
     order = _BYTE_ORDER[getattr(endian, "value", endian)]
     steps = _decoders([_SAME[codec["name"]] for codec in reversed(rest)])
-    return None if steps is None else (dtype.newbyteorder(order), steps)
+    if steps is None:
+        return None
+    return dtype.newbyteorder(order), steps
 
 
 def _decoders(configs: Sequence[dict[str, Any]]) -> list[Decode] | None:

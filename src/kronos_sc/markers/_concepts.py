@@ -138,7 +138,9 @@ def _index() -> dict[str, Concept]:
 
 def _numbered_stain(folded: str) -> Concept | None:
     concept = _index().get(folded.removesuffix("DI")) or _index().get(_ROUND.sub("", folded))
-    return concept if concept and concept.name == STAIN else None
+    if concept and concept.name == STAIN:
+        return concept
+    return None
 
 
 def _nothing(text: str, folded: str) -> Concept | None:
@@ -146,8 +148,10 @@ def _nothing(text: str, folded: str) -> Concept | None:
         return Concept("", "nothing")
     # Mask_2, Brightfield1; short ones are elements, and P53 is none
     word = folded.rstrip("0123456789")
-    concept = _index().get(word) if len(word) > 3 else None
-    return concept if concept and concept.kind == "nothing" else None
+    concept = _index().get(word)
+    if len(word) > 3 and concept and concept.kind == "nothing":
+        return concept
+    return None
 
 
 def _control(text: str) -> Concept | None:
@@ -168,7 +172,9 @@ def _control(text: str) -> Concept | None:
     animals = [word for word in hosts if word.lower() != "rb"]
     if protein and not animals:  # "anti-RB", "rb RB": nobody stains rabbits with rabbit
         return concepts()["RB"]
-    return Concept("", "nothing") if animals and not protein else concepts()[RABBIT_OR_RB]
+    if animals and not protein:
+        return Concept("", "nothing")
+    return concepts()[RABBIT_OR_RB]
 
 
 def _mixture(text: str) -> Concept | None:
@@ -178,14 +184,17 @@ def _mixture(text: str) -> Concept | None:
     """
     parts = [part for part in _MIXED.split(text) if part]
     if len(parts) < 2:
-        twice = {_index().get(fold(word)) for word in text.split()}
-        concept = twice.pop() if len(twice) == 1 else None
-        return concept if concept and concept.is_marker else None
+        by_word = [_index().get(fold(word)) for word in text.split()]
+        if len(set(by_word)) == 1 and by_word[0] and by_word[0].is_marker:
+            return by_word[0]
+        return None
     proteins = [_index().get(fold(part)) for part in parts]
     if not all(concept and concept.is_marker for concept in proteins):
         return None
     names = tuple(dict.fromkeys(concept.name for concept in proteins if concept))
-    return concepts()[names[0]] if len(names) == 1 else Concept(text, "ambiguous", near=names)
+    if len(names) == 1:
+        return concepts()[names[0]]
+    return Concept(text, "ambiguous", near=names)
 
 
 def _split(cell: str, mark: str) -> tuple[str, ...]:

@@ -48,11 +48,15 @@ def markers_of(frame: pd.DataFrame, *, source: str) -> tuple[Marker, ...]:
     ids = _integers(frame["marker_id"], names, source)
     means = _floats(frame["marker_mean"], names, source)
     stds = _floats(frame["marker_std"], names, source)
-    if "role" in frame:
-        roles = list(frame["role"])
-    else:
-        roles = [role_of(name, marker_id) for name, marker_id in zip(names, ids, strict=True)]
+    roles = _roles(frame, names, ids)
     return tuple(Marker(*row) for row in zip(names, ids, means, stds, roles, strict=True))
+
+
+def _roles(frame: pd.DataFrame, names: list[str], ids: list[int]) -> list[str]:
+    """Return the role of each marker: as the table says, or by its id and name."""
+    if "role" in frame:
+        return list(frame["role"])
+    return [role_of(name, marker_id) for name, marker_id in zip(names, ids, strict=True)]
 
 
 def role_of(name: str, marker_id: int) -> str:
@@ -71,11 +75,13 @@ def to_frame(markers: Iterable[Marker]) -> pd.DataFrame:
 
 def to_record(marker: Marker) -> dict[str, object]:
     """Return a marker in types that JSON can hold."""
+    # JSON knows no NaN
+    mean, std = (None if math.isnan(value) else value for value in (marker.mean, marker.std))
     return {
         "name": marker.name,
         "id": marker.id,
-        "mean": None if math.isnan(marker.mean) else marker.mean,
-        "std": None if math.isnan(marker.std) else marker.std,
+        "mean": mean,
+        "std": std,
         "role": marker.role,
         "aliases": list(marker.aliases),
     }

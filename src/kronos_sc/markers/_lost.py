@@ -26,15 +26,15 @@ def lost(panel: pd.DataFrame) -> str | None:
     shown = missing if few else similar
     if not len(shown):
         return None
-    each = ", ".join(_described(row) for row in shown.itertuples())
+    described = ", ".join(_described(row) for row in shown.itertuples())
     fix = with_what_was_said(panel, {row.channel: _best(row) for row in shown.itertuples()})
     if few:
         n_matched = len(named) - len(missing)
-        summary = f"Of {len(named)} named channels, {n_matched} match a marker; these are left out: {each}."
+        summary = f"Of {len(named)} named channels, {n_matched} match a marker; these are left out: {described}."
     else:
         summary = (
             f"{len(shown)} of {len(named)} named channels are left out, although their names are near a marker's: "
-            f"{each}."
+            f"{described}."
         )
     return (
         f"{summary} Say what they are with channels={fix!r} (correct it first; 'unseen' is a marker that the model has "
@@ -63,11 +63,11 @@ def names_left_out(panel: pd.DataFrame) -> str | None:
     rows = panel[noted(panel, ANOTHER_NAME)]
     if not len(rows):
         return None
-    each = "; ".join(f"{row.channel!r} is {row.note}" for row in rows.itertuples())
+    described = "; ".join(f"{row.channel!r} is {row.note}" for row in rows.itertuples())
     instead = with_what_was_said(panel, dict(zip(rows["channel"], rows["near"], strict=True)))
     drop = with_what_was_said(panel, dict.fromkeys(rows["channel"]))
     return (
-        f"{len(rows)} channel(s) are left out, because a marker is read once: {each}. Read them instead with "
+        f"{len(rows)} channel(s) are left out, because a marker is read once: {described}. Read them instead with "
         f"channels={instead!r}, or say that they are to be left out with channels={drop!r}."
     )
 

@@ -131,6 +131,7 @@ def _why_not(name: str, concept: Concept | None, vocabulary: Vocabulary) -> tupl
 
 def _similar(bare: str, vocabulary: Vocabulary) -> list[str]:
     """Return markers that an unknown name may mean: those it holds as a word, else those that are spelt like it."""
+    # "CD3-1" is a second CD3; but of CD numbers and forms, the one spelt like it is another protein
     if copy_of := vocabulary.spelt(_COPY.sub("", bare)):
         return [copy_of.name]
     if _CD.fullmatch(bare) or _FORM.search(bare):
@@ -144,7 +145,9 @@ def _resolve(channel: str, vocabulary: Vocabulary) -> tuple[Marker | None, Conce
     """Return the marker of the first spelling that means anything, and the concept of that spelling."""
     for text in spellings(channel):
         concept = lookup(text)
-        marker = vocabulary.spelt(text) or (vocabulary.of_concept(concept.name) if concept else None)
+        marker = vocabulary.spelt(text)
+        if marker is None and concept is not None:
+            marker = vocabulary.of_concept(concept.name)
         if marker or concept:
             return marker, concept
     return None, None
@@ -157,14 +160,17 @@ def _filled(channel: str, marker: Marker, how: str) -> Row:
 
 def _concept_name(channel: str) -> tuple[str, str]:
     concept = find(channel)
-    return (concept.name if concept and concept.is_marker else channel, channel)
+    name = concept.name if concept and concept.is_marker else channel
+    return name, channel
 
 
 def _unseen(channel: str, free: Mapping[str, Iterator[int]]) -> Row:
     concept = find(channel)
-    name, role = channel, "other"
+    name = channel
+    role = "other"
     if concept and concept.is_marker:
-        name, role = concept.name, concept.kind
+        name = concept.name
+        role = concept.kind
     marker_id = next(free[role], None)
     if marker_id is None:
         msg = (
@@ -204,7 +210,8 @@ def _validated(channels: Iterable[str]) -> list[str]:
 
 
 def _validated_given(given: Mapping[str, str | None] | None, names: list[str]) -> Mapping[str, str | None]:
-    given = {} if given is None else given
+    if given is None:
+        return {}
     if not isinstance(given, Mapping):
         msg = (
             f"channels must map channel names to markers, got {type(given).__name__}. Pass channels={{'channel': "

@@ -57,15 +57,17 @@ def _chosen(same: pd.DataFrame) -> tuple[Hashable | None, str]:
 
     None where they are equals, or there is one.
     """
-    given = same.index[same["how"].isin(["given", "unseen"])]
+    by_user = same.index[same["how"].isin(["given", "unseen"])]
     exact = same.index[same["how"] == "exact"]
-    if len(same) == 1 or len(given) > 1:
+    if len(same) == 1 or len(by_user) > 1:
         return None, ""
-    if len(given):
-        return given[0], NOT_GIVEN
+    if len(by_user):
+        return by_user[0], NOT_GIVEN
     if _is_counterstain(same["marker"].iloc[0], same["role"].iloc[0]):
         return same.index[0], ANOTHER_STAIN
-    return (exact[0], ANOTHER_NAME) if len(exact) == 1 else (None, "")
+    if len(exact) == 1:
+        return exact[0], ANOTHER_NAME
+    return None, ""
 
 
 def _is_counterstain(marker: str, role: str) -> bool:

@@ -98,7 +98,7 @@ class PanelFile:
     ----------
     source
         Name of the file, or the argument they were given as.
-    every
+    all_names
         All names, empty where a row has none.
     rows
         Their rows in the file, counted from 1.
@@ -109,7 +109,7 @@ class PanelFile:
     """
 
     source: str
-    every: tuple[str, ...]
+    all_names: tuple[str, ...]
     rows: tuple[int, ...]
     selections: tuple[Selection, ...] = ()
     cyclic: bool = False
@@ -117,44 +117,44 @@ class PanelFile:
     @property
     def counts(self) -> set[int]:
         """How many planes an image may have that these names belong to."""
-        return {len(self.every), *(len(selection.rows) for selection in self.selections)}
+        return {len(self.all_names), *(len(selection.rows) for selection in self.selections)}
 
     def names(self, count: int | None = None) -> list[str]:
         """Return the names of an image of `count` planes; without it those that the file keeps."""
-        chosen: Sequence[int] = range(len(self.every))
+        chosen: Sequence[int] = range(len(self.all_names))
         fitting = [selection for selection in self.selections if count in (None, len(selection.rows))]
-        if fitting and count != len(self.every):
+        if fitting and count != len(self.all_names):
             selection = fitting[0]
             chosen = selection.rows
             others = self._others(selection)
             info(
-                f"{self.source}: {len(others)} of {len(self.every)} rows are left out ({selection.words}): "
+                f"{self.source}: {len(others)} of {len(self.all_names)} rows are left out ({selection.words}): "
                 f"{self.described(others)}"
             )
-        elif self.selections and count is not None and count == len(self.every):
+        elif self.selections and count is not None and count == len(self.all_names):
             selection = self.selections[0]
             info(
                 f"{self.source}: the image has all {count} channels, so those marked {selection.words} are "
                 f"named too: {self.described(self._others(selection))}"
             )
 
-        names = [self.every[position] for position in chosen]
-        if unnamed := [self.rows[position] for position in chosen if not self.every[position]]:
+        names = [self.all_names[position] for position in chosen]
+        if unnamed := [self.rows[position] for position in chosen if not self.all_names[position]]:
             info(f"{self.source}: rows {numbers(unnamed)} have no name and are numbered")
         filled = [name or f"channel_{place}" for place, name in enumerate(names)]
         return numbered(filled, self.source, cyclic=self.cyclic)
 
     def _others(self, selection: Selection) -> list[int]:
         """Return the positions of the rows that a selection does not keep."""
-        return sorted(set(range(len(self.every))) - set(selection.rows))
+        return sorted(set(range(len(self.all_names))) - set(selection.rows))
 
     def described(self, positions: Sequence[int]) -> str:
         """Return rows with their names, for messages."""
-        return listed(f"row {self.rows[position]}: {self.every[position] or 'no name'}" for position in positions)
+        return listed(f"row {self.rows[position]}: {self.all_names[position] or 'no name'}" for position in positions)
 
     def told(self) -> str:
         """Return how many names there are, and which are not kept, for messages."""
-        told = f"{len(self.every)} channels"
+        told = f"{len(self.all_names)} channels"
         for selection in self.selections[:1]:
             others = self._others(selection)
             told += f" ({len(selection.rows)} without {selection.words}: {self.described(others)})"
@@ -196,7 +196,9 @@ def read_panel(path: Path) -> PanelFile:
     if is_wide(header) and not set(header) & (set(_NAMES) - _CHANNELS):
         names, rows = unfolded(records.header, records.rows, path)
         used = tuple(position for position, name in enumerate(names) if name)
-        selections = (Selection("an empty cell", used),) if len(used) < len(names) else ()
+        selections: tuple[Selection, ...] = ()
+        if len(used) < len(names):
+            selections = (Selection("an empty cell", used),)
         return PanelFile(path.name, tuple(name or "Blank" for name in names), tuple(rows), selections, cyclic=True)
     return _table(records.header, _fitted(records.header, records.rows, path), path)
 
@@ -229,6 +231,7 @@ def _fitted(header: Record, rows: tuple[Record, ...], path: Path) -> tuple[Recor
 
 def _table(header: Record, rows: tuple[Record, ...], path: Path) -> PanelFile:
     """Return the panel of a table of one row per channel."""
+    # of two columns of one name the first counts
     columns = {squeezed(cell): place for place, cell in reversed(list(enumerate(header.cells)))}
     texts = [name for name in _NAMES if name in columns and not _is_number_column(rows, columns[name])]
     if not texts:

@@ -169,14 +169,14 @@ def _split(text: str, separator: str, path: Path) -> list[Record]:
     """Return the records of a table, comments and empty ones left out."""
     lines = (line + "\n" for line in text.split("\n"))
     try:
-        every = list(csv.reader(lines, delimiter=separator, skipinitialspace=separator != "\t"))
+        rows = list(csv.reader(lines, delimiter=separator, skipinitialspace=separator != "\t"))
     except csv.Error as error:
         msg = (
             f"{str(path)!r} cannot be read as a table ({error}). Save it as CSV UTF-8 and pass that, or pass "
             "channels=[...]."
         )
         raise ValueError(msg) from error
-    records = [Record(row, tuple(_clean(cell) for cell in cells)) for row, cells in enumerate(every, 1)]
+    records = [Record(row, tuple(_clean(cell) for cell in cells)) for row, cells in enumerate(rows, 1)]
     return [
         record
         for position, record in enumerate(records)

@@ -144,38 +144,38 @@ class Vocabulary:
 
 
 def _validate(vocabulary: Vocabulary) -> None:
-    every = vocabulary.markers
+    markers = vocabulary.markers
     name = vocabulary.name
     fix = "Correct the table and build the vocabulary again."
-    if not every:
+    if not markers:
         msg = f"The vocabulary {name!r} holds no marker; a model needs at least one. {fix}"
         raise ValueError(msg)
-    if twice := repeated(marker.name.upper() for marker in every):
+    if twice := repeated(marker.name.upper() for marker in markers):
         msg = (
             f"The vocabulary {name!r} names {listed(twice)} more than once; names must be unique, whatever the case. "
             f"{fix}"
         )
         raise ValueError(msg)
-    if twice := repeated(str(marker.id) for marker in every if marker.id is not None):
-        both = [marker.name for marker in every if str(marker.id) in twice]
+    if twice := repeated(str(marker.id) for marker in markers if marker.id is not None):
+        both = [marker.name for marker in markers if str(marker.id) in twice]
         msg = (
             f"The vocabulary {name!r} gives id {numbers(twice)} to several markers ({listed(both)}); ids must be "
             f"unique. {fix}"
         )
         raise ValueError(msg)
     if outside := [
-        f"{marker.name}: {marker.id}" for marker in every if marker.id is not None and not 0 <= marker.id <= LAST_ID
+        f"{marker.name}: {marker.id}" for marker in markers if marker.id is not None and not 0 <= marker.id <= LAST_ID
     ]:
         msg = (
             f"The vocabulary {name!r} has ids outside 0 … {LAST_ID} ({numbers(outside)}); the marker encoding has no "
             f"such row. {fix}"
         )
         raise ValueError(msg)
-    if flat := [f"{marker.name}: {marker.std}" for marker in every if marker.std <= 0]:
+    if flat := [f"{marker.name}: {marker.std}" for marker in markers if marker.std <= 0]:
         msg = (
             f"The vocabulary {name!r} has standard deviations that are not positive ({numbers(flat)}); pixels are "
             f"divided by them. {fix}"
         )
         raise ValueError(msg)
-    for marker in every:
+    for marker in markers:
         one_of(marker.role, MARKERS, name="role")

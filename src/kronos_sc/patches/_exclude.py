@@ -103,6 +103,7 @@ def exclusion(sdata: SpatialData, exclude: Exclude | None, image: Raster, *, alo
         Whether the image is the only one of the call. Of several, each takes the labels whose name has its number
         (`image_3`: `artifact_map_3_class`); alone, it takes those of no image, too, and never those of another image.
     """
+    # labels of another image would lie anywhere on this one
     codes_by_element = {}
     for name, codes in excluded_codes(sdata, exclude).items():
         owners = images_fitting(sdata, name, [image.name])
@@ -157,11 +158,15 @@ def excluded_codes(sdata: SpatialData, exclude: Exclude | None) -> dict[str, lis
 
 def _in_words(name: str, classes: Any) -> str:
     """Return what is left out, whatever the order it was named in."""
-    return name if classes is None else f"{name}: {', '.join(sorted(map(str, _listed(classes))))}"
+    if classes is None:
+        return name
+    return f"{name}: {', '.join(sorted(map(str, _listed(classes))))}"
 
 
 def _listed(classes: Any) -> list[Any]:
-    return [classes] if isinstance(classes, str | int | np.integer) else list(classes)
+    if isinstance(classes, str | int | np.integer):
+        return [classes]
+    return list(classes)
 
 
 def _codes(sdata: SpatialData, name: str, classes: Any) -> list[int]:

@@ -157,6 +157,7 @@ def _runs(chunk: np.ndarray) -> tuple[np.ndarray, ...]:
 
     Background is left out.
     """
+    # a run begins in the first column, and wherever a pixel differs from the one before it
     begins = np.empty(chunk.shape, bool)
     begins[:, :1] = True
     np.not_equal(chunk[:, 1:], chunk[:, :-1], out=begins[:, 1:])
@@ -175,6 +176,7 @@ def _merge(parts: list[np.ndarray], *, unsigned: bool) -> pd.DataFrame:
     if unsigned and ids.min(initial=0) < 0:
         ids = ids.astype(np.uint64)
 
+    # a label that lies in several strips has a row for each
     order = np.argsort(ids, kind="stable")
     ids = ids[order]
     sums = rows[order, 1:]
@@ -208,7 +210,9 @@ def whole_ids(values: Any, *, what: str) -> np.ndarray:
             )
             raise ValueError(msg)
     large = ids.dtype == np.uint64 and ids.size > 0 and ids.max() >= np.uint64(2**63)
-    return ids if large else ids.astype(np.int64)
+    if large:
+        return ids
+    return ids.astype(np.int64)
 
 
 def find_ids(ids: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -267,6 +271,7 @@ class LabelImage:
     def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         """Return labels of rows `y0`–`y1` and columns `x0`–`x1`; pixels outside the image are 0."""
         labels = np.zeros((y1 - y0, x1 - x0), self.dtype)
+        # tiles are found by the squares they meet, and decoded only where they reach into the rectangle
         squares = _squares(max(0, y0), min(y1, self.shape[0]), max(0, x0), min(x1, self.shape[1]))
         rect = Rect(y0, y1, x0, x1)
         for number in sorted({number for square in squares for number in self._tiles_of.get(square, ())}):

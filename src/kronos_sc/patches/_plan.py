@@ -131,6 +131,7 @@ def _groups(
     image: Raster, channels: int, units: Units, edges: list[np.ndarray], block_memory: int, most: int
 ) -> list[np.ndarray]:
     """Return the units of each block, in reading order; within a block from top to bottom."""
+    # the chunk in which the centre of a window lies decides which block owns it
     pixel_bytes = channels * image.data.dtype.itemsize + 4  # labels included
     strides = _chunks_per_block(image, pixel_bytes, block_memory)
     centre = np.stack([units.y, units.x], axis=1) + units.size // 2
@@ -151,6 +152,7 @@ def _chunks_per_block(image: Raster, pixel_bytes: int, block_memory: int) -> tup
     Wide first, so that fewer rows of halo are carried over.
     """
     height, width = (max(axis) for axis in image.data.chunks[1:])
+    # about a square, and what that leaves over goes into its width
     n_chunks = max(1, block_memory // (height * width * pixel_bytes))
     edge = int(np.sqrt(n_chunks))
     across = min(len(image.data.chunks[2]), max(1, n_chunks // max(1, edge)))

@@ -78,6 +78,7 @@ def _level(element: Any, name: str, scale: str | None) -> Any:
             msg = f"{name!r} has a single scale, so scale={scale!r} does not exist. Leave scale out."
             raise ValueError(msg)
         return element
+    # each level of a pyramid is a small tree that holds one array
     levels = {key: next(iter(child.values())) for key, child in element.children.items()}
     if scale is None:
         return max(levels.values(), key=lambda level: level.shape[-1] * level.shape[-2])
@@ -175,6 +176,7 @@ def between(element: Any, image: Any, *, names: tuple[str, str], upright: bool =
     Raises a ValueError for more than scale and translation, which windows and boxes cannot follow, unless `upright` is
     False.
     """
+    # to the system that both know, and from there back onto the image
     system, forward, back = _matrices(element, image, names)
     matrix = np.linalg.inv(back) @ forward
     bent = turned(matrix)
@@ -265,4 +267,6 @@ def stored_array(data: da.Array) -> zarr.Array | None:
     task = getattr(layers.get(data.name), "task", None)
     reads = getattr(task, "func", None) in (getter, getter_inline, getter_nofancy)
     same = len(arrays) == 1 and arrays[0].shape == data.shape and arrays[0].dtype == data.dtype
-    return arrays[0] if reads and same else None
+    if reads and same:
+        return arrays[0]
+    return None

@@ -20,7 +20,9 @@ class Rect:
         y1 = min(self.y1, other.y1)
         x0 = max(self.x0, other.x0)
         x1 = min(self.x1, other.x1)
-        return Rect(y0, y1, x0, x1) if y0 < y1 and x0 < x1 else None
+        if y0 >= y1 or x0 >= x1:
+            return None
+        return Rect(y0, y1, x0, x1)
 
     @property
     def shape(self) -> tuple[int, int]:

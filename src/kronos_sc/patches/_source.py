@@ -87,8 +87,10 @@ class Stored:
     def __init__(self, array: zarr.Array) -> None:
         self._array = array
         self._direct = direct(array)
+        self._cell = array.chunks
         # whatever is not read directly is asked for in pieces that Zarr fetches once: whole shards where there are some
-        self._cell = (array.shards or array.chunks) if self._direct is None else array.chunks
+        if self._direct is None and array.shards:
+            self._cell = array.shards
         self._fill = array.dtype.type(0) if array.fill_value is None else array.fill_value
 
     def fill(self, channels: Sequence[int], wants: Iterable[Want], run: Run) -> None:
@@ -112,7 +114,7 @@ class Stored:
     def _copy(self, job: tuple[tuple[int, int, int], list[tuple[int, int]], list[tuple[Rect, np.ndarray]]]) -> None:
         """Decode one chunk and copy its pixels to all who want some."""
         key, channels, parts = job
-        chunk: np.ndarray | None
+        chunk: np.ndarray | None  # None: was never written
         if self._direct is None:
             chunk, (c0, y0, x0) = self._through_zarr([channel for _, channel in channels], [part for part, _ in parts])
         else:
@@ -123,7 +125,7 @@ class Stored:
             for position, channel in channels:
                 if chunk is not None:
                     pixels[position] = chunk[channel - c0, part.y0 - y0 : part.y1 - y0, part.x0 - x0 : part.x1 - x0]
-                elif self._fill:  # was never written, and what is not written is not 0
+                elif self._fill:  # targets are zeros already
                     pixels[position] = self._fill
 
     def _through_zarr(self, channels: list[int], parts: list[Rect]) -> tuple[np.ndarray, tuple[int, int, int]]:

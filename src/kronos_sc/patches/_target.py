@@ -58,6 +58,8 @@ def target(
             "box. Give one of them."
         )
         raise ValueError(msg)
+
+    # from the element that was named, if any, to the table that annotates it
     region = _region(sdata, labels_key, shapes_key)
     if not sdata.images:
         raster(sdata)  # raises: there is no image
@@ -76,6 +78,8 @@ def target(
             f"Choose the table with table_key=, or {_new_table(sdata, region)}."
         )
         raise ValueError(msg)
+
+    # without one, all regions that have rows
     regions = [region] if region is not None else [r for r in what.regions if len(what.rows(adata, r))]
     if not regions:
         msg = (

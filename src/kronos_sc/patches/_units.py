@@ -195,6 +195,7 @@ def units(
             f"({listed(sdata.shapes)}). " + _another_element(sdata, table, annotation, region)
         )
         raise KeyError(msg)
+    # coordinates of a table are those of its element, whose grid need not be the image's
     if spatial_key is not None:
         element = label_raster(sdata, region)[1] if region in sdata.labels else sdata.shapes[region]
         affine = between(element, image.element, names=(region, image.name), upright=region in sdata.shapes)
@@ -218,6 +219,7 @@ def _cells(
     """Return windows around the pixel that holds each label's centroid."""
     data, affine = labels_on(sdata, region, image)
     ids = _whole_ids(instances, region, key)
+    # one pass over the labels finds where each lies, and keeps them for the masks
     table, copy = scan(data, name=region)
     positions = find_ids(ids, table["label"].to_numpy())
     if (positions < 0).any():
