@@ -65,7 +65,7 @@ def main() -> None:
     split = Split("0", rows[:train], rows[train : train + validation], rows[train + validation :])
     column = ClassColumn("class", y, np.arange(options.classes).astype(str))
     start = time.perf_counter()
-    search = _probe.Search(None, options.trials)
+    search = _probe.CSearch(None, options.trials)
     (probe,) = _probe.train(Representation("X", x), column, split, sizes=[None], search=search, seed=0)
     ours = probe.proba(x[split.test]).argmax(1)
     seconds = time.perf_counter() - start

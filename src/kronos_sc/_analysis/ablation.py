@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kronos_sc._analysis.cv_plan import CVPlan, folds_of
-from kronos_sc._analysis.probe import Search, cross_validate
+from kronos_sc._analysis.probe import CSearch, cross_validate
 from kronos_sc._core.checks import listed
 from kronos_sc._core.representation import Representation
 from kronos_sc._core.target import target as target_of
@@ -86,7 +86,7 @@ def fit_probe(
     seeds = rng.integers(2**63, size=len(splits))
     device = fit_device(run.device)
     fitted, _ = cross_validate(
-        plan, rep, sizes=[None], search=Search(_GRID, 1), seeds=seeds, device=device, tell=lambda: None
+        plan, rep, sizes=[None], search=CSearch(_GRID, 1), seeds=seeds, device=device, tell=lambda: None
     )
     probes = [fold[0] for fold in fitted]
 

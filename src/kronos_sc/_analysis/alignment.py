@@ -41,19 +41,17 @@ class Aligned:
 
     def representations(self, left: AnnData, right: AnnData, name: str) -> tuple[Representation, Representation]:
         """Return the representation `name` of both tables, with the common columns only."""
-        a, b = representation(left, name), representation(right, name)
-        return (
-            a if self.left is None else _Columns(a.name, a.values, self.left),
-            b if self.right is None else _Columns(b.name, b.values, self.right),
-        )
+        a = _with_columns(representation(left, name), self.left)
+        b = _with_columns(representation(right, name), self.right)
+        return a, b
 
     def take_left(self, rows: np.ndarray) -> np.ndarray:
         """Return rows of the first table (n × features) with the common columns only."""
-        return rows if self.left is None else np.ascontiguousarray(rows[:, self.left])
+        return _take(rows, self.left)
 
     def take_right(self, rows: np.ndarray) -> np.ndarray:
         """Return rows of the second table (n × features) with the common columns only, in the order of the first."""
-        return rows if self.right is None else np.ascontiguousarray(rows[:, self.right])
+        return _take(rows, self.right)
 
 
 @dataclass(frozen=True)
@@ -70,9 +68,21 @@ class _Columns(Representation):
         return np.ascontiguousarray(super().rows(index)[:, self.columns])
 
 
+def _with_columns(rep: Representation, columns: np.ndarray | None) -> Representation:
+    """Return a representation with some columns only; None for all of them as they lie."""
+    return rep if columns is None else _Columns(rep.name, rep.values, columns)
+
+
+def _take(rows: np.ndarray, columns: np.ndarray | None) -> np.ndarray:
+    return rows if columns is None else np.ascontiguousarray(rows[:, columns])
+
+
 @dataclass(frozen=True)
 class _Origin:
-    """What is known of the columns of a representation: names of the blocks (None without), width of a block, model and window."""
+    """What is known of the columns of a representation.
+
+    Names of the blocks (None without), width of a block, model and window.
+    """
 
     width: int
     names: tuple[Any, ...] | None
@@ -90,7 +100,8 @@ def align(left: AnnData, right: AnnData, name: str) -> Aligned:
     Raises an error if nothing lines up: models that differ, features of different kinds, no marker in common, different
     widths without names.
     """
-    a, b = _origin(left, name), _origin(right, name)
+    a = _origin(left, name)
+    b = _origin(right, name)
     _check_models(a, b, name)
     if a.names is None or b.names is None:
         return _by_position(a, b, name)
@@ -100,8 +111,9 @@ def align(left: AnnData, right: AnnData, name: str) -> Aligned:
             "both with the same model and features=."
         )
         raise ValueError(msg)
-    where = {key: i for i, key in enumerate(b.names)}
-    common = [(i, where[key]) for i, key in enumerate(a.names) if key in where]
+    # the order of the first table decides, whatever that of the second
+    position = {key: i for i, key in enumerate(b.names)}
+    common = [(i, position[key]) for i, key in enumerate(a.names) if key in position]
     if not common:
         msg = (
             f"{slot(name)}: the two tables have no marker in common. First: {_shown(a.names)}; second: "
@@ -114,19 +126,22 @@ def align(left: AnnData, right: AnnData, name: str) -> Aligned:
             f"{name}: {len(common)} markers in common, of {len(a.names)} and {len(b.names)}: "
             f"{', '.join(_text(a.names[i]) for i, _ in common)}"
         )
-    columns = [_columns([pair[side] for pair in common], origin) for side, origin in enumerate((a, b))]
-    return Aligned(tuple(_text(a.names[i]) for i, _ in common), len(common) * a.block, *columns)
+    left_columns = _columns([i for i, _ in common], a)
+    right_columns = _columns([j for _, j in common], b)
+    markers = tuple(_text(a.names[i]) for i, _ in common)
+    return Aligned(markers, len(common) * a.block, left_columns, right_columns)
 
 
 def _origin(adata: AnnData, name: str) -> _Origin:
     rep = representation(adata, name)
     if name == "X" or hasattr(rep.values, "columns"):
-        names = [str(column) for column in (adata.var_names if name == "X" else rep.values.columns)]
+        columns = adata.var_names if name == "X" else rep.values.columns
+        names = [str(column) for column in columns]
         require_distinct(names, name)
         return _Origin(rep.width, tuple(names), 1, kind="column")
-    if (found := record_of(adata, name)) is None:
+    if (record := record_of(adata, name)) is None:
         return _Origin(rep.width, None, rep.width)
-    entry, kind = found
+    entry, kind = record
     panel: pd.DataFrame = entry["panel"]
     window = tuple(sorted({int(size) for size in np.atleast_1d(entry["params"].get("patch_size", ()))}))
     if kind == "cls" or rep.width % len(panel):

@@ -88,20 +88,22 @@ def labelled_cases(
     reps
         Representations in all of which a unit must have values to take part.
     """
-    cases, labels = target(adata, case_key, argument="case_key"), target(adata, label_key, argument=argument)
+    cases = target(adata, case_key, argument="case_key")
+    labels = target(adata, label_key, argument=argument)
     label = label_of_each(cases, labels)
     if missing := int((label < 0).sum()):
         info(f"{missing} of {len(label)} cases have no {label_key!r} and are left out")
+    # units without numbers in some representation take no part in any, so that all see the same cases
     codes = cases.codes.copy()
     if reps:
         codes[~usable_in(reps, cases.keep(np.append(label, -1)[codes] >= 0))] = -1
-    there = np.bincount(codes[codes >= 0], minlength=len(label)) > 0
-    if (lost := np.flatnonzero((label >= 0) & ~there)).size:
+    has_units = np.bincount(codes[codes >= 0], minlength=len(label)) > 0
+    if (lost := np.flatnonzero((label >= 0) & ~has_units)).size:
         warn(
             f"{len(lost)} of {len(label)} cases have no unit without NaN and are left out "
             f"({listed(cases.classes[lost], most=5)})."
         )
-    return _kept(Cases(cases.classes, codes, label, labels.classes), (label >= 0) & there)
+    return _kept(Cases(cases.classes, codes, label, labels.classes), (label >= 0) & has_units)
 
 
 def _kept(cases: Cases, keep: np.ndarray) -> Cases:

@@ -10,7 +10,6 @@ import pandas as pd
 
 from kronos_sc._analysis.groups import usable_in
 from kronos_sc._core.checks import listed
-from kronos_sc._core.log import info
 from kronos_sc._core.representation import Representation, representations
 from kronos_sc._core.target import ClassColumn, classes_of, column, target
 from kronos_sc._core.warn import warn
@@ -61,11 +60,11 @@ def plan(
     order_key: str | None = None,
 ) -> CVPlan:
     """Check target, folds and representations; draw who trains and who validates."""
-    wanted = target(adata, name)
+    labels = target(adata, name)
     folds = folds_of(adata, fold_key)
     reps = representations(adata, use_rep)
-    usable = usable_in(reps, wanted)
-    kept = wanted.keep(usable & (folds.codes >= 0))
+    usable = usable_in(reps, labels)
+    kept = labels.keep(usable & (folds.codes >= 0))
     order = _order(adata, order_key, kept) if order_key else rng.permutation(adata.n_obs)
     splits = cross_validation(kept.codes, folds.codes, folds.classes, order)
     _check_classes(kept, splits, fold_key)
@@ -90,61 +89,61 @@ def folds_of(adata: AnnData, fold_key: str) -> ClassColumn:
     return folds
 
 
-def _order(adata: AnnData, key: str, wanted: ClassColumn) -> np.ndarray:
+def _order(adata: AnnData, key: str, labels: ClassColumn) -> np.ndarray:
     """Return the rank of each unit, of a column of numbers from 0 up; units without a class need none."""
     values = column(adata, key, argument="order_key")
     fix = (
-        f"Make an order with pp.nested_subsets(adata, {wanted.name!r}), and pass order_key={wanted.name + '_order'!r}."
+        f"Make an order with pp.nested_subsets(adata, {labels.name!r}), and pass order_key={labels.name + '_order'!r}."
     )
     if not pd.api.types.is_numeric_dtype(values):
         msg = f"obs[{key!r}] holds text, not ranks. {fix}"
         raise ValueError(msg)
     order = values.to_numpy(float, na_value=np.nan)
-    if lacking := int((wanted.labelled & ~(order >= 0)).sum()):
-        msg = f"{lacking:,} units with a {wanted.name!r} have no rank in obs[{key!r}]. {fix}"
+    if lacking := int((labels.labelled & ~(order >= 0)).sum()):
+        msg = f"{lacking:,} units with a {labels.name!r} have no rank in obs[{key!r}]. {fix}"
         raise ValueError(msg)
     return order
 
 
-def _check_classes(wanted: ClassColumn, splits: list[Split], fold_key: str) -> None:
+def _check_classes(labels: ClassColumn, splits: list[Split], fold_key: str) -> None:
     """Raise an error for classes that some fold cannot be trained on; warn where a fold does not test one."""
-    if not len(wanted.classes) or not wanted.labelled.any():
-        msg = f"No unit has {wanted.name!r}, a fold and features. Look at obs[[{wanted.name!r}, {fold_key!r}]]."
+    if not len(labels.classes) or not labels.labelled.any():
+        msg = f"No unit has {labels.name!r}, a fold and features. Look at obs[[{labels.name!r}, {fold_key!r}]]."
         raise ValueError(msg)
     for split in splits:
-        tested = np.unique(wanted.codes[split.test])
-        trained = np.bincount(wanted.codes[split.train], minlength=len(wanted.classes))
-        validated = np.bincount(wanted.codes[split.validation], minlength=len(wanted.classes))
-        if weak := [str(wanted.classes[c]) for c in tested if trained[c] == 0 or validated[c] == 0]:
-            counts = dict(zip(wanted.classes, wanted.counts, strict=True))
+        tested = np.unique(labels.codes[split.test])
+        trained = np.bincount(labels.codes[split.train], minlength=len(labels.classes))
+        validated = np.bincount(labels.codes[split.validation], minlength=len(labels.classes))
+        if weak := [str(labels.classes[c]) for c in tested if trained[c] == 0 or validated[c] == 0]:
+            counts = dict(zip(labels.classes, labels.counts, strict=True))
             sizes = ", ".join(f"{name!r}: {counts[name]}" for name in weak[:10])
             msg = (
                 f"Fold {split.name!r} tests classes that have fewer than 2 units in the other folds ({sizes} units in "
                 "all), so they cannot be learnt. "
-                f"Merge them, set obs[{wanted.name!r}] to missing there, or share classes out: "
-                f"pp.spatial_folds(adata, block_size=..., stratify={wanted.name!r})."
+                f"Merge them, set obs[{labels.name!r}] to missing there, or share classes out: "
+                f"pp.spatial_folds(adata, block_size=..., stratify={labels.name!r})."
             )
             raise ValueError(msg)
         if not len(split.test):
             msg = (
-                f"Fold {split.name!r} of {fold_key!r} has no unit with {wanted.name!r}. "
+                f"Fold {split.name!r} of {fold_key!r} has no unit with {labels.name!r}. "
                 "Leave the fold out (set it to missing), or make other folds with pp.spatial_folds(adata)."
             )
             raise ValueError(msg)
     some = [
-        s.name for s in splits if len(np.unique(wanted.codes[s.test])) < len(np.unique(wanted.codes[wanted.labelled]))
+        s.name for s in splits if len(np.unique(labels.codes[s.test])) < len(np.unique(labels.codes[labels.labelled]))
     ]
     if some:
         warn(
-            f"Folds {listed(some)} of {fold_key!r} hold not every class of {wanted.name!r}; their scores are means "
+            f"Folds {listed(some)} of {fold_key!r} hold not every class of {labels.name!r}; their scores are means "
             "over the classes they hold."
         )
 
 
-def announce(what: str, plan: CVPlan, target_name: str) -> None:
-    """Say what is about to be computed."""
+def described(what: str, plan: CVPlan, target_name: str) -> str:
+    """Return what is about to be computed, as a line of log says it."""
     names = ", ".join(f"{rep.label} ({rep.width:,} features)" for rep in plan.reps)
-    info(
+    return (
         f"{what} of {target_name!r}: {plan.target.labelled.sum():,} units, {len(plan.target.classes)} classes, "
         f"{len(plan.splits)} folds; {names}"
     )

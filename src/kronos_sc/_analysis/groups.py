@@ -29,12 +29,12 @@ def groups_of(adata: AnnData, groupby: str | None) -> ClassColumn:
     return groups
 
 
-def usable_in(reps: Sequence[Representation], wanted: ClassColumn) -> np.ndarray:
+def usable_in(reps: Sequence[Representation], labels: ClassColumn) -> np.ndarray:
     """Return which units have numbers in every representation (bool).
 
     Those with a class that have not are counted in a warning.
     """
     usable = np.logical_and.reduce([rep.finite for rep in reps])
-    if lost := int((wanted.labelled & ~usable).sum()):
+    if lost := int((labels.labelled & ~usable).sum()):
         warn(f"{lost:,} units have no finite features in {listed(rep.name for rep in reps)} and are left out.")
     return usable

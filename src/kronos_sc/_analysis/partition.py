@@ -23,7 +23,7 @@ _LEAST_FOR_A_GRAPH = 3
 
 
 @dataclass(frozen=True)
-class How:
+class ClusterOptions:
     """How to cluster, as asked for.
 
     Parameters
@@ -88,30 +88,32 @@ class How:
             raise ValueError(msg)
 
 
-def partition(rep: Representation, rows: np.ndarray, how: How, rng: np.random.Generator) -> Clusters:
+def partition(rep: Representation, rows: np.ndarray, options: ClusterOptions, rng: np.random.Generator) -> Clusters:
     """Cluster rows (increasing row numbers) of a representation."""
-    method = how.resolved(rep, len(rows))
+    method = options.resolved(rep, len(rows))
     if method == "minibatch":
-        scaler = streamed_scaler(rep, rows) if how.scale else None
-        return minibatch(rep.rows, rows, int(how.n_clusters or 1), n_init=how.n_init, rng=rng, scaler=scaler)
+        scaler = streamed_scaler(rep, rows) if options.scale else None
+        return minibatch(rep.rows, rows, int(options.n_clusters or 1), n_init=options.n_init, rng=rng, scaler=scaler)
     tell_memory(
         rep, len(rows), how=f"; tl.pca(adata, use_rep={rep.name!r}) makes it small, method='minibatch' reads blocks"
     )
     x = rep.rows(rows) if len(rows) < rep.n_units else rep.rows()
-    if how.scale:
+    if options.scale:
         x = fit_scaler(x).apply(x)
     if method == "leiden":
-        return _leiden(x, how, rng)
-    return kmeans(x, int(how.n_clusters or 1), n_init=how.n_init, rng=rng)
+        return _leiden(x, options, rng)
+    return kmeans(x, int(options.n_clusters or 1), n_init=options.n_init, rng=rng)
 
 
-def _leiden(x: np.ndarray, how: How, rng: np.random.Generator) -> Clusters:
+def _leiden(x: np.ndarray, options: ClusterOptions, rng: np.random.Generator) -> Clusters:
     """Return communities of the neighbour graph, by scanpy; the graph is of these rows alone and is not kept."""
     import scanpy as sc
     from anndata import AnnData
 
     graph = AnnData(obsm={"x": x})
     seed = integer(rng)
-    sc.pp.neighbors(graph, n_neighbors=min(how.n_neighbors, len(x) - 1), use_rep="x", random_state=seed)
-    sc.tl.leiden(graph, resolution=how.resolution, flavor="igraph", n_iterations=2, directed=False, random_state=seed)
+    sc.pp.neighbors(graph, n_neighbors=min(options.n_neighbors, len(x) - 1), use_rep="x", random_state=seed)
+    sc.tl.leiden(
+        graph, resolution=options.resolution, flavor="igraph", n_iterations=2, directed=False, random_state=seed
+    )
     return Clusters(by_size(graph.obs["leiden"].cat.codes.to_numpy()), float("nan"))

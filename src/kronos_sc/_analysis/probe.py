@@ -19,8 +19,6 @@ from kronos_sc._methods.splits import first_of_each
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anndata import AnnData
-
     from kronos_sc._analysis.cv_plan import CVPlan
     from kronos_sc._core.representation import Representation
     from kronos_sc._core.target import ClassColumn
@@ -43,7 +41,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Search:
+class CSearch:
     """How C is chosen: a value, a grid, or None for `n_trials` of Bayesian optimisation between `low` and `high`."""
 
     C: float | Sequence[float] | None
@@ -69,11 +67,11 @@ class Search:
 
 def train(
     rep: Representation,
-    wanted: ClassColumn,
+    labels: ClassColumn,
     split: Split,
     *,
     sizes: Sequence[int | None],
-    search: Search,
+    search: CSearch,
     seed: int,
     device: str = "cpu",
     tell: Callable[[], None] = lambda: None,
@@ -83,20 +81,22 @@ def train(
     Scaling, search and fit see training and validation units only.
     """
     largest = max(sizes, key=lambda n: np.inf if n is None else n)
-    most = first_of_each(split.train, wanted.codes, largest)
-    features, held_out = rep.rows(most), rep.rows(split.validation)
+    most = first_of_each(split.train, labels.codes, largest)
+    features = rep.rows(most)
+    held_out = rep.rows(split.validation)
     probes = []
     for size in sizes:
-        part = np.isin(most, first_of_each(most, wanted.codes, size))
+        part = np.isin(most, first_of_each(most, labels.codes, size))
         rows = most[part]
         x = features if part.all() else features[part]
         scaler = fit_scaler(x)
-        present = np.unique(wanted.codes[rows])
-        y = np.searchsorted(present, wanted.codes[rows])
+        present = np.unique(labels.codes[rows])
+        y = np.searchsorted(present, labels.codes[rows])
         problem = Problem(scaler.apply(x), y, len(present), weight=balanced_weight(y, len(present)), device=device)
-        judged = np.isin(wanted.codes[split.validation], present)
-        truth = np.searchsorted(present, wanted.codes[split.validation][judged])
-        found = choose(
+        # validation units of classes that this size has no training unit of cannot judge a C
+        judged = np.isin(labels.codes[split.validation], present)
+        truth = np.searchsorted(present, labels.codes[split.validation][judged])
+        choice = choose(
             problem,
             scaler.apply(held_out[judged]),
             truth,
@@ -108,7 +108,7 @@ def train(
             tell=tell,
         )
         probes.append(
-            Probe(scaler, _widen(found.linear, present, len(wanted.classes)), found.C, found.trials, len(rows))
+            Probe(scaler, _widen(choice.linear, present, len(labels.classes)), choice.C, choice.trials, len(rows))
         )
     return probes
 
@@ -119,7 +119,8 @@ def _widen(linear: Linear, present: np.ndarray, n_classes: int) -> Linear:
         return linear
     coef = np.zeros((n_classes, linear.coef.shape[1]), np.float32)
     intercept = np.full(n_classes, -np.inf, np.float32)
-    coef[present], intercept[present] = linear.coef, linear.intercept
+    coef[present] = linear.coef
+    intercept[present] = linear.intercept
     return Linear(coef, intercept, linear.objective, linear.iterations)
 
 
@@ -128,14 +129,15 @@ def cross_validate(
     rep: Representation,
     *,
     sizes: Sequence[int | None],
-    search: Search,
+    search: CSearch,
     seeds: Sequence[int],
     device: str,
     tell: Callable[[], None],
 ) -> tuple[list[list[Probe]], list[np.ndarray]]:
-    """Return the probes (folds × sizes), and per size the probabilities (units × classes) of each unit by the probe of its own fold.
+    """Return the probes (folds × sizes), and per size the probabilities of all units (units × classes).
 
-    `seeds` holds one seed per fold: every representation gets the same draws, so that only features differ.
+    Those of a unit are by the probe of its own fold. `seeds` holds one seed per fold: every representation gets the
+    same draws, so that only features differ.
     """
     probas = [np.full((rep.n_units, len(plan.target.classes)), np.nan) for _ in sizes]
     probes = []
@@ -169,15 +171,14 @@ def confusion(truth: np.ndarray, proba: np.ndarray, classes: np.ndarray, label: 
     )
 
 
-def write_predictions(adata: AnnData, key: str, proba: np.ndarray, classes: np.ndarray) -> None:
-    """Write `obs[key]` (categorical) and `obsm[key + "_proba"]` (frame).
-
-    Rows without a prediction are missing and NaN.
-    """
-    there = ~np.isnan(proba).any(axis=1)
+def predicted_classes(proba: np.ndarray, classes: np.ndarray) -> pd.Categorical:
+    """Return the most probable class of each unit, as a column of `obs`; missing where there is no prediction."""
+    is_predicted = ~np.isnan(proba).any(axis=1)
     codes = np.full(len(proba), -1)
-    codes[there] = proba[there].argmax(axis=1)
-    adata.obs[key] = pd.Categorical.from_codes(codes, categories=[str(c) for c in classes])
-    adata.obsm[f"{key}_proba"] = pd.DataFrame(
-        proba.astype(np.float32), index=adata.obs_names, columns=storable(classes)
-    )
+    codes[is_predicted] = proba[is_predicted].argmax(axis=1)
+    return pd.Categorical.from_codes(codes, categories=[str(name) for name in classes])
+
+
+def proba_frame(proba: np.ndarray, classes: np.ndarray, units: pd.Index) -> pd.DataFrame:
+    """Return probabilities (units × classes, float32) as an entry of `obsm`; NaN where there is no prediction."""
+    return pd.DataFrame(proba.astype(np.float32), index=units, columns=storable(classes))

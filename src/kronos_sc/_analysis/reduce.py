@@ -35,9 +35,10 @@ def streamed_scaler(rep: Representation, rows: np.ndarray) -> Scaler:
 
 
 def reduced(rep: Representation, n_pcs: int, *, scale: bool, rng: np.random.Generator) -> Representation:
-    """Return the first principal components (float32, in memory) of a representation, fitted on a sample where it is large; rows with NaN stay NaN.
+    """Return the first principal components (float32, in memory) of a representation.
 
-    With fewer features or units than components there are as many components as there can be.
+    They are fitted on a sample where it is large; rows with NaN stay NaN. With fewer features or units than components
+    there are as many components as there can be.
     """
     rows = np.flatnonzero(rep.finite)
     scaler = streamed_scaler(rep, rows) if scale else None
@@ -45,10 +46,10 @@ def reduced(rep: Representation, n_pcs: int, *, scale: bool, rng: np.random.Gene
     sample = rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
     count = min(n_pcs, rep.width, len(sample))
     fitted = _fit(_scaled(rep.rows(sample), scaler), count, rng)
-    out = np.full((rep.n_units, count), np.nan, np.float32)
+    components = np.full((rep.n_units, count), np.nan, np.float32)
     for part, block in rep.blocks(rows, size=held(rep)):
-        out[part] = fitted.transform(_scaled(block, scaler))
-    return Representation(rep.name, out)
+        components[part] = fitted.transform(_scaled(block, scaler))
+    return Representation(rep.name, components)
 
 
 def _scaled(x: np.ndarray, scaler: Scaler | None) -> np.ndarray:

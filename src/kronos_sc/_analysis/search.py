@@ -10,10 +10,11 @@ import numpy as np
 from kronos_sc._core.representation import Representation
 from kronos_sc._core.settings import settings
 
-Change = Callable[[np.ndarray], np.ndarray]
+Transform = Callable[[np.ndarray], np.ndarray]
 
 
-def _as_is(rows: np.ndarray) -> np.ndarray:
+def as_is(rows: np.ndarray) -> np.ndarray:
+    """Return rows unchanged."""
     return rows
 
 
@@ -27,19 +28,19 @@ class SearchSet:
         The representation.
     rows
         Row numbers, increasing for references.
-    change
+    transform
         From rows as read (n × features) to rows as compared.
     """
 
     rep: Representation
     rows: np.ndarray
-    change: Change = _as_is
+    transform: Transform = as_is
 
     def blocks(self, *, times: int = 1) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (row numbers, rows as compared), `times` as many at once as `settings.block_memory` holds."""
         size = max(1, times * settings.block_memory // (4 * max(self.rep.width, 1)))
         for part, values in self.rep.blocks(self.rows, size=size):
-            yield part, self.change(values)
+            yield part, self.transform(values)
 
 
 def nearest(
@@ -52,13 +53,13 @@ def nearest(
     """
     from kronos_sc._methods.neighbours import top_k
 
-    found = []
+    answers = []
     for part, values in query.blocks(times=4):
         distance, index = top_k(reference.blocks(), values, k + skip_own, metric=metric)
-        found.append(_without(part, distance, index) if skip_own else (distance, index))
-    if not found:
+        answers.append(_without(part, distance, index) if skip_own else (distance, index))
+    if not answers:
         return np.zeros((0, k), np.float32), np.zeros((0, k), np.int64)
-    distances, indices = zip(*found, strict=True)
+    distances, indices = zip(*answers, strict=True)
     return np.concatenate(distances), np.concatenate(indices)
 
 

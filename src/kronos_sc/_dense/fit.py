@@ -23,7 +23,7 @@ from kronos_sc.pp._deal import deal_mixed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kronos_sc._analysis.probe import Search
+    from kronos_sc._analysis.probe import CSearch
     from kronos_sc._dense.regions import Regions
 
 _HELD_OUT = 5  # one part in so many chooses C
@@ -98,7 +98,7 @@ def fit(
     region: np.ndarray,
     regions: Regions,
     *,
-    search: Search,
+    search: CSearch,
     seed: int,
     device: str,
     tell: Callable[[], None],
@@ -171,7 +171,7 @@ def evaluate(
     scored: np.ndarray,
     *,
     positive: int | None,
-    search: Search,
+    search: CSearch,
     seed: int,
     device: str,
     tell: Callable[[], None],

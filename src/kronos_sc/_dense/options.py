@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kronos_sc._analysis.probe import Search
+from kronos_sc._analysis.probe import CSearch
 from kronos_sc._core.checks import one_of, positive_integer, positive_number
 from kronos_sc.models.inference import placement
 
@@ -87,6 +87,6 @@ class DenseOptions:
         # refuses a C or a number of trials that is none
         self.search()
 
-    def search(self) -> Search:
+    def search(self) -> CSearch:
         """Return how C is chosen; a ValueError for what is no choice."""
-        return Search(self.C, self.n_trials)
+        return CSearch(self.C, self.n_trials)

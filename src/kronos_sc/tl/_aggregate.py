@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-_HOW = ("mean", "moments", "composition")
+_METHODS = ("mean", "moments", "composition")
 _COUNT = "n_units"
 
 
@@ -87,7 +87,7 @@ def aggregate(
     from anndata import AnnData
 
     require_anndata(adata)
-    one_of(how, _HOW, name="how")
+    one_of(how, _METHODS, name="how")
     if n_components is not None:
         positive_integer(n_components, name="n_components")
     cases = target(adata, case_key, argument="case_key", least=1)
@@ -96,26 +96,28 @@ def aggregate(
         values, var, codes = _composition(adata, cases, cluster_key)
     else:
         rep = representation(adata, use_rep)
-        values, var, codes = _moments(adata, rep, cases, order=1 if how == "mean" else 2)
+        order = 1 if how == "mean" else 2
+        values, var, codes = _moments(adata, rep, cases, order=order)
+
     kept = _with_units(cases, codes)
     sizes = case_sizes(codes, len(cases.classes))[kept]
     obs = pd.concat([carried, pd.DataFrame({_COUNT: sizes}, index=carried.index[kept])], axis=1, join="inner")
-    out = AnnData(values[kept].astype(np.float32), obs=obs, var=var)
+    case_table = AnnData(values[kept].astype(np.float32), obs=obs, var=var)
     params = {
         "case_key": case_key,
         "use_rep": use_rep if how != "composition" else None,
         "how": how,
         "cluster_key": cluster_key,
     }
-    out.uns["aggregate"] = freeze(params)
-    _carry_colours(adata, out)
+    case_table.uns["aggregate"] = freeze(params)
+    _carry_colors(adata, case_table)
     if n_components is not None:
-        _add_pca(out, n_components)
+        _add_pca(case_table, n_components)
     info(
-        f"{out.n_obs} cases × {out.n_vars} features ({how}) of {sizes.sum():,} units; {len(carried.columns)} columns "
-        "of obs carried over"
+        f"{case_table.n_obs} cases × {case_table.n_vars} features ({how}) of {sizes.sum():,} units; "
+        f"{len(carried.columns)} columns of obs carried over"
     )
-    return out
+    return case_table
 
 
 def _moments(
@@ -177,9 +179,9 @@ def _carried(adata: AnnData, cases: ClassColumn, obs_keys: Sequence[str] | None)
     """
     inside = adata.obs.loc[cases.labelled]
     codes = cases.codes[cases.labelled]
-    asked = list(adata.obs.columns if obs_keys is None else obs_keys)
+    requested = list(adata.obs.columns if obs_keys is None else obs_keys)
     # a count of an earlier call gives way to that of this one
-    names = list(dict.fromkeys([cases.name, *(name for name in asked if name != _COUNT)]))
+    names = list(dict.fromkeys([cases.name, *(name for name in requested if name != _COUNT)]))
     if unknown := [name for name in names if name not in adata.obs]:
         msg = (
             f"obs has no column {listed(unknown)}; it has: {listed(adata.obs.columns, most=30)}. Name others with "
@@ -190,30 +192,32 @@ def _carried(adata: AnnData, cases: ClassColumn, obs_keys: Sequence[str] | None)
     if obs_keys is not None and (torn := [name for name in names if varied[name]]):
         msg = (
             f"obs[{torn[0]!r}] differs within {varied[torn[0]]} of {len(cases.classes)} cases, so a case has no value "
-            "of it; "
-            f"the same within all cases: {listed([name for name in names if not varied[name]])}. Leave it out of "
-            "obs_keys."
+            f"of it; the same within all cases: {listed([name for name in names if not varied[name]])}. "
+            "Leave it out of obs_keys."
         )
         raise ValueError(msg)
     first = np.unique(codes, return_index=True)[1]
-    one = inside[[name for name in names if not varied[name]]].iloc[first]
-    return one.set_axis(pd.Index(cases.classes.astype(str)), axis=0)
+    one_per_case = inside[[name for name in names if not varied[name]]].iloc[first]
+    return one_per_case.set_axis(pd.Index(cases.classes.astype(str)), axis=0)
 
 
-def _carry_colours(adata: AnnData, out: AnnData) -> None:
-    for name in out.obs.columns:
+def _carry_colors(adata: AnnData, case_table: AnnData) -> None:
+    for name in case_table.obs.columns:
         if f"{name}_colors" in adata.uns:
-            out.uns[f"{name}_colors"] = adata.uns[f"{name}_colors"]
+            case_table.uns[f"{name}_colors"] = adata.uns[f"{name}_colors"]
 
 
-def _add_pca(out: AnnData, n_components: int) -> None:
+def _add_pca(case_table: AnnData, n_components: int) -> None:
     """Add principal components of the cases, as many as there can be."""
     from sklearn.decomposition import PCA
 
-    count = min(n_components, out.n_obs - 1, out.n_vars)
+    count = min(n_components, case_table.n_obs - 1, case_table.n_vars)
     if count < 1:
         return
     with np.errstate(invalid="ignore"):  # cases that are all alike have no shares of variance
-        pca = PCA(count, random_state=0).fit(out.X)
-    out.obsm["X_pca"] = pca.transform(out.X).astype(np.float32)
-    out.uns["pca"] = {"variance": pca.explained_variance_, "variance_ratio": pca.explained_variance_ratio_}
+        pca = PCA(count, random_state=0).fit(case_table.X)
+    case_table.obsm["X_pca"] = pca.transform(case_table.X).astype(np.float32)
+    case_table.uns["pca"] = {
+        "variance": pca.explained_variance_,
+        "variance_ratio": pca.explained_variance_ratio_,
+    }

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis.driver import AnalysisRun
 from kronos_sc._analysis.groups import groups_of
-from kronos_sc._core import results
-from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import listed, positive_integer, positive_number
-from kronos_sc._core.free_key import free_key
 from kronos_sc._core.keys import storable
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import track
 from kronos_sc._core.representation import representation
+from kronos_sc._core.rng import seed, start
 from kronos_sc._core.target import ClassColumn, classes_of, column
 from kronos_sc._core.warn import warn
 from kronos_sc.models.inference.placement import fit_device
@@ -118,27 +116,28 @@ def annotate(
     >>> bool(cells.obs["mine_annotated"].notna().all())
     True
     """
-    key = free_key(adata, key_added or f"{target}_annotated", target, groupby)
+    run = AnalysisRun(adata, "annotate", key_added or f"{target}_annotated", target, groupby, copy=copy)
     labels = _labels(adata, target)
     groups = groups_of(adata, groupby)
     rep = representation(adata, use_rep)
     _check(threshold, C)
     most = None if max_per_class is None else positive_integer(max_per_class, name="max_per_class")
-    where = fit_device(device)
+    fitted_on = fit_device(device)
     usable = rep.finite
     if lost := int((~usable).sum()):
         info(f"{lost:,} of {adata.n_obs:,} units have no finite features in {rep.name!r} and are left out")
     tasks = _tasks(labels, groups, usable, groupby)
-    children = chance.start(rng).spawn(len(groups.classes))
-    info(
+    children = start(rng).spawn(len(groups.classes))
+
+    run.announce(
         f"annotating {sum(len(t.rows) for t in tasks):,} units from {int(labels.labelled.sum()):,} labels of "
         f"{target!r} with {rep.label}"
     )
-    began = time.perf_counter()
     proba = np.full((adata.n_obs, len(labels.classes)), np.nan, np.float32)
     for task in track(tasks, description="annotate", unit="group"):
-        _fill(proba, rep, labels, task, most=most, C=C, device=where, rng=children[task.number])
+        _fill(proba, rep, labels, task, most=most, C=C, device=fitted_on, rng=children[task.number])
     codes, confidence = _decide(proba, labels, threshold)
+
     params = {
         "target": target,
         "representation": rep.label,
@@ -146,16 +145,19 @@ def annotate(
         "threshold": threshold,
         "max_per_class": most,
         "C": float(C),
+        "classes": list(labels.classes),
+        "rng": seed(rng),
     }
-    params |= {"classes": list(labels.classes), "rng": chance.seed(rng)}
     tables = _tables(labels, groups, codes, proba)
-    table = adata.copy() if copy else adata
-    table.obs[key] = pd.Categorical.from_codes(codes, categories=list(labels.classes))
-    table.obs[f"{key}_confidence"] = confidence
-    table.obsm[f"{key}_proba"] = pd.DataFrame(proba, index=table.obs_names, columns=storable(labels.classes))
-    results.store(table, key, kind="annotate", params=params, tables=tables)
-    _report(tables["groups"], key, time.perf_counter() - began)
-    return table if copy else None
+    annotated = pd.Categorical.from_codes(codes, categories=list(labels.classes))
+    shares = pd.DataFrame(proba, index=adata.obs_names, columns=storable(labels.classes))
+    run.store(
+        params=params,
+        tables=tables,
+        obs={run.key: annotated, f"{run.key}_confidence": confidence},
+        obsm={f"{run.key}_proba": shares},
+    )
+    return run.finish(f"{_added(tables['groups'], run.key)} ({run.elapsed})")
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,8 @@ def _tasks(labels: ClassColumn, groups: ClassColumn, usable: np.ndarray, groupby
 
     The others are named in a warning, or in an error if there is no such group.
     """
-    tasks, poor = [], []
+    tasks = []
+    poor = []
     for number, name in enumerate(groups.classes):
         rows = np.flatnonzero((groups.codes == number) & usable)
         taught = rows[labels.codes[rows] >= 0]
@@ -200,9 +203,9 @@ def _tasks(labels: ClassColumn, groups: ClassColumn, usable: np.ndarray, groupby
         elif len(rows):
             poor.append(name)
     if not tasks:
-        where = f"no group of {groupby!r} ({listed(groups.classes)}) has" if groupby else "the table does not have"
+        place = f"no group of {groupby!r} ({listed(groups.classes)}) has" if groupby else "the table does not have"
         msg = (
-            f"Two classes are needed to tell apart, and {where} units of two classes of {labels.name!r} with features "
+            f"Two classes are needed to tell apart, and {place} units of two classes of {labels.name!r} with features "
             f"(labelled: {listed(labels.classes)}). "
             "Label a few units of every class"
             + (", or leave groupby out for one model of all images." if groupby else ".")
@@ -247,11 +250,13 @@ def _fill(
 def _decide(proba: np.ndarray, labels: ClassColumn, threshold: float | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the class of each unit (-1: none) and the probability of it."""
     modelled = ~np.isnan(proba[:, 0])
-    codes, confidence = np.full(len(proba), -1, np.int64), np.full(len(proba), np.nan, np.float32)
+    codes = np.full(len(proba), -1, np.int64)
+    confidence = np.full(len(proba), np.nan, np.float32)
     codes[modelled] = proba[modelled].argmax(axis=1)
     confidence[modelled] = proba[modelled].max(axis=1)
     if threshold is not None:
         codes[modelled & (confidence < threshold)] = -1
+    # units that someone labelled keep their label, whatever the model says
     own = labels.labelled
     codes[own] = labels.codes[own]
     confidence[own] = proba[own, labels.codes[own]]
@@ -260,15 +265,17 @@ def _decide(proba: np.ndarray, labels: ClassColumn, threshold: float | None) -> 
 
 def _tables(labels: ClassColumn, groups: ClassColumn, codes: np.ndarray, proba: np.ndarray) -> dict[str, pd.DataFrame]:
     """Return what was labelled and annotated, by group and by group and class."""
-    by_group, counts = [], []
+    by_group = []
+    counts = []
     for number, name in enumerate(groups.classes):
-        here = groups.codes == number
-        given, found = labels.codes[here], codes[here]
-        unsure = (found < 0) & ~np.isnan(proba[here, 0])
-        annotated = (given < 0) & (found >= 0)
+        members = groups.codes == number
+        known = labels.codes[members]
+        predicted = codes[members]
+        unsure = (predicted < 0) & ~np.isnan(proba[members, 0])
+        annotated = (known < 0) & (predicted >= 0)
         facts = {
-            "n_units": int(here.sum()),
-            "n_labelled": int((given >= 0).sum()),
+            "n_units": int(members.sum()),
+            "n_labelled": int((known >= 0).sum()),
             "n_annotated": int(annotated.sum()),
             "n_abstained": int(unsure.sum()),
         }
@@ -278,16 +285,16 @@ def _tables(labels: ClassColumn, groups: ClassColumn, codes: np.ndarray, proba: 
                 {
                     "group": name,
                     "class": label,
-                    "n_labelled": int((given == c).sum()),
-                    "n_annotated": int((annotated & (found == c)).sum()),
+                    "n_labelled": int((known == c).sum()),
+                    "n_annotated": int((annotated & (predicted == c)).sum()),
                 }
             )
     return {"groups": pd.DataFrame(by_group), "counts": pd.DataFrame(counts)}
 
 
-def _report(groups: pd.DataFrame, key: str, seconds: float) -> None:
+def _added(groups: pd.DataFrame, key: str) -> str:
     total = groups[["n_labelled", "n_annotated", "n_abstained"]].sum()
-    info(
+    return (
         f"added obs[{key!r}], obs['{key}_confidence'], obsm['{key}_proba'] and uns[{key!r}]: {total['n_annotated']:,} "
-        f"units annotated from {total['n_labelled']:,} labels, {total['n_abstained']:,} left open ({seconds:.1f} s)"
+        f"units annotated from {total['n_labelled']:,} labels, {total['n_abstained']:,} left open"
     )

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis.driver import AnalysisRun
 from kronos_sc._analysis.groups import usable_in
-from kronos_sc._analysis.partition import How, partition
+from kronos_sc._analysis.partition import ClusterOptions, partition
 from kronos_sc._core import results
 from kronos_sc._core.checks import positive_integer
-from kronos_sc._core.free_key import free_key
-from kronos_sc._core.log import info
 from kronos_sc._core.progress import track
 from kronos_sc._core.representation import Representation, representations
 from kronos_sc._core.rng import Seed, integer, seed, start
@@ -111,12 +109,12 @@ def ari(
     >>> list(ks.get.result(cells, "cell_type_ari", table="summary")["metric"])
     ['ari', 'nmi', 'silhouette']
     """
-    key = free_key(adata, key_added or f"{target}_ari")
+    run = AnalysisRun(adata, "ari", key_added or f"{target}_ari", copy=copy)
     truth = as_target(adata, target)
     reps = representations(adata, use_rep)
-    given = _given(adata, cluster_key)
+    existing = _existing(adata, cluster_key)
     k = len(truth.classes) if n_clusters is None else positive_integer(n_clusters, name="n_clusters")
-    how = How(method, k, n_init)
+    options = ClusterOptions(method, k, n_init)
     if method == "leiden":
         msg = (
             "method='leiden' does not take a number of clusters; run tl.cluster(adata, method='leiden') and score its "
@@ -126,15 +124,17 @@ def ari(
     positive_integer(max_units, name="max_units")
     folds = _folds(adata, fold_key, truth, reps)
     for name, members in folds.items():
-        how.require(len(members), what=f"Fold {name!r}" if fold_key else f"obs[{target!r}]")
-    began = perf_counter()
+        options.require(len(members), what=f"Fold {name!r}" if fold_key else f"obs[{target!r}]")
+
+    run.announce()
+    # a seed of its own for each fold: every representation meets the same starts and the same sample
     seeds = [(integer(child), integer(child)) for child in start(rng).spawn(len(folds))]
     rows: list[dict[str, Any]] = []
-    work = [(rep, name, *drawn) for rep in reps for name, drawn in zip(folds, seeds, strict=True)]
-    for rep, name, fit, drawn in track(work, description="zero-shot clusters", unit="fit"):
+    work = [(rep, name, *pair) for rep in reps for name, pair in zip(folds, seeds, strict=True)]
+    for rep, name, fit_seed, sample_seed in track(work, description="zero-shot clusters", unit="fit"):
         members = folds[name]
-        clusters = partition(rep, members, how, np.random.default_rng(fit)).labels
-        sample = _sample(members, max_units, drawn)
+        clusters = partition(rep, members, options, np.random.default_rng(fit_seed)).labels
+        sample = _sample(members, max_units, sample_seed)
         scored = agreement(truth.codes[members], clusters) | {
             "silhouette": silhouette(rep.rows(sample), truth.codes[sample])
         }
@@ -142,23 +142,27 @@ def ari(
             {"representation": rep.label, "fold": name, "n_units": len(members), "n_clusters": int(clusters.max()) + 1}
             | scored
         )
-    scores = pd.DataFrame(rows + [row for name in given for row in _score_given(name, given[name], truth, folds)])
-    out = adata.copy() if copy else adata
+    for name, clusters_of_column in existing.items():
+        rows += _score_existing(name, clusters_of_column, truth, folds)
+    scores = pd.DataFrame(rows)
+
     params = {
         "target": target,
         "representations": [rep.label for rep in reps],
-        "cluster_key": list(given),
+        "cluster_key": list(existing),
         "n_clusters": k,
         "method": method,
+        "fold_key": fold_key,
+        "n_init": n_init,
+        "max_units": max_units,
+        "rng": seed(rng),
     }
-    params |= {"fold_key": fold_key, "n_init": n_init, "max_units": max_units, "rng": seed(rng)}
     tables = {"scores": scores, "summary": results.summary(scores, by="representation", metrics=_METRICS)}
-    results.store(out, key, kind="ari", params=params, tables=tables)
-    info(f"added uns[{key!r}]: ARI {results.in_words(scores, 'ari')} ({perf_counter() - began:.1f} s)")
-    return out if copy else None
+    run.store(params=params, tables=tables)
+    return run.finish(f"added uns[{run.key!r}]: ARI {results.in_words(scores, 'ari')} ({run.elapsed})")
 
 
-def _given(adata: AnnData, names: str | Sequence[str] | None) -> dict[str, ClassColumn]:
+def _existing(adata: AnnData, names: str | Sequence[str] | None) -> dict[str, ClassColumn]:
     """Return existing columns of clusters."""
     every = [names] if isinstance(names, str) else list(names or ())
     return {name: classes_of(column(adata, name, argument="cluster_key"), name=name) for name in every}
@@ -173,8 +177,8 @@ def _folds(
     """
     if fold_key is None:
         return {"all": np.flatnonzero(truth.labelled & usable_in(reps, truth))}
-    found = classes_of(column(adata, fold_key, argument="fold_key"), name=fold_key)
-    inside = truth.keep(found.labelled)
+    folds = classes_of(column(adata, fold_key, argument="fold_key"), name=fold_key)
+    inside = truth.keep(folds.labelled)
     if not inside.labelled.any():
         msg = (
             f"No unit with a value in obs[{truth.name!r}] is in a fold of obs[{fold_key!r}]. Make folds with "
@@ -182,33 +186,35 @@ def _folds(
         )
         raise ValueError(msg)
     usable = inside.labelled & usable_in(reps, inside)
-    return {str(name): np.flatnonzero((found.codes == code) & usable) for code, name in enumerate(found.classes)}
+    return {str(name): np.flatnonzero((folds.codes == code) & usable) for code, name in enumerate(folds.classes)}
 
 
-def _sample(rows: np.ndarray, most: int, drawn: int) -> np.ndarray:
+def _sample(rows: np.ndarray, most: int, sample_seed: int) -> np.ndarray:
     """Return at most `most` of the rows, in order."""
     if len(rows) <= most:
         return rows
-    return np.sort(np.random.default_rng(drawn).choice(rows, most, replace=False))
+    return np.sort(np.random.default_rng(sample_seed).choice(rows, most, replace=False))
 
 
-def _score_given(
+def _score_existing(
     name: str, clusters: ClassColumn, truth: ClassColumn, folds: dict[str, np.ndarray]
 ) -> list[dict[str, Any]]:
     """Return the scores of an existing column, fold by fold."""
-    out = []
+    scores = []
     for fold, rows in folds.items():
         members = rows[clusters.labelled[rows]]
-        found = clusters.codes[members]
-        scored = agreement(truth.codes[members], found) if len(members) else dict.fromkeys(("ari", "nmi"), np.nan)
-        out.append(
+        labels = clusters.codes[members]
+        scored = dict.fromkeys(("ari", "nmi"), np.nan)
+        if len(members):
+            scored = agreement(truth.codes[members], labels)
+        scores.append(
             {
                 "representation": name,
                 "fold": fold,
                 "n_units": len(members),
-                "n_clusters": len(np.unique(found)),
+                "n_clusters": len(np.unique(labels)),
                 **scored,
                 "silhouette": np.nan,
             }
         )
-    return out
+    return scores

@@ -5,16 +5,15 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis.driver import AnalysisRun
 from kronos_sc._analysis.groups import usable_in
 from kronos_sc._core import results
 from kronos_sc._core.checks import listed, one_of, positive_integer
-from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.representation import Representation, representations
@@ -47,11 +46,11 @@ def batch_metrics(
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Score how well batches mix in an embedding with the metrics of scIB (Luecken et al. 2022), computed by scib-metrics.
+    """Score how well batches mix in an embedding with the metrics of scIB (Luecken et al. 2022).
 
-    For comparison with single-cell work, and wherever cells have types: metrics that look within a type do not mistake
-    a batch with other cells for a batch effect. The paper's own protocol is :func:`batch_silhouette`; its numbers and
-    these cannot be compared.
+    They are computed by scib-metrics. For comparison with single-cell work, and wherever cells have types: metrics that
+    look within a type do not mistake a batch with other cells for a batch effect. The paper's own protocol is
+    :func:`batch_silhouette`; its numbers and these cannot be compared.
 
     Parameters
     ----------
@@ -66,14 +65,17 @@ def batch_metrics(
     metrics
         Which ones; all but `"kbet_per_label"` if left out, which takes minutes.
 
-        - `"silhouette_batch"` (labels): 1 − the absolute silhouette of the batches within each label, 0 to 1, higher is better. Not the score
-          of :func:`batch_silhouette`.
-        - `"bras"` (labels): the same with cosine distances to all other batches instead of the nearest one; higher is better.
-        - `"graph_connectivity"` (labels): share of a label's units that hang together in the graph of 15 neighbours; higher is better.
+        - `"silhouette_batch"` (labels): 1 − the absolute silhouette of the batches within each label, 0 to 1, higher
+          is better. Not the score of :func:`batch_silhouette`.
+        - `"bras"` (labels): the same with cosine distances to all other batches instead of the nearest one; higher is
+          better.
+        - `"graph_connectivity"` (labels): share of a label's units that hang together in the graph of 15 neighbours;
+          higher is better.
         - `"ilisi"`: how many batches there are among 90 neighbours, 0 (one) to 1 (all); higher is better.
         - `"kbet"`: share of units whose 50 neighbours have the batches in their overall proportions; higher is better.
         - `"kbet_per_label"` (labels): the same within each label, over diffusion distances; higher is better.
-        - `"pcr"`: share of the variance of the first 50 principal components that the batch explains; **lower** is better.
+        - `"pcr"`: share of the variance of the first 50 principal components that the batch explains; **lower** is
+          better.
     max_units
         At most so many units, drawn at random, the same for all representations; `None` for all. Distances between all
         of them are computed, so time grows with the square.
@@ -115,7 +117,7 @@ def batch_metrics(
     >>> list(ks.get.result(cells, "batch_metrics").columns)
     ['representation', 'metric', 'value', 'better']
     """
-    key = free_key(adata, key_added or f"{batch_key}_metrics")
+    run = AnalysisRun(adata, "batch_metrics", key_added or f"{batch_key}_metrics", copy=copy)
     chosen = _chosen(metrics, label_key)
     most = None if max_units is None else positive_integer(max_units, name="max_units")
     batch = target(adata, batch_key, argument="batch_key")
@@ -124,13 +126,15 @@ def batch_metrics(
     units = _units(batch, label, reps, most, start(rng))
     _require_mixed(batch, label, units, chosen)
     _require_scib()
-    info(
+
+    run.announce(
         f"{listed(chosen)} on {len(units):,} units of {len(batch.classes)} batches, {listed(rep.label for rep in reps)}"
     )
-    began, lines = perf_counter(), []
+    lines = []
     with bar(total=len(reps) * len(chosen), description="batch metrics", unit="score") as shown:
         for rep in reps:
-            view = _View(rep.rows(units), batch.codes[units], None if label is None else label.codes[units])
+            label_codes = None if label is None else label.codes[units]
+            view = _View(rep.rows(units), batch.codes[units], label_codes)
             for name in chosen:
                 # numbers of a warning from inside JAX or UMAP tell a user of scores nothing
                 with warnings.catch_warnings():
@@ -140,19 +144,22 @@ def batch_metrics(
                     {"representation": rep.label, "metric": name, "value": value, "better": _METRICS[name].better}
                 )
                 shown.update()
-    out = adata.copy() if copy else adata
-    params = {"batch_key": batch_key, "label_key": label_key, "use_rep": [rep.name for rep in reps], "metrics": chosen}
-    params |= {"max_units": most, "n_units": len(units), "rng": seed(rng)}
+
+    params = {
+        "batch_key": batch_key,
+        "label_key": label_key,
+        "use_rep": [rep.name for rep in reps],
+        "metrics": chosen,
+        "max_units": most,
+        "n_units": len(units),
+        "rng": seed(rng),
+    }
     scores = pd.DataFrame(lines)
-    wide = (
-        scores.pivot(index="representation", columns="metric", values="value")
-        .loc[[rep.label for rep in reps]]
-        .reset_index()
-    )
+    wide = scores.pivot(index="representation", columns="metric", values="value")
+    wide = wide.loc[[rep.label for rep in reps]].reset_index()
     tables = {"scores": scores, "summary": results.summary(wide, by="representation", metrics=chosen)}
-    results.store(out, key, kind="batch_metrics", params=params, tables=tables)
-    info(f"added uns[{key!r}] ({perf_counter() - began:.1f} s)")
-    return out if copy else None
+    run.store(params=params, tables=tables)
+    return run.finish(f"added uns[{run.key!r}] ({run.elapsed})")
 
 
 @dataclass(frozen=True)
@@ -245,7 +252,10 @@ def _require_scib() -> None:
             warnings.simplefilter("ignore")  # umap says at import that it has no Tensorflow
             _scib()
     except ImportError as error:
-        msg = f'The batch metrics of scIB need the package scib-metrics ({error}). Install it with: pip install "kronos-sc[batch]"'
+        msg = (
+            f"The batch metrics of scIB need the package scib-metrics ({error}). "
+            'Install it with: pip install "kronos-sc[batch]"'
+        )
         raise ImportError(msg) from error
 
 
@@ -267,9 +277,9 @@ def _units(
 
 def _require_mixed(batch: ClassColumn, label: ClassColumn | None, units: np.ndarray, chosen: list[str]) -> None:
     """Raise unless there are two batches, and, for metrics within labels, a label that occurs in two of them."""
-    if len(there := np.unique(batch.codes[units])) < 2:
+    if len(present := np.unique(batch.codes[units])) < 2:
         msg = (
-            f"Of {batch.name!r} only {listed(batch.classes[there])} has units with values; at least 2 are needed. "
+            f"Of {batch.name!r} only {listed(batch.classes[present])} has units with values; at least 2 are needed. "
             "Choose another batch_key or use_rep."
         )
         raise ValueError(msg)

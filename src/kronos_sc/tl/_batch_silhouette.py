@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis.driver import AnalysisRun
 from kronos_sc._analysis.groups import usable_in
 from kronos_sc._analysis.reduce import tell_memory
 from kronos_sc._core import results
 from kronos_sc._core.checks import listed, positive_integer
-from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.representation import Representation, representations
@@ -47,14 +46,15 @@ def batch_silhouette(
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Score how far apart every two conditions lie in an embedding, by silhouette and adjusted Rand index :cite:p:`Shaban2025`.
+    """Score how far apart every two conditions lie in an embedding :cite:p:`Shaban2025`.
 
-    For sections of one tissue that were stained, fixed or imaged differently: whatever tells them apart is a batch
-    effect. Each pair of conditions is pooled and projected onto its first two principal components (centred, not
-    scaled); the silhouette asks whether a patch lies closer to patches of its own condition than to those of the other.
-    The adjusted Rand index compares the conditions with clusters found on all features. Mean marker expression is
-    scored beside the embedding. **Lower is better** for both: 0 means well mixed, 1 apart. Low scores are worth
-    something only if the embedding still tells tissues apart: one that says nothing mixes everything.
+    By silhouette and adjusted Rand index. For sections of one tissue that were stained, fixed or imaged differently:
+    whatever tells them apart is a batch effect. Each pair of conditions is pooled and projected onto its first two
+    principal components (centred, not scaled); the silhouette asks whether a patch lies closer to patches of its own
+    condition than to those of the other. The adjusted Rand index compares the conditions with clusters found on all
+    features. Mean marker expression is scored beside the embedding. **Lower is better** for both: 0 means well mixed, 1
+    apart. Low scores are worth something only if the embedding still tells tissues apart: one that says nothing mixes
+    everything.
 
     This is the plain silhouette of scikit-learn over pairs of conditions, as in the paper. It is not scIB's batch
     silhouette, which runs within labels and is rescaled so that higher is better: that one is in :func:`batch_metrics`.
@@ -125,11 +125,9 @@ def batch_silhouette(
     >>> list(ks.get.result(cells, "batch_silhouette", table="summary")["metric"])
     ['silhouette', 'ari']
     """
-    key = free_key(adata, key_added or f"{batch_key}_silhouette")
-    n_components, n_clusters = (
-        positive_integer(n_components, name="n_components"),
-        positive_integer(n_clusters, name="n_clusters"),
-    )
+    run = AnalysisRun(adata, "batch_silhouette", key_added or f"{batch_key}_silhouette", copy=copy)
+    n_components = positive_integer(n_components, name="n_components")
+    n_clusters = positive_integer(n_clusters, name="n_clusters")
     positive_integer(n_init, name="n_init")
     most = None if max_per_batch is None else positive_integer(max_per_batch, name="max_per_batch")
     batch = target(adata, batch_key, argument="batch_key")
@@ -137,50 +135,51 @@ def batch_silhouette(
     _require_width(reps, n_components)
     batch = batch.keep(usable_in(reps, batch))  # all are scored on the same units
     _require_units(batch, max(2, n_components + 1, n_clusters), most)
-    wanted = None if keep is None else _numbers(batch, keep)
+    kept_pairs = None if keep is None else _numbers(batch, keep)
     pairs = np.array(list(combinations(range(len(batch.classes)), 2)))
-    how = _How(n_components, n_clusters, n_init, *(integer(child) for child in start(rng).spawn(3)))
-    rows = _rows(batch, most, how.draw_seed)
-    info(
+    seeds = [integer(child) for child in start(rng).spawn(3)]
+    options = _PairOptions(n_components, n_clusters, n_init, *seeds)
+    rows = _rows(batch, most, options.draw_seed)
+
+    run.announce(
         f"{len(pairs):,} pair{'s' * (len(pairs) > 1)} of {len(batch.classes)} conditions, {sum(map(len, rows)):,} "
         f"units, {listed(rep.label for rep in reps)}"
     )
-    began = perf_counter()
-    scores, coordinates = [], []
+    scores = []
+    coordinates = []
     with bar(total=4 * len(reps), description="batch effect", unit="step") as shown:
         for rep in reps:
-            table, components = _scored(rep, rows, batch, pairs, how, shown)
-            wanted = _typical(table["silhouette"].to_numpy()) if wanted is None else wanted
+            table, components = _scored(rep, rows, batch, pairs, options, shown)
+            if kept_pairs is None:
+                kept_pairs = _typical(table["silhouette"].to_numpy())
             scores.append(table)
-            coordinates += [_coordinates(adata, rep, components, rows, batch, number, how) for number in wanted]
+            coordinates += [_coordinates(adata, rep, components, rows, batch, pair, options) for pair in kept_pairs]
+
     every = pd.concat(scores, ignore_index=True)
     summary = results.summary(every, by="representation", metrics=["silhouette", "ari"])
     kept = pd.concat(coordinates, ignore_index=True) if coordinates else _no_coordinates(n_components)
-    out = adata.copy() if copy else adata
     params = {
         "batch_key": batch_key,
         "use_rep": [rep.name for rep in reps],
         "n_components": n_components,
         "n_clusters": n_clusters,
+        "max_per_batch": most,
+        "n_init": n_init,
+        "rng": seed(rng),
     }
-    params |= {"max_per_batch": most, "n_init": n_init, "rng": seed(rng)}
-    results.store(
-        out,
-        key,
-        kind="batch_silhouette",
-        params=params,
-        tables={"scores": every, "summary": summary, "coordinates": kept},
-    )
+    run.store(params=params, tables={"scores": every, "summary": summary, "coordinates": kept})
     for line in summary[summary["metric"] == "silhouette"].itertuples():
         spread = f" ± {line.sd:.4f} over {line.n} pairs" if line.n > 1 else ""
         info(f"{line.representation}: silhouette {line.mean:.4f}{spread} (lower is better)")
-    info(f"added uns[{key!r}] ({perf_counter() - began:.1f} s)")
-    return out if copy else None
+    return run.finish(f"added uns[{run.key!r}] ({run.elapsed})")
 
 
 @dataclass(frozen=True)
-class _How:
-    """What is asked for, and seeds: the same for each representation, so that none depends on which others were named."""
+class _PairOptions:
+    """What is asked for, and seeds.
+
+    Seeds are the same for each representation, so that none depends on which others were named.
+    """
 
     n_components: int
     n_clusters: int
@@ -225,7 +224,7 @@ def _numbers(batch: ClassColumn, keep: Sequence[tuple[str, str]]) -> list[int]:
     """Return the numbers of named pairs."""
     codes = {str(name): code for code, name in enumerate(batch.classes)}
     order = {pair: number for number, pair in enumerate(combinations(range(len(codes)), 2))}
-    found = []
+    numbers = []
     for pair in keep:
         if isinstance(pair, str) or len(pair) != 2 or str(pair[0]) == str(pair[1]):
             msg = f"keep has {pair!r}; pairs of two different conditions are needed, as in keep=[{tuple(codes)[:2]!r}]."
@@ -236,8 +235,8 @@ def _numbers(batch: ClassColumn, keep: Sequence[tuple[str, str]]) -> list[int]:
                 "pairs of these."
             )
             raise KeyError(msg)
-        found.append(order[tuple(sorted(codes[str(name)] for name in pair))])
-    return list(dict.fromkeys(found))
+        numbers.append(order[tuple(sorted(codes[str(name)] for name in pair))])
+    return list(dict.fromkeys(numbers))
 
 
 def _rows(batch: ClassColumn, most: int | None, draw_seed: int) -> list[np.ndarray]:
@@ -259,7 +258,12 @@ def _typical(silhouettes: np.ndarray) -> list[int]:
 
 
 def _scored(
-    rep: Representation, rows: list[np.ndarray], batch: ClassColumn, pairs: np.ndarray, how: _How, shown: tqdm
+    rep: Representation,
+    rows: list[np.ndarray],
+    batch: ClassColumn,
+    pairs: np.ndarray,
+    options: _PairOptions,
+    shown: tqdm,
 ) -> tuple[pd.DataFrame, PairComponents]:
     """Return the scores of all pairs in one representation, and their components."""
     from kronos_sc._methods.pairwise_kmeans import adjusted_rand, pairwise_kmeans
@@ -269,13 +273,13 @@ def _scored(
     tell_memory(rep, sum(map(len, rows)), how=", one condition at a time; max_per_batch= bounds it")
     groups = centred(rep.rows(index) for index in rows)
     shown.update()
-    components = pairwise_pca(groups, pairs, how.n_components, rng=np.random.default_rng(how.start_seed))
+    components = pairwise_pca(groups, pairs, options.n_components, rng=np.random.default_rng(options.start_seed))
     shown.update()
     n_a, n_b = groups.counts[pairs].T
     silhouette = silhouettes((components.coordinates(number), int(n)) for number, n in enumerate(n_a))
     shown.update()
     clusters = pairwise_kmeans(
-        groups, components, how.n_clusters, n_init=how.n_init, rng=np.random.default_rng(how.cluster_seed)
+        groups, components, options.n_clusters, n_init=options.n_init, rng=np.random.default_rng(options.cluster_seed)
     )
     shown.update()
     if flat := int(np.isnan(components.share[:, 0]).sum()):
@@ -283,16 +287,16 @@ def _scored(
             f"{rep.label}: all units are alike in {flat} of {len(pairs)} pairs; their silhouette is 0, which says "
             "nothing. Check the values."
         )
-    if open_ := int((~components.settled).sum()):
+    if unsettled := int((~components.settled).sum()):
         info(
-            f"{rep.label}: in {open_} of {len(pairs)} pairs many directions vary alike; their components are "
+            f"{rep.label}: in {unsettled} of {len(pairs)} pairs many directions vary alike; their components are "
             "approximate"
         )
     table = pd.DataFrame(
         {"representation": rep.label, "batch_a": batch.classes[pairs[:, 0]], "batch_b": batch.classes[pairs[:, 1]]}
     )
     table = table.assign(silhouette=silhouette, ari=adjusted_rand(clusters.counts), n_a=n_a, n_b=n_b)
-    table[how.axes] = components.share
+    table[options.axes] = components.share
     return table, components
 
 
@@ -303,16 +307,17 @@ def _coordinates(
     rows: list[np.ndarray],
     batch: ClassColumn,
     number: int,
-    how: _How,
+    options: _PairOptions,
 ) -> pd.DataFrame:
     """Return the coordinates of one pair, of at most `_SHOWN` units per condition."""
     a, b = components.pairs[number]
-    units, member = np.concatenate([rows[a], rows[b]]), np.repeat([a, b], [len(rows[a]), len(rows[b])])
-    chosen = np.concatenate([_thinned(np.flatnonzero(member == code), how.draw_seed) for code in (a, b)])
-    frame = pd.DataFrame(components.coordinates(number)[chosen], columns=how.axes)
+    units = np.concatenate([rows[a], rows[b]])
+    member = np.repeat([a, b], [len(rows[a]), len(rows[b])])
+    chosen = np.concatenate([_thinned(np.flatnonzero(member == code), options.draw_seed) for code in (a, b)])
+    frame = pd.DataFrame(components.coordinates(number)[chosen], columns=options.axes)
     names = {"representation": rep.label, "batch_a": batch.classes[a], "batch_b": batch.classes[b]}
     frame = frame.assign(**names, unit=adata.obs_names[units[chosen]].astype(str), batch=batch.classes[member[chosen]])
-    return frame[["representation", "batch_a", "batch_b", "unit", "batch", *how.axes]]
+    return frame[["representation", "batch_a", "batch_b", "unit", "batch", *options.axes]]
 
 
 def _thinned(places: np.ndarray, draw_seed: int) -> np.ndarray:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from kronos_sc._analysis.cases import Cases, labelled_cases
+from kronos_sc._analysis.driver import AnalysisRun
 from kronos_sc._core import results
-from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import listed, one_of, positive_integer
-from kronos_sc._core.free_key import free_key
-from kronos_sc._core.log import info
 from kronos_sc._core.progress import track
 from kronos_sc._core.representation import representations
+from kronos_sc._core.rng import Seed, seed, start
 from kronos_sc._methods.case_splits import draw_split
 from kronos_sc._methods.cases import case_means
 from kronos_sc._methods.metrics import macro_f1
@@ -37,7 +35,7 @@ def case_retrieval(
     n_reference: int = 3,
     n_repeats: int = 100,
     metric: str = "euclidean",
-    rng: chance.Seed = 0,
+    rng: Seed = 0,
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -101,24 +99,26 @@ def case_retrieval(
     """
     from kronos_sc._methods.neighbours import METRICS
 
-    key = free_key(adata, key_added or f"{target}_case_retrieval")
+    run = AnalysisRun(adata, "case_retrieval", key_added or f"{target}_case_retrieval", copy=copy)
     one_of(metric, METRICS, name="metric")
-    n_reference, n_repeats = (
-        positive_integer(n_reference, name="n_reference"),
-        positive_integer(n_repeats, name="n_repeats"),
-    )
+    n_reference = positive_integer(n_reference, name="n_reference")
+    n_repeats = positive_integer(n_repeats, name="n_repeats")
     reps = representations(adata, use_rep)
     cases = labelled_cases(adata, case_key, target, argument="target", reps=reps)
     _require_cases(cases, n_reference, target, case_key)
-    info(f"{cases.described}, {n_repeats} draws of {n_reference} per group: {listed(rep.label for rep in reps)}")
-    began, parts = perf_counter(), []
-    each = np.full(len(cases.classes), n_reference)
-    splits = [draw_split(cases.labels, each, child) for child in chance.start(rng).spawn(n_repeats)]
+
+    run.announce(
+        f"{cases.described}, {n_repeats} draws of {n_reference} per group: {listed(rep.label for rep in reps)}"
+    )
+    parts = []
+    counts = np.full(len(cases.classes), n_reference)
+    splits = [draw_split(cases.labels, counts, child) for child in start(rng).spawn(n_repeats)]
     for rep in track(reps, description="cases", unit="representation"):
-        found = _found(case_means(rep, cases.codes, len(cases.names)), cases.labels, splits, metric)
-        parts.append(
-            {name: table.assign(representation=rep.label) for name, table in _tables(cases, splits, found).items()}
-        )
+        means = case_means(rep, cases.codes, len(cases.names))
+        answers = _nearest_groups(means, cases.labels, splits, metric)
+        tables = _tables(cases, splits, answers)
+        parts.append({name: table.assign(representation=rep.label) for name, table in tables.items()})
+
     tables = {name: pd.concat([part[name] for part in parts]) for name in parts[0]}
     tables = {name: table[["representation", *table.columns[:-1]]] for name, table in tables.items()}
     tables |= {"summary": results.summary(tables["scores"], by="representation", metrics=list(SCORES))}
@@ -127,15 +127,13 @@ def case_retrieval(
         "case_key": case_key,
         "representations": [rep.label for rep in reps],
         "n_reference": n_reference,
+        "n_repeats": n_repeats,
+        "metric": metric,
+        "rng": seed(rng),
     }
-    params |= {"n_repeats": n_repeats, "metric": metric, "rng": chance.seed(rng)}
-    out = adata.copy() if copy else adata
-    results.store(out, key, kind="case_retrieval", params=params, tables=tables)
-    info(
-        f"added uns[{key!r}]: accuracy {results.in_words(tables['scores'], 'accuracy')} ({perf_counter() - began:.1f} "
-        "s)"
-    )
-    return out if copy else None
+    run.store(params=params, tables=tables)
+    accuracy = results.in_words(tables["scores"], "accuracy")
+    return run.finish(f"added uns[{run.key!r}]: accuracy {accuracy} ({run.elapsed})")
 
 
 def _require_cases(cases: Cases, n_reference: int, target: str, case_key: str) -> None:
@@ -149,7 +147,7 @@ def _require_cases(cases: Cases, n_reference: int, target: str, case_key: str) -
         raise ValueError(msg)
 
 
-def _found(
+def _nearest_groups(
     means: np.ndarray, labels: np.ndarray, splits: Sequence[tuple[np.ndarray, np.ndarray]], metric: str
 ) -> list[np.ndarray]:
     """Return the group of the nearest collected case, for the queries of every split.
@@ -163,11 +161,13 @@ def _found(
 
 
 def _tables(
-    cases: Cases, splits: Sequence[tuple[np.ndarray, np.ndarray]], found: Sequence[np.ndarray]
+    cases: Cases, splits: Sequence[tuple[np.ndarray, np.ndarray]], answers: Sequence[np.ndarray]
 ) -> dict[str, pd.DataFrame]:
     """Return scores by repeat and by case."""
-    rows, right, asked = [], np.zeros(len(cases.names)), np.zeros(len(cases.names), np.int64)
-    for number, ((collected, queries), answer) in enumerate(zip(splits, found, strict=True)):
+    rows = []
+    right = np.zeros(len(cases.names))
+    asked = np.zeros(len(cases.names), np.int64)
+    for number, ((collected, queries), answer) in enumerate(zip(splits, answers, strict=True)):
         true = cases.labels[queries]
         hit = answer == true
         recall = np.bincount(true, hit)[np.unique(true)] / np.bincount(true)[np.unique(true)]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis.driver import AnalysisRun
 from kronos_sc._analysis.groups import groups_of
-from kronos_sc._analysis.partition import How, Method, partition
+from kronos_sc._analysis.partition import ClusterOptions, Method, partition
 from kronos_sc._core import results
 from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
@@ -105,25 +105,29 @@ def cluster(
     ['0', '1', '2', '3']
     """
     require_anndata(adata)
-    how = How(method, n_clusters, n_init, resolution, n_neighbors, scale)
+    options = ClusterOptions(method, n_clusters, n_init, resolution, n_neighbors, scale)
     reps = [representation(adata, name) for name in dict.fromkeys([use_rep] if isinstance(use_rep, str) else use_rep)]
     if not reps:
         msg = "use_rep is an empty list; name one or several entries of obsm, or 'X'."
         raise ValueError(msg)
     groups = _groups(adata, groupby)
-    columns = [free_key(adata, name, groupby) for name in _columns(reps, key_added)]
-    units = {rep.name: _units(rep, groups, how) for rep in reps}
-    began = perf_counter()
+    columns = _columns(reps, key_added)
+    run = AnalysisRun(adata, "cluster", columns[0], groupby, copy=copy)
+    for name in columns[1:]:
+        free_key(adata, name, groupby)
+    units = {rep.name: _units(rep, groups, options) for rep in reps}
+
+    run.announce()
     # the same seed for each representation: what one gives does not depend on which others were named
     seeds = [integer(child) for child in start(rng).spawn(len(groups))]
-    found, fits, sizes = {}, [], []
+    clusters: dict[str, pd.Categorical] = {}
+    fits = []
+    sizes = []
     for rep, name in zip(reps, columns, strict=True):
-        found[name], fit, size = _clustered(rep, units[rep.name], how, seeds)
+        clusters[name], fit, size = _clustered(rep, units[rep.name], options, seeds)
         fits.append(fit.assign(representation=rep.label))
         sizes.append(size.assign(representation=rep.label, column=name))
-    out = adata.copy() if copy else adata
-    for name, values in found.items():
-        out.obs[name] = values
+
     tables = {
         "clusters": pd.concat(sizes)[["representation", "column", "group", "cluster", "n_units", "share"]],
         "fits": pd.concat(fits)[["representation", "group", "method", "n_units", "n_clusters", "inertia"]],
@@ -133,12 +137,11 @@ def cluster(
         "groupby": groupby,
         "scale": scale,
         "rng": seed(rng),
-        **_used(how),
+        **_used(options),
     }
-    results.store(out, columns[0], kind="cluster", params=params, tables=tables)
-    counts = ", ".join(f"{len(values.categories)} clusters in obs[{name!r}]" for name, values in found.items())
-    info(f"added {counts} ({perf_counter() - began:.1f} s)")
-    return out if copy else None
+    run.store(params=params, tables=tables, obs=clusters)
+    counts = ", ".join(f"{len(values.categories)} clusters in obs[{name!r}]" for name, values in clusters.items())
+    return run.finish(f"added {counts} ({run.elapsed})")
 
 
 def _columns(reps: list[Representation], key_added: str | None) -> list[str]:
@@ -152,53 +155,54 @@ def _groups(adata: AnnData, groupby: str | None) -> dict[str, np.ndarray]:
     """Return the units (mask) of each group; all of them under an empty name if there is no grouping."""
     if groupby is None:
         return {"": np.ones(adata.n_obs, bool)}
-    found = groups_of(adata, groupby)
-    if not len(found.classes):
+    groups = groups_of(adata, groupby)
+    if not len(groups.classes):
         msg = f"obs[{groupby!r}] is empty, so there is no group to cluster. Name another column with groupby=."
         raise ValueError(msg)
-    return {str(name): found.codes == code for code, name in enumerate(found.classes)}
+    return {str(name): groups.codes == code for code, name in enumerate(groups.classes)}
 
 
-def _units(rep: Representation, groups: dict[str, np.ndarray], how: How) -> dict[str, np.ndarray]:
+def _units(rep: Representation, groups: dict[str, np.ndarray], options: ClusterOptions) -> dict[str, np.ndarray]:
     """Return the row numbers of each group that hold numbers throughout."""
     finite = rep.finite
     if missing := int((~finite).sum()):
         info(f"{missing:,} of {rep.n_units:,} units have NaN in {rep.name!r} and get no cluster")
     units = {name: np.flatnonzero(mask & finite) for name, mask in groups.items()}
     for name, rows in units.items():
-        how.require(len(rows), what=f"Group {name!r}" if name else repr(rep.name))
+        options.require(len(rows), what=f"Group {name!r}" if name else repr(rep.name))
     return units
 
 
 def _clustered(
-    rep: Representation, units: dict[str, np.ndarray], how: How, seeds: list[int]
+    rep: Representation, units: dict[str, np.ndarray], options: ClusterOptions, seeds: list[int]
 ) -> tuple[pd.Categorical, pd.DataFrame, pd.DataFrame]:
     """Return cluster names of all units of a representation, and what the record says of fits and sizes."""
-    codes, categories = np.full(rep.n_units, -1, np.int64), []
+    codes = np.full(rep.n_units, -1, np.int64)
+    categories: list[str] = []
     fits: list[dict[str, Any]] = []
     sizes: list[pd.DataFrame] = []
     for (name, rows), child in zip(units.items(), seeds, strict=True):
-        made = partition(rep, rows, how, np.random.default_rng(child))
-        codes[rows] = made.labels + len(categories)
-        names = [f"{name}:{i}" if name else str(i) for i in range(len(made.sizes))]
+        result = partition(rep, rows, options, np.random.default_rng(child))
+        codes[rows] = result.labels + len(categories)
+        names = [f"{name}:{i}" if name else str(i) for i in range(len(result.sizes))]
         categories += names
         fits.append(
             {
                 "group": name,
-                "method": how.resolved(rep, len(rows)),
+                "method": options.resolved(rep, len(rows)),
                 "n_units": len(rows),
                 "n_clusters": len(names),
-                "inertia": made.inertia,
+                "inertia": result.inertia,
             }
         )
         sizes.append(
-            pd.DataFrame({"group": name, "cluster": names, "n_units": made.sizes, "share": made.sizes / len(rows)})
+            pd.DataFrame({"group": name, "cluster": names, "n_units": result.sizes, "share": result.sizes / len(rows)})
         )
     return pd.Categorical.from_codes(codes, categories), pd.DataFrame(fits), pd.concat(sizes)
 
 
-def _used(how: How) -> dict[str, Any]:
+def _used(options: ClusterOptions) -> dict[str, Any]:
     """Return the parameters that the method used."""
-    if how.method == "leiden":
-        return {"method": how.method, "resolution": how.resolution, "n_neighbors": how.n_neighbors}
-    return {"method": how.method, "n_clusters": how.n_clusters, "n_init": how.n_init}
+    if options.method == "leiden":
+        return {"method": options.method, "resolution": options.resolution, "n_neighbors": options.n_neighbors}
+    return {"method": options.method, "n_clusters": options.n_clusters, "n_init": options.n_init}

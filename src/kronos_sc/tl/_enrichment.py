@@ -8,10 +8,8 @@ import numpy as np
 import pandas as pd
 
 from kronos_sc._analysis.cases import Cases, labelled_cases
-from kronos_sc._core import results
+from kronos_sc._analysis.driver import AnalysisRun
 from kronos_sc._core.checks import listed
-from kronos_sc._core.free_key import free_key
-from kronos_sc._core.log import info
 from kronos_sc._core.target import target
 from kronos_sc._core.warn import warn
 from kronos_sc._methods.cases import case_shares
@@ -33,11 +31,11 @@ def enrichment(
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Test which clusters or cell types take a larger share of the cases of one group than of another :cite:p:`Shaban2025`.
+    """Test which clusters take a larger share of the cases of one group than of another :cite:p:`Shaban2025`.
 
-    Cases are compared, not units: a thousand cells of one patient are one observation. Per cluster a two-sided
-    Mann–Whitney U test of its shares, then Benjamini–Hochberg over the clusters. Shares of a case sum to 1, so that one
-    cluster that grows makes the others shrink.
+    Cell types serve as well as clusters. Cases are compared, not units: a thousand cells of one patient are one
+    observation. Per cluster a two-sided Mann–Whitney U test of its shares, then Benjamini–Hochberg over the clusters.
+    Shares of a case sum to 1, so that one cluster that grows makes the others shrink.
 
     Parameters
     ----------
@@ -82,7 +80,7 @@ def enrichment(
     >>> ks.get.result(cells, "cell_type_enrichment")["n_a"].unique().tolist()
     [4]
     """
-    key = free_key(adata, key_added or f"{cluster_key}_enrichment")
+    run = AnalysisRun(adata, "enrichment", key_added or f"{cluster_key}_enrichment", copy=copy)
     clusters = target(adata, cluster_key, argument="cluster_key")
     cases = labelled_cases(adata, case_key, group_key, argument="group_key")
     a, b = _two(cases, groups, group_key)
@@ -91,48 +89,48 @@ def enrichment(
     members = [np.flatnonzero((cases.labels == group) & counted) for group in (a, b)]
     _check_sizes(cases, (a, b), members, case_key)
     names = [str(cases.classes[group]) for group in (a, b)]
+
     table = compare_shares(*(shares[rows] for rows in members))
-    for place, (column, values) in enumerate(
-        {"cluster": clusters.classes, "group_a": names[0], "group_b": names[1]}.items()
-    ):
-        table.insert(place, column, values)
-    adata = adata.copy() if copy else adata
+    table.insert(0, "cluster", clusters.classes)
+    table.insert(1, "group_a", names[0])
+    table.insert(2, "group_b", names[1])
+
     params = {"cluster_key": cluster_key, "group_key": group_key, "case_key": case_key, "groups": names}
     tables = {
         "enrichment": table,
         "composition": _composition(cases, clusters.classes, shares, np.concatenate(members)),
     }
-    results.store(adata, key, kind="enrichment", params=params, tables=tables)
-    found = int((table["p_adjusted"] < _ALPHA).sum())
+    run.store(params=params, tables=tables)
+    n_different = int((table["p_adjusted"] < _ALPHA).sum())
     sizes = ", ".join(f"{len(rows)} {name}" for rows, name in zip(members, names, strict=True))
-    info(f"added uns[{key!r}]: {found} of {len(table)} clusters differ (adjusted p < {_ALPHA}) between {sizes} cases")
-    return adata if copy else None
+    counts = f"{n_different} of {len(table)} clusters differ (adjusted p < {_ALPHA})"
+    return run.finish(f"added uns[{run.key!r}]: {counts} between {sizes} cases")
 
 
 def _two(cases: Cases, groups: tuple[str, str] | None, group_key: str) -> tuple[int, int]:
     """Return the numbers of the two groups to compare."""
-    there = [str(name) for name in cases.classes]
+    names = [str(name) for name in cases.classes]
     if groups is None:
-        if len(there) != 2:
+        if len(names) != 2:
             msg = (
-                f"obs[{group_key!r}] has {len(there)} groups of cases ({listed(there)}); two are compared. Name them "
+                f"obs[{group_key!r}] has {len(names)} groups of cases ({listed(names)}); two are compared. Name them "
                 "with groups=('a', 'b')."
             )
             raise ValueError(msg)
         return 0, 1
     if isinstance(groups, str) or len(set(groups)) != 2:
         msg = (
-            f"groups must name two different groups, got {groups!r}; there are: {listed(there)}. Write "
-            f"groups=({there[0]!r}, {there[-1]!r})."
+            f"groups must name two different groups, got {groups!r}; there are: {listed(names)}. Write "
+            f"groups=({names[0]!r}, {names[-1]!r})."
         )
         raise ValueError(msg)
-    if unknown := [group for group in groups if str(group) not in there]:
+    if unknown := [group for group in groups if str(group) not in names]:
         msg = (
-            f"obs[{group_key!r}] has no case in group {listed(unknown)}; there are: {listed(there)}. Name two of these "
+            f"obs[{group_key!r}] has no case in group {listed(unknown)}; there are: {listed(names)}. Name two of these "
             "with groups=."
         )
         raise KeyError(msg)
-    return there.index(str(groups[0])), there.index(str(groups[1]))
+    return names.index(str(groups[0])), names.index(str(groups[1]))
 
 
 def _check_sizes(cases: Cases, groups: tuple[int, int], members: list[np.ndarray], case_key: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,12 +9,11 @@ import pandas as pd
 
 from kronos_sc._analysis import cv_plan
 from kronos_sc._analysis import probe as _probe
+from kronos_sc._analysis.driver import AnalysisRun
 from kronos_sc._core import results
-from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import positive_integer
-from kronos_sc._core.free_key import free_key
-from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
+from kronos_sc._core.rng import seed, start
 from kronos_sc._core.warn import warn
 from kronos_sc._methods.metrics import SCORES
 from kronos_sc.models.inference.placement import fit_device
@@ -41,12 +39,12 @@ def few_shot(
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Repeat the linear probe with fewer and fewer labelled units per class: the paper's few-shot phenotyping :cite:p:`Shaban2025`.
+    """Repeat the linear probe with fewer and fewer labelled units per class :cite:p:`Shaban2025`.
 
-    Everything is as in :func:`kronos_sc.tl.linear_probe`, once per number of shots: scaling and fit on each training
-    set, the whole fold as the test. Training sets are nested: the 100 units of a class are among its 200. C is chosen
-    on the full validation fifth of the other folds (`n_validation` in the scores), whose labels are more than the
-    shots; give `C` where labels are truly few.
+    The paper's few-shot phenotyping. Everything is as in :func:`kronos_sc.tl.linear_probe`, once per number of shots:
+    scaling and fit on each training set, the whole fold as the test. Training sets are nested: the 100 units of a class
+    are among its 200. C is chosen on the full validation fifth of the other folds (`n_validation` in the scores), whose
+    labels are more than the shots; give `C` where labels are truly few.
 
     Parameters
     ----------
@@ -102,20 +100,24 @@ def few_shot(
     >>> sorted(ks.get.result(cells, "follicle_few_shot")["shots"].unique().tolist())
     [2, 5]
     """
-    key = free_key(adata, key_added or f"{target}_few_shot")
+    run = AnalysisRun(adata, "few_shot", key_added or f"{target}_few_shot", copy=copy)
     sizes = sorted({positive_integer(n, name="shots") for n in shots})
-    search, where, draw = _probe.Search(C, n_trials), fit_device(device), chance.start(rng)
-    plan = cv_plan.plan(adata, target, use_rep, fold_key, draw, order_key)
+    search = _probe.CSearch(C, n_trials)
+    fitted_on = fit_device(device)
+    generator = start(rng)
+    plan = cv_plan.plan(adata, target, use_rep, fold_key, generator, order_key)
     _warn_if_short(plan, sizes)
-    seeds = draw.integers(2**63, size=len(plan.splits))
-    cv_plan.announce(f"few-shot probe ({', '.join(map(str, sizes))} per class)", plan, target)
-    began, scores, per_class = time.perf_counter(), [], []
-    with bar(
-        total=len(plan.reps) * len(plan.splits) * len(sizes) * search.fits, description="few-shot", unit="fit"
-    ) as shown:
+    # a seed per fold: all representations and all numbers of shots meet the same search
+    seeds = generator.integers(2**63, size=len(plan.splits))
+
+    run.announce(cv_plan.described(f"few-shot probe ({', '.join(map(str, sizes))} per class)", plan, target))
+    scores = []
+    per_class = []
+    n_fits = len(plan.reps) * len(plan.splits) * len(sizes) * search.fits
+    with bar(total=n_fits, description="few-shot", unit="fit") as shown:
         for rep in plan.reps:
             probes, probas = _probe.cross_validate(
-                plan, rep, sizes=sizes, search=search, seeds=seeds, device=where, tell=shown.update
+                plan, rep, sizes=sizes, search=search, seeds=seeds, device=fitted_on, tell=shown.update
             )
             for split, fitted in zip(plan.splits, probes, strict=True):
                 for size, probe, proba in zip(sizes, fitted, probas, strict=True):
@@ -125,22 +127,22 @@ def few_shot(
                     )
                     scores.append(row | {"n_train": probe.n_train, "n_validation": len(split.validation), "C": probe.C})
                     per_class.append(classes)
+
     frame = pd.DataFrame(scores)
     summary = results.summary(frame, by=["representation", "shots"], metrics=list(SCORES))
-    given = {
+    params = {
         "target": target,
         "fold_key": fold_key,
         "order_key": order_key,
         "shots": sizes,
         "C": C,
         "n_trials": n_trials,
+        "representations": [rep.label for rep in plan.reps],
+        "rng": seed(rng),
     }
-    params = given | {"representations": [rep.label for rep in plan.reps], "rng": chance.seed(rng)}
-    table = adata.copy() if copy else adata
     tables = {"scores": frame, "summary": summary, "per_class": pd.concat(per_class)}
-    results.store(table, key, kind="few_shot", params=params, tables=tables)
-    info(f"added uns[{key!r}] ({time.perf_counter() - began:.1f} s)")
-    return table if copy else None
+    run.store(params=params, tables=tables)
+    return run.finish(f"added uns[{run.key!r}] ({run.elapsed})")
 
 
 def _warn_if_short(plan: cv_plan.CVPlan, sizes: Sequence[int]) -> None:

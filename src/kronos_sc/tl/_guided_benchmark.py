@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis.driver import AnalysisRun
 from kronos_sc._analysis.groups import groups_of, usable_in
 from kronos_sc._core import results
-from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import listed, numbers, positive_integer, positive_number
-from kronos_sc._core.free_key import free_key
-from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.representation import representations
+from kronos_sc._core.rng import seed, start
 from kronos_sc._core.target import target as target_of
 from kronos_sc._core.warn import warn
 from kronos_sc._methods.scaling import fit_scaler
@@ -45,13 +43,13 @@ def guided_benchmark(
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Measure how well a few labelled cells per class phenotype the rest of their image: the paper's human-guided protocol :cite:p:`Shaban2025`.
+    """Measure how well a few labelled cells per class phenotype the rest of their image :cite:p:`Shaban2025`.
 
-    In every image, classes with fewer than `min_per_class` cells are dropped; of each other class `max(shots)` cells
-    are drawn, and smaller numbers of shots are subsets of that draw. A logistic regression trained on them is tested on
-    all other cells of these classes in the image, the same ones for every number of shots. All models of an image are
-    solved together; the table compares with "Image-wise few-shot performance" of the paper (Table S14). To label an
-    image of your own, use :func:`annotate`.
+    The paper's human-guided protocol. In every image, classes with fewer than `min_per_class` cells are dropped; of
+    each other class `max(shots)` cells are drawn, and smaller numbers of shots are subsets of that draw. A logistic
+    regression trained on them is tested on all other cells of these classes in the image, the same ones for every
+    number of shots. All models of an image are solved together; the table compares with "Image-wise few-shot
+    performance" of the paper (Table S14). To label an image of your own, use :func:`annotate`.
 
     Features are standardised over all units of the image, labelled or not: the labels of the test cells are never seen.
     Models are solved to their minimum. scikit-learn's default tolerance stops before it where features are many, at a
@@ -109,35 +107,40 @@ def guided_benchmark(
     """
     from kronos_sc._methods.guided import benchmark
 
-    key = free_key(adata, key_added or f"{target}_guided")
-    wanted = target_of(adata, target)
+    run = AnalysisRun(adata, "guided_benchmark", key_added or f"{target}_guided", copy=copy)
+    labels = target_of(adata, target)
     groupby = image_key(adata, groupby)
     groups = groups_of(adata, groupby)
     reps = representations(adata, use_rep)
     shots = _shots(shots)
-    repeats, C = positive_integer(n_repeats, name="n_repeats"), positive_number(C, name="C")
+    repeats = positive_integer(n_repeats, name="n_repeats")
+    C = positive_number(C, name="C")
     least = _least(min_per_class, shots)
-    usable = usable_in(reps, wanted)
-    images = _images(wanted.keep(usable), groups, usable, least, groupby)
+    usable = usable_in(reps, labels)
+    images = _images(labels.keep(usable), groups, usable, least, groupby)
     # a seed of its own for each image, whichever others qualify: every representation meets the same draws
-    seeds = dict(zip(groups.classes, chance.start(rng).integers(2**63, size=len(groups.classes)), strict=True))
-    _announce(images, reps, shots, repeats)
-    began, parts = time.perf_counter(), []
+    drawn_seeds = start(rng).integers(2**63, size=len(groups.classes))
+    seeds = dict(zip(groups.classes, drawn_seeds, strict=True))
+
+    run.announce(_described(images, reps, shots, repeats))
+    parts = []
     with bar(total=len(images) * len(reps), description="guided benchmark", unit="image") as shown:
         for rep in reps:
             for image in images:
                 x = rep.rows(image.rows)
                 x = fit_scaler(x).apply(x)
-                accuracy = benchmark(
-                    x, image.codes, shots=shots, repeats=repeats, C=C, rng=np.random.default_rng(seeds[image.name])
-                )
+                image_rng = np.random.default_rng(seeds[image.name])
+                accuracy = benchmark(x, image.codes, shots=shots, repeats=repeats, C=C, rng=image_rng)
                 parts.append(_scores(rep.label, image, shots, accuracy))
                 shown.update()
+
     scores = pd.concat(parts, ignore_index=True)
-    each = scores.groupby(["representation", "group", "shots"], sort=False)["balanced_accuracy"].mean().reset_index()
+    image_means = (
+        scores.groupby(["representation", "group", "shots"], sort=False)["balanced_accuracy"].mean().reset_index()
+    )
     tables = {
         "scores": scores,
-        "summary": results.summary(each, by=["representation", "shots"], metrics=["balanced_accuracy"]),
+        "summary": results.summary(image_means, by=["representation", "shots"], metrics=["balanced_accuracy"]),
         "groups": pd.DataFrame([image.row for image in images]),
     }
     params = {
@@ -148,16 +151,13 @@ def guided_benchmark(
         "min_per_class": least,
         "C": C,
         "scaled_on": "all units of the image",
+        "representations": [rep.label for rep in reps],
+        "rng": seed(rng),
     }
-    params |= {"representations": [rep.label for rep in reps], "rng": chance.seed(rng)}
-    table = adata.copy() if copy else adata
-    results.store(table, key, kind="guided_benchmark", params=params, tables=tables)
-    models = len(images) * len(reps) * repeats * len(shots)
-    info(
-        f"added uns[{key!r}]: {models:,} models in {time.perf_counter() - began:.1f} s; "
-        f"{_best(tables['summary'], shots[-1])}"
-    )
-    return table if copy else None
+    run.store(params=params, tables=tables)
+    n_models = len(images) * len(reps) * repeats * len(shots)
+    best = _best(tables["summary"], shots[-1])
+    return run.finish(f"added uns[{run.key!r}]: {n_models:,} models in {run.elapsed}; {best}")
 
 
 @dataclass(frozen=True)
@@ -171,13 +171,12 @@ class _Image:
 
 
 def _shots(shots: Sequence[int]) -> list[int]:
-    wanted = sorted(
-        {positive_integer(shot, name="shots") for shot in np.atleast_1d(np.asarray(shots, object)).tolist()}
-    )
-    if not wanted:
+    values = np.atleast_1d(np.asarray(shots, object)).tolist()
+    numbers_of_cells = sorted({positive_integer(value, name="shots") for value in values})
+    if not numbers_of_cells:
         msg = "shots names no number of cells. Give one or several, as in shots=(1, 5, 10, 20)."
         raise ValueError(msg)
-    return wanted
+    return numbers_of_cells
 
 
 def _least(least: int, shots: list[int]) -> int:
@@ -191,31 +190,32 @@ def _least(least: int, shots: list[int]) -> int:
 
 
 def _images(
-    wanted: ClassColumn, groups: ClassColumn, usable: np.ndarray, least: int, groupby: str | None
+    labels: ClassColumn, groups: ClassColumn, usable: np.ndarray, least: int, groupby: str | None
 ) -> list[_Image]:
     """Return the images that have two classes large enough."""
-    images, poor = [], []
+    images = []
+    poor = []
     for number, name in enumerate(groups.classes):
         rows = np.flatnonzero((groups.codes == number) & usable)
-        counts = np.bincount(wanted.codes[rows][wanted.codes[rows] >= 0], minlength=len(wanted.classes))
+        counts = np.bincount(labels.codes[rows][labels.codes[rows] >= 0], minlength=len(labels.classes))
         large = counts >= least
         if large.sum() < 2:
             poor.append(name)
             continue
         renumbered = np.append(np.where(large, np.cumsum(large) - 1, -1), -1)  # the last for units without a class
-        rare = wanted.classes[(counts > 0) & ~large]
+        rare = labels.classes[(counts > 0) & ~large]
         facts = {
             "group": name,
             "n_units": len(rows),
             "n_classes": int(large.sum()),
-            "classes": "; ".join(wanted.classes[large]),
+            "classes": "; ".join(labels.classes[large]),
             "too_rare": "; ".join(rare),
         }
-        images.append(_Image(str(name), rows, renumbered[wanted.codes[rows]], facts))
+        images.append(_Image(str(name), rows, renumbered[labels.codes[rows]], facts))
     if not images:
-        most = np.sort(np.bincount(wanted.codes[wanted.labelled], minlength=2))[::-1]
+        most = np.sort(np.bincount(labels.codes[labels.labelled], minlength=2))[::-1]
         msg = (
-            f"No image ({listed(groups.classes)} of groupby={groupby!r}) has two classes of {wanted.name!r} with at "
+            f"No image ({listed(groups.classes)} of groupby={groupby!r}) has two classes of {labels.name!r} with at "
             f"least {least} units; "
             f"the largest classes of the whole table have {numbers(most)}. Lower min_per_class and shots, or group by "
             "a coarser column."
@@ -230,7 +230,8 @@ def _images(
 
 
 def _scores(label: str, image: _Image, shots: list[int], accuracy: np.ndarray) -> pd.DataFrame:
-    repeats, n_classes = len(accuracy), int(image.row["n_classes"])
+    repeats = len(accuracy)
+    n_classes = int(image.row["n_classes"])
     taken = np.tile(shots, repeats)
     return pd.DataFrame(
         {
@@ -245,10 +246,10 @@ def _scores(label: str, image: _Image, shots: list[int], accuracy: np.ndarray) -
     )
 
 
-def _announce(images: list[_Image], reps: list[Representation], shots: list[int], repeats: int) -> None:
+def _described(images: list[_Image], reps: list[Representation], shots: list[int], repeats: int) -> str:
     names = ", ".join(f"{rep.label} ({rep.width:,} features)" for rep in reps)
     units = sum(len(image.rows) for image in images)
-    info(
+    return (
         f"guided benchmark: {len(images)} images, {units:,} units, {numbers(shots)} labelled per class, {repeats} "
         f"draws; {names}"
     )

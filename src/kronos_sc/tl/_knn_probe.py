@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from kronos_sc._analysis import cv_plan, probe
+from kronos_sc._analysis.driver import AnalysisRun
 from kronos_sc._core import results
-from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import one_of, positive_integer
-from kronos_sc._core.free_key import free_key
-from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
+from kronos_sc._core.rng import seed, start
 from kronos_sc._methods.metrics import SCORES
 from kronos_sc._methods.scaling import fit_scaler
 from kronos_sc._methods.splits import Split, first_of_each
@@ -106,17 +104,18 @@ def knn_probe(
     """
     from kronos_sc._methods.neighbours import METRICS
 
-    ks = list(
-        dict.fromkeys(positive_integer(value, name="k") for value in np.atleast_1d(np.asarray(k, object)).tolist())
-    )
+    values_of_k = np.atleast_1d(np.asarray(k, object)).tolist()
+    ks = list(dict.fromkeys(positive_integer(value, name="k") for value in values_of_k))
     one_of(metric, METRICS, name="metric")
     most = None if max_per_class is None else positive_integer(max_per_class, name="max_per_class")
-    key = free_key(adata, key_added or f"{target}_knn", target, fold_key)
-    plan = cv_plan.plan(adata, target, use_rep, fold_key, chance.start(rng))
+    run = AnalysisRun(adata, "knn_probe", key_added or f"{target}_knn", target, fold_key, copy=copy)
+    plan = cv_plan.plan(adata, target, use_rep, fold_key, start(rng))
     voters = [_voters(plan, split, most) for split in plan.splits]
     _check(ks, voters, plan)
-    cv_plan.announce("nearest neighbours", plan, target)
-    began, parts, votes = time.perf_counter(), [], []
+
+    run.announce(cv_plan.described("nearest neighbours", plan, target))
+    parts = []
+    votes = []
     with bar(total=len(plan.reps) * len(voters), description="neighbours", unit="fold") as shown:
         for rep in plan.reps:
             shares = np.full((len(ks), rep.n_units, len(plan.target.classes)), np.nan, np.float32)
@@ -124,7 +123,8 @@ def knn_probe(
                 _vote(shares, plan, rep, number, rows, ks=ks, metric=metric, scale=scale)
                 shown.update()
             parts.append(_tables(plan, rep, shares, voters, ks))
-            votes.append(shares[0])
+            votes.append(shares[0])  # predictions are written for the first k
+
     tables = {name: pd.concat([part[name] for part in parts]) for name in parts[0]}
     tables["summary"] = results.summary(tables["scores"], by=["representation", "k"], metrics=list(SCORES))
     params = {
@@ -134,22 +134,29 @@ def knn_probe(
         "metric": metric,
         "scale": bool(scale),
         "max_per_class": most,
-    }
-    params |= {
         "representations": [rep.label for rep in plan.reps],
         "classes": list(plan.target.classes),
-        "rng": chance.seed(rng),
+        "rng": seed(rng),
     }
-    table = adata.copy() if copy else adata
-    for name, shares in zip(results.keys_of(key, params["representations"]), votes, strict=True):
-        probe.write_predictions(table, name, shares, plan.target.classes)
-    results.store(table, key, kind="knn_probe", params=params, tables=tables)
-    _report(tables["scores"], key, ks[0], time.perf_counter() - began)
-    return table if copy else None
+    votes_by_key = dict(zip(results.keys_of(run.key, params["representations"]), votes, strict=True))
+    classes = plan.target.classes
+    run.store(
+        params=params,
+        tables=tables,
+        obs={name: probe.predicted_classes(shares, classes) for name, shares in votes_by_key.items()},
+        obsm={
+            f"{name}_proba": probe.proba_frame(shares, classes, adata.obs_names)
+            for name, shares in votes_by_key.items()
+        },
+    )
+    return run.finish(f"{_added(tables['scores'], run.key, ks[0])} ({run.elapsed})")
 
 
 def _voters(plan: cv_plan.CVPlan, split: Split, most: int | None) -> np.ndarray:
-    """Return the units of the other folds that vote: those a linear probe would train on, then those it would validate on."""
+    """Return the units of the other folds that vote.
+
+    Those a linear probe would train on come first, then those it would validate on.
+    """
     return np.sort(first_of_each(np.concatenate([split.train, split.validation]), plan.target.codes, most))
 
 
@@ -180,10 +187,13 @@ def _vote(
 
     reference = rep.rows(rows)
     scaler = fit_scaler(reference) if scale else None
-    reference = scaler.apply(reference) if scaler else reference
+    if scaler is not None:
+        reference = scaler.apply(reference)
     member = np.eye(len(plan.target.classes), dtype=np.float32)[plan.target.codes[rows]]
     for part, values in rep.blocks(np.flatnonzero((plan.folds == number) & plan.usable)):
-        _, nearest = top_k(reference, scaler.apply(values) if scaler else values, max(ks), metric=metric)
+        queries = values if scaler is None else scaler.apply(values)
+        _, nearest = top_k(reference, queries, max(ks), metric=metric)
+        # votes of the first k neighbours for every k at once: class counts summed along the ranks
         counts = np.cumsum(member[nearest], axis=1)
         for i, k in enumerate(ks):
             shares[i, part] = counts[:, k - 1] / k
@@ -193,7 +203,8 @@ def _tables(
     plan: cv_plan.CVPlan, rep: Representation, shares: np.ndarray, voters: list[np.ndarray], ks: list[int]
 ) -> dict[str, pd.DataFrame]:
     """Return what there is to say about one representation."""
-    scores, per_class = [], []
+    scores = []
+    per_class = []
     for split, rows in zip(plan.splits, voters, strict=True):
         for i, k in enumerate(ks):
             labels = {"representation": rep.label, "fold": split.name, "k": k}
@@ -206,9 +217,6 @@ def _tables(
     return {"scores": pd.DataFrame(scores), "per_class": pd.concat(per_class), "confusion": confusion}
 
 
-def _report(scores: pd.DataFrame, key: str, k: int, seconds: float) -> None:
+def _added(scores: pd.DataFrame, key: str, k: int) -> str:
     means = results.in_words(scores[scores["k"] == k], "balanced_accuracy")
-    info(
-        f"added obs[{key!r}], obsm['{key}_proba'] and uns[{key!r}]: balanced accuracy of {k} neighbours {means} "
-        f"({seconds:.1f} s)"
-    )
+    return f"added obs[{key!r}], obsm['{key}_proba'] and uns[{key!r}]: balanced accuracy of {k} neighbours {means}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,13 +9,12 @@ import pandas as pd
 
 from kronos_sc._analysis import cv_plan
 from kronos_sc._analysis import probe as _probe
+from kronos_sc._analysis.driver import AnalysisRun
 from kronos_sc._core import results
-from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import one_of, positive_integer
 from kronos_sc._core.features import feature_frame, has_named_features, owners, require_distinct
-from kronos_sc._core.free_key import free_key
-from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
+from kronos_sc._core.rng import seed, start
 from kronos_sc._methods.metrics import SCORES
 from kronos_sc.models.inference.placement import fit_device
 
@@ -124,56 +122,70 @@ def linear_probe(
     """
     one_of(protocol, PROTOCOLS, name="protocol")
     most = None if max_per_class is None else positive_integer(max_per_class, name="max_per_class")
-    search = _probe.Search(C, n_trials, *((1e-5, 1e10) if protocol == "tutorial" else ()))
-    key = free_key(adata, key_added or f"{target}_probe", target, fold_key)
-    where, draw = fit_device(device), chance.start(rng)
-    plan = cv_plan.plan(adata, target, use_rep, fold_key, draw)
+    bounds = (1e-5, 1e10) if protocol == "tutorial" else ()
+    search = _probe.CSearch(C, n_trials, *bounds)
+    run = AnalysisRun(adata, "linear_probe", key_added or f"{target}_probe", target, fold_key, copy=copy)
+    fitted_on = fit_device(device)
+    generator = start(rng)
+    plan = cv_plan.plan(adata, target, use_rep, fold_key, generator)
     features = [_features(adata, rep) for rep in plan.reps]
-    seeds = draw.integers(2**63, size=len(plan.splits))
-    cv_plan.announce("linear probe", plan, target)
-    began, parts, probas = time.perf_counter(), [], []
-    with bar(total=len(plan.reps) * len(plan.splits) * search.fits, description="linear probe", unit="fit") as shown:
+    # a seed per fold: every representation meets the same search
+    seeds = generator.integers(2**63, size=len(plan.splits))
+
+    run.announce(cv_plan.described("linear probe", plan, target))
+    parts = []
+    probas = []
+    n_fits = len(plan.reps) * len(plan.splits) * search.fits
+    with bar(total=n_fits, description="linear probe", unit="fit") as shown:
         for rep, names in zip(plan.reps, features, strict=True):
-            how = {"sizes": [most], "search": search, "seeds": seeds, "device": where}
-            probes, (proba,) = _probe.cross_validate(plan, rep, **how, tell=shown.update)
+            probes, (proba,) = _probe.cross_validate(
+                plan, rep, sizes=[most], search=search, seeds=seeds, device=fitted_on, tell=shown.update
+            )
             parts.append(_tables(plan, rep, [fold[0] for fold in probes], proba, names))
             probas.append(proba)
+
     tables = {name: pd.concat([part[name] for part in parts]) for name in parts[0]}
     if tables["feature_importance"].empty:
         del tables["feature_importance"]  # most models number their features
     tables["summary"] = _summary(tables["scores"], protocol)
-    given = {
+    params = {
         "target": target,
         "fold_key": fold_key,
         "max_per_class": most,
         "C": C,
         "n_trials": n_trials,
         "protocol": protocol,
-    }
-    params = given | {
         "representations": [rep.label for rep in plan.reps],
         "classes": list(plan.target.classes),
-        "rng": chance.seed(rng),
+        "rng": seed(rng),
     }
-    table = adata.copy() if copy else adata
-    for name, proba in zip(results.keys_of(key, params["representations"]), probas, strict=True):
-        _probe.write_predictions(table, name, proba, plan.target.classes)
-    results.store(table, key, kind="linear_probe", params=params, tables=tables)
-    _report(tables["scores"], key, time.perf_counter() - began)
-    return table if copy else None
+    proba_by_key = dict(zip(results.keys_of(run.key, params["representations"]), probas, strict=True))
+    classes = plan.target.classes
+    run.store(
+        params=params,
+        tables=tables,
+        obs={name: _probe.predicted_classes(proba, classes) for name, proba in proba_by_key.items()},
+        obsm={
+            f"{name}_proba": _probe.proba_frame(proba, classes, adata.obs_names) for name, proba in proba_by_key.items()
+        },
+    )
+    return run.finish(f"{_added(tables['scores'], run.key)} ({run.elapsed})")
 
 
 def _tables(
     plan: cv_plan.CVPlan, rep: Representation, probes: list[_probe.Probe], proba: np.ndarray, names: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
     """Return what there is to say about one representation."""
-    scores, per_class, trials = [], [], []
+    scores = []
+    per_class = []
+    trials = []
     for split, probe in zip(plan.splits, probes, strict=True):
         labels = {"representation": rep.label, "fold": split.name}
         row, classes = _probe.evaluate(plan.target.codes[split.test], proba[split.test], plan.target.classes, labels)
         scores.append(row | {"n_train": probe.n_train, "n_validation": len(split.validation), "C": probe.C})
         per_class.append(classes)
         trials.append(probe.trials.assign(**labels))
+    # weights of either sign count, and those of all folds alike
     squares = np.mean([np.square(probe.linear.coef) for probe in probes], axis=0)
     return {
         "scores": pd.DataFrame(scores),
@@ -189,19 +201,18 @@ def _tables(
 
 def _summary(scores: pd.DataFrame, protocol: str) -> pd.DataFrame:
     """Return mean and sd over folds; in the tutorial's way, the sd (n) of the folds and their mean taken together."""
-    out = results.summary(scores, by="representation", metrics=list(SCORES))
+    summary = results.summary(scores, by="representation", metrics=list(SCORES))
     if protocol == "tutorial":
-        out[["low", "high"]] = np.nan
+        summary[["low", "high"]] = np.nan
         groups = scores.groupby("representation", sort=False)
-        out["sd"] = [
-            float(np.std([*(v := groups.get_group(r)[m]), v.mean()]))
-            for r, m in zip(out["representation"], out["metric"], strict=True)
-        ]
-    return out
+        pairs = zip(summary["representation"], summary["metric"], strict=True)
+        by_fold = [groups.get_group(representation)[metric] for representation, metric in pairs]
+        summary["sd"] = [float(np.std([*values, values.mean()])) for values in by_fold]
+    return summary
 
 
 def _features(adata: AnnData, rep: Representation) -> pd.DataFrame:
-    """Return the names of the columns of a representation, which must be told apart for their weights to mean something."""
+    """Return the names of the columns of a representation, which must be distinct for weights to mean something."""
     names = feature_frame(adata, rep)
     require_distinct(list(names.index), rep.name)
     return names
@@ -229,8 +240,8 @@ def _feature_importance(label: str, squares: np.ndarray, classes: np.ndarray, na
     row, column = np.meshgrid(classes, np.arange(len(features)), indexing="ij")
     column = column.ravel()
     weight = _shares(squares[:, : len(features)]).ravel()
-    found = {"class": row.ravel(), "feature": features[column], "marker": markers[column], "weight": weight}
-    return pd.DataFrame({"representation": label} | found)
+    columns = {"class": row.ravel(), "feature": features[column], "marker": markers[column], "weight": weight}
+    return pd.DataFrame({"representation": label} | columns)
 
 
 def _shares(squares: np.ndarray) -> np.ndarray:
@@ -238,6 +249,6 @@ def _shares(squares: np.ndarray) -> np.ndarray:
     return squares / np.maximum(squares.sum(axis=1, keepdims=True), 1e-30)
 
 
-def _report(scores: pd.DataFrame, key: str, seconds: float) -> None:
+def _added(scores: pd.DataFrame, key: str) -> str:
     means = results.in_words(scores, "balanced_accuracy")
-    info(f"added obs[{key!r}], obsm['{key}_proba'] and uns[{key!r}]: balanced accuracy {means} ({seconds:.1f} s)")
+    return f"added obs[{key!r}], obsm['{key}_proba'] and uns[{key!r}]: balanced accuracy {means}"

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from kronos_sc._core import results
+from kronos_sc._analysis.driver import AnalysisRun
 from kronos_sc._core.checks import known, listed, positive_integer, positive_number
-from kronos_sc._core.free_key import free_key
-from kronos_sc._core.log import info
 from kronos_sc._core.pairing import contradict, fitting
 from kronos_sc._core.resolve import region_column
 from kronos_sc._core.target import ClassColumn, classes_of, column, require_anndata
@@ -37,11 +35,12 @@ def motif_query(
     key_added: str = "motif",
     copy: bool = False,
 ) -> AnnData | None:
-    """Mark the units where cells of all given types stand together: the query of a hypothesis-driven search :cite:p:`Shaban2025`.
+    """Mark the units where cells of all given types stand together :cite:p:`Shaban2025`.
 
-    In the paper, patches with a tumour cell, a regulatory T cell and a PD-1⁺ CD4⁺ T cell; ``tl.retrieve(patches,
-    query="motif")`` then finds patches that look like them. A motif stands around a cell of one of the types if cells
-    of every type, itself included, lie within `radius` of it. A larger radius finds more, and looser ones.
+    The query of a hypothesis-driven search. In the paper, patches with a tumour cell, a regulatory T cell and a PD-1⁺
+    CD4⁺ T cell; ``tl.retrieve(patches, query="motif")`` then finds patches that look like them. A motif stands around a
+    cell of one of the types if cells of every type, itself included, lie within `radius` of it. A larger radius finds
+    more, and looser ones.
 
     Parameters
     ----------
@@ -108,22 +107,29 @@ def motif_query(
     require_anndata(adata)
     cell_types = as_target(adata, target, least=1)
     needed = _needed(types, cell_types)
-    reach = positive_number(radius, name="radius") / (1 if mpp is None else positive_number(mpp, name="mpp"))
+    reach = positive_number(radius, name="radius")
+    if mpp is not None:
+        reach /= positive_number(mpp, name="mpp")
     marked = adata if patches is None else patches
-    free_key(marked, key_added, target, library_key)
+    run = AnalysisRun(marked, "motif_query", key_added, target, library_key, copy=copy)
     edge = _edge(patches, patch_size)
-    xy, where = _positions(adata, spatial_key), _positions(marked, spatial_key)
+    xy = _positions(adata, spatial_key)
+    centres = _positions(marked, spatial_key)
     images = _images(adata, patches, library_key)
+    # cells of types that the motif does not name get -1, as do those without a type
     number = {name: i for i, name in enumerate(needed)}
     codes = np.array([*(number.get(name, -1) for name in cell_types.classes), -1], np.int64)[cell_types.codes]
-    each = np.array(list(needed.values()))
+    counts_needed = np.array(list(needed.values()))
 
-    count, rows = np.zeros(marked.n_obs, np.int64), []
+    count = np.zeros(marked.n_obs, np.int64)
+    rows = []
     for name, cells, units in images:
         if patches is None:
-            count[units] = motifs_around(xy[cells], codes[cells], each, reach)
+            count[units] = motifs_around(xy[cells], codes[cells], counts_needed, reach)
         else:
-            count[units] = motifs_inside(xy[cells], codes[cells], each, reach, centres=where[units], edge=edge)
+            count[units] = motifs_inside(
+                xy[cells], codes[cells], counts_needed, reach, centres=centres[units], edge=edge
+            )
         rows.append({"image": name, "n_units": len(units), "n_found": int((count[units] > 0).sum())})
     params = {
         "types": needed,
@@ -133,23 +139,20 @@ def motif_query(
         "library_key": library_key,
         "patch_size": patch_size,
     }
-    out = marked.copy() if copy else marked
-    out.obs[key_added], out.obs[f"{key_added}_count"] = count > 0, count
-    results.store(out, key_added, kind="motif_query", params=params, tables={"images": pd.DataFrame(rows)})
+    columns = {key_added: count > 0, f"{key_added}_count": count}
+    run.store(params=params, tables={"images": pd.DataFrame(rows)}, obs=columns)
     if not count.any():
-        warn(
-            f"No unit holds {_described(needed)} within {radius:g} {'pixels' if mpp is None else 'µm'}. Enlarge "
-            "radius, or ask for fewer types."
-        )
-    info(f"added obs[{key_added!r}]: {int((count > 0).sum()):,} of {len(count):,} units hold {_described(needed)}")
-    return out if copy else None
+        unit = "pixels" if mpp is None else "µm"
+        warn(f"No unit holds {_described(needed)} within {radius:g} {unit}. Enlarge radius, or ask for fewer types.")
+    share = f"{int((count > 0).sum()):,} of {len(count):,} units"
+    return run.finish(f"added obs[{key_added!r}]: {share} hold {_described(needed)}")
 
 
 def _needed(types: Sequence[str] | Mapping[str, int], cell_types: ClassColumn) -> dict[str, int]:
     """Return the number of cells of each type that a motif takes."""
-    counts = (
-        dict(types) if isinstance(types, Mapping) else dict.fromkeys([types] if isinstance(types, str) else types, 1)
-    )
+    if isinstance(types, str):
+        types = [types]
+    counts = dict(types) if isinstance(types, Mapping) else dict.fromkeys(types, 1)
     if not counts:
         msg = f"types is empty; name cell types of obs[{cell_types.name!r}]: {listed(cell_types.classes)}."
         raise ValueError(msg)
@@ -165,12 +168,10 @@ def _needed(types: Sequence[str] | Mapping[str, int], cell_types: ClassColumn) -
 
 def _edge(patches: AnnData | None, patch_size: float | None) -> float:
     if (patches is None) != (patch_size is None):
-        given, lacking = (
-            ("patches", "patch_size=, the edge of the boxes in pixels")
-            if patch_size is None
-            else ("patch_size", "patches=, a table of boxes")
-        )
-        msg = f"{given} was given alone; add {lacking}."
+        if patch_size is None:
+            msg = "patches was given alone; add patch_size=, the edge of the boxes in pixels."
+        else:
+            msg = "patch_size was given alone; add patches=, a table of boxes."
         raise ValueError(msg)
     return 0.0 if patch_size is None else positive_number(patch_size, name="patch_size")
 
@@ -196,16 +197,17 @@ def _images(
     if patches is None:
         return [(name, rows, rows) for name, rows in cells.items()]
     boxes = _by_image(patches, library_key)
+    # one image of cells and one of boxes belong together, unless their names say otherwise
     if library_key is None and len(cells) == len(boxes) == 1 and not contradict(*cells, *boxes):
         return [(name, *cells.values(), rows) for name, rows in boxes.items()]
-    pairs = [(name, cells.get(_cells_of(name, list(cells), library_key)), rows) for name, rows in boxes.items()]
-    if lost := [name for name, found, _ in pairs if found is None]:
+    matches = [(name, cells.get(_cells_of(name, list(cells), library_key)), rows) for name, rows in boxes.items()]
+    if lost := [name for name, rows_of_cells, _ in matches if rows_of_cells is None]:
         msg = (
             f"Boxes of {listed(lost)} belong to no image of the cells ({listed(cells)}). Name a column of obs that "
             "says the image of cells and boxes alike with library_key=."
         )
         raise ValueError(msg)
-    return pairs
+    return matches
 
 
 def _by_image(table: AnnData, library_key: str | None) -> dict[str, np.ndarray]:
@@ -214,12 +216,12 @@ def _by_image(table: AnnData, library_key: str | None) -> dict[str, np.ndarray]:
         library_key = region_column(table)
     if library_key is None:
         return {"": np.arange(table.n_obs)}
-    found = classes_of(column(table, library_key, argument="library_key"), name=library_key)
-    return {str(name): np.flatnonzero(found.codes == code) for code, name in enumerate(found.classes)}
+    images = classes_of(column(table, library_key, argument="library_key"), name=library_key)
+    return {str(name): np.flatnonzero(images.codes == code) for code, name in enumerate(images.classes)}
 
 
 def _cells_of(boxes: str, cells: list[str], library_key: str | None) -> str:
-    """Return the image of cells that boxes belong to: of their name, or of several elements the one with their number."""
+    """Return the image of cells that boxes belong to: that of their name, or the one element with their number."""
     fits = fitting(boxes, cells) if library_key is None and boxes not in cells else []
     return fits[0] if len(fits) == 1 else boxes
 

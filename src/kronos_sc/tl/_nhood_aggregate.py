@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from kronos_sc._analysis.driver import AnalysisRun
 from kronos_sc._analysis.reduce import held, reduced
-from kronos_sc._core import results
 from kronos_sc._core.checks import known, one_of, positive_integer
-from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import track
 from kronos_sc._core.representation import Representation, representation
@@ -110,22 +108,22 @@ def nhood_aggregate(
     rep = representation(adata, use_rep)
     hops, stats = _choices(hops, stats)
     graph = _graph(adata, connectivity_key)
-    key = free_key(adata, key_added or f"{rep.label}_nhood")
-    if f"X_{key}" == use_rep:
+    run = AnalysisRun(adata, "nhood_aggregate", key_added or f"{rep.label}_nhood", copy=copy)
+    if f"X_{run.key}" == use_rep:
         msg = (
-            f"key_added={key!r} would replace obsm[{use_rep!r}], which the result is made of. Choose another name, "
-            f"{key + '_nhood'!r} say."
+            f"key_added={run.key!r} would replace obsm[{use_rep!r}], which the result is made of. Choose another name, "
+            f"{run.key + '_nhood'!r} say."
         )
         raise ValueError(msg)
     if n_pcs is not None:
         positive_integer(n_pcs, name="n_pcs")
     _warn_of_edges_between_elements(adata, graph, connectivity_key)
-    began = perf_counter()
+
+    run.announce()
     source = rep if n_pcs is None else reduced(rep, n_pcs, scale=False, rng=start(rng))
     slots = layout(source.width, hops, stats)
     values, bare = _aggregated(source, graph, slots)
-    out = adata.copy() if copy else adata
-    out.obsm[f"X_{key}"] = values
+
     params = {
         "use_rep": use_rep,
         "connectivity_key": connectivity_key,
@@ -134,28 +132,29 @@ def nhood_aggregate(
         "n_pcs": n_pcs,
         "rng": seed(rng),
     }
-    results.store(out, key, kind="nhood_aggregate", params=params, tables={"layout": pd.DataFrame(slots)})
+    run.store(params=params, tables={"layout": pd.DataFrame(slots)}, obsm={f"X_{run.key}": values})
     lonely = f"; {bare:,} units have an empty ring" if bare else ""
-    info(f"added obsm['X_{key}'], {values.shape[0]:,} × {values.shape[1]:,}{lonely} ({perf_counter() - began:.1f} s)")
-    return out if copy else None
+    shape = f"{values.shape[0]:,} × {values.shape[1]:,}"
+    return run.finish(f"added obsm['X_{run.key}'], {shape}{lonely} ({run.elapsed})")
 
 
 def _choices(hops: Sequence[int], stats: Sequence[str]) -> tuple[list[int], list[str]]:
     """Return rings and statistics in order, each once."""
-    wanted = [hops] if isinstance(hops, int | np.integer) else list(hops)
-    if not wanted or any(isinstance(hop, bool) or not isinstance(hop, int | np.integer) or hop < 0 for hop in wanted):
+    rings = [hops] if isinstance(hops, int | np.integer) else list(hops)
+    if not rings or any(isinstance(hop, bool) or not isinstance(hop, int | np.integer) or hop < 0 for hop in rings):
         msg = f"hops={hops!r} are no rings; give whole numbers from 0, as in hops=(0, 1, 2)."
         raise ValueError(msg)
     kinds = [stats] if isinstance(stats, str) else list(stats)
     for stat in kinds or [""]:
         one_of(stat, ("mean", "var"), name="stats")
-    return sorted({int(hop) for hop in wanted}), list(dict.fromkeys(kinds))
+    return sorted({int(hop) for hop in rings}), list(dict.fromkeys(kinds))
 
 
 def _graph(adata: AnnData, key: str) -> sparse.csr_matrix:
     """Return the graph as ones, without loops."""
     known(key, list(adata.obsp), what="graph in obsp", fix=_GRAPH)
     coo = sparse.coo_matrix(adata.obsp[key])
+    # weights and loops do not count: a unit has a neighbour or not
     edge = (coo.row != coo.col) & (coo.data != 0)
     if not edge.any():
         msg = f"The graph obsp[{key!r}] has no edges, so no unit has neighbours. {_GRAPH}"
@@ -184,11 +183,12 @@ def _aggregated(rep: Representation, graph: sparse.csr_matrix, slots: Sequence[S
     rows = np.flatnonzero(usable)
     if missing := rep.n_units - len(rows):
         info(f"{missing:,} of {rep.n_units:,} units have NaN in {rep.name!r} and are left out")
-    out = np.full((rep.n_units, slots[-1].stop), np.nan, np.float32)
+    features = np.full((rep.n_units, slots[-1].stop), np.nan, np.float32)
     most = held(rep)
-    step, bare = max(1, most // 4), 0  # a block, its halo and their squares
+    step = max(1, most // 4)  # a block, its halo and their squares
+    bare = 0
     for first in track(range(0, len(rows), step), description="neighbourhoods", unit="block"):
         part = rows[first : first + step]
-        out[part], empty = aggregate(rep.rows, graph, part, usable=usable, slots=slots, most=most)
+        features[part], empty = aggregate(rep.rows, graph, part, usable=usable, slots=slots, most=most)
         bare += int((empty > 0).sum())
-    return out, bare
+    return features, bare

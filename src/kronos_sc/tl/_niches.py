@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from kronos_sc._analysis.partition import How, Method, partition
+from kronos_sc._analysis.driver import AnalysisRun
+from kronos_sc._analysis.partition import ClusterOptions, Method, partition
 from kronos_sc._analysis.reduce import reduced
-from kronos_sc._core import results
 from kronos_sc._core.checks import positive_integer
-from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.representation import representation
 from kronos_sc._core.rng import Seed, seed, start
@@ -96,34 +94,36 @@ def niches(
     """
     require_anndata(adata)
     rep = representation(adata, use_rep)
-    key = free_key(adata, key_added or f"{rep.label.removesuffix('_nhood')}_niche")
+    run = AnalysisRun(adata, "niches", key_added or f"{rep.label.removesuffix('_nhood')}_niche", copy=copy)
     if n_pcs is not None:
         positive_integer(n_pcs, name="n_pcs")
-    how = How(method, n_niches, n_init, resolution, scale=scale and n_pcs is None, noun="niches")
+    options = ClusterOptions(method, n_niches, n_init, resolution, scale=scale and n_pcs is None, noun="niches")
     if missing := int((~rep.finite).sum()):
         info(f"{missing:,} of {rep.n_units:,} units have NaN in {rep.name!r} and get no niche")
     rows = np.flatnonzero(rep.finite)
-    how.require(len(rows), what=repr(rep.name))
-    began = perf_counter()
+    options.require(len(rows), what=repr(rep.name))
+
+    run.announce()
     for_components, for_clusters = start(rng).spawn(2)
     narrow = rep if n_pcs is None else reduced(rep, n_pcs, scale=scale, rng=for_components)
-    found = partition(narrow, rows, how, for_clusters)
-    names = [str(i) for i in range(len(found.sizes))]
+    clusters = partition(narrow, rows, options, for_clusters)
+    names = [str(i) for i in range(len(clusters.sizes))]
     codes = np.full(rep.n_units, -1, np.int64)
-    codes[rows] = found.labels
-    out = adata.copy() if copy else adata
-    out.obs[key] = pd.Categorical.from_codes(codes, names)
+    codes[rows] = clusters.labels
+
     table = pd.DataFrame(
-        {"representation": rep.label, "niche": names, "n_units": found.sizes, "share": found.sizes / len(rows)}
+        {"representation": rep.label, "niche": names, "n_units": clusters.sizes, "share": clusters.sizes / len(rows)}
     )
     params = {
         "use_rep": use_rep,
         "n_niches": n_niches,
-        "method": how.resolved(narrow, len(rows)),
+        "method": options.resolved(narrow, len(rows)),
         "n_pcs": n_pcs,
         "scale": scale,
+        "resolution": resolution,
+        "n_init": n_init,
+        "rng": seed(rng),
     }
-    params |= {"resolution": resolution, "n_init": n_init, "rng": seed(rng)}
-    results.store(out, key, kind="niches", params=params, tables={"niches": table})
-    info(f"added {len(names)} niches in obs[{key!r}] ({perf_counter() - began:.1f} s)")
-    return out if copy else None
+    labels = pd.Categorical.from_codes(codes, names)
+    run.store(params=params, tables={"niches": table}, obs={run.key: labels})
+    return run.finish(f"added {len(names)} niches in obs[{run.key!r}] ({run.elapsed})")

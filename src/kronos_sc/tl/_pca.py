@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis.driver import AnalysisRun
 from kronos_sc._analysis.reduce import held
 from kronos_sc._core import results
 from kronos_sc._core.checks import positive_integer
-from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.representation import Representation, representation
@@ -91,7 +90,10 @@ def pca(
     require_anndata(adata)
     rep = representation(adata, use_rep)
     positive_integer(n_comps, name="n_comps")
-    key = _key(adata, use_rep, key_added or ("pca" if rep.name == "X" else f"{rep.label}_pca"))
+    default = "pca" if rep.name == "X" else f"{rep.label}_pca"
+    key = key_added or default
+    _require_own(adata, use_rep, key)
+    run = AnalysisRun(adata, "pca", key, copy=copy)
     rows = np.flatnonzero(rep.finite)
     if len(rows) < 2:
         msg = (
@@ -103,23 +105,28 @@ def pca(
         info(f"{missing:,} of {rep.n_units:,} units have NaN in {rep.name!r} and get no components")
     if (count := min(n_comps, rep.width, len(rows) - 1)) < n_comps:
         info(f"{count} components: {len(rows):,} units with {rep.width:,} features have no more")
-    began = perf_counter()
-    found, values = _fitted(rep, rows, count, scale=scale, rng=start(rng))
-    out = adata.copy() if copy else adata
-    out.obsm[f"X_{key}"] = values
-    table = pd.DataFrame({"component": np.arange(count) + 1, "variance": found.variance, "variance_ratio": found.share})
+
+    run.announce()
+    fitted, values = _fitted(rep, rows, count, scale=scale, rng=start(rng))
+
+    columns = {"component": np.arange(count) + 1, "variance": fitted.variance, "variance_ratio": fitted.share}
     params = {"use_rep": use_rep, "n_comps": n_comps, "scale": bool(scale), "n_units": len(rows), "rng": seed(rng)}
-    arrays = {"loadings": found.vectors, "mean": found.scaler.mean, "scale": found.scaler.scale}
-    results.store(out, key, kind="pca", params=params, tables={"components": table}, **arrays)
-    if not found.settled:
+    run.store(
+        params=params,
+        tables={"components": pd.DataFrame(columns)},
+        obsm={f"X_{key}": values},
+        loadings=fitted.vectors,
+        mean=fitted.scaler.mean,
+        scale=fitted.scaler.scale,
+    )
+    if not fitted.settled:
         info(f"many directions of {rep.name!r} vary alike; the last components are approximate")
-    times = f"{np.nansum(found.share):.1%} of the variance, {found.passes} passes, {perf_counter() - began:.1f} s"
-    info(f"added obsm['X_{key}'], {rep.n_units:,} × {count} ({times})")
-    return out if copy else None
+    quality = f"{np.nansum(fitted.share):.1%} of the variance, {fitted.passes} passes, {run.elapsed}"
+    return run.finish(f"added obsm['X_{key}'], {rep.n_units:,} × {count} ({quality})")
 
 
-def _key(adata: AnnData, use_rep: str, key: str) -> str:
-    """Return the key of the result if no entry of `obsm` or `uns` would be lost to it that is not an earlier result."""
+def _require_own(adata: AnnData, use_rep: str, key: str) -> None:
+    """Raise a ValueError if an entry of `obsm` that is not an earlier result would be lost to this one."""
     if f"X_{key}" == use_rep:
         msg = (
             f"key_added={key!r} would replace obsm[{use_rep!r}], which the result is made of. Choose another name, "
@@ -132,7 +139,6 @@ def _key(adata: AnnData, use_rep: str, key: str) -> str:
             "Choose another name, key_added='markers_pca' say, or remove them first: del adata.obsm['X_pca']."
         )
         raise ValueError(msg)
-    return free_key(adata, key)
 
 
 def _fitted(
@@ -146,9 +152,9 @@ def _fitted(
                 yield block
                 shown.update()
 
-        found = principal(blocks, rep.width, count, scale=scale, rng=rng)
-        out = np.full((rep.n_units, count), np.nan, np.float32)
+        fitted = principal(blocks, rep.width, count, scale=scale, rng=rng)
+        coordinates = np.full((rep.n_units, count), np.nan, np.float32)
         for part, block in rep.blocks(rows, size=held(rep)):
-            out[part] = found.apply(block)
+            coordinates[part] = fitted.apply(block)
             shown.update()
-    return found, out
+    return fitted, coordinates

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from kronos_sc._analysis.driver import AnalysisRun
 from kronos_sc._core import results
 from kronos_sc._core.checks import known, listed
-from kronos_sc._core.free_key import free_key
 from kronos_sc._core.keys import storable
-from kronos_sc._core.log import info
 from kronos_sc._core.positions import positions
 from kronos_sc._core.target import column
 from kronos_sc._methods import metrics
@@ -33,12 +32,13 @@ def ratio_scores(
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Score predictions of patches again, on those whose majority fills at least a given share of them :cite:p:`Shaban2025`.
+    """Score predictions of patches again, by how much of each its majority fills :cite:p:`Shaban2025`.
 
-    A patch that is a quarter B cell is labelled B cell, and a classifier that says otherwise may be right. With larger
-    thresholds labels get cleaner, and patches and classes fewer: types whose cells never fill a patch go first, and
-    what is left is easier for that reason, too. Read `n_test` and `n_classes` beside the scores. Nothing is trained
-    again: training saw patches of all ratios.
+    Each threshold leaves the patches whose majority fills at least that share of them. A patch that is a quarter B cell
+    is labelled B cell, and a classifier that says otherwise may be right. With larger thresholds labels get cleaner,
+    and patches and classes fewer: types whose cells never fill a patch go first, and what is left is easier for that
+    reason, too. Read `n_test` and `n_classes` beside the scores. Nothing is trained again: training saw patches of all
+    ratios.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def ratio_scores(
     >>> ks.get.result(patches, "majority_probe_ratio")["threshold"].unique().tolist()
     [0.2, 0.6]
     """
-    added = free_key(adata, key_added or f"{key}_ratio")
+    run = AnalysisRun(adata, "ratio_scores", key_added or f"{key}_ratio", copy=copy)
     probe = results.params(adata, key, kind="linear_probe")
     labels = [str(label) for label in probe["representations"]]
     truth = _codes(adata, probe["target"], argument="key", categories=[str(name) for name in probe["classes"]])
@@ -107,6 +107,7 @@ def ratio_scores(
         )
         raise ValueError(msg)
 
+    # the predictions of the probe, scored again on fewer and cleaner patches; nothing is fitted
     rows = []
     for label, proba in probas.items():
         known_rows = tested & np.isfinite(proba).all(axis=1)
@@ -131,15 +132,11 @@ def ratio_scores(
         "target": probe["target"],
         "fold_key": probe["fold_key"],
     }
-    out = adata.copy() if copy else adata
-    results.store(
-        out, added, kind="ratio_scores", params=params, tables={"scores": scores, "summary": summary, "sets": sets}
-    )
+    run.store(params=params, tables={"scores": scores, "summary": summary, "sets": sets})
     counts = "; ".join(
         f"at {row.threshold:g} {row.n_test:,} patches of {row.n_classes} classes" for row in sets.itertuples()
     )
-    info(f"added uns[{added!r}]: scores of {listed(labels)} by least {ratio_key!r}: {counts}")
-    return out if copy else None
+    return run.finish(f"added uns[{run.key!r}]: scores of {listed(labels)} by least {ratio_key!r}: {counts}")
 
 
 def _codes(adata: AnnData, name: str, *, argument: str, categories: list[str]) -> np.ndarray:
@@ -153,8 +150,8 @@ def _shares(values: np.ndarray, *, what: str, missing: bool = True) -> np.ndarra
     fine = (values >= 0) & (values <= 1 + _ROUNDING)
     wrong = ~(fine | np.isnan(values)) if missing else ~fine
     if wrong.any() or not values.size:
-        found = f"; found {listed(values[wrong][:3])}" if wrong.any() else ", and there are none"
-        msg = f"{what} must be shares from 0 to 1{found}. Percent are divided by 100."
+        examples = f"; found {listed(values[wrong][:3])}" if wrong.any() else ", and there are none"
+        msg = f"{what} must be shares from 0 to 1{examples}. Percent are divided by 100."
         raise ValueError(msg)
     return np.where(np.isnan(values), -1.0, values)
 
@@ -175,7 +172,9 @@ def _proba(adata: AnnData, name: str, classes: Sequence[str]) -> np.ndarray:
 
 def _scores(truth: np.ndarray, proba: np.ndarray) -> dict[str, float]:
     counts = {"n_test": len(truth), "n_classes": len(np.unique(truth))}
-    return counts | (metrics.scores(truth, proba) if len(truth) else dict.fromkeys(metrics.SCORES, np.nan))
+    if not len(truth):
+        return counts | dict.fromkeys(metrics.SCORES, np.nan)
+    return counts | metrics.scores(truth, proba)
 
 
 def _set(threshold: float, truth: np.ndarray) -> dict[str, float]:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from kronos_sc._analysis.cv_plan import folds_of
+from kronos_sc._analysis.driver import AnalysisRun
 from kronos_sc._analysis.groups import usable_in
-from kronos_sc._analysis.search import SearchSet, nearest
+from kronos_sc._analysis.search import SearchSet, as_is, nearest
 from kronos_sc._core import results
-from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import known, listed, one_of, positive_integer
-from kronos_sc._core.free_key import free_key
-from kronos_sc._core.log import info
 from kronos_sc._core.progress import track
 from kronos_sc._core.representation import Representation, representations
+from kronos_sc._core.rng import Seed, seed, start
 from kronos_sc._core.target import ClassColumn
 from kronos_sc._core.target import target as as_target
 from kronos_sc._methods import retrieval_metrics as metrics
@@ -45,14 +43,15 @@ def retrieval_scores(
     scale: bool = False,
     max_per_class: int | None = _PER_CLASS,
     composition_key: str | None = None,
-    rng: chance.Seed = 0,
+    rng: Seed = 0,
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Score a search, fold by fold: whether what it finds has the query's type, or its composition :cite:p:`Shaban2025`.
+    """Score a search by whether what it finds has the query's type, or its composition :cite:p:`Shaban2025`.
 
-    The paper's cell retrieval (`target`) and patch retrieval (`composition_key`). Every unit of a fold is a query;
-    units of the other folds are searched. All representations see the same units, mean marker expression among them.
+    The paper's cell retrieval (`target`) and patch retrieval (`composition_key`), fold by fold. Every unit of a fold is
+    a query; units of the other folds are searched. All representations see the same units, mean marker expression among
+    them.
 
     For cells the paper searches what its probe was trained on: 1,000 cells per type, out of 80 % of the other folds. So
     does this, by `max_per_class`; only a type with fewer than 1,250 cells in the other folds has more of them here,
@@ -126,34 +125,36 @@ def retrieval_scores(
     """
     from kronos_sc._methods.neighbours import METRICS
 
-    key = free_key(adata, key_added or f"{target or composition_key}_retrieval")
+    run = AnalysisRun(adata, "retrieval_scores", key_added or f"{target or composition_key}_retrieval", copy=copy)
     one_of(metric, METRICS, name="metric")
     ks = sorted({positive_integer(one, name="k") for one in (k if np.iterable(k) else [k])})
     most = None if max_per_class is None else positive_integer(max_per_class, name="max_per_class")
     truth = _truth(adata, target, composition_key, most)
-    most = most if truth.target is not None else None
+    if truth.target is None:
+        most = None
     folds = folds_of(adata, fold_key)
     reps = representations(adata, use_rep)
-    wanted = folds.keep(truth.there)
-    usable = wanted.labelled & usable_in(reps, wanted)
-    draw = chance.start(rng)
+    scorable = folds.keep(truth.is_known)
+    usable = scorable.labelled & usable_in(reps, scorable)
+    generator = start(rng)
     # the first draw of a probe, too: equal seeds give its training units
-    order = None if most is None else draw.permutation(adata.n_obs)
-    children = draw.spawn(len(folds.classes))
+    order = None if most is None else generator.permutation(adata.n_obs)
+    children = generator.spawn(len(folds.classes))
     plans = [_plan(truth, folds, i, usable, child, order, most) for i, child in enumerate(children)]
     _require_enough(plans, ks[-1], most)
-    info(f"retrieval in {len(plans)} folds of {usable.sum():,} units: {listed(rep.label for rep in reps)}")
-    began, rows, per_class = perf_counter(), [], []
+
+    run.announce(f"retrieval in {len(plans)} folds of {usable.sum():,} units: {listed(rep.label for rep in reps)}")
+    rows = []
+    per_class = []
     work = [(rep, plan) for rep in reps for plan in plans]
     for rep, plan in track(work, description="retrieval", unit="fold"):
         labels = {"representation": rep.label, "fold": plan.name}
-        scored = _scored(truth, plan, _answers(rep, plan, ks[-1], metric=metric, scale=scale), ks)
-        rows.append(
-            labels
-            | {"n_reference": len(plan.reference), "n_query": len(plan.query)}
-            | {name: v.mean() for name, v in scored.items()}
-        )
+        answers = _answers(rep, plan, ks[-1], metric=metric, scale=scale)
+        scored = _scored(truth, plan, answers, ks)
+        counts = {"n_reference": len(plan.reference), "n_query": len(plan.query)}
+        rows.append(labels | counts | {name: values.mean() for name, values in scored.items()})
         per_class.append(_per_class(labels, truth, plan, scored))
+
     scores = pd.DataFrame(rows)
     tables = {
         "scores": scores,
@@ -166,12 +167,14 @@ def retrieval_scores(
         "composition_key": composition_key,
         "representations": [rep.label for rep in reps],
         "fold_key": fold_key,
+        "k": ks,
+        "metric": metric,
+        "scale": scale,
+        "max_per_class": most,
+        "rng": seed(rng),
     }
-    params |= {"k": ks, "metric": metric, "scale": scale, "max_per_class": most, "rng": chance.seed(rng)}
-    out = adata.copy() if copy else adata
-    results.store(out, key, kind="retrieval_scores", params=params, tables=tables)
-    info(f"added uns[{key!r}]: {_in_words(scores)} ({perf_counter() - began:.1f} s)")
-    return out if copy else None
+    run.store(params=params, tables=tables)
+    return run.finish(f"added uns[{run.key!r}]: {_in_words(scores)} ({run.elapsed})")
 
 
 @dataclass(frozen=True)
@@ -182,12 +185,14 @@ class _Truth:
     composition: np.ndarray | None
 
     @property
-    def there(self) -> np.ndarray:
+    def is_known(self) -> np.ndarray:
         """Units of which it is known (bool)."""
-        parts = [] if self.target is None else [self.target.labelled]
-        return np.logical_and.reduce(
-            [*parts, *([] if self.composition is None else [np.isfinite(self.composition).all(axis=1)])]
-        )
+        masks = []
+        if self.target is not None:
+            masks.append(self.target.labelled)
+        if self.composition is not None:
+            masks.append(np.isfinite(self.composition).all(axis=1))
+        return np.logical_and.reduce(masks)
 
 
 @dataclass(frozen=True)
@@ -210,7 +215,8 @@ def _truth(adata: AnnData, target: str | None, composition_key: str | None, most
     if target is None and most not in (None, _PER_CLASS):
         msg = f"max_per_class={most} needs classes. Name a column of obs with target=, or leave max_per_class out."
         raise ValueError(msg)
-    return _Truth(None if target is None else as_target(adata, target), _composition(adata, composition_key))
+    labels = None if target is None else as_target(adata, target)
+    return _Truth(labels, _composition(adata, composition_key))
 
 
 def _composition(adata: AnnData, key: str | None) -> np.ndarray | None:
@@ -269,28 +275,30 @@ def _require_enough(plans: Sequence[_Plan], k: int, most: int | None) -> None:
 
 def _answers(rep: Representation, plan: _Plan, k: int, *, metric: str, scale: bool) -> np.ndarray:
     """Return rows of the answers (queries × k, int64)."""
-    how = {"change": fit_scaler(rep.rows(plan.fitted)).apply} if scale else {}
-    return nearest(SearchSet(rep, plan.reference, **how), SearchSet(rep, plan.query, **how), k, metric=metric)[1]
+    transform = fit_scaler(rep.rows(plan.fitted)).apply if scale else as_is
+    reference = SearchSet(rep, plan.reference, transform)
+    query = SearchSet(rep, plan.query, transform)
+    return nearest(reference, query, k, metric=metric)[1]
 
 
 def _scored(truth: _Truth, plan: _Plan, index: np.ndarray, ks: Sequence[int]) -> dict[str, np.ndarray]:
     """Return every score of every query."""
-    out: dict[str, np.ndarray] = {}
+    scores: dict[str, np.ndarray] = {}
     if truth.target is not None:
         codes = truth.target.codes
         relevant = codes[index] == codes[plan.query][:, None]
-        there = np.bincount(codes[plan.reference], minlength=len(truth.target.classes))[codes[plan.query]]
+        n_relevant = np.bincount(codes[plan.reference], minlength=len(truth.target.classes))[codes[plan.query]]
         for name, score in (("accuracy", metrics.accuracy_at), ("precision", metrics.precision_at)):
-            out |= {f"{name}@{k}": score(relevant, k) for k in ks}
+            scores |= {f"{name}@{k}": score(relevant, k) for k in ks}
         # a query whose class is nowhere to be found scores 0, as in its accuracy
-        out |= {f"map@{k}": np.nan_to_num(metrics.average_precision_at(relevant, there, k)) for k in ks}
-        out |= {f"chance@{k}": metrics.chance_at(there, len(plan.reference), k) for k in ks}
+        scores |= {f"map@{k}": np.nan_to_num(metrics.average_precision_at(relevant, n_relevant, k)) for k in ks}
+        scores |= {f"chance@{k}": metrics.chance_at(n_relevant, len(plan.reference), k) for k in ks}
     if truth.composition is not None:
         error = metrics.composition_error(
             truth.composition[plan.query], [truth.composition[column] for column in index.T]
         )
-        out |= {f"rmse@{k}": metrics.best_at(error, k) for k in ks}
-    return out
+        scores |= {f"rmse@{k}": metrics.best_at(error, k) for k in ks}
+    return scores
 
 
 def _per_class(labels: dict[str, str], truth: _Truth, plan: _Plan, scored: dict[str, np.ndarray]) -> pd.DataFrame:

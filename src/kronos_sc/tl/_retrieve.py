@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from kronos_sc._analysis.alignment import align
+from kronos_sc._analysis.driver import AnalysisRun
 from kronos_sc._analysis.search import SearchSet, nearest
-from kronos_sc._core import results
 from kronos_sc._core.checks import listed, one_of, positive_integer
-from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.representation import representation
 from kronos_sc._core.target import ClassColumn, classes_of, column, require_anndata
@@ -107,29 +105,30 @@ def retrieve(
     """
     from kronos_sc._methods.neighbours import METRICS
 
-    free_key(adata, key_added)
+    run = AnalysisRun(adata, "retrieve", key_added, copy=copy)
     own = reference is None or reference is adata
     searched = adata if own else reference
     require_anndata(searched)
     k = positive_integer(k, name="k")
     one_of(metric, METRICS, name="metric")
-    queries, references = _sides(adata, searched, query, use_rep)
+    queries, references = _search_sets(adata, searched, query, use_rep)
     groups = _groups(adata, searched, groupby, within)
     queries = _with_group(queries, groups, groupby)
     if len(references.rows) - own < k:
         msg = f"k={k} answers were asked for, and there are {len(references.rows) - own:,} units to search. Lower k."
         raise ValueError(msg)
-    info(
+
+    run.announce(
         f"searching {len(queries.rows):,} queries among {len(references.rows):,} units in {use_rep!r} "
         f"({queries.rep.width} features)"
     )
-    began = perf_counter()
     distance, index = _answers(references, queries, k, groups=groups, within=within, metric=metric, own=own)
     if short := int((index[:, -1] < 0).sum()):
         warn(
             f"{short:,} of {len(index):,} queries have fewer than {k} answers: their group has too few units. Lower k, "
             "or see groupby=."
         )
+
     tables = _tables(adata, searched, queries.rows, distance, index, groups)
     params = {
         "query": _described(query),
@@ -137,24 +136,12 @@ def retrieve(
         "reference": "" if own else "another table",
         "k": k,
         "metric": metric,
+        "groupby": groupby,
+        "within": within,
     }
-    params |= {"groupby": groupby, "within": within}
-    out = adata.copy() if copy else adata
-    results.store(
-        out,
-        key_added,
-        kind="retrieve",
-        params=params,
-        tables=tables,
-        query=queries.rows,
-        index=index,
-        distance=distance,
-    )
-    info(
-        f"added uns[{key_added!r}]: {int((index >= 0).sum()):,} answers to {len(index):,} queries "
-        f"({perf_counter() - began:.1f} s)"
-    )
-    return out if copy else None
+    run.store(params=params, tables=tables, query=queries.rows, index=index, distance=distance)
+    counts = f"{int((index >= 0).sum()):,} answers to {len(index):,} queries"
+    return run.finish(f"added uns[{key_added!r}]: {counts} ({run.elapsed})")
 
 
 @dataclass(frozen=True)
@@ -166,12 +153,13 @@ class _Groups:
     names: np.ndarray
 
 
-def _sides(
+def _search_sets(
     adata: AnnData, searched: AnnData, query: str | Sequence[str] | None, use_rep: str
 ) -> tuple[SearchSet, SearchSet]:
     """Return queries and references: rows that hold numbers, in the columns that both tables have."""
     asked, named = _rows(adata, query)
-    left, right = representation(adata, use_rep), representation(searched, use_rep)
+    left = representation(adata, use_rep)
+    right = representation(searched, use_rep)
     usable = left.finite[asked]
     if named and not usable.all():
         lost = adata.obs_names[asked[~usable]]
@@ -234,15 +222,16 @@ def _groups(adata: AnnData, searched: AnnData, groupby: str | None, within: str 
         one_of(within, _WITHIN, name="within")
     if groupby is None or within is None:
         if groupby is not within:
-            given, lacking = (
-                ("groupby", "within='same' or within='other'") if within is None else ("within", "groupby='the column'")
-            )
-            msg = f"{given} was given alone; add {lacking}, or leave both out."
+            if within is None:
+                msg = "groupby was given alone; add within='same' or within='other', or leave both out."
+            else:
+                msg = "within was given alone; add groupby='the column', or leave both out."
             raise ValueError(msg)
         return None
     sides: list[ClassColumn] = [
         classes_of(column(table, groupby, argument="groupby"), name=groupby) for table in (adata, searched)
     ]
+    # one numbering for both tables: equal names are one group, and -1 stands for none
     names = np.array(list(dict.fromkeys([*sides[0].classes, *sides[1].classes])), dtype=object)
     number = {name: i for i, name in enumerate(names)}
     codes = [np.array([*(number[name] for name in side.classes), -1], np.int64)[side.codes] for side in sides]
@@ -259,7 +248,7 @@ def _with_group(queries: SearchSet, groups: _Groups | None, groupby: str | None)
         raise ValueError(msg)
     if not known.all():
         info(f"{int((~known).sum()):,} queries have no {groupby!r} and are left out")
-    return SearchSet(queries.rep, queries.rows[known], queries.change)
+    return SearchSet(queries.rep, queries.rows[known], queries.transform)
 
 
 def _answers(
@@ -284,13 +273,16 @@ def _answers(
     for code in np.unique(groups.query[queries.rows]):
         asking = np.flatnonzero(groups.query[queries.rows] == code)
         allowed = group == code if within == "same" else (group != code) & (group >= 0)
+        # a unit is among those searched, and not its own answer, only within its own group
         skip = own and within == "same"
         count = min(k, int(allowed.sum()) - skip)
         if count < 1:
             continue
-        some = SearchSet(references.rep, references.rows[allowed], references.change)
-        mine = SearchSet(queries.rep, queries.rows[asking], queries.change)
-        distance[asking, :count], index[asking, :count] = nearest(some, mine, count, metric=metric, skip_own=skip)
+        group_references = SearchSet(references.rep, references.rows[allowed], references.transform)
+        group_queries = SearchSet(queries.rep, queries.rows[asking], queries.transform)
+        nearest_distance, nearest_index = nearest(group_references, group_queries, count, metric=metric, skip_own=skip)
+        distance[asking, :count] = nearest_distance
+        index[asking, :count] = nearest_index
     return distance, index
 
 
@@ -298,31 +290,37 @@ def _tables(
     adata: AnnData, searched: AnnData, rows: np.ndarray, distance: np.ndarray, index: np.ndarray, groups: _Groups | None
 ) -> dict[str, pd.DataFrame]:
     """Return the table of hits, unless it were too long, and that of ranks."""
-    found = index >= 0
-    columns = [distance[found[:, i], i] for i in range(index.shape[1])]
-    stats = [
-        {"rank": i + 1, "n_units": len(c)}
-        | {name: float(f(c)) if len(c) else np.nan for name, f in (("mean", np.mean), ("min", np.min), ("max", np.max))}
-        for i, c in enumerate(columns)
-    ]
-    ranks = pd.DataFrame(stats)
+    is_answer = index >= 0
+    ranks = pd.DataFrame([_rank(i + 1, distance[is_answer[:, i], i]) for i in range(index.shape[1])])
     if index.size > _MOST_HITS:
         info(
             f"{index.size:,} answers are too many for a table of names; they are in the arrays 'query', 'index' and "
             "'distance'"
         )
         return {"ranks": ranks}
-    which, rank = np.nonzero(found)
-    query, hit = rows[which], index[found]
+    which, rank = np.nonzero(is_answer)
+    query = rows[which]
+    hit = index[is_answer]
     hits = pd.DataFrame(
         {"query": adata.obs_names.to_numpy()[query], "rank": rank + 1, "hit": searched.obs_names.to_numpy()[hit]}
     )
-    hits["distance"] = distance[found]
+    hits["distance"] = distance[is_answer]
     if groups is not None:
-        hits["group"], hits["hit_group"] = groups.names[groups.query[query]], groups.names[groups.reference[hit]]
+        hits["group"] = groups.names[groups.query[query]]
+        hits["hit_group"] = groups.names[groups.reference[hit]]
     return {"hits": hits, "ranks": ranks}
+
+
+def _rank(rank: int, distance: np.ndarray) -> dict[str, float]:
+    """Return what there is to say about the answers of one rank."""
+    row: dict[str, float] = {"rank": rank, "n_units": len(distance), "mean": np.nan, "min": np.nan, "max": np.nan}
+    if len(distance):
+        row |= {"mean": float(distance.mean()), "min": float(distance.min()), "max": float(distance.max())}
+    return row
 
 
 def _described(query: str | Sequence[str] | None) -> str:
     """Return what the record says of the queries."""
-    return "all" if query is None else query if isinstance(query, str) else f"{len(query)} units"
+    if query is None:
+        return "all"
+    return query if isinstance(query, str) else f"{len(query)} units"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,15 +10,14 @@ import pandas as pd
 
 from kronos_sc._analysis.case_classifiers import Draws, predictor
 from kronos_sc._analysis.cases import Cases, labelled_cases
+from kronos_sc._analysis.driver import AnalysisRun
 from kronos_sc._core import results
-from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import listed, one_of, positive_integer
-from kronos_sc._core.free_key import free_key
 from kronos_sc._core.keys import storable
-from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.record import freeze
 from kronos_sc._core.representation import Representation, representations
+from kronos_sc._core.rng import Seed, seed
 from kronos_sc._methods.case_options import BY_NAME, AttentionMIL, CaseMethod, Composition, Logistic, MeanMLP
 from kronos_sc._methods.case_scores import case_scores
 from kronos_sc._methods.case_splits import draw_split, training_counts
@@ -31,7 +29,9 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-_PER_CLASS, _SHARE = 5, 0.8  # training cases in the paper's two protocols
+# training cases in the paper's two protocols
+_PER_CLASS = 5
+_SHARE = 0.8
 _METRICS = ("auroc", "balanced_accuracy", "macro_f1")
 
 
@@ -44,15 +44,15 @@ def stratify(
     method: str | Composition | Logistic | MeanMLP | AttentionMIL = "logistic",
     train_size: float | None = None,
     n_splits: int = 100,
-    rng: chance.Seed = 0,
+    rng: Seed = 0,
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Ask how well cases (patients, donors) can be told apart by their tissue, over random splits of the cases :cite:p:`Shaban2025`.
+    """Ask how well cases (patients, donors) can be told apart by their tissue :cite:p:`Shaban2025`.
 
-    All units of a case are on the same side of a split, and whatever is fitted (scaling, PCA, clusters, networks) sees
-    training cases only. All representations get the same splits, so that they can be compared split by split; mean
-    marker expression is always among them.
+    Classifiers are trained and tested over random splits of the cases. All units of a case are on the same side of a
+    split, and whatever is fitted (scaling, PCA, clusters, networks) sees training cases only. All representations get
+    the same splits, so that they can be compared split by split; mean marker expression is always among them.
 
     The interval in `summary` is that of the mean over the splits, as in the paper. It says how far the mean depends on
     the draws and shrinks with `n_splits`; it does *not* say how the score would vary with other patients. With fewer
@@ -115,19 +115,18 @@ def stratify(
     >>> ks.get.result(cells, "group_stratify", table="summary")["metric"].tolist()
     ['auroc', 'balanced_accuracy', 'macro_f1']
     """
-    key = free_key(adata, key_added or f"{target}_stratify")
+    run = AnalysisRun(adata, "stratify", key_added or f"{target}_stratify", copy=copy)
     options = _options(method)
     n_splits = positive_integer(n_splits, name="n_splits")
     size = _train_size(train_size, options)
     reps = representations(adata, use_rep)
     cases = labelled_cases(adata, case_key, target, argument="target", reps=reps)
     n_train = _training_counts(cases, size, target, case_key)
-    info(
+
+    run.announce(
         f"{cases.described}, {n_splits} splits of {n_train.sum()} training and {len(cases.names) - n_train.sum()} test "
-        "cases: "
-        f"{type(options).__name__} on {listed([rep.label for rep in reps])}"
+        f"cases: {type(options).__name__} on {listed([rep.label for rep in reps])}"
     )
-    started = perf_counter()
     params = {
         "target": target,
         "case_key": case_key,
@@ -136,17 +135,15 @@ def stratify(
         "options": asdict(options),
         "train_size": size,
         "n_splits": n_splits,
-        "rng": chance.seed(rng),
+        "rng": seed(rng),
     }
     params = freeze(params)  # what cannot be recorded fails here, not after the work
     draws = Draws.of(rng, n_splits)
     splits = [draw_split(cases.labels, n_train, child) for child in draws.splits]
     probabilities = _predict(reps, cases, options, splits, draws)
     tables = _tables([rep.label for rep in reps], cases, splits, probabilities)
-    adata = adata.copy() if copy else adata
-    results.store(adata, key, kind="stratify", params=params, tables=tables, classes=cases.classes)
-    info(f"added uns[{key!r}] ({n_splits} splits × {len(reps)} representations, {perf_counter() - started:.1f} s)")
-    return adata if copy else None
+    run.store(params=params, tables=tables, classes=cases.classes)
+    return run.finish(f"added uns[{run.key!r}] ({n_splits} splits × {len(reps)} representations, {run.elapsed})")
 
 
 def _options(method: str | CaseMethod) -> CaseMethod:
@@ -171,21 +168,20 @@ def _train_size(train_size: float | None, options: CaseMethod) -> float:
 
 def _training_counts(cases: Cases, train_size: float, target: str, case_key: str) -> np.ndarray:
     """Return training cases per class; a class too small to leave a test case is an error."""
-    there = f"obs[{case_key!r}] × obs[{target!r}]: {cases.described}"
+    occurring = f"obs[{case_key!r}] × obs[{target!r}]: {cases.described}"
     if len(cases.classes) < 2:
         msg = (
-            f"Two groups of cases are needed; {there}. Name another column with target=, or add cases of another group."
+            f"Two groups of cases are needed; {occurring}. Name another column with target=, or add cases of another "
+            "group."
         )
         raise ValueError(msg)
     least = train_size + 1 if isinstance(train_size, int) else 2
     if cases.counts.min() < least:
-        hint = (
-            f"Choose train_size of at most {cases.counts.min() - 1}"
-            if cases.counts.min() > 1
-            else "Leave that group out, or merge groups"
-        )
+        hint = "Leave that group out, or merge groups"
+        if cases.counts.min() > 1:
+            hint = f"Choose train_size of at most {cases.counts.min() - 1}"
         msg = (
-            f"A group needs {least} cases to train on and leave one for the test; {there}. {hint}; or name another "
+            f"A group needs {least} cases to train on and leave one for the test; {occurring}. {hint}; or name another "
             "case_key."
         )
         raise ValueError(msg)
@@ -200,27 +196,29 @@ def _predict(
     draws: Draws,
 ) -> list[list[np.ndarray]]:
     """Return probabilities (test × classes) of every split of every representation."""
-    out = []
+    probabilities = []
     with bar(total=len(reps) * len(splits), description="stratify", unit="split") as shown:
         for rep in reps:
             predict = predictor(rep, cases, options, draws)
-            out.append([])
+            by_split = []
             with one_thread(blas=True):
                 for number, (train, test) in enumerate(splits):
-                    out[-1].append(predict(train, test, draws.fit(number)))
+                    by_split.append(predict(train, test, draws.fit(number)))
                     shown.update()
-    return out
+            probabilities.append(by_split)
+    return probabilities
 
 
 def _tables(
     names: list[str], cases: Cases, splits: list[tuple[np.ndarray, np.ndarray]], probabilities: list[list[np.ndarray]]
 ) -> dict[str, pd.DataFrame]:
     scores = pd.DataFrame(_score_rows(names, cases, splits, probabilities))
-    predictions, curves = [], []
+    predictions = []
+    curves = []
     for name, by_split in zip(names, probabilities, strict=True):
         predictions += [_predictions(name, i, cases, test, by_split[i]) for i, (_, test) in enumerate(splits)]
-        if drawn := _curves(cases, splits, by_split):
-            table = mean_curve(drawn)
+        if split_curves := _curves(cases, splits, by_split):
+            table = mean_curve(split_curves)
             table.insert(0, "representation", name)
             curves.append(table)
     return {
@@ -236,8 +234,8 @@ def _score_rows(
 ) -> Iterator[dict[str, object]]:
     for name, by_split in zip(names, probabilities, strict=True):
         for number, ((train, test), proba) in enumerate(zip(splits, by_split, strict=True)):
-            found = case_scores(cases.labels[test], proba)
-            yield {"representation": name, "split": number, **found, "n_train": len(train), "n_test": len(test)}
+            values = case_scores(cases.labels[test], proba)
+            yield {"representation": name, "split": number, **values, "n_train": len(train), "n_test": len(test)}
 
 
 def _curves(cases: Cases, splits: list[tuple[np.ndarray, np.ndarray]], by_split: list[np.ndarray]) -> list[np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +11,14 @@ import pandas as pd
 from kronos_sc._analysis import probe as _probe
 from kronos_sc._analysis.alignment import align
 from kronos_sc._analysis.cv_plan import folds_of
+from kronos_sc._analysis.driver import AnalysisRun
 from kronos_sc._analysis.groups import usable_in
 from kronos_sc._core import results
-from kronos_sc._core import rng as chance
 from kronos_sc._core.checks import listed, positive_integer
-from kronos_sc._core.free_key import free_key
 from kronos_sc._core.log import info
 from kronos_sc._core.progress import bar
 from kronos_sc._core.representation import BASELINE, representations
+from kronos_sc._core.rng import seed, start
 from kronos_sc._core.target import ClassColumn, require_anndata
 from kronos_sc._core.target import target as target_of
 from kronos_sc._core.warn import warn
@@ -53,11 +52,12 @@ def transfer(
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Train a linear classifier on one cohort and predict another: the paper's cross-dataset transfer :cite:p:`Shaban2025`.
+    """Train a linear classifier on one cohort and predict another :cite:p:`Shaban2025`.
 
-    The panels may differ: features of the markers in common are used, block by block, in one order. Standardisation,
-    search and fit are those of :func:`linear_probe` and see the reference only. Where `adata` has the target as well,
-    predictions are scored against it; call it again with the tables exchanged for the way back.
+    The paper's cross-dataset transfer. The panels may differ: features of the markers in common are used, block by
+    block, in one order. Standardisation, search and fit are those of :func:`linear_probe` and see the reference only.
+    Where `adata` has the target as well, predictions are scored against it; call it again with the tables exchanged for
+    the way back.
 
     Parameters
     ----------
@@ -122,41 +122,46 @@ def transfer(
     --------
     >>> import kronos_sc as ks
     >>> one, two = (ks.datasets.tissue(shape=(160, 160), rng=i)["table"] for i in range(2))
-    >>> ks.tl.transfer(two[:, 5:], one, target="region", use_rep="X", C=1.0, copy=True).obs["region_transfer"].notna().all()
+    >>> labelled = ks.tl.transfer(two[:, 5:], one, target="region", use_rep="X", C=1.0, copy=True)
+    >>> labelled.obs["region_transfer"].notna().all()
     np.True_
     """
-    key = free_key(adata, key_added or f"{target}_transfer", target)
+    run = AnalysisRun(adata, "transfer", key_added or f"{target}_transfer", target, copy=copy)
     require_anndata(reference)
     most = None if max_per_class is None else positive_integer(max_per_class, name="max_per_class")
-    search, where, draw = _probe.Search(C, n_trials), fit_device(device), chance.start(rng)
-    wanted = target_of(reference, target)
+    search = _probe.CSearch(C, n_trials)
+    fitted_on = fit_device(device)
+    generator = start(rng)
+    labels = target_of(reference, target)
     pairs = _pairs(adata, reference, use_rep)
-    wanted = wanted.keep(usable_in([pair.reference for pair in pairs], wanted))
-    splits = _splits(reference, wanted, fold_key, draw)
+    labels = labels.keep(usable_in([pair.reference for pair in pairs], labels))
+    splits = _splits(reference, labels, fold_key, generator)
     usable = np.logical_and.reduce([pair.adata.finite for pair in pairs])
-    truth = _truth(adata, target, wanted.classes, usable)
-    seeds = draw.integers(2**63, size=len(splits))
-    _announce(pairs, wanted, splits, int(usable.sum()))
-    began, parts, probas = time.perf_counter(), [], []
+    truth = _truth(adata, target, labels.classes, usable)
+    seeds = generator.integers(2**63, size=len(splits))
+
+    run.announce(_described(pairs, labels, splits, int(usable.sum())))
+    parts = []
+    probas = []
     with bar(total=len(pairs) * len(splits) * search.fits, description="transfer", unit="fit") as shown:
         for pair in pairs:
-            fitted, proba = [], np.full((len(splits), adata.n_obs, len(wanted.classes)), np.nan)
-            for split, seed in zip(splits, seeds, strict=True):
-                fitted += _probe.train(
+            probes = []
+            for split, split_seed in zip(splits, seeds, strict=True):
+                probes += _probe.train(
                     pair.reference,
-                    wanted,
+                    labels,
                     split,
                     sizes=[most],
                     search=search,
-                    seed=seed,
-                    device=where,
+                    seed=split_seed,
+                    device=fitted_on,
                     tell=shown.update,
                 )
-            for rows, values in pair.adata.blocks(np.flatnonzero(usable)):
-                for i, probe in enumerate(fitted):
-                    proba[i, rows] = probe.proba(values)
+            # of every model, because the scores have a spread; the predictions are of their mean
+            proba = _proba(pair.adata, np.flatnonzero(usable), probes, len(labels.classes))
             probas.append(proba.mean(axis=0))
-            parts.append(_tables(pair, splits, fitted, proba, truth, wanted.classes))
+            parts.append(_tables(pair, splits, probes, proba, truth, labels.classes))
+
     tables = {name: pd.concat([part[name] for part in parts]) for name in parts[0]}
     if truth is not None:
         tables["summary"] = results.summary(tables["scores"], by="representation", metrics=list(metrics.SCORES))
@@ -166,20 +171,19 @@ def transfer(
         "max_per_class": most,
         "C": C,
         "n_trials": n_trials,
-        "rng": chance.seed(rng),
-    }
-    params |= {
+        "rng": seed(rng),
         "representations": [pair.adata.label for pair in pairs],
-        "classes": list(wanted.classes),
+        "classes": list(labels.classes),
         "n_reference": reference.n_obs,
     }
-    table = adata.copy() if copy else adata
-    for name, proba in zip(results.keys_of(key, params["representations"]), probas, strict=True):
-        _probe.write_predictions(table, name, proba, wanted.classes)
-        table.obs[f"{name}_confidence"] = proba.max(axis=1)
-    results.store(table, key, kind="transfer", params=params, tables=tables)
-    _report(tables["scores"], key, int(usable.sum()), time.perf_counter() - began)
-    return table if copy else None
+    obs: dict[str, Any] = {}
+    obsm: dict[str, Any] = {}
+    for name, proba in zip(results.keys_of(run.key, params["representations"]), probas, strict=True):
+        obs[name] = _probe.predicted_classes(proba, labels.classes)
+        obs[f"{name}_confidence"] = proba.max(axis=1)
+        obsm[f"{name}_proba"] = _probe.proba_frame(proba, labels.classes, adata.obs_names)
+    run.store(params=params, tables=tables, obs=obs, obsm=obsm)
+    return run.finish(f"{_added(tables['scores'], run.key, int(usable.sum()))} ({run.elapsed})")
 
 
 @dataclass(frozen=True)
@@ -205,14 +209,18 @@ def _names(
 
 
 def _pairs(adata: AnnData, reference: AnnData, use_rep: str | Sequence[str] | None) -> list[_Pair]:
-    """Return the representations of both tables: what was asked for must line up, a baseline that was not is left out where it does not."""
+    """Return the representations of both tables.
+
+    What was asked for must line up; a baseline that was not asked for is left out where it does not.
+    """
     asked = [use_rep] if isinstance(use_rep, str) else list(use_rep or ())
     names = _names(adata, reference, use_rep, asked)
     spare = {BASELINE, "X"} - set(asked)
     lacking = [name for name in names if name not in ("X", *reference.obsm)] if use_rep is None else []
     for name in lacking:
         info(f"{name} is left out: the reference has no obsm[{name!r}]")
-    pairs, reason = [], None
+    pairs = []
+    reason: Exception | None = None
     for name in names:
         if name in lacking:
             continue
@@ -234,25 +242,34 @@ def _pairs(adata: AnnData, reference: AnnData, use_rep: str | Sequence[str] | No
 
 
 def _pair(adata: AnnData, reference: AnnData, name: str) -> _Pair:
-    found = align(reference, adata, name)
-    theirs, ours = found.representations(reference, adata, name)
-    return _Pair(ours, theirs, found.markers)
+    common = align(reference, adata, name)
+    theirs, ours = common.representations(reference, adata, name)
+    return _Pair(ours, theirs, common.markers)
 
 
-def _splits(reference: AnnData, wanted: ClassColumn, fold_key: str | None, rng: np.random.Generator) -> list[Split]:
+def _proba(rep: Representation, rows: np.ndarray, probes: list[_probe.Probe], n_classes: int) -> np.ndarray:
+    """Return probabilities (probes × units × classes) of some rows; NaN for the others."""
+    proba = np.full((len(probes), rep.n_units, n_classes), np.nan)
+    for part, values in rep.blocks(rows):
+        for i, probe in enumerate(probes):
+            proba[i, part] = probe.proba(values)
+    return proba
+
+
+def _splits(reference: AnnData, labels: ClassColumn, fold_key: str | None, rng: np.random.Generator) -> list[Split]:
     """Return training and validation units of the reference, per fold or once."""
     order = rng.permutation(reference.n_obs)
     if fold_key is not None:
         folds = folds_of(reference, fold_key)
-        splits = cross_validation(wanted.codes, folds.codes, folds.classes, order)
+        splits = cross_validation(labels.codes, folds.codes, folds.classes, order)
     else:
         # no unit is in fold 0: all of them train
-        splits = cross_validation(wanted.codes, np.ones(reference.n_obs, np.int64), np.array([WHOLE]), order)
+        splits = cross_validation(labels.codes, np.ones(reference.n_obs, np.int64), np.array([WHOLE]), order)
     for split in splits:
-        if len(np.unique(wanted.codes[split.validation])) < 2:
-            where = "The reference" if fold_key is None else f"The reference without fold {split.name!r}"
+        if len(np.unique(labels.codes[split.validation])) < 2:
+            part = "The reference" if fold_key is None else f"The reference without fold {split.name!r}"
             msg = (
-                f"{where} has fewer than two classes of {wanted.name!r} with two units each. Choose another target=, "
+                f"{part} has fewer than two classes of {labels.name!r} with two units each. Choose another target=, "
                 "or other folds."
             )
             raise ValueError(msg)
@@ -292,7 +309,10 @@ def _tables(
     classes: np.ndarray,
 ) -> dict[str, pd.DataFrame]:
     """Return what there is to say about one representation."""
-    scores, per_class, trials, label = [], [], [], pair.adata.label
+    label = pair.adata.label
+    scores = []
+    per_class = []
+    trials = []
     known = truth is not None and truth >= 0
     for split, probe, shares in zip(splits, probes, proba, strict=True):
         row: dict[str, Any] = {"representation": label, "fold": split.name}
@@ -309,19 +329,19 @@ def _tables(
     return tables | {"per_class": pd.concat(per_class), "confusion": confusion}
 
 
-def _announce(pairs: list[_Pair], wanted: ClassColumn, splits: list[Split], n_units: int) -> None:
+def _described(pairs: list[_Pair], labels: ClassColumn, splits: list[Split], n_units: int) -> str:
     names = ", ".join(
         f"{pair.adata.label} ({pair.adata.width:,} features, {len(pair.markers) or 'no'} markers)" for pair in pairs
     )
-    units = f"{wanted.labelled.sum():,} reference units, {len(wanted.classes)} classes, {len(splits)} models"
-    info(f"transfer of {wanted.name!r} from {units} to {n_units:,} units; {names}")
+    units = f"{labels.labelled.sum():,} reference units, {len(labels.classes)} classes, {len(splits)} models"
+    return f"transfer of {labels.name!r} from {units} to {n_units:,} units; {names}"
 
 
-def _report(scores: pd.DataFrame, key: str, n_units: int, seconds: float) -> None:
+def _added(scores: pd.DataFrame, key: str, n_units: int) -> str:
     done = (
         f"added obs[{key!r}], obs['{key}_confidence'], obsm['{key}_proba'] and uns[{key!r}]: {n_units:,} units "
         "predicted"
     )
     if "balanced_accuracy" in scores:
         done += f", balanced accuracy {results.in_words(scores, 'balanced_accuracy')}"
-    info(f"{done} ({seconds:.1f} s)")
+    return done
