@@ -116,6 +116,7 @@ def number_text(value: float, *, digits: int = 3) -> str:
 
 def _matrix(scores: pd.DataFrame, conditions: list[str], metric: str) -> np.ndarray:
     """Return scores as a symmetric matrix, with NaN on the diagonal."""
+    # a pair is scored once, whichever of the two comes first
     matrix = np.full((len(conditions), len(conditions)), np.nan)
     position = {name: i for i, name in enumerate(conditions)}
     a = scores["batch_a"].map(position).to_numpy()
@@ -139,9 +140,11 @@ def _axes(ax: Axes | None, count: int, conditions: int) -> np.ndarray:
 def _label(ax: Axes, conditions: list[str], *, names: bool) -> None:
     """Name rows (on the first axes) and columns."""
     size = "small" if len(conditions) <= 12 else "x-small"
-    upright = len(conditions) > 4 or max(map(len, conditions)) > 6
-    ax.set_xticks(range(len(conditions)), conditions, rotation=90 if upright else 0, fontsize=size)
-    ax.set_yticks(range(len(conditions)), conditions if names else [""] * len(conditions), fontsize=size)
+    # long names, or many, would run into each other side by side
+    rotation = 90 if len(conditions) > 4 or max(map(len, conditions)) > 6 else 0
+    rows = conditions if names else [""] * len(conditions)
+    ax.set_xticks(range(len(conditions)), conditions, rotation=rotation, fontsize=size)
+    ax.set_yticks(range(len(conditions)), rows, fontsize=size)
     ax.tick_params(length=0)
     for spine in ax.spines.values():
         spine.set_visible(False)
@@ -151,13 +154,7 @@ def _write(ax: Axes, matrix: np.ndarray, image: AxesImage) -> None:
     """Write the numbers into the cells, dark on light and light on dark."""
     for i, j in np.argwhere(np.isfinite(matrix)):
         red, green, blue, _ = image.cmap(image.norm(matrix[i, j]))
-        light = 0.3 * red + 0.59 * green + 0.11 * blue > 0.5
-        ax.text(
-            j,
-            i,
-            number_text(matrix[i, j], digits=2),
-            ha="center",
-            va="center",
-            fontsize="x-small",
-            color="black" if light else "white",
-        )
+        is_light = 0.3 * red + 0.59 * green + 0.11 * blue > 0.5
+        color = "black" if is_light else "white"
+        text = number_text(matrix[i, j], digits=2)
+        ax.text(j, i, text, ha="center", va="center", fontsize="x-small", color=color)

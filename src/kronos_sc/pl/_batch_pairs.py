@@ -84,6 +84,8 @@ def batch_pairs(
     scores = results.frame(adata, key, "scores", kind="batch_silhouette").set_index(
         ["representation", "batch_a", "batch_b"]
     )
+
+    # coordinates are kept for some pairs only; their scores stand in another table
     points = results.frame(adata, key, "coordinates", kind="batch_silhouette")
     if "pc2" not in points:
         msg = (

@@ -89,7 +89,9 @@ class Cells:
         image = ax.imshow(
             rgba, extent=(left, right, bottom, top), origin="upper", interpolation="nearest", zorder=1, label="units"
         )
-        return image if mappable is None else mappable
+        if mappable is None:
+            return image
+        return mappable
 
     def _measured(self) -> tuple[np.ndarray, np.ndarray]:
         """Return area and centre (x, y) of each unit on the page, NaN for one without pixels."""
@@ -156,8 +158,8 @@ def cells_of(element: Any, instances: np.ndarray, place: Placement, *, name: str
             "leave labels out."
         )
         raise ValueError(msg)
-    enough = [level for level in levels if max(level.shape) >= MOST_PIXELS] or levels[:1]
-    plane = enough[-1]
+    large_enough = [level for level in levels if max(level.shape) >= MOST_PIXELS] or levels[:1]
+    plane = large_enough[-1]
     step = -(-max(plane.shape) // MOST_PIXELS)
     # every n-th pixel: labels have no mean
     codes = np.asarray(plane.data[step // 2 :: step, step // 2 :: step])

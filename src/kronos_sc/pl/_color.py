@@ -109,6 +109,7 @@ def channel_limits(planes: np.ndarray, names: Sequence[str], limits: Limits) -> 
 
 
 def _percentiles(plane: np.ndarray, low: float, high: float) -> tuple[float, float]:
+    # whole numbers are all finite, and a pass over them can be spared
     values = plane[np.isfinite(plane)] if plane.dtype.kind == "f" else plane.ravel()
     if values.size == 0:
         return 0.0, 1.0
@@ -131,7 +132,7 @@ def composite(planes: np.ndarray, colors: Sequence[tuple[float, float, float]], 
     """
     rgb = np.zeros((*planes.shape[1:], 3), np.float32)
     for plane, color, (low, high) in zip(planes, colors, limits, strict=True):
-        span = high - low if high > low else 1.0
+        span = high - low if high > low else 1.0  # a channel of one value is black
         light = np.nan_to_num(np.clip((plane.astype(np.float32) - low) / span, 0, 1))
         rgb += light[..., None] * np.asarray(color, np.float32)
     return np.minimum(rgb, 1)

@@ -111,6 +111,7 @@ def at_one(
 
     An error says which there are where that leaves several.
     """
+    # one named value after the other narrows the rows down
     for name, value in (at or {}).items():
         known(
             name, varied, what=f"column that was varied in {key!r}", fix="Name such a column in at=, or leave at out."

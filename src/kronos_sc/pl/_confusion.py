@@ -77,24 +77,19 @@ def confusion(
     counts = rows.pivot_table(index="true", columns="predicted", values="count", aggfunc="sum", fill_value=0)
     values = counts.reindex(index=classes, columns=classes, fill_value=0).to_numpy(float)
     units = int(values.sum())
-    if normalize is not None:
+    if normalize is not None:  # a class without units has no share, which is not a share of 0
         total = values.sum(axis=1 if normalize == "true" else 0, keepdims=True)
         values = np.divide(
             values, total, out=np.full_like(values, np.nan), where=np.broadcast_to(total > 0, values.shape)
         )
 
-    # up to 20 classes the cells are wide enough for two digits
     bar = {"true": "share of the true class", "predicted": "share of the predicted class", None: "units"}[normalize]
-    ax = heat(
-        ax,
-        values,
-        rows=classes,
-        columns=classes,
-        top=1.0 if normalize else None,
-        bar=bar,
-        palette=palette,
-        form="{:.2f}" if normalize else "{:,.0f}",
-    )
+    top = None
+    form = "{:,.0f}"
+    if normalize is not None:
+        top = 1.0
+        form = "{:.2f}"
+    ax = heat(ax, values, rows=classes, columns=classes, top=top, bar=bar, palette=palette, form=form)
     ax.set(xlabel="predicted", ylabel="true")
     ax.set_title(f"{name}, {units:,} units", fontsize="medium")
     return ax

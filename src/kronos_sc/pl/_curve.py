@@ -92,11 +92,12 @@ def curve(
     colors = representation_colors(names, palette)
     for number, name in enumerate(names):
         curve_rows = rows[rows["representation"] == name].sort_values(x)
-        low, high = (
-            (curve_rows["mean"] - curve_rows["sd"], curve_rows["mean"] + curve_rows["sd"])
-            if band == "sd"
-            else (curve_rows["low"], curve_rows["high"])
-        )
+        if band == "sd":
+            low = curve_rows["mean"] - curve_rows["sd"]
+            high = curve_rows["mean"] + curve_rows["sd"]
+        else:
+            low = curve_rows["low"]
+            high = curve_rows["high"]
         x_values = curve_rows[x].to_numpy(float)
         ax.plot(
             x_values,
@@ -160,8 +161,10 @@ def _summarised(adata: AnnData, key: str, x: str, metric: str, name: str | None)
 
 def _fitting(adata: AnnData, key: str, x: str, metric: str, name: str | None) -> pd.DataFrame:
     """Return the table to draw: the one named, or a summary that varies `x`, or scores that do."""
+    # a summary is preferred: it holds the interval of the mean, which rows of folds do not
     frames = {}
-    for table_name in [name] if name else _tables(adata, key):
+    names = [name] if name else _tables(adata, key)
+    for table_name in names:
         frame = results.frame(adata, key, table_name)
         if {"representation", x} <= set(frame.columns) and (
             {"metric", "mean"} <= set(frame.columns) or metric in frame

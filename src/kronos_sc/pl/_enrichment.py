@@ -80,6 +80,8 @@ def enrichment(
     groups = [str(tests[side].iloc[0]) for side in ("group_a", "group_b")]
     colors = category_colors(adata, str(results.params(adata, key)["group_key"]), groups, palette)
     ax = axes_or_new(ax, size=(5.2, 0.9 + 0.42 * len(shown)))
+
+    # two boxes a cluster, one group above the other
     for row, name in enumerate(shown):
         cluster_shares = shares[shares["cluster"] == name]
         for side, group in enumerate(groups):

@@ -58,19 +58,15 @@ def heat(
 
 def _numbers(ax: Axes, values: np.ndarray, colormap: object, top: float, form: str) -> None:
     """Write the number into each cell that is not zero, dark on light and light on dark."""
+    # zeros are most of a matrix, and say nothing
     for (row, column), value in np.ndenumerate(values):
         if not np.isfinite(value):
             continue
         text = form.format(value)
         if float(text.replace(",", "")):
             red, green, blue, _ = colormap(min(value / top, 1.0))  # type: ignore[operator]
-            dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-            ax.text(
-                column,
-                row,
-                text.removeprefix("0") if value < 1 else text,
-                ha="center",
-                va="center",
-                fontsize=6.5,
-                color="white" if dark else "0.15",
-            )
+            is_dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+            color = "white" if is_dark else "0.15"
+            if value < 1:
+                text = text.removeprefix("0")
+            ax.text(column, row, text, ha="center", va="center", fontsize=6.5, color=color)

@@ -74,5 +74,5 @@ def image(
     spatial_axes(ax, shown.place)
     if shown.place.unit == "µm":
         scale_bar(ax, color="white")
-    channel_legend(ax, shown.colors)
+    channel_legend(ax, shown.colors)  # above the axes, so that it covers no tissue
     return ax

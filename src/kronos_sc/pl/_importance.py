@@ -119,6 +119,7 @@ def _weights(adata: AnnData, key: str, representation: str | None, by: str | Non
     rows, name = one(frame, representation)
     if by == "marker":
         return rows, name, "marker"
+    # not every model names its features; the error says which representations have names
     named: list[str] = []
     if _PER_FEATURE in results.entry(adata, key):
         features = table(adata, key, _PER_FEATURE, needs=("representation", "class", "feature", "weight"), make=_MAKE)

@@ -103,7 +103,10 @@ def map(  # noqa: A001 - what the user gets; nobody here needs the builtin
     if below.place.unit == "µm":
         scale_bar(ax, color="white")
     channel_legend(ax, below.colors)
-    ax.set_title(key if color is None else f"{key} · {color}", fontsize="medium", pad=24)
+    title = key
+    if color is not None:
+        title += f" · {color}"
+    ax.set_title(title, fontsize="medium", pad=24)  # above the names of the channels
     return ax
 
 

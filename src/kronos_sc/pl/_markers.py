@@ -81,6 +81,7 @@ def markers(
     if model:
         title += f" of {model}"
     ax.set_title(title, loc="left", fontsize="medium")
+    # the head and the legend lie above row 0, in the space that the limits leave
     _legend(ax, rows)
     _head(ax)
     for number, row in enumerate(rows.to_dict("records")):
@@ -182,7 +183,9 @@ def _line(ax: Axes, number: int, row: dict[str, Any]) -> None:
 
 def _remark(row: dict[str, Any]) -> str:
     """Return what to know or do about a channel."""
-    parts = [str(row["note"])] if row["note"] else []
+    parts = []
+    if row["note"]:
+        parts.append(str(row["note"]))
     if row["near"]:
         parts.append(f"near: {row['near']}")
     return _cut("; ".join(parts), 46)

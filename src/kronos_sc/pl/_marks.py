@@ -44,6 +44,7 @@ def style(layer: Layer, values: np.ndarray) -> dict[str, Any]:
 
 def missing_first(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
     """Return the units that can be drawn, those without a value first: they come to lie underneath."""
+    # what is drawn first lies underneath
     order = np.argsort(np.isfinite(values), kind="stable")
     return order[usable[order]]
 
@@ -69,7 +70,9 @@ class Discs:
     @cached_property
     def bounds(self) -> np.ndarray:
         """Smallest and largest x and y (2 × 2); a mark keeps its own size as a distance to the border."""
-        margin = self.size / 2 if self.circles else self.size
+        margin = self.size
+        if self.circles:
+            margin = margin / 2
         return np.stack([np.nanmin(self.xy - margin, axis=0), np.nanmax(self.xy + margin, axis=0)])
 
     def fill(self, ax: Axes, layer: Layer, values: np.ndarray, *, over: bool) -> Any:
@@ -77,6 +80,9 @@ class Discs:
         from matplotlib.collections import EllipseCollection
 
         order = missing_first(values, np.isfinite(self.xy).all(axis=1))
+        edge: dict[str, Any] = {"linewidths": 0, "edgecolors": "none"}
+        if over:
+            edge = {"linewidths": 0.4, "edgecolors": "white"}
         discs = EllipseCollection(
             self.size[order, 0],
             self.size[order, 1],
@@ -84,8 +90,7 @@ class Discs:
             units="xy",
             offsets=self.xy[order],
             offset_transform=ax.transData,
-            linewidths=0.4 if over else 0,
-            edgecolors="white" if over else "none",
+            **edge,
             alpha=VEIL if over and self.circles else None,
             rasterized=len(order) > MANY,
             zorder=2,
@@ -269,6 +274,7 @@ def _grid_step(corners: np.ndarray) -> np.ndarray | None:
     sides = corners[:, 2:] - corners[:, :2]
     if len(corners) < 2 or np.ptp(sides, axis=0).max() > 1e-6 * sides.max():
         return None
+    # a grid: whole steps between offsets along each axis, and not too few of its sites taken
     step = sides[0].copy()
     sites = 1.0
     for axis in range(2):

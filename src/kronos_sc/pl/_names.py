@@ -20,17 +20,17 @@ _PLACES = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1))
 def name_points(ax: Axes, xy: np.ndarray, names: list[str]) -> None:
     """Write a name at each point (n × 2, data coordinates), after all else is drawn."""
     ax.autoscale_view()  # the limits are not set before something asks for them
-    box = ax.get_window_extent()
+    extent = ax.get_window_extent()
     points = ax.transData.transform(xy) * 72 / ax.figure.dpi
-    frame = np.array([[box.x0, box.y0], [box.x1, box.y1]]) * 72 / ax.figure.dpi
+    frame = np.array([[extent.x0, extent.y0], [extent.x1, extent.y1]]) * 72 / ax.figure.dpi
     taken = np.hstack([points - _AWAY / 2, points + _AWAY / 2])  # left, bottom, right, top
     for i, name in enumerate(names):
+        # greedy: names that were placed before are in the way of those that follow
         half = np.array([_SIZE * _LETTER * len(name), _SIZE]) / 2
         centres = [np.array(place) * (half + _AWAY) for place in _PLACES]
         boxes = [np.concatenate([points[i] + centre - half, points[i] + centre + half]) for centre in centres]
-        best = int(
-            np.argmin([_covered(one, taken) + _outside(one, frame) + 0.01 * rank for rank, one in enumerate(boxes)])
-        )
+        costs = [_covered(box, taken) + _outside(box, frame) + 0.01 * rank for rank, box in enumerate(boxes)]
+        best = int(np.argmin(costs))
         taken = np.vstack([taken, boxes[best]])
         ax.annotate(
             name,

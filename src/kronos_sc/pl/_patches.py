@@ -93,6 +93,7 @@ def patches(
     ['nest', 'stroma', 'follicle', 'vessel']
     """
     count = positive_integer(n, name="n")
+    # an array of patches brings neither table nor image: nothing that asks for them can be answered
     if hasattr(data, "dims"):
         _refuse(groupby=groupby, title=None if title == "name" else title)
         shown = from_array(data, ids, channels)

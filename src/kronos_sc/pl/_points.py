@@ -112,9 +112,11 @@ def category_legend(ax: Axes, shown: Layer, *, marker: str = "o", only: Sequence
     if np.isnan(codes).any():
         present.append(("missing", MISSING))
     look = {"marker": marker, "linestyle": "", "markersize": 6}
-    if only is not None:
+    gap = 0.2
+    if only is not None:  # outlines, shown as lines
         present = [(name, color) for name, color in present if name in only]
         look = {"linewidth": 2}
+        gap = 0.6
     ax.legend(
         [Line2D([], [], color=color, **look) for _, color in present],
         [name for name, _ in present],
@@ -124,7 +126,7 @@ def category_legend(ax: Axes, shown: Layer, *, marker: str = "o", only: Sequence
         frameon=False,
         fontsize="small",
         ncols=legend_columns(len(present)),
-        handletextpad=0.2 if only is None else 0.6,
+        handletextpad=gap,
         columnspacing=0.8,
         labelspacing=0.35,
     )

@@ -246,7 +246,7 @@ def _right(table: AnnData, answer_table: AnnData, hits: pd.DataFrame, target: st
     verdicts: list[bool | None] = []
     for is_first, a, b in zip(_first_answers(hits), query_values, answer_values, strict=True):
         if is_first:
-            verdicts.append(None)
+            verdicts.append(None)  # the query itself
         verdicts.append(None if pd.isna(a) or pd.isna(b) else str(a) == str(b))
     return verdicts
 

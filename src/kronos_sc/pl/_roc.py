@@ -71,6 +71,7 @@ def roc(
     colors = representation_colors(names, palette)
     ax = axes_or_new(ax, size=(4.2, 4.0))
     ax.plot([0, 1], [0, 1], color="0.75", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+    # the band first, so that no line lies under the band of its own curve
     for name in names:
         curve_rows = rows[rows["representation"] == name]
         x = curve_rows["false_positive_rate"].to_numpy(float)

@@ -139,6 +139,7 @@ def _broken(text: str) -> str:
     """Return words on two lines of about the same length."""
     if len(text) < 12 or " " not in text:
         return text
+    # at the blank nearest to the middle
     spaces = [i for i, letter in enumerate(text) if letter == " "]
     middle = min(spaces, key=lambda i: abs(i - len(text) / 2))
     return f"{text[:middle]}\n{text[middle + 1 :]}"

@@ -105,6 +105,7 @@ def from_spatialdata(
     first = next(iter(images.values()))
     colors = channel_colors(channels, channel_names(first), image=image_of(sdata, regions[0], None))
     array = get.patches(sdata, ids, channels=list(colors), patch_size=patch_size, table_key=table_key, nan="zero")
+    # regions may lie on images of different size
     shapes = np.array([image_shape(images[region]) for region in regions])
     return PatchMontage(array, colors, _inside(array, shapes), placement(first).mpp)
 

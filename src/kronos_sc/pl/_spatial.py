@@ -316,6 +316,7 @@ def _axes(ax: Axes | None, panels: list[_Panel], layers: list[_points.Layer], ma
     """Return the axes to draw on, in the shape of the answer."""
     count = len(panels) * len(layers)
     if ax is None:
+        # axes as high as the largest region needs, within limits that fit a page
         span = np.nanmax([np.ptp(units.bounds, axis=0) for units in marks], axis=0)
         ratio = float(np.clip(span[1] / max(span[0], 1e-9), 0.25, 3))
         width = sum(_INCHES + _points.legend_width(layer) for layer in layers)

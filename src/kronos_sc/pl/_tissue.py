@@ -96,8 +96,9 @@ def shrunk(levels: list[Any], positions: list[int]) -> np.ndarray:
     """
     import dask.array as da
 
-    enough = [level for level in levels if max(level.shape[-2:]) >= MOST_PIXELS] or levels[:1]
-    data = enough[-1].data
+    # the smallest level that still has a pixel for each that is drawn; the full image if none has
+    large_enough = [level for level in levels if max(level.shape[-2:]) >= MOST_PIXELS] or levels[:1]
+    data = large_enough[-1].data
     lazy: da.Array = data if isinstance(data, da.Array) else da.from_array(data, chunks=-1)
     lazy = lazy[positions]
     factor = -(-max(lazy.shape[-2:]) // MOST_PIXELS)

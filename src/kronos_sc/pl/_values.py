@@ -58,6 +58,7 @@ def _feature(table: AnnData, name: str, column: str) -> np.ndarray:
     slot = table.obsm[name]
     if isinstance(slot, pd.DataFrame) and column in slot.columns:
         return slot[column].to_numpy(float)
+    # a number, or a name that the embedding's own record gives to a column
     width = slot.shape[1]
     if not (column.lstrip("-").isdigit() and -width <= int(column) < width):
         names = list(feature_frame(table, Representation(name, slot)).index)
