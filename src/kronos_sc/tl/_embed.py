@@ -220,9 +220,7 @@ def embed(
     precision = precision_for(path, precision, overwrite=overwrite)
 
     plan = request.plan()
-    if encoder.net is None:  # arithmetic on pixels, the same on every device
-        precision = "float32"
-    torch_device, torch_dtype = executor.resolve_device(precision)
+    torch_device, torch_dtype = executor.resolve_device(precision if encoder.net is not None else "float32")
     number_format = str(torch_dtype).removeprefix("torch.")
     config = InferenceConfig(encoder, plan.used, kinds, nan, batch_size, torch_device, torch_dtype)
     parameters = plan.parameters | {"features": list(kinds), "dtype": dtype}
@@ -241,9 +239,7 @@ def embed(
         )
         entry = finish(sink, entry, anew=units > 0)
 
-    # nothing of the user's changes before all of it succeeded
-    if not inplace:
-        table = table.copy()
+    table = table if inplace else table.copy()
     values = {kind: sink.features(kind) for kind in kinds}
     slots = fill(table, keys, values, plan.edge, entry, excluded=plan.exclusion.is_excluded)
     _report(plan, keys, slots, path, units=units, seconds=seconds)
