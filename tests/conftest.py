@@ -68,7 +68,10 @@ def real() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny() -> Any:
-    """A network of four small blocks that attend for real: LayerScale gains of about one half, everything else drawn by seed."""
+    """A network of four small blocks that attend for real.
+
+    LayerScale gains are about one half, everything else is drawn by seed.
+    """
     import torch
 
     from kronos_sc.markers import paper_vocabulary

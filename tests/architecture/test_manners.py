@@ -113,7 +113,7 @@ OUTPUTS = {("kronos_sc._methods.neighbours", "out.view(np.int16)")}
 
 
 def test_arrays_reach_torch_by_one_gate(sources) -> None:
-    """torch warns of read-only arrays once per process: a test that looks at what a call does would miss most places."""
+    """torch warns of read-only arrays once per process: a test that looks at one call would miss most places."""
     calls = [(s, call) for s in sources for call in _calls(s.tree, "torch.from_numpy")]
     assert len(calls) > 20, "is it called by another name?"
     direct = [(s, call) for s, call in calls if not ast.unparse(call.args[0]).startswith("writable(")]

@@ -46,7 +46,10 @@ def test_it_is_scipy_on_a_cross_table():
 
 
 def test_cells_without_a_difference_rarely_give_one():
-    """Cases are counted, not cells: of 100 studies without an effect about five have p < 0.05 for a cluster, whatever the cells are."""
+    """Cases are counted, not cells.
+
+    Of 100 studies without an effect about five have p < 0.05 for a cluster, whatever the cells are.
+    """
     small = []
     for seed in range(100):
         adata = study(n_cases=10, units=300, seed=seed)

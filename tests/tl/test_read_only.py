@@ -1,4 +1,7 @@
-"""Arrays that may not be written to, as pandas 3 and memory maps hand them out: the same answer, no warning, nothing changed."""
+"""Arrays that may not be written to, as pandas 3 and memory maps hand them out.
+
+The same answer, no warning, nothing changed.
+"""
 
 from __future__ import annotations
 

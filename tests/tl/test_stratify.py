@@ -97,7 +97,10 @@ def test_test_cases_change_nothing_but_their_own_prediction(study, method):
 
 @EVERY
 def test_a_prediction_rests_on_the_training_cases_and_the_case_itself(study, method):
-    """All test cases but one become noise, the units that PCA and k-means would see among them: the prediction of the one stays."""
+    """All test cases but one become noise: the prediction of the one stays.
+
+    The units that PCA and k-means would see are among them.
+    """
     arguments = {"case_key": "donor", "use_rep": "X_kronos", "method": FAST[method], "n_splits": 1}
     alone = study.copy()
     alone.X = None

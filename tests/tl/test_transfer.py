@@ -106,7 +106,10 @@ def test_one_model_per_fold_as_in_the_paper(cells: AnnData, reference: AnnData) 
 
 
 def test_cells_to_predict_do_not_touch_the_model(cells: AnnData, reference: AnnData) -> None:
-    """Neither the scaler nor the fit sees them: what is predicted for a cell does not depend on the others, or on their labels."""
+    """Neither the scaler nor the fit sees them.
+
+    What is predicted for a cell does not depend on the others, or on their labels.
+    """
     ks.tl.transfer(cells, reference, target="kind", C=1.0)
     some = cells[:30].copy()
     some.obsm["X_kronos"][5:] *= 100
