@@ -58,11 +58,11 @@ def test_prereleases_are_tried_weekly() -> None:
 def test_the_jobs_run_what_ci_runs() -> None:
     script = (REPOSITORY / ".ci/run").read_text(encoding="utf-8")
     everything = 'pytest -m "not network" -n auto --dist loadfile --max-worker-restart=0'
-    for command in [everything, "ruff check .", "ruff format --check .", "sphinx-build -W --keep-going -q"]:
+    for command in [everything, "ruff check .", "ruff format --check .", "\nmypy\n", "sphinx-build -W --keep-going -q"]:
         assert command in script
     assert commands("test")[-1] == commands("prereleases")[-1] == everything
     assert commands("style")[1:] == [
-        "ruff check . && ruff format --check .",
+        "ruff check . && ruff format --check . && mypy",
         "sphinx-build -W --keep-going -q -b html docs docs/_build",
     ]
 

@@ -256,7 +256,7 @@ def test_warnings_about_the_result_come_once(make, processes, tiny) -> None:
 
 def test_a_cluster_that_grows_from_nothing(on_disk, tiny, monkeypatch) -> None:
     said = []
-    monkeypatch.setattr(executor, "_PATIENCE", 0.01)
+    monkeypatch.setattr(executor, "_SILENT_SECONDS", 0.01)
     monkeypatch.setattr(executor, "info", said.append)
     ks.tl.embed(on_disk, model=tiny, key_added="here")
     with (

@@ -18,7 +18,7 @@ import pytest
 
 import kronos_sc as ks
 
-MANIFEST = Path(__file__).parent / "corpus" / "real.toml"
+MANIFEST = Path(__file__).parent / "corpus_build" / "real.toml"
 WIDTH = 48  # of the network in the debug settings
 CELLS = 60
 PER_COMMAND = 900  # seconds; each takes 3 to 15
