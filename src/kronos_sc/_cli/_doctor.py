@@ -71,15 +71,15 @@ def _devices() -> Iterator[str]:
     import torch
 
     from kronos_sc.models.inference import instructions
-    from kronos_sc.models.inference.placement import choose_device, choose_dtype
+    from kronos_sc.models.inference.placement import choose_device, choose_dtype, dtype_name
 
     def auto(device: torch.device) -> str:
-        return str(choose_dtype("auto", device)).removeprefix("torch.")
+        return dtype_name(choose_dtype("auto", device))
 
     cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
     yield f"cpu      {_processor()}, {cores}; precision 'auto' is {auto(torch.device('cpu'))}"
     formats = (torch.float32, torch.bfloat16)
-    fast = [str(dtype).removeprefix("torch.") for dtype in formats if instructions.is_fast(dtype)]
+    fast = [dtype_name(dtype) for dtype in formats if instructions.is_fast(dtype)]
     limited = " (fewer than the processor has: the environment limits oneDNN)" if instructions.limited() else ""
     yield f"{'':<9}instructions {instructions.name()}{limited}; fast in {' and '.join(fast)}"
 

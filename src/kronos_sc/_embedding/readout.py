@@ -9,7 +9,6 @@ import numpy as np
 
 from kronos_sc._core.checks import listed
 from kronos_sc._embedding.compute import InferenceConfig, compute_locally
-from kronos_sc._embedding.jobs import RegionJob, per_region
 from kronos_sc._embedding.provenance import record
 from kronos_sc._embedding.request import EmbedPlan, EmbedRequest
 from kronos_sc._embedding.signal import warn_if_cut, warn_if_dim
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from kronos_sc import models, patches
+    from kronos_sc._embedding.jobs import RegionJob
     from kronos_sc._embedding.read_options import ReadOptions
     from kronos_sc._store import FeatureBlock
 
@@ -37,9 +37,7 @@ class Readout:
     Parameters
     ----------
     plan
-        The call, and all that it could read.
-    jobs
-        What is read.
+        The call, and the jobs of the rows that are read.
     rows
         Rows of the table that are read (int64, increasing).
     device, dtype
@@ -47,7 +45,6 @@ class Readout:
     """
 
     plan: EmbedPlan
-    jobs: list[RegionJob]
     rows: np.ndarray
     device: torch.device
     dtype: torch.dtype
@@ -69,7 +66,8 @@ class Readout:
 
     def of(self, rows: np.ndarray) -> Readout:
         """Return a pass over some of the rows."""
-        return replace(self, rows=np.sort(rows), jobs=_jobs_of_rows(self.jobs, rows, self.table.n_obs))
+        jobs = _jobs_of_rows(self.plan.jobs, rows, self.table.n_obs)
+        return replace(self, plan=replace(self.plan, jobs=jobs), rows=np.sort(rows))
 
     def compute(self, view: models.Model, widths: dict[str, int]) -> dict[str, np.ndarray]:
         """Return what a view of the model gives for each row (rows × width, float32), by kind."""
@@ -78,8 +76,8 @@ class Readout:
         config = InferenceConfig(
             view, self.used, tuple(widths), options.nan, options.batch_size, self.device, self.dtype
         )
-        compute_locally(self.jobs, config, sink)
-        for job in self.jobs:
+        compute_locally(self.plan.jobs, config, sink)
+        for job in self.plan.jobs:
             units = job.units.subset(np.flatnonzero(np.isin(job.units.rows, self.rows)))
             position = np.searchsorted(self.rows, units.rows)
             warn_if_dim(job, float(sink.brightest()[position].max()))
@@ -88,8 +86,8 @@ class Readout:
 
     def record(self, model: models.Model, *, seconds: float) -> dict[str, Any]:
         """Return what is to be remembered of the pass."""
-        parameters = self.plan.parameters | per_region(self.jobs) | {"batch_size": self.plan.request.options.batch_size}
-        number_format = str(self.dtype).removeprefix("torch.")
+        parameters = self.plan.parameters | {"batch_size": self.plan.request.options.batch_size}
+        number_format = placement.dtype_name(self.dtype)
         return record(
             model, self.plan.panel, parameters, precision=number_format, device=self.device.type, seconds=seconds
         )
@@ -111,12 +109,9 @@ def prepare(sdata: SpatialData, view: models.Model, options: ReadOptions, kinds:
     """
     excluded_codes(sdata, options.exclude)
     device = placement.choose_device(options.device)
-    precision = options.precision
-    if view.net is None:  # arithmetic on pixels, the same on every device
-        precision = "float32"
-    dtype = placement.choose_dtype(precision, device)
+    dtype = placement.choose_dtype(placement.precision_for_model(options.precision, view), device)
     plan = EmbedRequest.of(sdata, view, options, kinds).plan()
-    return Readout(plan, plan.jobs, plan.rows, device, dtype)
+    return Readout(plan, plan.rows, device, dtype)
 
 
 def rows_named(run: Readout, ids: Sequence[str] | None) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,7 +122,7 @@ class EmbedPlan:
     panel: Panel
     exclusion: ExclusionResult
 
-    @property
+    @cached_property
     def used(self) -> pd.DataFrame:
         """Panel of the markers that are read."""
         return self.panel.used
@@ -136,7 +137,7 @@ class EmbedPlan:
         """What the record keeps of the call: one value per region, then what holds for all."""
         return per_region(self.jobs) | self.request.options.recorded | self.exclusion.labels
 
-    @property
+    @cached_property
     def edge(self) -> np.ndarray:
         """Which rows of the table have a window that reaches beyond the image (bool)."""
         edge = np.zeros(self.request.table.n_obs, bool)

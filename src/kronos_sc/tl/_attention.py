@@ -200,7 +200,7 @@ def _params(view: AttentionView, *, ids: Sequence[str] | None, maps: bool) -> di
 def _grid(run: readout.Readout, view: AttentionView) -> int:
     """Return the number of tokens along each axis of a map, the same for all regions."""
     # maps of all units are one array, so all windows must have one number of tokens
-    sizes = sorted({job.patch_size for job in run.jobs})
+    sizes = sorted({job.patch_size for job in run.plan.jobs})
     if len(sizes) > 1:
         msg = (
             f"Regions are read with windows of {', '.join(map(str, sizes))} pixels, and maps need one size. Choose it "

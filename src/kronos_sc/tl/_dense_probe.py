@@ -194,7 +194,7 @@ def _fit_params(
         "n_folds": int(fold.max()) + 1,
         "max_tokens": options.max_tokens,
         "n_tokens": len(tokens.region),
-        "precision": str(dtype).removeprefix("torch."),
+        "precision": placement.dtype_name(dtype),
         "positive": positive or "",
         "n_trials": options.n_trials if options.C is None else 0,
     }
@@ -212,7 +212,7 @@ def _regions_with_tokens(regions: Regions, tilings: list[Tiling]) -> tuple[Regio
 
 def _number_format(encoder: models.Model, options: DenseOptions, device: torch.device) -> torch.dtype:
     """Return the number format that the network runs in; mean intensities have no network."""
-    return placement.choose_dtype(options.precision if encoder.net is not None else "float32", device)
+    return placement.choose_dtype(placement.precision_for_model(options.precision, encoder), device)
 
 
 def _announce(regions: Regions, tokens: Tokens, panel: Panel, encoder: models.Model) -> None:

@@ -24,6 +24,7 @@ from kronos_sc._embedding.resume import finish, open_store, precision_for, resol
 from kronos_sc._embedding.signal import warn_if_cut, warn_if_dim
 from kronos_sc._embedding.sinks import MemorySink
 from kronos_sc._store import Spec
+from kronos_sc.models.inference import placement
 from kronos_sc.patches._exclude import excluded_codes
 
 if TYPE_CHECKING:
@@ -220,8 +221,8 @@ def embed(
     precision = precision_for(path, precision, overwrite=overwrite)
 
     plan = request.plan()
-    torch_device, torch_dtype = executor.resolve_device(precision if encoder.net is not None else "float32")
-    number_format = str(torch_dtype).removeprefix("torch.")
+    torch_device, torch_dtype = executor.resolve_device(placement.precision_for_model(precision, encoder))
+    number_format = placement.dtype_name(torch_dtype)
     config = InferenceConfig(encoder, plan.used, kinds, nan, batch_size, torch_device, torch_dtype)
     parameters = plan.parameters | {"features": list(kinds), "dtype": dtype}
     start = time.perf_counter()
@@ -233,9 +234,9 @@ def embed(
         _warn_of_signal(plan.jobs, sink)
         units = sum(job.n_planned for job in remaining)
         seconds = time.perf_counter() - start
-        parameters |= {"batch_size": batch_size}
+        recorded = parameters | {"batch_size": batch_size}
         entry = record(
-            encoder, plan.panel, parameters, precision=number_format, device=torch_device.type, seconds=seconds
+            encoder, plan.panel, recorded, precision=number_format, device=torch_device.type, seconds=seconds
         )
         entry = finish(sink, entry, anew=units > 0)
 
@@ -252,10 +253,9 @@ def _store_description(
     """Return what makes, of the rows of its blocks, the description of a store for this call."""
     table = plan.request.table
     widths = plan.request.widths
-    recorded = dict(parameters)
 
     def describe(rows: np.ndarray) -> Spec:
-        same = fingerprint(plan, recorded, precision=precision)
+        same = fingerprint(plan, parameters, precision=precision)
         names = table.obs_names.to_numpy()
         return Spec(key, widths, dtype, rows, plan.edge, names, same, plan.exclusion.is_excluded)
 

@@ -142,7 +142,7 @@ def predict_map(
     tiles = tiling(image, encoder, probe.patch_size, probe.overlap)
     job = token_job(image, list(panel["channel"]), tiles.units(image.name), max_value=probe.max_value, nan=nan)
     device = placement.choose_device(device)
-    dtype = placement.choose_dtype(precision if encoder.net is not None else "float32", device)
+    dtype = placement.choose_dtype(placement.precision_for_model(precision, encoder), device)
     view = TokenClasses(encoder, probe.coef, probe.intercept, probe.mean, probe.scale)
     info(
         f"map of {image.name!r}: {tiles.map_shape[0]} × {tiles.map_shape[1]} tokens, {len(job.units):,} windows with "
@@ -163,7 +163,7 @@ def predict_map(
         "closing": closing,
         "nan": nan,
         "polygons": polygons,
-        "precision": str(dtype).removeprefix("torch."),
+        "precision": placement.dtype_name(dtype),
         "device": device.type,
         "seconds": seconds,
     }

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from kronos_sc._core.checks import one_of
 from kronos_sc._core.log import info
 from kronos_sc.models.inference import instructions
+
+if TYPE_CHECKING:
+    from kronos_sc.models._model import Model
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -66,11 +71,21 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
+def precision_for_model(precision: str, model: Model) -> str:
+    """Return the precision asked for; float32 for a model without a network, which is arithmetic on pixels."""
+    return precision if model.net is not None else "float32"
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return a number format as records and messages say it: `"bfloat16"`, say."""
+    return str(dtype).removeprefix("torch.")
+
+
 def slow(dtype: torch.dtype, device: torch.device) -> str:
     """Return what to say of a number format in which a processor is slow; empty where it is not."""
     if device.type != "cpu" or instructions.multiplies(dtype):
         return ""
-    half = str(dtype).removeprefix("torch.")
+    half = dtype_name(dtype)
     return (
         f"this processor ({instructions.name()}) has no instructions for {half}: products are computed in float32 and "
         "rounded, which is slower than precision 'float32'"
